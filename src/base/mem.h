@@ -1,0 +1,96 @@
+/*
+ * mem.h - heap memory, buffers that grow, and arenas that are emptied at once.
+ *
+ * Allocation failure ends the process with exit code 70 after a line on stderr: memory limits are kept by
+ * accounting (mem_used), so that a full heap is refused long before malloc refuses.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_BASE_MEM_H
+#define WEIR_BASE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "weir/weir.h"
+
+/** Zeroed memory; never NULL. Given. */
+void *mem_alloc(size_t bytes);
+/** Not zeroed beyond what it held; never NULL. */
+void *mem_realloc(void *ptr, size_t bytes);
+void mem_free(void *ptr);
+
+/* Bytes that grow. Zero it to begin; buf_free() at the end. */
+struct buf {
+    char *ptr;
+    size_t len;
+    size_t cap;
+};
+
+void buf_reserve(struct buf *buf, size_t more);
+void buf_add(struct buf *buf, const void *bytes, size_t len);
+void buf_add_str(struct buf *buf, struct weir_str text);
+void buf_add_text(struct buf *buf, const char *text);
+void buf_add_byte(struct buf *buf, uint8_t byte);
+/** Base-128, low group first; at most 10 bytes. */
+void buf_add_varint(struct buf *buf, uint64_t n);
+void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_free(struct buf *buf);
+static inline void buf_reset(struct buf *buf) { buf->len = 0; }
+static inline struct weir_str buf_str(const struct buf *buf)
+{
+    return (struct weir_str){ buf->ptr ? buf->ptr : "", buf->len };
+}
+
+/* Reads from bytes; `failed` sticks, reads after it give zeros. */
+struct reader {
+    const char *at;
+    const char *end;
+    bool failed;
+};
+static inline struct reader reader_of(struct weir_str bytes)
+{
+    return (struct reader){ bytes.ptr, bytes.ptr + bytes.len, false };
+}
+uint64_t reader_varint(struct reader *reader);
+uint8_t reader_byte(struct reader *reader);
+struct weir_str reader_bytes(struct reader *reader, size_t len);
+
+static inline uint64_t zigzag(int64_t n) { return ((uint64_t)n << 1) ^ (uint64_t)(n >> 63); }
+static inline int64_t unzigzag(uint64_t n) { return (int64_t)(n >> 1) ^ -(int64_t)(n & 1); }
+
+/* An arena: chunks kept over resets. Under the address sanitizer a reset poisons what it takes back. */
+struct arena {
+    struct arena_chunk *first, *current;
+    size_t used; /* bytes handed out since the last reset */
+};
+/** Zeroed, 16-byte aligned; until the reset. */
+void *arena_alloc(struct arena *arena, size_t bytes);
+struct weir_str arena_copy(struct arena *arena, struct weir_str text);
+/** As arena_copy() with a NUL behind. */
+char *arena_cstr(struct arena *arena, struct weir_str text);
+struct weir_str arena_printf(struct arena *arena, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/** Takes all back; keeps at most 64 KiB of chunks. */
+void arena_reset(struct arena *arena);
+void arena_free(struct arena *arena);
+
+/* ---- strings ---- */
+#define STR(literal) ((struct weir_str){ "" literal, sizeof(literal) - 1 })
+#define STR_NIL ((struct weir_str){ NULL, 0 })
+static inline struct weir_str str_of(const char *text)
+{
+    return (struct weir_str){ text, text ? strlen(text) : 0 };
+}
+static inline bool str_eq(struct weir_str a, struct weir_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+/** memcmp order, shorter first among equals. */
+int str_cmp(struct weir_str a, struct weir_str b);
+bool str_is_utf8(struct weir_str text);
+/** For printf's %.*s */
+#define STR_ARG(text) (int)(text).len, (text).ptr ? (text).ptr : ""
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * tree.h - an ordered index: a single-threaded B+tree of pointers to items keyed by bytes.
+ *
+ * The tree keeps the caller's item pointers, never copies or moves an item; the key of an item is read
+ * through struct tree_item at its head. Keys order as memcmp, shorter first. Cursors are keys: a walk
+ * survives any change by seeking again.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_BASE_TREE_H
+#define WEIR_BASE_TREE_H
+
+#include "base/mem.h"
+
+/* The head of every item: its key, owned by the item, unchanged while it is in a tree. */
+struct tree_item {
+    struct weir_str key;
+};
+
+struct tree {
+    struct tree_node *root;
+    size_t count;
+};
+
+struct tree_item *tree_find(const struct tree *tree, struct weir_str key);
+/** Adds; the key must be absent (asserted). */
+void tree_add(struct tree *tree, struct tree_item *item);
+/** Takes out and returns the item; NULL when absent. */
+struct tree_item *tree_remove(struct tree *tree, struct weir_str key);
+/** First item with key >= `key` (or > when `after`); NULL at the end. O(log n). */
+struct tree_item *tree_seek(const struct tree *tree, struct weir_str key, bool after);
+/** Last item with key <= `key` (or < when `before`); NULL when none. */
+struct tree_item *tree_seek_back(const struct tree *tree, struct weir_str key, bool before);
+/** Number of items with from <= key < to; O(log n) by counts in inner nodes. `to` nil: to the end. */
+size_t tree_count(const struct tree *tree, struct weir_str from, struct weir_str to);
+/** Frees the nodes, not the items. */
+void tree_free(struct tree *tree);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * store.h - a data directory: the durable log of epochs, checkpoints, and recovery from both.
+ *
+ * The store knows rows only as (slot, key, value) bytes and epochs only as numbers that grow. One frame
+ * holds one epoch and is valid whole or not at all. Rules: docs/formats/, src/store/README.md.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_STORE_STORE_H
+#define WEIR_STORE_STORE_H
+
+#include "base/mem.h"
+#include "os/env.h"
+
+#define STORE_SLOTS 256u
+
+/*
+ * A batch of row changes in log form, side by side:
+ *   u8 slot, u8 op (1 put, 2 delete), varint key length, key, and for a put varint value length, value.
+ * The last change of a key within a frame wins; parts of one frame hold disjoint slots.
+ */
+enum store_op { STORE_PUT = 1, STORE_DELETE = 2 };
+void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value);
+void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key);
+
+struct store_options {
+    uint64_t segment_bytes_first; /* 1 MiB; doubles to segment_bytes_max */
+    uint64_t segment_bytes_max;   /* 64 MiB */
+    uint64_t reserve_bytes;       /* refuse to create a segment when less would stay free; 0: by segments */
+};
+#define STORE_OPTIONS { 1u << 20, 64u << 20, 0 }
+
+struct store;
+
+/* Applies one recovered row in recovery order: checkpoint rows, then log changes by epoch. value.ptr NULL:
+ * the row is deleted. Bytes are borrowed until return. */
+typedef void store_apply_fn(void *arg, uint8_t slot, struct weir_str key, struct weir_str value);
+
+struct store_recovery {
+    uint64_t durable_epoch;    /* newest epoch on disk; 0 for a new directory */
+    int64_t wall_ms;           /* time of that frame */
+    uint64_t rows, changes;    /* applied from checkpoint and log */
+    uint64_t torn_bytes;       /* cut from the tail */
+    bool clean;                /* the last stop wrote the clean mark */
+};
+
+/**
+ * Opens or creates the directory, locks it for life, recovers, and leaves the log ready to append: torn
+ * tail cut, tail re-homed into a new segment after an unclean stop.
+ * @param path     the data directory
+ * @param error    what went wrong, one line for people with file, offset, epoch and what is lost
+ * Errors: WEIR_LOCKED (exit 73), WEIR_CORRUPT or WEIR_NEWER (65), WEIR_IO (74), WEIR_DISKFULL.
+ */
+enum weir_status store_open(struct env *env, const char *path, const struct store_options *options,
+                            store_apply_fn *apply, void *arg, struct store **store,
+                            struct store_recovery *recovery, char *error, size_t error_bytes);
+
+/* One epoch to append: parts are batches as above. */
+struct store_frame {
+    uint64_t epoch;           /* greater than every earlier one */
+    int64_t wall_ms;          /* never less than the last frame's */
+    const struct weir_str *parts;
+    uint32_t part_count;
+};
+/** Writes the frame at the tail, changing segment if needed. Not durable yet. The step that writes.
+ *  Errors: WEIR_DISKFULL (nothing happened; try again when space returns), WEIR_POISONED. */
+enum weir_status store_write(struct store *store, const struct store_frame *frame);
+/** Makes all written frames durable. On failure the log is poisoned for good: WEIR_POISONED. */
+enum weir_status store_sync(struct store *store);
+/** Prepares the next segment ahead of need; called by the writer when idle. True if work was done. */
+bool store_prepare(struct store *store);
+
+/* A checkpoint being written: any number of batches, then finish. One at a time. Same thread as store_write. */
+/** @param begin  per slot, the epoch from which the log is needed above this checkpoint's rows */
+enum weir_status store_checkpoint_begin(struct store *store, uint64_t begin);
+enum weir_status store_checkpoint_add(struct store *store, struct weir_str batch); /* puts only */
+/** Seals, syncs, renames, verifies by reading back, names it in the manifest, and cuts the log below the
+ *  minimum of the two newest checkpoints' begins. Call only once the epoch in which the walk ended is durable. */
+enum weir_status store_checkpoint_finish(struct store *store);
+void store_checkpoint_abort(struct store *store);
+
+struct store_stats {
+    uint64_t durable_epoch, syncs, frames, bytes_written, last_sync_ns;
+    uint64_t log_bytes_since_checkpoint, segment_count, checkpoint_count;
+    int64_t disk_free_bytes;
+    bool poisoned, disk_full;
+    char poison[256];
+};
+void store_stats(const struct store *store, struct store_stats *stats);
+
+/** Writes the clean mark if nothing is poisoned, and closes. */
+void store_close(struct store *store);
+/** Closes handles without writing anything (after a simulated crash, or when poisoned). */
+void store_abandon(struct store *store);
+
+#endif
