@@ -1,0 +1,98 @@
+/*
+ * catalog.h - what an application consists of: types, services, handlers, maps, each with its shapes.
+ *
+ * Loaders (native modules, Lua) fill it in before the engine opens; catalog_finish() judges the whole;
+ * from then on it is read-only but for the ids that opening the data gives, and read from every thread.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_CORE_CATALOG_H
+#define WEIR_CORE_CATALOG_H
+
+#include "data/shape.h"
+
+struct runtime;
+struct type;
+
+/* One handler. `args` and `result` are never NULL; one that answers nothing has a result of no fields, one
+ * without a declared result the scalar shape of WEIR_ANY. */
+struct handler {
+    struct weir_str name;
+    enum weir_verb_kind kind;
+    struct shape *args;            /* a struct: one field per parameter, named; native handlers may also
+                                      have a scalar */
+    struct shape *result;
+    struct weir_str allow;         /* "anyone", a role, or nil */
+    struct type *type;             /* set by catalog_add_handler() */
+    const struct runtime *runtime;
+    weir_handler_fn *fn;           /* native */
+    void *code;                    /* the runtime's */
+    struct weir_str at;            /* "bank.lua:12", for people */
+};
+
+struct map_def {
+    struct weir_str name;
+    enum weir_kind key[WEIR_KEY_PARTS_MAX]; /* the rest WEIR_NONE */
+    struct weir_str key_type[WEIR_KEY_PARTS_MAX]; /* entity type of a WEIR_REF part */
+    const struct weir_str *key_words[WEIR_KEY_PARTS_MAX]; /* words of a WEIR_ENUM part */
+    uint32_t key_word_count[WEIR_KEY_PARTS_MAX];
+    uint32_t key_count;
+    struct shape *value;           /* a scalar or a record */
+    uint16_t id;                   /* on disk; given when the data is opened */
+};
+
+/* A rule over the whole row: true, or false with *code set to a word that lives until the handler ends. */
+typedef bool type_check_fn(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code);
+
+struct type {
+    struct weir_str name;
+    bool service;
+    struct shape *row;             /* never NULL; of no fields for a service */
+    struct weir_str key_text;      /* declared typed key, or nil */
+    struct key_form key;           /* count 0: plain text */
+    struct map_def *maps;
+    uint32_t map_count;
+    struct handler **handlers;
+    uint32_t handler_count;
+    bool has_create;
+    type_check_fn *check;
+    void *check_arg;
+    struct weir_str at;
+    uint16_t id;                   /* on disk; 0 until the data is opened */
+};
+
+struct catalog {
+    struct arena arena;
+    struct type **types;
+    uint32_t type_count;
+    struct type **by_id;           /* by type->id; NULL for a type the application no longer has */
+    uint32_t by_id_count;
+};
+
+#define CATALOG_TYPES_MAX 1000u
+#define CATALOG_HANDLERS_MAX 1000u
+#define CATALOG_MAPS_MAX 100u
+#define CATALOG_NAME_BYTES_MAX 64u
+#define KEY_BYTES_MAX 1024u
+
+struct catalog *catalog_create(void);
+void catalog_destroy(struct catalog *catalog);
+/** A new type with zeroed members but its name (copied); NULL when there is one. */
+struct type *catalog_add_type(struct catalog *catalog, struct weir_str name, bool service);
+/** Adds a handler, copied with its texts; NULL when the type has one of that name. */
+struct handler *catalog_add_handler(struct catalog *catalog, struct type *type, const struct handler *handler);
+/** Adds a map definition, copied; NULL when the type has one of that name. */
+struct map_def *catalog_add_map(struct catalog *catalog, struct type *type, const struct map_def *map);
+/** Registers native tables. WEIR_CONFIG with *why. */
+enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_entity *entity,
+                                    const struct weir_service *service, char *why, size_t why_bytes);
+/** Judges names, limits, references, keys; false with *why ("bank.lua:3: type `streams`: the name is the
+ *  server's"). Parses key forms. */
+bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes);
+
+struct type *catalog_type(const struct catalog *catalog, struct weir_str name);
+struct handler *type_handler(const struct type *type, struct weir_str name);
+int type_map(const struct type *type, struct weir_str name); /* its place, or -1 */
+/** Hash slot of an entity: of the part of its key that routes. */
+uint8_t type_slot(const struct type *type, struct weir_str key);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * function.h - the door that function runtimes fill in (native C: core itself; Lua: func), and what the
+ * engine offers them beside weir.h.
+ *
+ * A handler runs on a fiber of its own, one per call, on the thread of its shard. A runtime keeps one
+ * state per shard. Arguments and results cross as structs of the handler's shapes: so neither side of a
+ * call knows what language the other is in, and a local call copies as a remote one does.
+ *
+ * When a transaction fails, is wounded or times out, its frames end innermost first. A frame of a runtime
+ * with `drops` is not resumed: its fiber is dropped and dropped() called; others are resumed with
+ * WEIR_ABORTED and must return.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_CORE_FUNCTION_H
+#define WEIR_CORE_FUNCTION_H
+
+#include "core/catalog.h"
+#include "os/env.h"
+
+struct runtime {
+    const char *name;
+    bool drops;
+    void *self;
+    /** A state for one shard; called on the starting thread before the shard runs. */
+    void *(*shard_start)(void *self, struct env *env, uint32_t shard);
+    void (*shard_stop)(void *self, void *state);
+    /** Runs the handler on the current fiber. `args` is read-only and lives until return; `row` is the working
+     *  struct (NULL for a service); `result` zeroed, texts of it go into weir_scratch() memory. A status
+     *  other than WEIR_OK must have been given to weir_fail() or ctx_fail(). */
+    enum weir_status (*invoke)(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
+                               const void *args, void *result);
+    /** The frame whose ctx_user() this was will never be resumed. May be NULL. */
+    void (*dropped)(void *state, void *user);
+    /** Called between turns, when no frame of this shard is on the thread: e.g. to collect garbage. May be NULL. */
+    void (*idle)(void *state);
+};
+
+/* What an engine's shard keeps for a runtime: slots by order of catalog's runtimes. */
+
+/** Ends this frame for good, with the failure already given to weir_fail() or found by a call. Never
+ *  returns; dropped() follows. Only for runtimes with `drops`. */
+__attribute__((noreturn)) void ctx_abandon(struct weir_ctx *ctx);
+/** Dooms the transaction with one of the engine's statuses. First failure wins. Returns the status. */
+enum weir_status ctx_fail(struct weir_ctx *ctx, enum weir_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/** Dooms the transaction, with an application's word when `status` is WEIR_FAILED and JSON as detail. */
+enum weir_status ctx_fail_json(struct weir_ctx *ctx, enum weir_status status, struct weir_str code,
+                               struct weir_str json);
+/** Every suspended frame of this runtime on this shard is lost with its state: their transactions are
+ *  undone and run again. dropped() is not called for them. The caller's own frame then ends by ctx_abandon(). */
+void ctx_state_lost(struct weir_ctx *ctx);
+/** The runtime's pointer of this frame. */
+void **ctx_user(struct weir_ctx *ctx);
+/** The handler that runs, its shard's state of a runtime. */
+const struct handler *ctx_handler(struct weir_ctx *ctx);
+void *ctx_state(struct weir_ctx *ctx);
+/** True inside a query: the row, maps, timers and messages may not be written. */
+bool ctx_read_only(struct weir_ctx *ctx);
+const struct catalog *ctx_catalog(struct weir_ctx *ctx);
+/** Transaction memory, as weir_scratch(). */
+struct arena *ctx_arena(struct weir_ctx *ctx);
+
+/** weir_call() by handler instead of verb. `args` must stay until return; `result` is a struct of handler->result. */
+enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
+                          const void *args, void *result);
+enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
+                          const void *args);
+/** weir_at() and weir_cancel() by handler of the own type. */
+enum weir_status ctx_timer(struct weir_ctx *ctx, const struct handler *handler, int64_t time_ms, const void *args);
+enum weir_status ctx_timer_cancel(struct weir_ctx *ctx, const struct handler *handler, const void *args);
+/** The number of the transaction attempt's randomness, for weir.random(). */
+uint64_t ctx_seed(struct weir_ctx *ctx);
+
+#endif
