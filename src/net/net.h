@@ -1,0 +1,65 @@
+/*
+ * net.h - the network doors: HTTP/1.1 with JSON and RESP2/RESP3, on one thread (one actor).
+ *
+ * The net thread parses, checks arguments against the catalog, submits requests to the engine's port and
+ * writes the answers in the order of the requests of each connection. Limits instead of memory: a
+ * connection that does not read or sends too much is held back, then closed.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_NET_NET_H
+#define WEIR_NET_NET_H
+
+#include "core/engine.h"
+
+struct net;
+
+#define NET_LIMITS(X)                                                                              \
+    X(connections_max, 10000, "connections at once")                                               \
+    X(request_bytes_max, 1048576, "bytes of one request or argument")                              \
+    X(parsed_ahead_max, 1024, "requests read ahead per connection")                                \
+    X(parsed_ahead_bytes_max, 1048576, "bytes of requests read ahead per connection")              \
+    X(output_bytes_max, 8388608, "bytes of answers waiting for a slow reader before it is closed")  \
+    X(output_soft_bytes, 1048576, "as before, when it lasts output_soft_ms")                       \
+    X(output_soft_ms, 10000, "")                                                                   \
+    X(header_bytes_max, 16384, "bytes of HTTP headers")                                            \
+    X(headers_max, 100, "HTTP headers")                                                            \
+    X(header_ms_max, 10000, "time for a request's headers to arrive")                              \
+    X(body_bytes_per_s_min, 1024, "slowest body")                                                  \
+    X(keepalive_ms, 60000, "idle time of an HTTP connection")                                      \
+    X(arguments_max, 256, "arguments of one RESP command")
+
+struct net_limits {
+#define X(name, value, text) uint64_t name;
+    NET_LIMITS(X)
+#undef X
+};
+
+struct net_options {
+    struct env *env;
+    struct engine *engine;          /* NULL while loading: everything but health answers `loading` */
+    const char *http_host;          /* NULL: no HTTP door */
+    int http_port;                  /* 0: any free one */
+    const char *resp_host;
+    int resp_port;
+    struct net_limits limits;       /* 0 in a field: its default */
+    uint64_t started_wall_ms;
+    const char *version;
+    void (*trace)(void *arg, const char *members);
+    void *trace_arg;
+};
+
+/** Binds and listens. Errors: WEIR_CONFIG (port taken, bad address, address that is not loopback), text in `error`. */
+enum weir_status net_open(const struct net_options *options, struct net **net, char *error, size_t error_bytes);
+/** Ports in use, for the start-up lines. */
+int net_http_port(const struct net *net);
+int net_resp_port(const struct net *net);
+/** The engine is open: takes port 0 of it. Before or after net_start(). */
+void net_serve(struct net *net, struct engine *engine);
+void net_start(struct net *net);
+/** No new connections or requests; /readyz fails. True once every answer has been written. Poll it. */
+bool net_drain(struct net *net);
+void net_close(struct net *net);
+/** True if the host names only this machine. */
+bool net_host_is_loopback(const char *host);
+
+#endif
