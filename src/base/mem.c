@@ -1,0 +1,323 @@
+/*
+ * mem.c - heap memory, growing buffers, readers, arenas and strings.
+ *
+ * The only callers of malloc in Weir. Blocks of 256 bytes or more stand on a cache line, so that
+ * structs with _Alignas(64) members may be allocated here. An arena is a chain of chunks filled one
+ * after the other; `current` is the one being filled, those behind it are empty.
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/sanitize_int.h"
+
+#define LINE_BYTES 64
+#define LINE_ALIGNED_FROM 256
+#define CHUNK_BYTES_MIN ((size_t)4096)
+#define CHUNK_BYTES_MAX ((size_t)32 * 1024)
+#define ARENA_KEEP_BYTES ((size_t)64 * 1024)
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t cap;
+    size_t used;
+    size_t unused; /* keeps `bytes` at a multiple of 16 */
+    char bytes[];
+};
+
+__attribute__((noreturn)) static void mem_exhausted(size_t bytes)
+{
+    fprintf(stderr, "weir: out of memory: %zu bytes refused\n", bytes);
+    _Exit(70);
+}
+
+/* ---- heap ---- */
+
+void *mem_alloc(size_t bytes)
+{
+    void *ptr;
+    if (bytes > PTRDIFF_MAX) mem_exhausted(bytes);
+    if (bytes < LINE_ALIGNED_FROM) {
+        ptr = calloc(1, bytes ? bytes : 1);
+    } else {
+        ptr = NULL;
+        if (posix_memalign(&ptr, LINE_BYTES, bytes)) ptr = NULL;
+        if (ptr) memset(ptr, 0, bytes);
+    }
+    if (!ptr) mem_exhausted(bytes);
+    return ptr;
+}
+
+void *mem_realloc(void *ptr, size_t bytes)
+{
+    void *moved = realloc(ptr, bytes ? bytes : 1);
+    if (!moved) mem_exhausted(bytes);
+    return moved;
+}
+
+void mem_free(void *ptr)
+{
+    free(ptr);
+}
+
+/* ---- buffers ---- */
+
+void buf_reserve(struct buf *buf, size_t more)
+{
+    if (more <= buf->cap - buf->len) return;
+    if (more > PTRDIFF_MAX - buf->len) mem_exhausted(more);
+    size_t cap = buf->cap ? buf->cap * 2 : 64;
+    if (cap < buf->len + more) cap = buf->len + more;
+    buf->ptr = mem_realloc(buf->ptr, cap);
+    buf->cap = cap;
+}
+
+void buf_add(struct buf *buf, const void *bytes, size_t len)
+{
+    if (len == 0) return;
+    buf_reserve(buf, len);
+    memcpy(buf->ptr + buf->len, bytes, len);
+    buf->len += len;
+}
+
+void buf_add_str(struct buf *buf, struct weir_str text)
+{
+    buf_add(buf, text.ptr, text.len);
+}
+
+void buf_add_text(struct buf *buf, const char *text)
+{
+    buf_add(buf, text, strlen(text));
+}
+
+void buf_add_byte(struct buf *buf, uint8_t byte)
+{
+    buf_reserve(buf, 1);
+    buf->ptr[buf->len++] = (char)byte;
+}
+
+void buf_add_varint(struct buf *buf, uint64_t n)
+{
+    buf_reserve(buf, 10);
+    for (; n >= 0x80; n >>= 7)
+        buf->ptr[buf->len++] = (char)(n | 0x80);
+    buf->ptr[buf->len++] = (char)n;
+}
+
+void buf_printf(struct buf *buf, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    ASSERT(len >= 0);
+    buf_reserve(buf, (size_t)len + 1);
+    vsnprintf(buf->ptr + buf->len, (size_t)len + 1, format, again);
+    va_end(again);
+    buf->len += (size_t)len;
+}
+
+void buf_free(struct buf *buf)
+{
+    mem_free(buf->ptr);
+    *buf = (struct buf){ 0 };
+}
+
+/* ---- readers ---- */
+
+uint64_t reader_varint(struct reader *reader)
+{
+    uint64_t n = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        uint8_t byte = reader_byte(reader);
+        /* the tenth group holds one bit: more would be a number beyond 64 bits */
+        if (shift == 63 && byte > 1) reader->failed = true;
+        if (reader->failed) return 0;
+        n |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) return n;
+    }
+    reader->failed = true;
+    return 0;
+}
+
+uint8_t reader_byte(struct reader *reader)
+{
+    if (reader->failed || reader->at == reader->end) {
+        reader->failed = true;
+        return 0;
+    }
+    return (uint8_t)*reader->at++;
+}
+
+struct weir_str reader_bytes(struct reader *reader, size_t len)
+{
+    if (reader->failed || len > (size_t)(reader->end - reader->at)) {
+        reader->failed = true;
+        return (struct weir_str){ "", 0 };
+    }
+    struct weir_str bytes = { reader->at, len };
+    /* NULL + 0 is undefined before C23 */
+    if (len) reader->at += len;
+    return bytes;
+}
+
+/* ---- arenas ---- */
+
+static struct arena_chunk *chunk_create(size_t cap)
+{
+    if (cap > PTRDIFF_MAX - sizeof(struct arena_chunk)) mem_exhausted(cap);
+    struct arena_chunk *chunk = mem_realloc(NULL, sizeof(*chunk) + cap);
+    *chunk = (struct arena_chunk){ .cap = cap };
+    MEM_POISON(chunk->bytes, cap);
+    return chunk;
+}
+
+static void chunk_destroy(struct arena_chunk *chunk)
+{
+    MEM_UNPOISON(chunk->bytes, chunk->cap);
+    mem_free(chunk);
+}
+
+/* The current chunk is too full: moves to one that has room, made if need be. */
+static struct arena_chunk *arena_next(struct arena *arena, size_t bytes)
+{
+    struct arena_chunk *last = arena->current;
+    struct arena_chunk *next = last ? last->next : arena->first;
+    if (!next || next->cap < bytes) {
+        size_t cap = last ? last->cap * 2 : CHUNK_BYTES_MIN;
+        if (cap > CHUNK_BYTES_MAX) cap = CHUNK_BYTES_MAX;
+        struct arena_chunk *made = chunk_create(bytes > cap ? bytes : cap);
+        made->next = next;
+        if (last) last->next = made;
+        else arena->first = made;
+        next = made;
+    }
+    arena->current = next;
+    return next;
+}
+
+void *arena_alloc(struct arena *arena, size_t bytes)
+{
+    if (bytes > PTRDIFF_MAX - LINE_BYTES) mem_exhausted(bytes);
+    size_t whole = ((bytes + 15) & ~(size_t)15) + MEM_REDZONE;
+    struct arena_chunk *chunk = arena->current;
+    if (!chunk || whole > chunk->cap - chunk->used) chunk = arena_next(arena, whole);
+    char *ptr = chunk->bytes + chunk->used;
+    chunk->used += whole;
+    arena->used += bytes;
+    MEM_UNPOISON(ptr, bytes);
+    return memset(ptr, 0, bytes);
+}
+
+struct weir_str arena_copy(struct arena *arena, struct weir_str text)
+{
+    if (text.len == 0) return (struct weir_str){ "", 0 };
+    return (struct weir_str){ memcpy(arena_alloc(arena, text.len), text.ptr, text.len), text.len };
+}
+
+char *arena_cstr(struct arena *arena, struct weir_str text)
+{
+    char *copy = arena_alloc(arena, text.len + 1);
+    if (text.len) memcpy(copy, text.ptr, text.len);
+    return copy;
+}
+
+struct weir_str arena_printf(struct arena *arena, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    ASSERT(len >= 0);
+    char *text = arena_alloc(arena, (size_t)len + 1);
+    vsnprintf(text, (size_t)len + 1, format, again);
+    va_end(again);
+    return (struct weir_str){ text, (size_t)len };
+}
+
+void arena_reset(struct arena *arena)
+{
+    size_t kept = 0;
+    for (struct arena_chunk **link = &arena->first; *link;) {
+        struct arena_chunk *chunk = *link;
+        if (kept + chunk->cap > ARENA_KEEP_BYTES) {
+            *link = chunk->next;
+            chunk_destroy(chunk);
+            continue;
+        }
+        kept += chunk->cap;
+        chunk->used = 0;
+        MEM_POISON(chunk->bytes, chunk->cap);
+        link = &chunk->next;
+    }
+    arena->current = arena->first;
+    arena->used = 0;
+}
+
+void arena_free(struct arena *arena)
+{
+    for (struct arena_chunk *chunk = arena->first, *next; chunk; chunk = next) {
+        next = chunk->next;
+        chunk_destroy(chunk);
+    }
+    *arena = (struct arena){ 0 };
+}
+
+/* ---- strings ---- */
+
+int str_cmp(struct weir_str a, struct weir_str b)
+{
+    size_t shared = a.len < b.len ? a.len : b.len;
+    int order = shared ? memcmp(a.ptr, b.ptr, shared) : 0;
+    if (order) return order;
+    return (a.len > b.len) - (a.len < b.len);
+}
+
+/*
+ * Length of the well-formed sequence at `at`, 0 if there is none: table 3-7 of the Unicode standard,
+ * where only the second byte's range depends on the first.
+ */
+static size_t utf8_sequence(const uint8_t *at, size_t left)
+{
+    uint8_t first = at[0], low = 0x80, high = 0xbf;
+    size_t len;
+    if (first < 0x80) return 1;
+    if (first >= 0xc2 && first <= 0xdf) len = 2;
+    else if (first >= 0xe0 && first <= 0xef) len = 3;
+    else if (first >= 0xf0 && first <= 0xf4) len = 4;
+    else return 0;
+    if (first == 0xe0) low = 0xa0;
+    if (first == 0xed) high = 0x9f;
+    if (first == 0xf0) low = 0x90;
+    if (first == 0xf4) high = 0x8f;
+    if (left < len || at[1] < low || at[1] > high) return 0;
+    for (size_t i = 2; i < len; i++)
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    return len;
+}
+
+bool str_is_utf8(struct weir_str text)
+{
+    const uint8_t *bytes = (const uint8_t *)text.ptr;
+    size_t i = 0;
+    while (i < text.len) {
+        uint64_t eight;
+        if (text.len - i >= 8) {
+            memcpy(&eight, bytes + i, 8);
+            if (!(eight & 0x8080808080808080u)) {
+                i += 8;
+                continue;
+            }
+        }
+        size_t len = utf8_sequence(bytes + i, text.len - i);
+        if (len == 0) return false;
+        i += len;
+    }
+    return true;
+}

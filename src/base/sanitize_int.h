@@ -1,0 +1,34 @@
+/*
+ * sanitize_int.h - which sanitizer this build has, and the calls that tell it what memory is ours.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_BASE_SANITIZE_INT_H
+#define WEIR_BASE_SANITIZE_INT_H
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WEIR_ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define WEIR_TSAN 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#define WEIR_ASAN 1
+#endif
+#ifdef __SANITIZE_THREAD__
+#define WEIR_TSAN 1
+#endif
+
+#ifdef WEIR_ASAN
+#include <sanitizer/asan_interface.h>
+#define MEM_POISON(ptr, len) __asan_poison_memory_region(ptr, len)
+#define MEM_UNPOISON(ptr, len) __asan_unpoison_memory_region(ptr, len)
+#define MEM_REDZONE 16
+#else
+#define MEM_POISON(ptr, len) ((void)(ptr), (void)(len))
+#define MEM_UNPOISON(ptr, len) ((void)(ptr), (void)(len))
+#define MEM_REDZONE 0
+#endif
+
+#endif
