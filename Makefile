@@ -1,0 +1,54 @@
+# The front door to Meson and Ninja. `make` leaves build/weir.
+# SPDX-License-Identifier: MIT
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+MESON_OPTIONS ?=
+
+.PHONY: all deps demo test check format asan tsan bench install clean
+
+all: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+deps:
+	@tools/install_deps
+
+$(BUILD)/build.ninja: | deps
+	@meson setup $(BUILD) --prefix=$(PREFIX) $(MESON_OPTIONS)
+
+# The main job on real data, with a kill -9 in its middle. Ends by itself.
+demo: all
+	@tools/demo --build $(BUILD)
+
+# Every test; the last line is the sum.
+test: all
+	@tools/run_tests --build $(BUILD)
+
+# Layers, banned calls, format, clang-tidy, and a build with clang.
+check:
+	@tools/install_deps --check
+	@tools/check
+
+format:
+	@tools/install_deps --check
+	@clang-format -i $$(git ls-files 'src/*.[ch]' 'cli/*.[ch]' 'include/*.h' 'examples/*.c')
+
+# The tests under the sanitizers: addresses and undefined behaviour; threads.
+asan: deps
+	@test -e build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined
+	@ninja -C build-asan
+	@tools/run_tests --build build-asan
+
+tsan: deps
+	@test -e build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread
+	@ninja -C build-tsan
+	@tools/run_tests --build build-tsan
+
+bench: all
+	@bench/run --build $(BUILD)
+
+install: all
+	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD)
+
+clean:
+	@rm -rf build build-asan build-tsan build-clang
