@@ -111,6 +111,7 @@ void buf_add_varint(struct buf *buf, uint64_t n)
 void buf_printf(struct buf *buf, const char *format, ...)
 {
     va_list args, again;
+    ASSERT(format);
     va_start(args, format);
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
@@ -230,6 +231,7 @@ char *arena_cstr(struct arena *arena, struct weir_str text)
 struct weir_str arena_printf(struct arena *arena, const char *format, ...)
 {
     va_list args, again;
+    ASSERT(format);
     va_start(args, format);
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
