@@ -1,0 +1,305 @@
+/*
+ * describe.c - what an application offers, as text and as JSON.
+ *
+ * A shape's depth is limited (SHAPE_DEPTH_MAX), so the walks recurse.
+ * SPDX-License-Identifier: MIT
+ */
+#include "server/describe.h"
+
+#include <inttypes.h>
+
+/* ---- text ---- */
+
+static void describe_shape(const struct shape *shape, struct buf *out);
+
+static const char *kind_word(enum weir_kind kind)
+{
+    switch (kind) {
+    case WEIR_NONE: return "nothing";
+    case WEIR_INT: return "int";
+    case WEIR_FLOAT: return "float";
+    case WEIR_BOOL: return "bool";
+    case WEIR_TEXT: return "text";
+    case WEIR_BYTES: return "bytes";
+    case WEIR_TIME: return "time";
+    case WEIR_ENUM: return "enum";
+    case WEIR_REF: return "handle";
+    case WEIR_RECORD: return "record";
+    case WEIR_LIST: return "list";
+    case WEIR_ANY: return "any";
+    }
+    return "?";
+}
+
+/* The name of the type, without field name and bounds. */
+static void describe_type(const struct field *field, struct buf *out)
+{
+    switch (field->kind) {
+    case WEIR_REF: buf_add_str(out, field->type); return;
+    case WEIR_RECORD: describe_shape(field->shape, out); return;
+    case WEIR_LIST:
+        buf_add_text(out, "list(");
+        if (field->shape && field->shape->scalar) describe_type(&field->shape->fields[0], out);
+        else if (field->shape) describe_shape(field->shape, out);
+        buf_add_text(out, ")");
+        return;
+    case WEIR_ENUM:
+        for (uint32_t i = 0; i < field->word_count; i++)
+            buf_printf(out, "%s%.*s", i ? "|" : "", STR_ARG(field->words[i]));
+        return;
+    case WEIR_NONE:
+    case WEIR_INT:
+    case WEIR_FLOAT:
+    case WEIR_BOOL:
+    case WEIR_TEXT:
+    case WEIR_BYTES:
+    case WEIR_TIME:
+    case WEIR_ANY: break;
+    }
+    buf_add_text(out, kind_word(field->kind));
+}
+
+static void describe_field(const struct field *field, struct buf *out)
+{
+    if (field->name.len) buf_printf(out, "%.*s ", STR_ARG(field->name));
+    describe_type(field, out);
+    if (field->optional) buf_add_text(out, "?");
+    if (field->kind == WEIR_FLOAT) {
+        if (field->has_min) buf_printf(out, " >= %g", field->float_min);
+        if (field->has_max) buf_printf(out, " <= %g", field->float_max);
+    } else {
+        if (field->has_min) buf_printf(out, " >= %" PRId64, field->min);
+        if (field->has_max) buf_printf(out, " <= %" PRId64, field->max);
+    }
+}
+
+static void describe_fields(const struct shape *shape, struct buf *out)
+{
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (i) buf_add_text(out, ", ");
+        describe_field(&shape->fields[i], out);
+    }
+}
+
+static void describe_shape(const struct shape *shape, struct buf *out)
+{
+    buf_add_text(out, shape->count ? "{ " : "{");
+    describe_fields(shape, out);
+    buf_add_text(out, shape->count ? " }" : "}");
+}
+
+static const char *verb_word(enum weir_verb_kind kind)
+{
+    switch (kind) {
+    case WEIR_ON: return "on";
+    case WEIR_QUERY: return "query";
+    case WEIR_CREATE: return "create";
+    }
+    return "?";
+}
+
+static void describe_handler(const struct handler *handler, struct buf *out)
+{
+    buf_printf(out, "  %-6s %.*s(", verb_word(handler->kind), STR_ARG(handler->name));
+    describe_fields(handler->args, out);
+    buf_add_text(out, ")");
+    if (handler->result->scalar && handler->result->fields[0].kind != WEIR_ANY) {
+        buf_add_text(out, " -> ");
+        describe_field(&handler->result->fields[0], out);
+    } else if (!handler->result->scalar && handler->result->count) {
+        buf_add_text(out, " -> ");
+        describe_shape(handler->result, out);
+    }
+    if (handler->allow.len) buf_printf(out, "   allow %.*s", STR_ARG(handler->allow));
+    buf_add_text(out, "\n");
+}
+
+static void describe_map(const struct map_def *map, struct buf *out)
+{
+    buf_printf(out, "  map    %.*s[", STR_ARG(map->name));
+    for (uint32_t i = 0; i < map->key_count; i++) {
+        if (i) buf_add_text(out, ", ");
+        if (map->key[i] == WEIR_REF) buf_add_str(out, map->key_type[i]);
+        else buf_add_text(out, kind_word(map->key[i]));
+    }
+    buf_add_text(out, "] ");
+    if (map->value->scalar) describe_field(&map->value->fields[0], out);
+    else describe_shape(map->value, out);
+    buf_add_text(out, "\n");
+}
+
+void describe_catalog(const struct catalog *catalog, struct buf *out)
+{
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        const struct type *type = catalog->types[i];
+        buf_printf(out, "%s %.*s ", type->service ? "service" : "entity", STR_ARG(type->name));
+        if (!type->service) describe_shape(type->row, out);
+        if (type->key_text.len) buf_printf(out, "  key %.*s", STR_ARG(type->key_text));
+        buf_add_text(out, "\n");
+        for (uint32_t m = 0; m < type->map_count; m++) describe_map(&type->maps[m], out);
+        for (uint32_t h = 0; h < type->handler_count; h++) describe_handler(type->handlers[h], out);
+    }
+}
+
+/* Names of handlers that are open to anyone, or of those that are not. */
+static uint32_t describe_names(const struct catalog *catalog, bool open, const char *between, bool quoted,
+                               struct buf *out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        const struct type *type = catalog->types[i];
+        for (uint32_t h = 0; h < type->handler_count; h++) {
+            const struct handler *handler = type->handlers[h];
+            if (str_eq(handler->allow, STR("anyone")) != open) continue;
+            if (count++) buf_add_text(out, between);
+            if (quoted) buf_add_text(out, "\"");
+            buf_printf(out, "%.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
+            if (quoted) buf_add_text(out, "\"");
+        }
+    }
+    return count;
+}
+
+void describe_access(const struct catalog *catalog, struct buf *out)
+{
+    buf_add_text(out, "open to anyone: ");
+    if (describe_names(catalog, true, ", ", false, out) == 0) buf_add_text(out, "nothing");
+    buf_add_text(out, "\ncloses once the server has users: ");
+    if (describe_names(catalog, false, ", ", false, out) == 0) buf_add_text(out, "nothing");
+    buf_add_text(out, "\n");
+}
+
+/* ---- JSON ---- */
+
+static void describe_signature_json(const struct shape *shape, struct buf *out)
+{
+    struct buf one = { 0 };
+    buf_add_text(out, "[");
+    for (uint32_t i = 0; i < shape->count; i++) {
+        buf_reset(&one);
+        describe_field(&shape->fields[i], &one);
+        if (i) buf_add_text(out, ",");
+        json_write_text(out, buf_str(&one));
+    }
+    buf_add_text(out, "]");
+    buf_free(&one);
+}
+
+void describe_json(const struct catalog *catalog, struct buf *out)
+{
+    buf_add_text(out, "\"types\":[");
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        const struct type *type = catalog->types[i];
+        if (i) buf_add_text(out, ",");
+        buf_add_text(out, "{\"name\":");
+        json_write_text(out, type->name);
+        buf_printf(out, ",\"service\":%s,\"fields\":", type->service ? "true" : "false");
+        describe_signature_json(type->row, out);
+        buf_add_text(out, ",\"handlers\":[");
+        for (uint32_t h = 0; h < type->handler_count; h++) {
+            const struct handler *handler = type->handlers[h];
+            if (h) buf_add_text(out, ",");
+            buf_printf(out, "{\"name\":\"%.*s\",\"kind\":\"%s\",\"parameters\":", STR_ARG(handler->name),
+                       verb_word(handler->kind));
+            describe_signature_json(handler->args, out);
+            buf_add_text(out, ",\"allow\":");
+            if (handler->allow.len) json_write_text(out, handler->allow);
+            else buf_add_text(out, "null");
+            buf_add_text(out, "}");
+        }
+        buf_add_text(out, "]}");
+    }
+    buf_add_text(out, "],\"open\":[");
+    describe_names(catalog, true, ",", true, out);
+    buf_add_text(out, "],\"closes\":[");
+    describe_names(catalog, false, ",", true, out);
+    buf_add_text(out, "]");
+}
+
+/* ---- an example ---- */
+
+/* A value in JSON that the field accepts, as far as its declaration tells. */
+static void example_value(const struct field *field, struct buf *out)
+{
+    switch (field->kind) {
+    case WEIR_INT: {
+        int64_t n = field->has_min && field->min > 1 ? field->min : 1;
+        if (field->has_max && n > field->max) n = field->max;
+        buf_printf(out, "%" PRId64, n);
+        return;
+    }
+    case WEIR_FLOAT: buf_printf(out, "%g", field->has_min ? field->float_min : 1.0); return;
+    case WEIR_BOOL: buf_add_text(out, "true"); return;
+    case WEIR_TEXT: buf_add_text(out, "\"hello\""); return;
+    case WEIR_BYTES: buf_add_text(out, "\"aGVsbG8=\""); return;
+    case WEIR_TIME: buf_add_text(out, "\"2026-01-01T00:00:00.000Z\""); return;
+    case WEIR_ENUM:
+        if (field->word_count) json_write_text(out, field->words[0]);
+        else buf_add_text(out, "null");
+        return;
+    case WEIR_REF: buf_add_text(out, "\"bob\""); return;
+    case WEIR_RECORD:
+        buf_add_text(out, "{");
+        for (uint32_t i = 0; i < field->shape->count; i++) {
+            if (i) buf_add_text(out, ",");
+            json_write_text(out, field->shape->fields[i].name);
+            buf_add_text(out, ":");
+            example_value(&field->shape->fields[i], out);
+        }
+        buf_add_text(out, "}");
+        return;
+    case WEIR_LIST: {
+        struct field element = { .kind = WEIR_RECORD, .shape = field->shape };
+        buf_add_text(out, "[");
+        if (field->shape) example_value(field->shape->scalar ? &field->shape->fields[0] : &element, out);
+        buf_add_text(out, "]");
+        return;
+    }
+    case WEIR_NONE:
+    case WEIR_ANY: break;
+    }
+    buf_add_text(out, "null");
+}
+
+static void example_key(const struct type *type, struct buf *out)
+{
+    if (type->key.count == 0) buf_add_text(out, "ann");
+    for (uint32_t i = 0; i < type->key.count; i++) {
+        if (i) buf_add_text(out, ":");
+        buf_add_text(out, type->key.part[i].kind == WEIR_INT ? "1" : "ann");
+    }
+}
+
+/* The handler to show: one that writes if there is one. */
+static const struct handler *example_handler(const struct catalog *catalog)
+{
+    const struct handler *found = NULL;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        for (uint32_t h = 0; h < catalog->types[i]->handler_count; h++) {
+            const struct handler *handler = catalog->types[i]->handlers[h];
+            if (handler->kind != WEIR_QUERY) return handler;
+            if (!found) found = handler;
+        }
+    }
+    return found;
+}
+
+bool describe_example(const struct catalog *catalog, const char *host, int port, struct buf *out)
+{
+    const struct handler *handler = example_handler(catalog);
+    if (!handler) return false;
+    buf_printf(out, "curl %s:%d/%.*s/", host, port, STR_ARG(handler->type->name));
+    if (!handler->type->service) {
+        example_key(handler->type, out);
+        buf_add_text(out, "/");
+    }
+    buf_add_str(out, handler->name);
+    if (handler->kind == WEIR_QUERY && handler->args->count == 0) return true;
+    buf_add_text(out, " -d '[");
+    for (uint32_t i = 0; i < handler->args->count; i++) {
+        if (i) buf_add_text(out, ",");
+        example_value(&handler->args->fields[i], out);
+    }
+    buf_add_text(out, "]'");
+    return true;
+}

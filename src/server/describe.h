@@ -1,0 +1,19 @@
+/*
+ * describe.h - what an application offers, as text for people: start-up lines and `weir check`.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_SERVER_DESCRIBE_H
+#define WEIR_SERVER_DESCRIBE_H
+
+#include "core/catalog.h"
+
+/** Types and services with their fields, maps and handlers, one line each. */
+void describe_catalog(const struct catalog *catalog, struct buf *out);
+/** What stays open to everyone once the server has users, and what closes. */
+void describe_access(const struct catalog *catalog, struct buf *out);
+/** The same two as JSON members, without braces: "types":[...],"open":[...],"closes":[...] */
+void describe_json(const struct catalog *catalog, struct buf *out);
+/** A curl that works on the first handler of the catalog; false if there is none. */
+bool describe_example(const struct catalog *catalog, const char *host, int port, struct buf *out);
+
+#endif

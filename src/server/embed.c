@@ -1,0 +1,475 @@
+/*
+ * embed.c - the engine inside a foreign program: weir_open(), weir_start(), weir_request(), weir_close().
+ *
+ * The program's threads are no actors, so they may not touch a port. A thread puts its seat into the
+ * inbox under the lock, wakes the door and sleeps on the seat; the door, an actor, submits what is in the
+ * inbox and hands each answer to the seat it belongs to. A seat belongs to one thread and engine, is made
+ * at that thread's first request, keeps the memory of its last result, and goes when the thread ends or
+ * the engine closes.
+ *
+ * Argument and result structs cross as they are when the caller's shape has the handler's layout;
+ * otherwise through the packed form, where numbers are widened and judged again.
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/app.h"
+#include "core/engine.h"
+#include "os/signal.h"
+#include "os/wait.h"
+
+#define OPEN_MS_MAX 5000u
+#define DRAIN_MS_MAX 10000u
+#define VERBS_MAX 1024u
+
+/* A verb of the caller's as the engine knows it; made at its first use. */
+struct verb_bound {
+    struct verb_bound *next;
+    struct weir_verb verb;         /* as it was then */
+    const struct handler *handler;
+    struct shape *args, *result;   /* the caller's */
+    bool args_same, result_same;   /* same layout as the handler's */
+};
+
+enum seat_state { SEAT_FREE, SEAT_WAITING, SEAT_ANSWERED };
+
+struct seat {
+    struct weir_engine *owner;
+    struct seat *next, *previous;  /* all seats; under owner->lock */
+    struct seat *inbox_next;
+    struct wait *wait;             /* guards state */
+    enum seat_state state;
+    struct request request;
+    struct arena result;           /* what the last result points into */
+    struct buf scratch;
+};
+
+struct weir_engine {
+    struct weir_app *app;
+    struct env *env;
+    struct engine *engine;
+    struct port *port;
+    struct actor door;
+    struct wait *lock;             /* guards inbox, seats and verbs */
+    struct seat *inbox, **inbox_end;
+    struct seat *seats;
+    struct wait_slot *slot;        /* each thread's seat */
+    struct verb_bound *verbs;
+    unsigned verb_count;
+    struct arena arena;            /* of verbs; under lock */
+};
+
+/* The application between weir_open() and weir_start(). */
+struct embed {
+    struct weir_app app;
+    struct weir_options options;
+    char *data;
+};
+
+/* ---- errors ---- */
+
+static void error_code(struct weir_error *error, enum weir_status status, struct weir_str code)
+{
+    if (!error) return;
+    memset(error, 0, sizeof *error);
+    error->status = status;
+    snprintf(error->code, sizeof error->code, "%.*s", STR_ARG(code));
+}
+
+static void error_json(struct weir_error *error, struct weir_str json)
+{
+    if (error) snprintf(error->detail, sizeof error->detail, "%.*s", STR_ARG(json));
+}
+
+/* A sentence as the detail, quoted as JSON. Returns the status. */
+static enum weir_status error_text(struct weir_error *error, enum weir_status status, const char *text)
+{
+    struct buf quoted = { 0 };
+    json_write_text(&quoted, str_of(text));
+    error_code(error, status, str_of(weir_status_word(status)));
+    error_json(error, buf_str(&quoted));
+    buf_free(&quoted);
+    return status;
+}
+
+/* ---- the door ---- */
+
+static uint64_t door_turn(void *self)
+{
+    struct weir_engine *engine = self;
+    wait_lock(engine->lock);
+    struct seat *seat = engine->inbox;
+    engine->inbox = NULL;
+    engine->inbox_end = &engine->inbox;
+    wait_unlock(engine->lock);
+    bool any = seat != NULL;
+    while (seat) {
+        struct seat *next = seat->inbox_next;
+        port_submit(engine->port, &seat->request);
+        seat = next;
+    }
+    if (any) port_flush(engine->port);
+    for (struct request *request; (request = port_next(engine->port)) != NULL;) {
+        seat = request->user;
+        wait_lock(seat->wait);
+        seat->state = SEAT_ANSWERED;
+        wait_wake(seat->wait);
+        wait_unlock(seat->wait);
+    }
+    return ENV_NEVER;
+}
+
+/* ---- seats ---- */
+
+static void seat_free(struct seat *seat)
+{
+    wait_destroy(seat->wait);
+    arena_free(&seat->request.arena);
+    arena_free(&seat->result);
+    buf_free(&seat->scratch);
+    mem_free(seat);
+}
+
+static void seat_ended(void *ptr)
+{
+    struct seat *seat = ptr;
+    struct weir_engine *engine = seat->owner;
+    wait_lock(engine->lock);
+    if (seat->previous) seat->previous->next = seat->next;
+    else engine->seats = seat->next;
+    if (seat->next) seat->next->previous = seat->previous;
+    wait_unlock(engine->lock);
+    seat_free(seat);
+}
+
+static struct seat *seat_of_thread(struct weir_engine *engine)
+{
+    struct seat *seat = wait_slot_get(engine->slot);
+    if (seat) return seat;
+    seat = mem_alloc(sizeof *seat);
+    seat->owner = engine;
+    seat->wait = wait_create();
+    wait_lock(engine->lock);
+    seat->next = engine->seats;
+    if (seat->next) seat->next->previous = seat;
+    engine->seats = seat;
+    wait_unlock(engine->lock);
+    wait_slot_set(engine->slot, seat);
+    return seat;
+}
+
+/* Gives the request to the door and waits until it is answered. */
+static void seat_run(struct seat *seat)
+{
+    struct weir_engine *engine = seat->owner;
+    seat->state = SEAT_WAITING;
+    seat->inbox_next = NULL;
+    wait_lock(engine->lock);
+    *engine->inbox_end = seat;
+    engine->inbox_end = &seat->inbox_next;
+    wait_unlock(engine->lock);
+    engine->env->actor_wake(engine->env, &engine->door);
+    wait_lock(seat->wait);
+    while (seat->state != SEAT_ANSWERED) wait_sleep(seat->wait, 0);
+    seat->state = SEAT_FREE;
+    wait_unlock(seat->wait);
+}
+
+/* ---- verbs ---- */
+
+static bool shape_is(const struct weir_shape *a, const struct weir_shape *b)
+{
+    return a->scalar == b->scalar && a->size == b->size && a->fields == b->fields &&
+           a->one.kind == b->one.kind && a->one.size == b->one.size;
+}
+
+static bool verb_is(const struct weir_verb *a, const struct weir_verb *b)
+{
+    return strcmp(a->type, b->type) == 0 && strcmp(a->handler, b->handler) == 0 &&
+           shape_is(&a->args, &b->args) && shape_is(&a->result, &b->result);
+}
+
+/* The shape of a scalar as the caller holds it, with the widths of struct members filled in. */
+static struct weir_shape shape_public(const struct weir_shape *shape)
+{
+    struct weir_shape made = *shape;
+    if (!made.scalar || made.one.size) return made;
+    switch (made.one.kind) {
+    case WEIR_BOOL: made.one.size = (uint32_t)sizeof(bool); break;
+    case WEIR_FLOAT: made.one.size = (uint32_t)sizeof(double); break;
+    case WEIR_INT:
+    case WEIR_TIME:
+    case WEIR_ENUM: made.one.size = (uint32_t)sizeof(int64_t); break;
+    case WEIR_TEXT:
+    case WEIR_BYTES:
+    case WEIR_ANY: made.one.size = (uint32_t)sizeof(struct weir_str); break;
+    case WEIR_REF: made.one.size = (uint32_t)sizeof(struct weir_ref); break;
+    case WEIR_LIST: made.one.size = (uint32_t)sizeof(struct weir_list); break;
+    case WEIR_RECORD:
+    case WEIR_NONE: break;
+    }
+    if (made.size == 0) made.size = made.one.size;
+    return made;
+}
+
+static enum weir_status verb_make(struct weir_engine *engine, const struct weir_verb *verb,
+                                  struct verb_bound **out, struct weir_error *error)
+{
+    const struct type *type = catalog_type(engine->app->catalog, str_of(verb->type));
+    char text[256];
+    if (!type) {
+        snprintf(text, sizeof text, "no type or service `%s`", verb->type);
+        return error_text(error, WEIR_NOTYPE, text);
+    }
+    const struct handler *handler = type_handler(type, str_of(verb->handler));
+    if (!handler) {
+        snprintf(text, sizeof text, "`%s` has no handler `%s`", verb->type, verb->handler);
+        return error_text(error, WEIR_NOHANDLER, text);
+    }
+    struct verb_bound *bound = arena_alloc(&engine->arena, sizeof *bound);
+    struct weir_shape args = shape_public(&verb->args), result = shape_public(&verb->result);
+    const char *why = "";
+    if (!shape_of(&engine->arena, &args, &bound->args, &why) ||
+        !shape_fits(bound->args, handler->args, &engine->arena, &why) ||
+        !shape_of(&engine->arena, &result, &bound->result, &why)) {
+        snprintf(text, sizeof text, "the verb `%s.%s` does not fit the handler: %s", verb->type, verb->handler, why);
+        return error_text(error, WEIR_ARG, text);
+    }
+    bool any = bound->result->scalar && bound->result->fields[0].kind == WEIR_ANY;
+    bool nothing = !bound->result->scalar && bound->result->count == 0;
+    if (!any && !nothing && !shape_fits(handler->result, bound->result, &engine->arena, &why)) {
+        snprintf(text, sizeof text, "the result of `%s.%s` does not fit: %s", verb->type, verb->handler, why);
+        return error_text(error, WEIR_ARG, text);
+    }
+    bound->verb = *verb;
+    bound->verb.type = arena_cstr(&engine->arena, str_of(verb->type));
+    bound->verb.handler = arena_cstr(&engine->arena, str_of(verb->handler));
+    bound->handler = handler;
+    bound->args_same = shape_same_layout(bound->args, handler->args);
+    bound->result_same = shape_same_layout(bound->result, handler->result);
+    bound->next = engine->verbs;
+    engine->verbs = bound;
+    *out = bound;
+    return WEIR_OK;
+}
+
+static enum weir_status verb_bind(struct weir_engine *engine, const struct weir_verb *verb,
+                                  struct verb_bound **out, struct weir_error *error)
+{
+    enum weir_status status = WEIR_OK;
+    wait_lock(engine->lock);
+    struct verb_bound *bound = engine->verbs;
+    while (bound && !verb_is(&bound->verb, verb)) bound = bound->next;
+    if (bound) *out = bound;
+    else if (engine->verb_count == VERBS_MAX) status = error_text(error, WEIR_ARG, "more than 1024 verbs in one program");
+    else if ((status = verb_make(engine, verb, out, error)) == WEIR_OK) engine->verb_count++;
+    wait_unlock(engine->lock);
+    return status;
+}
+
+/* ---- requests ---- */
+
+/* The caller's arguments as a struct of handler->args; lives until the request is answered. */
+static enum weir_status args_take(struct seat *seat, const struct verb_bound *bound, const void *args,
+                                  struct weir_error *error)
+{
+    static const uint64_t none[2];
+    struct request *request = &seat->request;
+    const struct shape *shape = bound->handler->args;
+    struct problem problem = { .status = WEIR_OK };
+    request->args = args ? args : none;
+    if (!args && shape->size > sizeof none) return error_text(error, WEIR_ARG, "arguments are missing");
+    if (!bound->args_same) {
+        void *made = arena_alloc(&request->arena, shape->size);
+        shape_start(shape, made);
+        buf_reset(&seat->scratch);
+        pack(bound->args, request->args, &seat->scratch);
+        struct weir_str packed = arena_copy(&request->arena, buf_str(&seat->scratch));
+        if (unpack(shape, packed, &request->arena, false, made) != WEIR_OK)
+            return error_text(error, WEIR_ARG, "the arguments do not fit the handler");
+        request->args = made;
+    }
+    enum weir_status status = shape_judge(shape, request->args, false, &problem);
+    if (status != WEIR_OK) return error_text(error, status, problem.text);
+    return WEIR_OK;
+}
+
+/* The answer into the caller's struct, its texts into the seat. */
+static enum weir_status result_give(struct seat *seat, const struct verb_bound *bound, void *result,
+                                    struct weir_error *error)
+{
+    const struct shape *from = bound->handler->result, *to = bound->result;
+    const void *answer = seat->request.result;
+    if (!result || to->size == 0) return WEIR_OK;
+    if (bound->result_same) {
+        shape_copy(to, answer, &seat->result, result);
+    } else if (to->scalar && to->fields[0].kind == WEIR_ANY) {
+        buf_reset(&seat->scratch);
+        json_write(from, answer, &seat->scratch);
+        *(struct weir_str *)result = arena_copy(&seat->result, buf_str(&seat->scratch));
+    } else {
+        struct problem problem = { .status = WEIR_OK };
+        buf_reset(&seat->scratch);
+        pack(from, answer, &seat->scratch);
+        struct weir_str packed = arena_copy(&seat->result, buf_str(&seat->scratch));
+        if (unpack(to, packed, &seat->result, false, result) != WEIR_OK || shape_judge(to, result, true, &problem) != WEIR_OK)
+            return error_text(error, WEIR_RANGE, "the result does not fit the program's struct; the request has been carried out");
+    }
+    return WEIR_OK;
+}
+
+static void error_of_request(const struct request *request, struct weir_error *error)
+{
+    struct weir_str code = request->status == WEIR_FAILED && request->code.len
+                               ? request->code : str_of(weir_status_word(request->status));
+    error_code(error, request->status, code);
+    if (request->detail.ptr) {
+        error_json(error, request->detail);
+    } else if (request->text.len) {
+        struct buf quoted = { 0 };
+        json_write_text(&quoted, request->text);
+        error_json(error, buf_str(&quoted));
+        buf_free(&quoted);
+    }
+}
+
+enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to, const struct weir_verb *verb,
+                              struct weir_str id, const void *args, void *result, struct weir_error *error)
+{
+    struct verb_bound *bound;
+    if (error) memset(error, 0, sizeof *error);
+    enum weir_status status = verb_bind(engine, verb, &bound, error);
+    if (status != WEIR_OK) return status;
+    if (to.key.len > KEY_BYTES_MAX) return error_text(error, WEIR_TOOBIG, "a key is at most 1024 bytes");
+    if (!bound->handler->type->service && to.key.len == 0) return error_text(error, WEIR_ARG, "the key is empty");
+    struct seat *seat = seat_of_thread(engine);
+    struct request *request = &seat->request;
+    struct arena arena = request->arena;
+    arena_reset(&arena);
+    arena_reset(&seat->result);
+    *request = (struct request){ .handler = bound->handler, .key = to.key, .id = id, .user = seat, .arena = arena };
+    if (!request->key.ptr) request->key.ptr = "";
+    status = args_take(seat, bound, args, error);
+    if (status != WEIR_OK) return status;
+    seat_run(seat);
+    status = request->status;
+    if (status == WEIR_OK) status = result_give(seat, bound, result, error);
+    else error_of_request(request, error);
+    return status;
+}
+
+/* ---- opening and closing ---- */
+
+enum weir_status weir_open(const struct weir_options *options, struct weir_app **app, struct weir_error *error)
+{
+    *app = NULL;
+    if (error) memset(error, 0, sizeof *error);
+    if (!options || options->size < sizeof(uint32_t) + sizeof(char *) || !options->data || !options->data[0])
+        return error_text(error, WEIR_CONFIG, "struct weir_options: begin with WEIR_OPTIONS and set `data`");
+    struct embed *embed = mem_alloc(sizeof *embed);
+    size_t size = options->size < sizeof embed->options ? options->size : sizeof embed->options;
+    memcpy(&embed->options, options, size);
+    size_t len = strlen(options->data);
+    embed->data = mem_alloc(len + 1);
+    memcpy(embed->data, options->data, len);
+    app_init(&embed->app, catalog_create());
+    embed->app.embed = embed;
+    *app = &embed->app;
+    return WEIR_OK;
+}
+
+static void app_close(struct weir_app *app)
+{
+    struct embed *embed = app->embed;
+    struct catalog *catalog = app->catalog;
+    app_deinit(app);
+    catalog_destroy(catalog);
+    mem_free(embed->data);
+    mem_free(embed);
+}
+
+/* Opens the data; while a process that was just killed still holds it, tries again for a while. */
+static enum weir_status data_open(struct weir_engine *engine, struct weir_error *error)
+{
+    struct embed *embed = engine->app->embed;
+    uint32_t spare = signal_processors() > 1 ? signal_processors() - 1 : 1;
+    uint32_t shards = embed->options.shards ? embed->options.shards : spare;
+    uint32_t threads = embed->options.threads ? embed->options.threads : spare;
+    if (shards > ENGINE_SHARDS_MAX) shards = ENGINE_SHARDS_MAX;
+    struct engine_options options = {
+        .env = engine->env,
+        .data = embed->data,
+        .shards = shards,
+        .threads = threads < shards ? threads : shards,
+        .ports = 1,
+        .catalog = engine->app->catalog,
+    };
+    struct store_recovery recovery;
+    char why[512] = "";
+    enum weir_status status = WEIR_LOCKED;
+    wait_lock(engine->lock);
+    for (unsigned waited = 0; waited <= OPEN_MS_MAX; waited += 50) {
+        status = engine_open(&options, &engine->engine, &recovery, why, sizeof why);
+        if (status != WEIR_LOCKED) break;
+        wait_sleep(engine->lock, 50);
+    }
+    wait_unlock(engine->lock);
+    if (status != WEIR_OK) return error_text(error, status, why[0] ? why : weir_status_text(status));
+    return WEIR_OK;
+}
+
+enum weir_status weir_start(struct weir_app *app, struct weir_engine **out, struct weir_error *error)
+{
+    *out = NULL;
+    if (error) memset(error, 0, sizeof *error);
+    if (!app_finish(app)) {
+        enum weir_status bad = error_text(error, WEIR_CONFIG, app->why);
+        app_close(app);
+        return bad;
+    }
+    struct weir_engine *engine = mem_alloc(sizeof *engine);
+    engine->app = app;
+    engine->env = env_real();
+    engine->lock = wait_create();
+    engine->inbox_end = &engine->inbox;
+    enum weir_status status = data_open(engine, error);
+    if (status == WEIR_OK) {
+        engine->slot = wait_slot_create(seat_ended);
+        if (!engine->slot) status = error_text(error, WEIR_FULL, "too many engines open in this process");
+    }
+    if (status != WEIR_OK) {
+        if (engine->engine) engine_close(engine->engine);
+        wait_destroy(engine->lock);
+        mem_free(engine);
+        app_close(app);
+        return status;
+    }
+    engine->door = (struct actor){ .name = "door", .turn = door_turn, .self = engine };
+    engine->port = engine_port(engine->engine, 0, &engine->door);
+    engine_start(engine->engine);
+    engine->env->actor_start(engine->env, &engine->door);
+    *out = engine;
+    return WEIR_OK;
+}
+
+void weir_close(struct weir_engine *engine)
+{
+    if (!engine) return;
+    wait_lock(engine->lock);
+    for (unsigned waited = 0; waited < DRAIN_MS_MAX && !engine_drain(engine->engine); waited++)
+        wait_sleep(engine->lock, 1);
+    wait_unlock(engine->lock);
+    engine->env->actor_stop(engine->env, &engine->door);
+    engine_close(engine->engine);
+    wait_slot_destroy(engine->slot);
+    while (engine->seats) {
+        struct seat *seat = engine->seats;
+        engine->seats = seat->next;
+        seat_free(seat);
+    }
+    arena_free(&engine->arena);
+    wait_destroy(engine->lock);
+    app_close(engine->app);
+    mem_free(engine);
+}

@@ -1,0 +1,356 @@
+/*
+ * server.c - what `weir run` does, in order:
+ *
+ *   load the application -> bind the ports -> open and recover the data -> start -> serve
+ *     -> SIGTERM or SIGINT: drain (at most DRAIN_MS_MAX) -> close
+ *
+ * Ports come before the data, so that a taken one is told at once and health answers `loading` meanwhile.
+ * A process that was just killed may hold its port and its lock for a moment: both are tried again for
+ * BUSY_MS_MAX before the start is given up. The main thread then waits for signals and looks
+ * WATCH_MS apart whether the log is still whole; it takes no part in any request.
+ * SPDX-License-Identifier: MIT
+ */
+#include "server/server.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "net/net.h"
+#include "os/signal.h"
+#include "server/describe.h"
+#include "server/load.h"
+#include "server/trace.h"
+
+#define BUSY_MS_MAX 5000u
+#define BUSY_STEP_MS 50u
+#define DRAIN_MS_MAX 10000u
+#define DRAIN_STEP_MS 2u
+#define WATCH_MS 200u
+
+struct server {
+    const struct server_options *options;
+    struct env *env;
+    struct trace trace;
+    struct load load;
+    struct net *net;
+    struct engine *engine;
+    struct store_recovery recovery;
+    struct engine_limits engine_limits;
+    struct net_limits net_limits;
+    uint32_t shards, threads;
+    uint64_t cpu_ms_max, memory_bytes_max;
+};
+
+static int exit_code(enum weir_status status)
+{
+    switch (status) {
+    case WEIR_OK: return SERVER_EXIT_OK;
+    case WEIR_CORRUPT:
+    case WEIR_NEWER: return SERVER_EXIT_CORRUPT;
+    case WEIR_LOCKED: return SERVER_EXIT_LOCKED;
+    case WEIR_CONFIG: return SERVER_EXIT_CONFIG;
+    default: return SERVER_EXIT_IO; /* IO, DISKFULL, POISONED and what else a disk may answer */
+    }
+}
+
+static int fail(const struct server_options *options, int code, const char *text)
+{
+    if (options->json) {
+        struct buf line = { 0 };
+        buf_printf(&line, "{\"error\":");
+        json_write_text(&line, str_of(text));
+        buf_printf(&line, ",\"exit\":%d}\n", code);
+        fwrite(line.ptr, 1, line.len, options->err);
+        buf_free(&line);
+    } else {
+        fprintf(options->err, "weir: %s\n", text);
+    }
+    return code;
+}
+
+/* ---- limits ---- */
+
+/* Sets the limit of that name; false if there is none. */
+static bool limit_set(struct server *server, struct weir_str name, uint64_t value)
+{
+#define X(member, standard, text)                                                                  \
+    if (str_eq(name, STR(#member))) {                                                              \
+        server->engine_limits.member = value;                                                      \
+        return true;                                                                               \
+    }
+    ENGINE_LIMITS(X)
+#undef X
+#define X(member, standard, text)                                                                  \
+    if (str_eq(name, STR(#member))) {                                                              \
+        server->net_limits.member = value;                                                         \
+        return true;                                                                               \
+    }
+    NET_LIMITS(X)
+#undef X
+    if (str_eq(name, STR("cpu_ms_max"))) {
+        server->cpu_ms_max = value;
+        return true;
+    }
+    if (str_eq(name, STR("lua_bytes_max"))) {
+        server->memory_bytes_max = value;
+        return true;
+    }
+    return false;
+}
+
+void server_limits_print(FILE *out)
+{
+#define X(member, standard, text) fprintf(out, "  %-22s %12" PRIu64 "  %s\n", #member, (uint64_t)(standard), text);
+    ENGINE_LIMITS(X)
+    NET_LIMITS(X)
+#undef X
+    fprintf(out, "  %-22s %12d  %s\n", "cpu_ms_max", 100, "CPU time of one Lua handler in milliseconds");
+    fprintf(out, "  %-22s %12d  %s\n", "lua_bytes_max", 8 << 20, "bytes of Lua memory of one transaction");
+}
+
+static int limits_parse(struct server *server)
+{
+    const char *const *limit = server->options->limits;
+    char why[256];
+    for (; limit && *limit; limit++) {
+        const char *equals = strchr(*limit, '=');
+        char *end = NULL;
+        uint64_t value = equals ? strtoull(equals + 1, &end, 10) : 0;
+        if (!equals || end == equals + 1 || *end || value == 0) {
+            snprintf(why, sizeof why, "--limit %s: write name=number, the number above 0", *limit);
+            return fail(server->options, SERVER_EXIT_USAGE, why);
+        }
+        if (!limit_set(server, (struct weir_str){ *limit, (size_t)(equals - *limit) }, value)) {
+            snprintf(why, sizeof why, "--limit %s: no such limit; `weir run --limits` lists them", *limit);
+            return fail(server->options, SERVER_EXIT_USAGE, why);
+        }
+    }
+    return 0;
+}
+
+/* ---- starting ---- */
+
+static void shards_choose(struct server *server)
+{
+    uint32_t processors = signal_processors();
+    uint32_t spare = processors > 1 ? processors - 1 : 1; /* one is left to net and log writer */
+    server->shards = server->options->shards ? server->options->shards : spare;
+    if (server->shards > ENGINE_SHARDS_MAX) server->shards = ENGINE_SHARDS_MAX;
+    server->threads = server->options->threads ? server->options->threads : spare;
+    if (server->threads > server->shards) server->threads = server->shards;
+}
+
+static int application_load(struct server *server)
+{
+    struct load_options options = {
+        .env = server->env,
+        .files = server->options->files,
+        .file_count = server->options->file_count,
+        .settings = server->options->settings,
+        .cpu_ms_max = server->cpu_ms_max,
+        .memory_bytes_max = server->memory_bytes_max,
+        .trace = trace_write,
+        .trace_arg = &server->trace,
+    };
+    if (load_open(&options, &server->load) == WEIR_OK) return 0;
+    return fail(server->options, SERVER_EXIT_CONFIG, server->load.error);
+}
+
+/* Waits a step between two tries of a start that something else stands in the way of: true to go on. */
+static bool busy_wait(struct server *server, unsigned *waited_ms, const char *error)
+{
+    if (*waited_ms >= BUSY_MS_MAX) return false;
+    if (*waited_ms == 0) fprintf(server->options->err, "weir: %s; waiting up to 5 s\n", error);
+    if (signal_wait(BUSY_STEP_MS) != 0) return false;
+    *waited_ms += BUSY_STEP_MS;
+    return true;
+}
+
+static int doors_open(struct server *server)
+{
+    struct net_options options = {
+        .env = server->env,
+        .http_host = server->options->http_host,
+        .http_port = server->options->http_port,
+        .resp_host = server->options->resp_host,
+        .resp_port = server->options->resp_port,
+        .limits = server->net_limits,
+        .started_wall_ms = (uint64_t)server->env->wall_ms(server->env),
+        .version = WEIR_VERSION,
+        .trace = trace_write,
+        .trace_arg = &server->trace,
+    };
+    char error[512] = "";
+    unsigned waited_ms = 0;
+    enum weir_status status;
+    do {
+        status = net_open(&options, &server->net, error, sizeof error);
+    } while (status != WEIR_OK && strstr(error, "in use") && busy_wait(server, &waited_ms, error));
+    if (status == WEIR_OK) return 0;
+    server->net = NULL;
+    return fail(server->options, exit_code(status), error);
+}
+
+static int data_open(struct server *server)
+{
+    struct engine_options options = {
+        .env = server->env,
+        .data = server->options->data,
+        .shards = server->shards,
+        .threads = server->threads,
+        .ports = 1,
+        .catalog = server->load.catalog,
+        .runtimes = server->load.runtimes,
+        .runtime_count = server->load.runtime_count,
+        .limits = server->engine_limits,
+        .trace = trace_write,
+        .trace_arg = &server->trace,
+    };
+    char error[512] = "";
+    unsigned waited_ms = 0;
+    enum weir_status status;
+    do {
+        status = engine_open(&options, &server->engine, &server->recovery, error, sizeof error);
+    } while (status == WEIR_LOCKED && busy_wait(server, &waited_ms, error));
+    if (status == WEIR_OK) return 0;
+    server->engine = NULL;
+    return fail(server->options, exit_code(status), error[0] ? error : weir_status_text(status));
+}
+
+/* ---- the start-up report ---- */
+
+static const char *url_host(const char *host)
+{
+    return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 ? "localhost" : host;
+}
+
+static void report_text(struct server *server, struct buf *out)
+{
+    const struct server_options *options = server->options;
+    buf_printf(out, "weir %s\n", WEIR_VERSION);
+    buf_printf(out, "data  %s: ", options->data);
+    if (server->recovery.durable_epoch == 0) {
+        buf_add_text(out, "new");
+    } else {
+        buf_printf(out, "durable up to epoch %" PRIu64 ", %" PRIu64 " rows and %" PRIu64 " changes read%s",
+                   server->recovery.durable_epoch, server->recovery.rows, server->recovery.changes,
+                   server->recovery.clean ? "" : ", after an unclean stop");
+        if (server->recovery.torn_bytes)
+            buf_printf(out, ", %" PRIu64 " unfinished bytes cut", server->recovery.torn_bytes);
+    }
+    buf_printf(out, "\nruns  %u shard%s on %u thread%s; a reply leaves once its effects are synced\n",
+               server->shards, server->shards == 1 ? "" : "s", server->threads, server->threads == 1 ? "" : "s");
+    if (options->http_host)
+        buf_printf(out, "http  http://%s:%d/   POST /{type}/{key}/{handler}, GET /{type}/{key}, /metrics\n",
+                   options->http_host, net_http_port(server->net));
+    if (options->resp_host)
+        buf_printf(out, "resp  %s:%d   CALL type key handler [arg ...]\n", options->resp_host,
+                   net_resp_port(server->net));
+    buf_add_text(out, "\n");
+    describe_catalog(server->load.catalog, out);
+    buf_add_text(out, "\nOn loopback every caller is the operator and may call all of it.\n");
+    describe_access(server->load.catalog, out);
+    struct buf example = { 0 };
+    if (options->http_host && describe_example(server->load.catalog, url_host(options->http_host),
+                                               net_http_port(server->net), &example))
+        buf_printf(out, "\nTry:  %.*s\n", (int)example.len, example.ptr);
+    buf_free(&example);
+}
+
+static void report_json(struct server *server, struct buf *out)
+{
+    const struct server_options *options = server->options;
+    buf_printf(out, "{\"version\":\"%s\",\"data\":", WEIR_VERSION);
+    json_write_text(out, str_of(options->data));
+    buf_printf(out, ",\"durable_epoch\":%" PRIu64 ",\"clean\":%s,\"torn_bytes\":%" PRIu64
+               ",\"shards\":%u,\"threads\":%u", server->recovery.durable_epoch,
+               server->recovery.clean ? "true" : "false", server->recovery.torn_bytes, server->shards,
+               server->threads);
+    if (options->http_host)
+        buf_printf(out, ",\"http\":\"%s:%d\"", options->http_host, net_http_port(server->net));
+    if (options->resp_host)
+        buf_printf(out, ",\"resp\":\"%s:%d\"", options->resp_host, net_resp_port(server->net));
+    buf_add_text(out, ",");
+    describe_json(server->load.catalog, out);
+    buf_add_text(out, "}\n");
+}
+
+static void report(struct server *server)
+{
+    struct buf out = { 0 };
+    if (server->options->json) report_json(server, &out);
+    else report_text(server, &out);
+    fwrite(out.ptr, 1, out.len, server->options->out);
+    fflush(server->options->out);
+    buf_free(&out);
+}
+
+/* ---- serving and stopping ---- */
+
+/* Until all is answered and durable, or the time is up. A second signal ends the process. */
+static bool drain(struct server *server, unsigned ms_max)
+{
+    bool doors = false, inside = false;
+    for (unsigned waited = 0; waited <= ms_max; waited += DRAIN_STEP_MS) {
+        doors = net_drain(server->net);
+        inside = engine_drain(server->engine);
+        if (doors && inside) return true;
+        if (signal_wait(DRAIN_STEP_MS) != 0) signal_exit(SERVER_EXIT_FORCED);
+    }
+    return false;
+}
+
+static int serve(struct server *server)
+{
+    struct engine_stats stats;
+    for (;;) {
+        int number = signal_wait(WATCH_MS);
+        if (number) {
+            trace_event(&server->trace, "\"event\":\"draining\",\"signal\":%d", number);
+            bool all = drain(server, DRAIN_MS_MAX);
+            trace_event(&server->trace, "\"event\":\"drained\",\"complete\":%s", all ? "true" : "false");
+            return SERVER_EXIT_OK;
+        }
+        engine_stats(server->engine, &stats);
+        if (!stats.store.poisoned) continue;
+        /* What waits cannot become durable any more: the doors answer `unknown`, then all stops. */
+        drain(server, 1000);
+        struct buf text = { 0 };
+        buf_printf(&text, "writing to %s failed: %s. Replies not yet sent have an unknown outcome. "
+                   "Check the disk, then start again: what was acknowledged is kept.",
+                   server->options->data, stats.store.poison);
+        buf_add_byte(&text, 0);
+        fail(server->options, SERVER_EXIT_IO, text.ptr);
+        buf_free(&text);
+        return SERVER_EXIT_IO;
+    }
+}
+
+int server_run(const struct server_options *options)
+{
+    struct server server = { .options = options, .env = env_real() };
+    server.trace = (struct trace){ server.env, options->trace_json };
+    signal_start();
+    shards_choose(&server);
+    int code = limits_parse(&server);
+    if (code == 0) code = application_load(&server);
+    if (code != 0) goto unload;
+    code = doors_open(&server);
+    if (code != 0) goto unload;
+    net_start(server.net);
+    code = data_open(&server);
+    if (code != 0) goto close_doors;
+    engine_start(server.engine);
+    net_serve(server.net, server.engine);
+    report(&server);
+    trace_event(&server.trace, "\"event\":\"started\",\"durable_epoch\":%" PRIu64 ",\"shards\":%u,\"threads\":%u",
+                server.recovery.durable_epoch, server.shards, server.threads);
+    code = serve(&server);
+close_doors:
+    net_close(server.net);
+    if (server.engine) engine_close(server.engine);
+    if (code == 0) trace_event(&server.trace, "\"event\":\"stopped\"");
+unload:
+    load_close(&server.load);
+    return code;
+}
