@@ -1,0 +1,178 @@
+/*
+ * args.c - options of the verbs.
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "server/server.h"
+
+#define NAME_BYTES_MAX 48
+
+/* Edits between two words: insert, remove, replace (V. I. Levenshtein, 1966), by rows. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[NAME_BYTES_MAX + 1];
+    size_t a_len = strlen(a), b_len = strlen(b);
+    if (a_len > NAME_BYTES_MAX || b_len > NAME_BYTES_MAX) return NAME_BYTES_MAX;
+    for (size_t j = 0; j <= b_len; j++) row[j] = (unsigned)j;
+    for (size_t i = 1; i <= a_len; i++) {
+        unsigned corner = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= b_len; j++) {
+            unsigned replaced = corner + (a[i - 1] != b[j - 1]);
+            unsigned changed = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            corner = row[j];
+            row[j] = replaced < changed ? replaced : changed;
+        }
+    }
+    return row[b_len];
+}
+
+const char *args_nearest(const char *word, const char *const *names, size_t count)
+{
+    const char *best = NULL;
+    unsigned best_distance = 4;
+    for (size_t i = 0; i < count; i++) {
+        unsigned d = distance(word, names[i]);
+        if (d < best_distance && d < strlen(names[i])) {
+            best = names[i];
+            best_distance = d;
+        }
+    }
+    return best;
+}
+
+static void help(const struct args_verb *verb)
+{
+    printf("usage: %s\n\n%s\n\noptions:\n", verb->usage, verb->about);
+    for (const struct args_option *option = verb->options; option->name; option++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? " " : "", option->value ? option->value : "");
+        printf("  %-22s %s\n", left, option->text);
+    }
+    printf("  %-22s %s\n", "--help", "this text");
+    if (verb->more) printf("\n%s\n", verb->more);
+}
+
+static int mistake(const struct args_verb *verb, const char *what, const char *word)
+{
+    fprintf(stderr, "weir: %s%s\nusage: %s\n", what, word, verb->usage);
+    return SERVER_EXIT_USAGE;
+}
+
+static int unknown(const struct args_verb *verb, const char *word)
+{
+    const char *names[32] = { "--help" };
+    size_t count = 1;
+    for (const struct args_option *option = verb->options; option->name && count < 32; option++)
+        names[count++] = option->name;
+    const char *near = args_nearest(word, names, count);
+    fprintf(stderr, "weir: unknown option %s", word);
+    if (near) fprintf(stderr, "; did you mean %s?", near);
+    fprintf(stderr, "\nusage: %s\n", verb->usage);
+    return SERVER_EXIT_USAGE;
+}
+
+static const struct args_option *option_named(const struct args_verb *verb, const char *word, size_t len)
+{
+    for (const struct args_option *option = verb->options; option->name; option++)
+        if (strlen(option->name) == len && memcmp(option->name, word, len) == 0) return option;
+    return NULL;
+}
+
+int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_places *places)
+{
+    bool ended = false;
+    places->count = 0;
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i];
+        if (ended || strncmp(word, "--", 2) != 0) {
+            if (!ended && strcmp(word, "-h") == 0) {
+                help(verb);
+                return SERVER_EXIT_OK;
+            }
+            if (places->count == verb->places_max || places->count == CLI_PLACES_MAX)
+                return mistake(verb, "one word too many: ", word);
+            places->place[places->count++] = word;
+            continue;
+        }
+        if (word[2] == 0) {
+            ended = true;
+            continue;
+        }
+        if (strcmp(word, "--help") == 0) {
+            help(verb);
+            return SERVER_EXIT_OK;
+        }
+        const char *equals = strchr(word, '=');
+        size_t len = equals ? (size_t)(equals - word) : strlen(word);
+        const struct args_option *option = option_named(verb, word, len);
+        if (!option) return unknown(verb, word);
+        if (!option->value) {
+            if (equals) return mistake(verb, "takes no value: ", option->name);
+            *option->flag_into = true;
+            continue;
+        }
+        const char *value = equals ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
+        if (!value) return mistake(verb, "a value is missing after ", option->name);
+        if (option->text_into) {
+            *option->text_into = value;
+        } else {
+            if (option->list_into->count == CLI_LIST_MAX) return mistake(verb, "given too often: ", option->name);
+            option->list_into->item[option->list_into->count++] = value;
+        }
+    }
+    if (places->count < verb->places_min) return mistake(verb, "something is missing", "");
+    return CLI_DONE;
+}
+
+bool args_number(const char *option, const char *text, unsigned long long max, unsigned long long *out)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (errno == 0 && end != text && *end == 0 && text[0] != '-' && n <= max) {
+        *out = n;
+        return true;
+    }
+    fprintf(stderr, "weir: %s %s: a whole number from 0 to %llu is wanted\n", option, text, max);
+    return false;
+}
+
+bool args_address(const char *option, const char *text, int standard_port, char *room, size_t room_bytes,
+                  const char **host, int *port)
+{
+    const char *colon = strrchr(text, ':');
+    const char *begin = text, *end = colon ? colon : text + strlen(text);
+    const char *number = colon ? colon + 1 : NULL;
+    bool digits = text[0] && strspn(text, "0123456789") == strlen(text);
+    unsigned long long n = (unsigned long long)standard_port;
+    if (text[0] == '[') { /* [::1]:8080 */
+        const char *close = strchr(text, ']');
+        begin = text + 1;
+        end = close ? close : begin;
+        number = close && close[1] == ':' ? close + 2 : NULL;
+    } else if (colon && strchr(text, ':') != colon) { /* ::1 */
+        end = text + strlen(text);
+        number = NULL;
+    } else if (digits) {
+        end = text;
+        number = text;
+    }
+    if (number && !args_number(option, number, 65535, &n)) return false;
+    size_t len = (size_t)(end - begin);
+    if (len >= room_bytes) {
+        fprintf(stderr, "weir: %s %s: HOST:PORT is wanted\n", option, text);
+        return false;
+    }
+    if (len) memcpy(room, begin, len);
+    else snprintf(room, room_bytes, "127.0.0.1");
+    if (len) room[len] = 0;
+    *host = room;
+    *port = (int)n;
+    return true;
+}

@@ -1,0 +1,101 @@
+/*
+ * call.c - `weir call` and `weir get`: one request to a running server.
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+
+#include "cli.h"
+#include "client.h"
+#include "server/server.h"
+
+#define RESP_PORT 6400
+
+/* Prints a reply: the value on stdout, or the error on stderr. Returns the exit code. */
+static int print_reply(const struct client_reply *reply, bool json)
+{
+    if (reply->failed) {
+        if (json) fprintf(stderr, "{\"error\":%.*s}\n", (int)reply->json.len, reply->json.ptr);
+        else fprintf(stderr, "weir: %.*s\n", (int)reply->text.len, reply->text.ptr);
+        return SERVER_EXIT_FAILED;
+    }
+    const struct buf *shown = reply->plain && !json ? &reply->text : &reply->json;
+    printf("%.*s\n", (int)shown->len, shown->len ? shown->ptr : "");
+    return SERVER_EXIT_OK;
+}
+
+static int ask(const char *address, const char *const *words, size_t count, bool json, bool nil_fails)
+{
+    char room[256];
+    const char *host;
+    int port;
+    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port)) return SERVER_EXIT_USAGE;
+    struct client client;
+    struct client_reply reply = { 0 };
+    int code = SERVER_EXIT_UNREACHABLE;
+    if (!client_open(&client, host, port) || !client_ask(&client, words, count, &reply)) {
+        fprintf(stderr, "weir: %s\n", client.error);
+    } else if (reply.nil && nil_fails) {
+        fprintf(stderr, "weir: %s/%s has no row\n", words[1], words[2]);
+        code = SERVER_EXIT_FAILED;
+    } else {
+        code = print_reply(&reply, json);
+    }
+    client_reply_free(&reply);
+    client_close(&client);
+    return code;
+}
+
+int verb_call(int argc, char **argv)
+{
+    const char *host = "127.0.0.1:6400", *id = NULL;
+    bool json = false;
+    const struct args_option options[] = {
+        { "--id", "ID", "idempotency key: a repeat gets the first answer", .text_into = &id },
+        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)", .text_into = &host },
+        { "--json", NULL, "strings in quotes, errors as JSON", .flag_into = &json },
+        { 0 },
+    };
+    const struct args_verb verb = {
+        .usage = "weir call TYPE KEY HANDLER [ARG ...] [options]",
+        .about = "Calls a handler and prints what it answers. Each argument is read as its parameter's declared\n"
+                 "type; lists and records are JSON. The key of a service is `-`.",
+        .more = "exit codes: 0 done; 1 refused, with the reason on stderr; 64 usage; 69 no server\n\n"
+                "example: weir call account ann transfer bob 30",
+        .options = options,
+        .places_min = 3,
+        .places_max = CLI_PLACES_MAX - 2,
+    };
+    struct args_places places;
+    int code = args_parse(&verb, argc, argv, &places);
+    if (code != CLI_DONE) return code;
+    const char *words[CLI_PLACES_MAX + 2];
+    size_t count = 0;
+    words[count++] = id ? "CALL.ONCE" : "CALL";
+    if (id) words[count++] = id;
+    for (unsigned i = 0; i < places.count; i++) words[count++] = places.place[i];
+    return ask(host, words, count, json, false);
+}
+
+int verb_get(int argc, char **argv)
+{
+    const char *host = "127.0.0.1:6400";
+    bool json = false;
+    const struct args_option options[] = {
+        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)", .text_into = &host },
+        { "--json", NULL, "errors as JSON; the row is JSON in any case", .flag_into = &json },
+        { 0 },
+    };
+    const struct args_verb verb = {
+        .usage = "weir get TYPE KEY [options]",
+        .about = "Prints the row of an entity as JSON.",
+        .more = "exit codes: 0 done; 1 no such row; 64 usage; 69 no server\n\nexample: weir get account ann",
+        .options = options,
+        .places_min = 2,
+        .places_max = 2,
+    };
+    struct args_places places;
+    int code = args_parse(&verb, argc, argv, &places);
+    if (code != CLI_DONE) return code;
+    const char *words[] = { "GETROW", places.place[0], places.place[1] };
+    return ask(host, words, 3, json, true);
+}

@@ -1,0 +1,57 @@
+/*
+ * main.c - the command line: picks the verb.
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "server/server.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *text;
+} verbs[] = {
+    { "run", verb_run, "serve an application over HTTP and RESP" },
+    { "call", verb_call, "call a handler of an entity" },
+    { "get", verb_get, "show the row of an entity" },
+    { "stat", verb_stat, "show the figures of a running server" },
+    { "check", verb_check, "report the mistakes of an application without starting it" },
+    { "new", verb_new, "write a small application to begin with" },
+    { "test", verb_test, "run the tests of an application in virtual time" },
+    { "version", verb_version, "print the version" },
+};
+#define VERB_COUNT (sizeof verbs / sizeof verbs[0])
+
+static void help(FILE *out)
+{
+    fprintf(out, "usage: weir VERB [words] [options]\n\n"
+                 "Durable, serializable transactions over sharded entities.\n\nverbs:\n");
+    for (size_t i = 0; i < VERB_COUNT; i++) fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].text);
+    fprintf(out, "\n`weir VERB --help` says more. To begin: weir new hello\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help(stderr);
+        return SERVER_EXIT_USAGE;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        help(stdout);
+        return SERVER_EXIT_OK;
+    }
+    if (strcmp(word, "--version") == 0) word = "version";
+    const char *names[VERB_COUNT];
+    for (size_t i = 0; i < VERB_COUNT; i++) {
+        if (strcmp(word, verbs[i].name) == 0) return verbs[i].run(argc - 2, argv + 2);
+        names[i] = verbs[i].name;
+    }
+    const char *near = args_nearest(word, names, VERB_COUNT);
+    fprintf(stderr, "weir: no verb `%s`", word);
+    if (near) fprintf(stderr, "; did you mean `weir %s`?", near);
+    fprintf(stderr, "\n`weir --help` lists the verbs\n");
+    return SERVER_EXIT_USAGE;
+}
