@@ -43,7 +43,7 @@
     X(POISONED, 44, "poisoned", 500, "an earlier sync failed; only reopening helps")               \
     X(CONFIG, 45, "config", 500, "bad configuration or application")                               \
     X(NEWER, 46, "newer", 500, "written by a newer version")                                       \
-    X(END, 47, "end", 500, "nothing more")
+    X(NOMORE, 47, "nomore", 500, "nothing more")
 
 enum weir_status {
 #define X(name, number, word, http, text) WEIR_##name = number,

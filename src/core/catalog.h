@@ -27,6 +27,7 @@ struct handler {
     weir_handler_fn *fn;           /* native */
     void *code;                    /* the runtime's */
     struct weir_str at;            /* "bank.lua:12", for people */
+    bool builtin;                  /* the engine's: runs on entities without a row, too */
 };
 
 struct map_def {

@@ -93,7 +93,9 @@ struct request {
     struct weir_str request_id;     /* 26 characters; made at submission */
     /* the engine's */
     struct request *next;
-    uint64_t arrival_ns, sequence;
+    struct port *port;
+    uint64_t arrival_ns;
+    char id_text[26];
 };
 
 /** Port `index`; completions wake `actor`, whose turns make all calls below. */

@@ -1,0 +1,411 @@
+/*
+ * catalog.c - building and judging the catalog of an application, and binding it to the ids in its data.
+ *
+ * Rows on disk name types, maps and fields by small numbers. The names behind them are rows too, in slot 0
+ * (docs/formats/rows.md); a name keeps its number for ever, so a field may be dropped and come back.
+ * SPDX-License-Identifier: MIT
+ */
+#include <ctype.h>
+#include <stdio.h>
+
+#include "core/core_int.h"
+
+struct catalog *catalog_create(void)
+{
+    return mem_alloc(sizeof(struct catalog));
+}
+
+void catalog_destroy(struct catalog *catalog)
+{
+    if (catalog == NULL) return;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        mem_free(catalog->types[i]->handlers);
+        mem_free(catalog->types[i]->maps);
+    }
+    mem_free(catalog->types);
+    mem_free(catalog->by_id);
+    arena_free(&catalog->arena);
+    mem_free(catalog);
+}
+
+struct type *catalog_type(const struct catalog *catalog, struct weir_str name)
+{
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        if (str_eq(catalog->types[i]->name, name)) return catalog->types[i];
+    }
+    return NULL;
+}
+
+struct handler *type_handler(const struct type *type, struct weir_str name)
+{
+    for (uint32_t i = 0; i < type->handler_count; i++) {
+        if (str_eq(type->handlers[i]->name, name)) return type->handlers[i];
+    }
+    return NULL;
+}
+
+int type_map(const struct type *type, struct weir_str name)
+{
+    for (uint32_t i = 0; i < type->map_count; i++) {
+        if (str_eq(type->maps[i].name, name)) return (int)i;
+    }
+    return -1;
+}
+
+uint8_t type_slot(const struct type *type, struct weir_str key)
+{
+    struct weir_str route = key_route(&type->key, key);
+    return (uint8_t)(hash64(0, route.ptr, route.len) % SLOTS);
+}
+
+struct type *catalog_add_type(struct catalog *catalog, struct weir_str name, bool service)
+{
+    if (catalog_type(catalog, name) != NULL) return NULL;
+    struct type *type = arena_alloc(&catalog->arena, sizeof(*type));
+    type->name = arena_copy(&catalog->arena, name);
+    type->service = service;
+    type->row = arena_alloc(&catalog->arena, sizeof(struct shape));
+    catalog->types = mem_realloc(catalog->types, (catalog->type_count + 1) * sizeof(struct type *));
+    catalog->types[catalog->type_count++] = type;
+    return type;
+}
+
+/* Fields of arguments and results are known by position in packed form. */
+static void shape_number(struct shape *shape)
+{
+    for (uint32_t i = 0; i < shape->count; i++) {
+        shape->fields[i].id = i + 1;
+        if (shape->fields[i].shape != NULL) shape_number((struct shape *)(uintptr_t)shape->fields[i].shape);
+    }
+}
+
+struct handler *catalog_add_handler(struct catalog *catalog, struct type *type, const struct handler *from)
+{
+    if (type_handler(type, from->name) != NULL) return NULL;
+    struct arena *arena = &catalog->arena;
+    struct handler *handler = arena_alloc(arena, sizeof(*handler));
+    *handler = *from;
+    handler->name = arena_copy(arena, from->name);
+    handler->allow = from->allow.ptr ? arena_copy(arena, from->allow) : STR_NIL;
+    handler->at = from->at.ptr ? arena_copy(arena, from->at) : STR_NIL;
+    handler->type = type;
+    if (handler->args == NULL) handler->args = arena_alloc(arena, sizeof(struct shape));
+    if (handler->result == NULL) handler->result = arena_alloc(arena, sizeof(struct shape));
+    shape_number(handler->args);
+    shape_number(handler->result);
+    if (handler->kind == WEIR_CREATE) type->has_create = true;
+    type->handlers = mem_realloc(type->handlers, (type->handler_count + 1) * sizeof(struct handler *));
+    type->handlers[type->handler_count++] = handler;
+    return handler;
+}
+
+struct map_def *catalog_add_map(struct catalog *catalog, struct type *type, const struct map_def *from)
+{
+    if (type_map(type, from->name) >= 0) return NULL;
+    type->maps = mem_realloc(type->maps, (type->map_count + 1) * sizeof(struct map_def));
+    struct map_def *map = &type->maps[type->map_count++];
+    *map = *from;
+    map->name = arena_copy(&catalog->arena, from->name);
+    map->key_count = 0;
+    while (map->key_count < WEIR_KEY_PARTS_MAX && map->key[map->key_count] != WEIR_NONE) map->key_count++;
+    return map;
+}
+
+/* ---- native tables ---- */
+
+struct native_check {
+    weir_check_fn *check;
+};
+
+static bool native_type_check(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code)
+{
+    const struct native_check *native = type->check_arg;
+    const char *word = "check";
+    if (native->check(row, &word)) return true;
+    *code = str_of(word);
+    return false;
+}
+
+static bool add_native_handlers(struct catalog *catalog, struct type *type, const struct weir_handler *handlers,
+                                char *why, size_t why_bytes)
+{
+    for (const struct weir_handler *h = handlers; h != NULL && h->name != NULL; h++) {
+        struct handler handler = { .name = str_of(h->name), .kind = h->kind, .fn = h->fn, .runtime = &native_runtime,
+                                   .allow = h->allow ? str_of(h->allow) : STR_NIL };
+        const char *wrong = NULL;
+        if (h->fn == NULL || h->kind < WEIR_ON || h->kind > WEIR_CREATE) wrong = "it has no function or no kind";
+        else if (!shape_of(&catalog->arena, &h->args, &handler.args, &wrong) ||
+                 !shape_of(&catalog->arena, &h->result, &handler.result, &wrong)) {
+        } else if (catalog_add_handler(catalog, type, &handler) == NULL) {
+            wrong = "there are two of that name";
+        }
+        if (wrong != NULL) {
+            snprintf(why, why_bytes, "handler %.*s:%s: %s", STR_ARG(type->name), h->name, wrong);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool add_native_maps(struct catalog *catalog, struct type *type, const struct weir_map *maps, char *why,
+                            size_t why_bytes)
+{
+    for (const struct weir_map *m = maps; m != NULL && m->name != NULL; m++) {
+        struct map_def map = { .name = str_of(m->name) };
+        const char *wrong = NULL;
+        for (uint32_t i = 0; i < WEIR_KEY_PARTS_MAX; i++) {
+            map.key[i] = m->key[i];
+            if (m->key[i] == WEIR_REF) map.key_type[i] = str_of(m->type);
+        }
+        if (m->key[0] == WEIR_NONE) wrong = "its key has no part";
+        else if (!shape_of(&catalog->arena, &m->value, &map.value, &wrong)) {
+        } else if (map.value->count == 0) {
+            wrong = "its value has no field";
+        } else if (catalog_add_map(catalog, type, &map) == NULL) {
+            wrong = "there are two of that name";
+        }
+        if (wrong != NULL) {
+            snprintf(why, why_bytes, "map %s of %.*s: %s", m->name, STR_ARG(type->name), wrong);
+            return false;
+        }
+    }
+    return true;
+}
+
+enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_entity *entity,
+                                    const struct weir_service *service, char *why, size_t why_bytes)
+{
+    const char *name = entity ? entity->name : service->name;
+    struct type *type = catalog_add_type(catalog, str_of(name), entity == NULL);
+    if (type == NULL) {
+        snprintf(why, why_bytes, "there are two types or services called `%s`", name);
+        return WEIR_CONFIG;
+    }
+    if (entity == NULL)
+        return add_native_handlers(catalog, type, service->handlers, why, why_bytes) ? WEIR_OK : WEIR_CONFIG;
+    const char *wrong = NULL;
+    if (!shape_of(&catalog->arena, &entity->row, &type->row, &wrong)) {
+        snprintf(why, why_bytes, "row of %s: %s", name, wrong);
+        return WEIR_CONFIG;
+    }
+    if (entity->key != NULL) type->key_text = str_of(entity->key);
+    if (entity->check != NULL) {
+        struct native_check *check = arena_alloc(&catalog->arena, sizeof(*check));
+        check->check = entity->check;
+        type->check = native_type_check;
+        type->check_arg = check;
+    }
+    bool good = add_native_maps(catalog, type, entity->maps, why, why_bytes) &&
+                add_native_handlers(catalog, type, entity->handlers, why, why_bytes);
+    return good ? WEIR_OK : WEIR_CONFIG;
+}
+
+/* ---- judging the whole ---- */
+
+static bool name_is_good(struct weir_str name)
+{
+    if (name.len == 0 || name.len > CATALOG_NAME_BYTES_MAX) return false;
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.ptr[i];
+        if (!isalnum(c) && c != '_') return false;
+        if (i == 0 && isdigit(c)) return false;
+    }
+    return true;
+}
+
+static bool name_is_servers(struct weir_str name)
+{
+    static const char *const names[] = { "streams", "requests", "sql", "metrics", "livez", "readyz", "healthz", "views" };
+    if (name.len > 0 && name.ptr[0] == '_') return true;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (str_eq(name, str_of(names[i]))) return true;
+    }
+    return false;
+}
+
+static bool refs_are_known(const struct catalog *catalog, const struct shape *shape, struct weir_str *missing)
+{
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        if (f->kind == WEIR_REF && f->type.len > 0) {
+            struct type *type = catalog_type(catalog, f->type);
+            if (type == NULL || type->service) {
+                *missing = f->type;
+                return false;
+            }
+        }
+        if (f->shape != NULL && !refs_are_known(catalog, f->shape, missing)) return false;
+    }
+    return true;
+}
+
+static bool finish_fail(const struct type *type, char *why, size_t why_bytes, const char *what, struct weir_str name,
+                        const char *text)
+{
+    snprintf(why, why_bytes, "%.*s%s%s `%.*s`: %s", STR_ARG(type->at), type->at.len ? ": " : "", what, STR_ARG(name), text);
+    return false;
+}
+
+static bool finish_handlers(const struct catalog *catalog, const struct type *type, char *why, size_t why_bytes)
+{
+    for (uint32_t i = 0; i < type->handler_count; i++) {
+        const struct handler *h = type->handlers[i];
+        struct weir_str missing;
+        char full[160];
+        snprintf(full, sizeof(full), "%.*s:%.*s", STR_ARG(type->name), STR_ARG(h->name));
+        if (!name_is_good(h->name))
+            return finish_fail(type, why, why_bytes, "handler", str_of(full), "a name has letters, digits and _, at most 64");
+        if (str_eq(h->name, STR("key")))
+            return finish_fail(type, why, why_bytes, "handler", str_of(full), "`key` is the entity's key");
+        if (type->service && h->kind == WEIR_CREATE)
+            return finish_fail(type, why, why_bytes, "handler", str_of(full), "a service has nothing to create");
+        if (!refs_are_known(catalog, h->args, &missing) || !refs_are_known(catalog, h->result, &missing)) {
+            char text[160];
+            snprintf(text, sizeof(text), "there is no entity type `%.*s`", STR_ARG(missing));
+            return finish_fail(type, why, why_bytes, "handler", str_of(full), text);
+        }
+    }
+    return true;
+}
+
+static bool finish_type(struct catalog *catalog, struct type *type, char *why, size_t why_bytes)
+{
+    const char *kind = type->service ? "service" : "type", *wrong = NULL;
+    struct weir_str missing;
+    if (!name_is_good(type->name))
+        return finish_fail(type, why, why_bytes, kind, type->name, "a name has letters, digits and _, at most 64");
+    if (name_is_servers(type->name))
+        return finish_fail(type, why, why_bytes, kind, type->name, "the name is the server's: choose another");
+    if (type->handler_count > CATALOG_HANDLERS_MAX || type->map_count > CATALOG_MAPS_MAX)
+        return finish_fail(type, why, why_bytes, kind, type->name, "too many handlers or maps");
+    if (type->key_text.ptr != NULL && !key_form_parse(&catalog->arena, type->key_text, type->row, &type->key, &wrong))
+        return finish_fail(type, why, why_bytes, kind, type->name, wrong);
+    for (uint32_t i = 0; i < type->row->count; i++) {
+        if (str_eq(type->row->fields[i].name, STR("key")))
+            return finish_fail(type, why, why_bytes, kind, type->name, "a field called `key`: that is the entity's key");
+    }
+    bool known = refs_are_known(catalog, type->row, &missing);
+    for (uint32_t i = 0; i < type->map_count && known; i++) {
+        const struct map_def *map = &type->maps[i];
+        known = refs_are_known(catalog, map->value, &missing);
+        for (uint32_t k = 0; k < map->key_count && known; k++) {
+            if (map->key[k] != WEIR_REF || catalog_type(catalog, map->key_type[k]) != NULL) continue;
+            missing = map->key_type[k];
+            known = false;
+        }
+    }
+    if (!known) {
+        char text[160];
+        snprintf(text, sizeof(text), "there is no entity type `%.*s`", STR_ARG(missing));
+        return finish_fail(type, why, why_bytes, kind, type->name, text);
+    }
+    return finish_handlers(catalog, type, why, why_bytes);
+}
+
+bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)
+{
+    if (catalog->type_count == 0 || catalog->type_count > CATALOG_TYPES_MAX) {
+        snprintf(why, why_bytes, catalog->type_count ? "too many types" : "the application declares no type and no service");
+        return false;
+    }
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        if (!finish_type(catalog, catalog->types[i], why, why_bytes)) return false;
+    }
+    return true;
+}
+
+/* ---- ids ---- */
+
+struct binding {
+    struct engine *engine;
+    struct shard *shard; /* of slot 0 */
+    struct buf *changes;
+    char *why;
+    size_t why_bytes;
+    bool failed;
+};
+
+/* The id of a name in a scope; a new name gets one above the scope's largest, as a row and a change to log. */
+static uint32_t bind_name(struct binding *b, const char *scope, struct weir_str name, uint8_t kind)
+{
+    struct buf key = { 0 }, value = { 0 };
+    buf_add_byte(&key, ROW_CATALOG);
+    buf_add_text(&key, scope);
+    buf_add_byte(&key, '/');
+    size_t head = key.len;
+    buf_add_str(&key, name);
+    struct row *row = (struct row *)tree_find(&b->shard->rows, buf_str(&key));
+    uint32_t id = 0;
+    if (row != NULL) {
+        struct reader reader = reader_of((struct weir_str){ row->value, row->value_len });
+        id = (uint32_t)reader_varint(&reader);
+        uint8_t was = reader_byte(&reader);
+        if (was != kind) {
+            snprintf(b->why, b->why_bytes, "`%s/%.*s` has another type than in the data; give it a new name", scope,
+                     STR_ARG(name));
+            b->failed = true;
+        }
+    } else {
+        struct weir_str prefix = { key.ptr, head };
+        for (struct tree_item *i = tree_seek(&b->shard->rows, prefix, true);
+             i != NULL && i->key.len >= head && memcmp(i->key.ptr, key.ptr, head) == 0;
+             i = tree_seek(&b->shard->rows, i->key, true)) {
+            struct reader reader = reader_of((struct weir_str){ ((struct row *)i)->value, ((struct row *)i)->value_len });
+            uint32_t other = (uint32_t)reader_varint(&reader);
+            if (other > id) id = other;
+        }
+        buf_add_varint(&value, ++id);
+        buf_add_byte(&value, kind);
+        row_set(b->shard, 0, buf_str(&key), buf_str(&value));
+        store_change(b->changes, 0, buf_str(&key), buf_str(&value));
+    }
+    buf_free(&key);
+    buf_free(&value);
+    return id;
+}
+
+static void bind_shape(struct binding *b, const char *scope, struct shape *shape)
+{
+    if (shape->scalar) {
+        shape->fields[0].id = 1;
+        (void)bind_name(b, scope, STR("="), (uint8_t)shape->fields[0].kind);
+    }
+    for (uint32_t i = 0; i < shape->count; i++) {
+        struct field *f = &shape->fields[i];
+        if (!shape->scalar) f->id = bind_name(b, scope, f->name, (uint8_t)f->kind);
+        if (f->shape == NULL) continue;
+        struct buf inner = { 0 };
+        buf_printf(&inner, "%s.%.*s", scope, STR_ARG(f->name));
+        buf_add_byte(&inner, 0);
+        bind_shape(b, inner.ptr, (struct shape *)(uintptr_t)f->shape);
+        buf_free(&inner);
+    }
+}
+
+bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes)
+{
+    struct binding b = { engine, &engine->shards[slot_shard(engine, 0)], changes, why, why_bytes, false };
+    struct catalog *catalog = engine->catalog;
+    mem_free(catalog->by_id);
+    catalog->by_id = NULL;
+    catalog->by_id_count = 0;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        struct type *type = catalog->types[i];
+        char scope[256];
+        type->id = (uint16_t)bind_name(&b, "type", type->name, type->service);
+        snprintf(scope, sizeof(scope), "row/%.*s", STR_ARG(type->name));
+        bind_shape(&b, scope, type->row);
+        for (uint32_t m = 0; m < type->map_count; m++) {
+            snprintf(scope, sizeof(scope), "map/%.*s", STR_ARG(type->name));
+            type->maps[m].id = (uint16_t)bind_name(&b, scope, type->maps[m].name, 0);
+            snprintf(scope, sizeof(scope), "maprow/%.*s/%.*s", STR_ARG(type->name), STR_ARG(type->maps[m].name));
+            bind_shape(&b, scope, type->maps[m].value);
+        }
+        while (type->id >= catalog->by_id_count) {
+            catalog->by_id = mem_realloc(catalog->by_id, (catalog->by_id_count + 1) * sizeof(struct type *));
+            catalog->by_id[catalog->by_id_count++] = NULL;
+        }
+        catalog->by_id[type->id] = type;
+    }
+    return !b.failed;
+}

@@ -1,0 +1,528 @@
+/*
+ * engine.c - putting the parts together: opening and recovering data, workers, ports, figures, stopping.
+ *
+ * A port is a door's end of the rings: requests go out by slot, answers come back at once with the epoch
+ * they depend on, and the port keeps them until that epoch is durable. port_next() asserts it, in release
+ * too: no reply leaves before the sync of what it wrote and read.
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/core_int.h"
+
+#define FIBER_STACK_BYTES FIBER_STACK_BYTES_DEFAULT
+#define LOCK_WAIT_NS UINT64_C(5000000000)
+
+void engine_trace(struct engine *engine, const char *format, ...)
+{
+    if (engine->options.trace == NULL) return;
+    struct buf text = { 0 };
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    if (len >= (int)sizeof(line)) {
+        va_start(args, format);
+        buf_reserve(&text, (size_t)len + 1);
+        vsnprintf(text.ptr, (size_t)len + 1, format, args);
+        va_end(args);
+    }
+    engine->options.trace(engine->options.trace_arg, text.ptr ? text.ptr : line);
+    buf_free(&text);
+}
+
+static enum weir_status native_invoke(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
+                                      const void *args, void *result)
+{
+    return handler->fn(ctx, row, args, result);
+}
+const struct runtime native_runtime = { .name = "native", .invoke = native_invoke };
+
+/* ---- opening ---- */
+
+static void limits_set(struct engine *engine)
+{
+    const struct engine_limits *given = &engine->options.limits;
+#define X(name, value, text) engine->limits.name = given->name ? given->name : (uint64_t)(value);
+    ENGINE_LIMITS(X)
+#undef X
+}
+
+static void shard_init(struct engine *engine, uint32_t index)
+{
+    struct shard *s = &engine->shards[index];
+    uint32_t shards = engine->shard_count, ports = engine->port_count;
+    s->engine = engine;
+    s->env = engine->env;
+    s->index = index;
+    s->in = mem_alloc(shards * sizeof(struct ring));
+    s->overflow = mem_alloc(shards * sizeof(struct message *));
+    s->overflow_tail = mem_alloc(shards * sizeof(struct message **));
+    s->marks = mem_alloc(shards * sizeof(uint64_t));
+    for (uint32_t p = 0; p < shards; p++) {
+        if (p != index) ring_init(&s->in[p], RING_CAPACITY);
+        s->overflow_tail[p] = &s->overflow[p];
+    }
+    s->from_port = mem_alloc(ports * sizeof(struct ring));
+    s->to_port = mem_alloc(ports * sizeof(struct ring));
+    s->port_overflow = mem_alloc(ports * sizeof(struct request *));
+    s->port_overflow_tail = mem_alloc(ports * sizeof(struct request **));
+    for (uint32_t p = 0; p < ports; p++) {
+        ring_init(&s->from_port[p], RING_CAPACITY);
+        ring_init(&s->to_port[p], RING_CAPACITY);
+        s->port_overflow_tail[p] = &s->port_overflow[p];
+    }
+    s->all.prev = s->all.next = &s->all;
+    s->records_tail = &s->records;
+    s->ready_tail = &s->ready;
+    s->fiber_waiters_tail = &s->fiber_waiters;
+    s->pending_tail = &s->pending;
+    s->next_txn = 1;
+    s->walk.at = &s->all;
+    s->fibers = fiber_pool_create(FIBER_STACK_BYTES, (unsigned)engine->limits.fibers_max);
+}
+
+static void recovered(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    state_apply(arg, slot, key, value);
+}
+
+static enum weir_status open_store(struct engine *engine, struct store_recovery *recovery, char *error, size_t bytes)
+{
+    struct store_options store = engine->options.store;
+    struct store_options standard = STORE_OPTIONS;
+    if (store.segment_bytes_first == 0) store = standard;
+    return store_open(engine->env, engine->options.data, &store, recovered, engine, &engine->store, recovery, error,
+                      bytes);
+}
+
+/* Names that this application is the first to use become rows, durable before anything uses their ids. */
+static enum weir_status write_catalog(struct engine *engine, struct store_recovery *recovery, struct buf *changes,
+                                      char *error, size_t bytes)
+{
+    if (changes->len == 0) return WEIR_OK;
+    struct weir_str part = buf_str(changes);
+    int64_t now = engine->env->wall_ms(engine->env);
+    if (now < recovery->wall_ms) now = recovery->wall_ms;
+    struct store_frame frame = { .epoch = recovery->durable_epoch + 1, .wall_ms = now, .parts = &part, .part_count = 1 };
+    enum weir_status st = store_write(engine->store, &frame);
+    if (st == WEIR_OK) st = store_sync(engine->store);
+    if (st != WEIR_OK) {
+        snprintf(error, bytes, "cannot write the names of the application's types: %s", weir_status_text(st));
+        return st;
+    }
+    recovery->durable_epoch++;
+    recovery->wall_ms = now;
+    return WEIR_OK;
+}
+
+static void worker_stop_all(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->worker_count; i++) engine->env->actor_stop(engine->env, &engine->workers[i].actor);
+    engine->env->actor_stop(engine->env, &engine->writer.actor);
+}
+
+static void shard_deinit(struct engine *engine, uint32_t index)
+{
+    struct shard *s = &engine->shards[index];
+    for (uint32_t i = 0; i < engine->runtime_count; i++) {
+        if (engine->runtimes[i]->shard_stop != NULL) engine->runtimes[i]->shard_stop(engine->runtimes[i]->self, s->states[i]);
+    }
+    for (uint32_t p = 0; p < engine->shard_count; p++) {
+        if (p == index) continue;
+        for (struct message *m; (m = ring_pop(&s->in[p])) != NULL;) mem_free(m);
+        ring_deinit(&s->in[p]);
+        for (struct message *m = s->overflow[p], *next; m != NULL; m = next) {
+            next = m->next;
+            mem_free(m);
+        }
+    }
+    for (uint32_t p = 0; p < engine->port_count; p++) {
+        ring_deinit(&s->from_port[p]);
+        ring_deinit(&s->to_port[p]);
+    }
+    for (size_t i = 0; i < s->txn_cap; i++) {
+        for (struct txn *t = s->txns[i], *next; t != NULL; t = next) {
+            next = t->chain;
+            for (struct weir_ctx *f = t->top, *below; f != NULL; f = below) {
+                below = f->below;
+                if (f->fiber != NULL) fiber_drop(f->fiber);
+                mem_free(f);
+            }
+            for (struct access *a = t->accesses; a != NULL; a = a->next) tree_free(&a->overlay);
+            if (t->root != NULL) {
+                arena_free(&t->root->arena);
+                mem_free(t->root);
+            }
+            arena_free(&t->arena);
+            buf_free(&t->trace);
+            mem_free(t);
+        }
+    }
+    for (struct txn *t = s->txn_free, *next; t != NULL; t = next) {
+        next = t->chain;
+        arena_free(&t->arena);
+        buf_free(&t->trace);
+        mem_free(t);
+    }
+    for (struct weir_ctx *f = s->frame_free, *next; f != NULL; f = next) {
+        next = f->below;
+        mem_free(f);
+    }
+    for (struct root *r = s->root_free, *next; r != NULL; r = next) {
+        next = r->next;
+        arena_free(&r->arena);
+        mem_free(r);
+    }
+    for (size_t i = 0; i < s->pair_cap; i++) {
+        for (struct pair *p = s->pairs[i], *next; p != NULL; p = next) {
+            next = p->chain;
+            for (struct delivery *d = p->head, *after; d != NULL; d = after) {
+                after = d->next;
+                mem_free(d);
+            }
+            mem_free(p);
+        }
+    }
+    struct walk_batch *batch = atomic_exchange(&s->walk.batch, NULL);
+    if (batch != NULL) buf_free(&batch->bytes);
+    mem_free(batch);
+    buf_free(&s->walk.row_at);
+    heap_free(&s->deadlines);
+    heap_free(&s->retries);
+    mem_free(s->pairs);
+    state_free(s);
+    fiber_pool_destroy(s->fibers);
+    mem_free(s->txns);
+    for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) buf_free(&s->buffers[i]);
+    buf_free(&s->scratch);
+    mem_free(s->in);
+    mem_free(s->overflow);
+    mem_free(s->overflow_tail);
+    mem_free(s->marks);
+    mem_free(s->from_port);
+    mem_free(s->to_port);
+    mem_free(s->port_overflow);
+    mem_free(s->port_overflow_tail);
+}
+
+static void engine_free(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->shard_count; i++) shard_deinit(engine, i);
+    for (uint32_t i = 0; i < engine->worker_count; i++) mem_free(engine->workers[i].shards);
+    for (uint32_t p = 0; p < engine->port_count; p++) {
+        mem_free(engine->ports[p].overflow);
+        mem_free(engine->ports[p].overflow_tail);
+    }
+    builtin_free(engine);
+    mem_free(engine->workers);
+    mem_free(engine->shards);
+    mem_free(engine);
+}
+
+static uint64_t worker_turn(void *self)
+{
+    struct worker *w = self;
+    uint64_t next = ENV_NEVER;
+    for (uint32_t i = 0; i < w->shard_count; i++) {
+        uint64_t due = shard_turn(w->shards[i]);
+        if (due < next) next = due;
+    }
+    return next;
+}
+
+static void workers_make(struct engine *engine)
+{
+    engine->workers = mem_alloc(engine->worker_count * sizeof(struct worker));
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        struct worker *w = &engine->workers[i];
+        w->engine = engine;
+        w->actor = (struct actor){ .name = "weir-shards", .turn = worker_turn, .self = w };
+        w->shards = mem_alloc(engine->shard_count * sizeof(struct shard *));
+        for (uint32_t n = i; n < engine->shard_count; n += engine->worker_count) {
+            w->shards[w->shard_count++] = &engine->shards[n];
+            engine->shards[n].worker = w;
+        }
+    }
+    engine->writer.actor = (struct actor){ .name = "weir-log", .turn = writer_turn, .self = engine };
+}
+
+static void ports_make(struct engine *engine)
+{
+    for (uint32_t p = 0; p < engine->port_count; p++) {
+        struct port *port = &engine->ports[p];
+        port->engine = engine;
+        port->index = p;
+        port->ready_tail = &port->ready;
+        for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) port->waiting_tail[i] = &port->waiting[i];
+        port->overflow = mem_alloc(engine->shard_count * sizeof(struct request *));
+        port->overflow_tail = mem_alloc(engine->shard_count * sizeof(struct request **));
+        for (uint32_t i = 0; i < engine->shard_count; i++) port->overflow_tail[i] = &port->overflow[i];
+    }
+}
+
+enum weir_status engine_open(const struct engine_options *options, struct engine **out, struct store_recovery *recovery,
+                             char *error, size_t error_bytes)
+{
+    *out = NULL;
+    *recovery = (struct store_recovery){ 0 };
+    if (options->shards < 1 || options->shards > ENGINE_SHARDS_MAX || options->threads < 1 || options->ports < 1 ||
+        options->ports > ENGINE_PORTS_MAX || options->runtime_count >= ENGINE_RUNTIMES_MAX) {
+        snprintf(error, error_bytes, "shards must be 1 to %u, threads 1 or more", ENGINE_SHARDS_MAX);
+        return WEIR_CONFIG;
+    }
+    struct engine *engine = mem_alloc(sizeof(*engine));
+    engine->options = *options;
+    engine->env = options->env;
+    engine->catalog = options->catalog;
+    engine->shard_count = options->shards;
+    engine->worker_count = options->threads < options->shards ? options->threads : options->shards;
+    engine->port_count = options->ports;
+    engine->runtimes[engine->runtime_count++] = &native_runtime;
+    for (uint32_t i = 0; i < options->runtime_count; i++) engine->runtimes[engine->runtime_count++] = options->runtimes[i];
+    limits_set(engine);
+    engine->shards = mem_alloc(engine->shard_count * sizeof(struct shard));
+    for (uint32_t i = 0; i < engine->shard_count; i++) shard_init(engine, i);
+    workers_make(engine);
+    ports_make(engine);
+    struct buf changes = { 0 };
+    enum weir_status st = open_store(engine, recovery, error, error_bytes);
+    if (st == WEIR_OK && !catalog_bind(engine, &changes, error, error_bytes)) st = WEIR_CONFIG;
+    if (st == WEIR_OK) st = write_catalog(engine, recovery, &changes, error, error_bytes);
+    buf_free(&changes);
+    if (st != WEIR_OK) {
+        if (engine->store != NULL) store_abandon(engine->store);
+        engine_free(engine);
+        return st;
+    }
+    builtin_make(engine);
+    uint64_t durable = recovery->durable_epoch;
+    atomic_store(&engine->durable, durable);
+    atomic_store(&engine->epoch, durable + 1);
+    atomic_store(&engine->frame_ms, recovery->wall_ms);
+    engine->writer.wall_ms = recovery->wall_ms;
+    store_stats(engine->store, &engine->store_stats);
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct shard *s = &engine->shards[i];
+        s->epoch = durable + 1;
+        s->sealed_local = s->effect_epoch = durable;
+        atomic_store(&s->sealed, durable);
+    }
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        outbox_recover(&engine->shards[i]);
+        shard_publish(&engine->shards[i]);
+    }
+    *out = engine;
+    return WEIR_OK;
+}
+
+void engine_start(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        for (uint32_t n = 0; n < engine->runtime_count; n++) {
+            const struct runtime *r = engine->runtimes[n];
+            if (r->shard_start != NULL) engine->shards[i].states[n] = r->shard_start(r->self, engine->env, i);
+        }
+    }
+    engine->started = true;
+    engine->env->actor_start(engine->env, &engine->writer.actor);
+    for (uint32_t i = 0; i < engine->worker_count; i++) {
+        engine->env->actor_start(engine->env, &engine->workers[i].actor);
+        engine->env->actor_wake(engine->env, &engine->workers[i].actor);
+    }
+}
+
+bool engine_drain(struct engine *engine)
+{
+    atomic_store(&engine->draining, 1);
+    for (uint32_t p = 0; p < engine->port_count; p++) {
+        if (engine->ports[p].in_flight > 0) return false;
+    }
+    if (atomic_load(&engine->poisoned)) return true;
+    /* Every effect has raised `wanted`: so all that was decided is durable. Messages and timers go on after a
+     * restart. */
+    return atomic_load(&engine->wanted) <= atomic_load(&engine->durable);
+}
+
+void engine_close(struct engine *engine)
+{
+    if (engine->started) worker_stop_all(engine);
+    /* Effects decided but not yet on the disk go with the last frame only if drained: else they were never
+     * acknowledged and the log just ends. */
+    if (atomic_load(&engine->poisoned)) store_abandon(engine->store);
+    else store_close(engine->store);
+    engine_free(engine);
+}
+
+void engine_abandon(struct engine *engine)
+{
+    store_abandon(engine->store);
+    engine_free(engine);
+}
+
+/* ---- ports ---- */
+
+struct port *engine_port(struct engine *engine, uint32_t index, struct actor *actor)
+{
+    ASSERT(index < engine->port_count);
+    engine->ports[index].actor = actor;
+    return &engine->ports[index];
+}
+
+static void port_refuse(struct port *port, struct request *request, enum weir_status status, const char *text)
+{
+    request->status = status;
+    request->text = str_of(text);
+    request->epoch = 0;
+    request->next = NULL;
+    *port->ready_tail = request;
+    port->ready_tail = &request->next;
+}
+
+void port_submit(struct port *port, struct request *request)
+{
+    struct engine *engine = port->engine;
+    struct env *env = engine->env;
+    id_make(env, request->id_text);
+    request->request_id = (struct weir_str){ request->id_text, sizeof(request->id_text) };
+    request->port = port;
+    request->next = NULL;
+    request->result = NULL;
+    request->replayed = false;
+    request->epoch = 0;
+    request->code = request->detail = request->text = STR_NIL;
+    request->arrival_ns = env->mono_ns(env);
+    port->in_flight++;
+    if (atomic_load_explicit(&engine->draining, memory_order_relaxed)) {
+        port_refuse(port, request, WEIR_SHUTDOWN, "the server is shutting down");
+        return;
+    }
+    if (port->in_flight > engine->limits.requests_max) {
+        port_refuse(port, request, WEIR_OVERLOADED, "requests_max requests are in the engine already");
+        return;
+    }
+    if (request->handler->type->service) {
+        request->key = request->id.len > 0 ? request->id : request->request_id;
+    } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
+        port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG, "a key has 1 to 1024 bytes");
+        return;
+    }
+    uint32_t to = slot_shard(engine, type_slot(request->handler->type, request->key));
+    port->touched |= UINT64_C(1) << to;
+    if (port->overflow[to] == NULL && ring_push(&engine->shards[to].from_port[port->index], request)) return;
+    *port->overflow_tail[to] = request;
+    port->overflow_tail[to] = &request->next;
+}
+
+void port_flush(struct port *port)
+{
+    struct engine *engine = port->engine;
+    for (uint64_t left = port->touched; left != 0; left &= left - 1) {
+        uint32_t to = (uint32_t)__builtin_ctzll(left);
+        struct ring *ring = &engine->shards[to].from_port[port->index];
+        while (port->overflow[to] != NULL) {
+            struct request *next = port->overflow[to]->next;
+            if (!ring_push(ring, port->overflow[to])) break;
+            port->overflow[to] = next;
+        }
+        if (port->overflow[to] == NULL) {
+            port->overflow_tail[to] = &port->overflow[to];
+            port->touched &= ~(UINT64_C(1) << to);
+        }
+        if (ring_publish(ring, 0)) shard_wake(&engine->shards[to]);
+    }
+}
+
+static void port_take(struct port *port)
+{
+    struct engine *engine = port->engine;
+    uint64_t durable = atomic_load_explicit(&engine->durable, memory_order_acquire);
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct request *r;
+        while ((r = ring_pop(&engine->shards[i].to_port[port->index])) != NULL) {
+            r->next = NULL;
+            struct request ***tail = r->epoch <= durable ? &port->ready_tail : &port->waiting_tail[r->epoch % EPOCH_BUFFERS];
+            **tail = r;
+            *tail = &r->next;
+        }
+    }
+    for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
+        struct request *first = port->waiting[i];
+        bool poisoned = atomic_load_explicit(&engine->poisoned, memory_order_relaxed) != 0;
+        bool late = first != NULL && atomic_load_explicit(&engine->disk_full, memory_order_relaxed) &&
+                    engine->env->mono_ns(engine->env) > first->arrival_ns + engine->limits.request_deadline_ms * 1000000u;
+        if (first == NULL || (first->epoch > durable && !poisoned && !late)) continue;
+        if (first->epoch > durable) {
+            for (struct request *r = first; r != NULL; r = r->next) {
+                r->status = WEIR_UNKNOWN;
+                r->text = STR("the outcome is unknown: the log could not be made durable");
+                r->detail = STR_NIL;
+                r->epoch = 0;
+            }
+        }
+        *port->ready_tail = first;
+        port->ready_tail = port->waiting_tail[i];
+        port->waiting[i] = NULL;
+        port->waiting_tail[i] = &port->waiting[i];
+    }
+}
+
+struct request *port_next(struct port *port)
+{
+    if (port->ready == NULL) port_take(port);
+    if (port->touched != 0) port_flush(port);
+    struct request *request = port->ready;
+    if (request == NULL) return NULL;
+    port->ready = request->next;
+    if (port->ready == NULL) port->ready_tail = &port->ready;
+    request->next = NULL;
+    port->in_flight--;
+    /* The release rule: nothing leaves before what it depends on is on the disk. */
+    ASSERT(request->epoch <= atomic_load_explicit(&port->engine->durable, memory_order_acquire));
+    return request;
+}
+
+uint32_t port_in_flight(const struct port *port)
+{
+    return port->in_flight;
+}
+
+/* ---- figures ---- */
+
+void engine_stats(struct engine *engine, struct engine_stats *stats)
+{
+    *stats = (struct engine_stats){ 0 };
+    uint32_t unlocked = 0;
+    while (!atomic_compare_exchange_weak(&engine->stats_lock, &unlocked, 1)) unlocked = 0;
+    stats->store = engine->store_stats;
+    atomic_store(&engine->stats_lock, 0);
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct shard_published *p = &engine->shards[i].published;
+#define X(name, text) stats->name += atomic_load_explicit(&p->name, memory_order_relaxed);
+        ENGINE_COUNTERS(X)
+#undef X
+    }
+    stats->checkpoints_total = atomic_load_explicit(&engine->writer.checkpoints, memory_order_relaxed);
+    stats->epoch = atomic_load(&engine->epoch);
+    stats->durable_epoch = atomic_load(&engine->durable);
+    stats->dedup_window_ms = engine->limits.dedup_window_ms;
+    stats->shards = engine->shard_count;
+    stats->threads = engine->worker_count;
+}
+
+struct catalog *engine_catalog(struct engine *engine)
+{
+    return engine->catalog;
+}
+
+struct env *engine_env(struct engine *engine)
+{
+    return engine->env;
+}
+
+const struct engine_limits *engine_limits(const struct engine *engine)
+{
+    return &engine->limits;
+}

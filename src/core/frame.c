@@ -1,0 +1,618 @@
+/*
+ * frame.c - handlers on fibers: locks, calls on the same shard, and how a transaction's frames end.
+ *
+ * A frame is a handler called on an entity. It first takes the entity's lock, holding no fiber while it
+ * waits; then it runs on a fiber until it returns, calls another shard, or calls an entity whose lock is
+ * taken. Whatever it waits for always comes: a lock, or one answer for each call. A wounded or doomed
+ * transaction is unwound by resuming its frames, innermost first, with a failure: every later call fails at
+ * once, so a C handler returns and a Lua one is abandoned.
+ *
+ * Locks: wound-wait of Rosenkrantz, Stearns and Lewis, "System Level Concurrency Control for Distributed
+ * Database Systems", TODS 1978. An older requester that holds locks wounds a younger owner through its root;
+ * everyone waits in order of age, and ages are kept over retries. A root that holds no lock yet wounds
+ * nobody: nobody can wait for it.
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/core_int.h"
+
+/* ---- locks ---- */
+
+static void waiters_add(struct entity *e, struct weir_ctx *f)
+{
+    if (e->waiters == NULL) e->waiters = mem_alloc(sizeof(*e->waiters));
+    struct waitq *q = e->waiters;
+    struct weir_ctx *at = q->tail;
+    while (at != NULL && age_older(f->txn->age, at->txn->age)) at = at->prev_wait;
+    f->prev_wait = at;
+    f->next_wait = at ? at->next_wait : q->head;
+    if (f->next_wait) f->next_wait->prev_wait = f;
+    else q->tail = f;
+    if (at) at->next_wait = f;
+    else q->head = f;
+}
+
+static void waiters_remove(struct entity *e, struct weir_ctx *f)
+{
+    struct waitq *q = e->waiters;
+    if (f->prev_wait) f->prev_wait->next_wait = f->next_wait;
+    else q->head = f->next_wait;
+    if (f->next_wait) f->next_wait->prev_wait = f->prev_wait;
+    else q->tail = f->prev_wait;
+    f->prev_wait = f->next_wait = NULL;
+}
+
+static void lock_take(struct entity *e, struct weir_ctx *f)
+{
+    ASSERT(e->owner == NULL || e->owner == f->txn);
+    e->owner = f->txn;
+    f->access = txn_access(f->txn, e);
+    struct root *root = f->txn->root;
+    if (root != NULL && !root->holding) {
+        root->holding = true;
+        f->txn->shard->roots_holding++;
+    }
+}
+
+bool frame_lock(struct weir_ctx *f)
+{
+    struct entity *e = f->entity;
+    struct txn *t = f->txn;
+    if (e->owner == NULL || e->owner == t) {
+        lock_take(e, f);
+        return true;
+    }
+    f->state = FRAME_WAITS_LOCK;
+    waiters_add(e, f);
+    bool holds_locks = t->root == NULL || t->access_count > 0 || t->participants != 0;
+#ifndef MUTANT_no_wound
+    if (holds_locks && age_older(t->age, e->owner->age)) wound_send(t->shard, e->owner);
+#endif
+    return false;
+}
+
+/* The oldest waiter gets the lock. Those left are younger than it: the rule of wound-wait holds by order. */
+void lock_release(struct shard *s, struct entity *e)
+{
+    struct weir_ctx *f = e->waiters ? e->waiters->head : NULL;
+    if (f == NULL) {
+        if (e->blob == NULL) entity_maybe_remove(s, e);
+        return;
+    }
+    waiters_remove(e, f);
+    lock_take(e, f);
+    frame_ready(f);
+}
+
+/* ---- frames ---- */
+
+void frame_ready(struct weir_ctx *f)
+{
+    struct shard *s = f->txn->shard;
+    f->state = FRAME_READY;
+    f->next_wait = NULL;
+    *s->ready_tail = f;
+    s->ready_tail = &f->next_wait;
+}
+
+struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct entity *e, const void *args)
+{
+    struct shard *s = t->shard;
+    struct weir_ctx *f = s->frame_free;
+    if (f != NULL) {
+        s->frame_free = f->below;
+        *f = (struct weir_ctx){ 0 };
+    } else {
+        f = mem_alloc(sizeof(*f));
+    }
+    f->txn = t;
+    f->below = t->top;
+    t->top = f;
+    f->handler = handler;
+    f->entity = e;
+    f->args = args;
+    f->read_only = handler->kind == WEIR_QUERY;
+    return f;
+}
+
+static void frame_pop(struct weir_ctx *f)
+{
+    struct txn *t = f->txn;
+    ASSERT(t->top == f);
+    t->top = f->below;
+    f->below = t->shard->frame_free;
+    t->shard->frame_free = f;
+}
+
+struct entity *handler_entity(struct shard *s, const struct handler *handler, struct weir_str key)
+{
+    return entity_get(s, handler->type->id, key, type_slot(handler->type, key));
+}
+
+/* ---- running ---- */
+
+static uint32_t runtime_index(const struct engine *engine, const struct runtime *runtime)
+{
+    for (uint32_t i = 0; i < engine->runtime_count; i++) {
+        if (engine->runtimes[i] == runtime) return i;
+    }
+    return 0;
+}
+
+static enum weir_status invoke(struct weir_ctx *f)
+{
+    struct txn *t = f->txn;
+    const struct handler *h = f->handler;
+    struct access *a = f->access;
+    bool is_root = t->root != NULL && f->caller == NULL && !f->from_shard;
+    if (is_root && !root_before(f)) return t->failure.status;
+    if (!h->type->service && !access_open(f)) return t->failure.status;
+    void *row = h->type->service ? NULL : a->row;
+    void *before = NULL;
+    if (f->read_only && row != NULL && h->runtime == &native_runtime && !h->builtin) {
+        before = arena_alloc(&t->arena, a->type->row->size);
+        memcpy(before, row, a->type->row->size);
+    }
+    void *state = t->shard->states[runtime_index(t->shard->engine, h->runtime)];
+    enum weir_status st = h->runtime->invoke(state, f, h, row, f->args, f->result);
+    if (t->cancelled) return WEIR_ABORTED;
+    if (t->failure.status != WEIR_OK) return t->failure.status;
+    if (st != WEIR_OK) {
+        return txn_doom(t, st == WEIR_ABORTED ? WEIR_HANDLER : st, STR(""), STR_NIL,
+                        arena_printf(&t->arena, "%.*s:%.*s returned `%s`", STR_ARG(h->type->name),
+                                     STR_ARG(h->name), weir_status_word(st)));
+    }
+    if (before != NULL && memcmp(before, row, a->type->row->size) != 0) {
+        return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
+                        arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(h->name)));
+    }
+    if (!h->type->service && (!f->read_only || a->overlay.count > 0)) {
+        st = access_judge(f);
+        if (st != WEIR_OK) return t->failure.status;
+    }
+    struct problem problem = { 0 };
+    if (h->result->count > 0 && shape_judge(h->result, f->result, false, &problem) != WEIR_OK) {
+        return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
+                        arena_printf(&t->arena, "the result of %.*s:%.*s is not what it declares: %s",
+                                     STR_ARG(h->type->name), STR_ARG(h->name), problem.text));
+    }
+    return WEIR_OK;
+}
+
+static void frame_main(void *arg)
+{
+    struct weir_ctx *f = arg;
+    f->status = invoke(f);
+}
+
+/* Out of stacks: the youngest transaction here makes room, and the frame waits for it (DECISIONS H4). */
+static void fibers_short(struct shard *s, struct weir_ctx *f)
+{
+    struct txn *youngest = NULL;
+    for (size_t i = 0; i < s->txn_cap; i++) {
+        for (struct txn *t = s->txns[i]; t != NULL; t = t->chain) {
+            if (t != f->txn && !t->cancelled && t->top != NULL && t->top->fiber != NULL &&
+                (youngest == NULL || age_older(youngest->age, t->age)))
+                youngest = t;
+        }
+    }
+    if (youngest != NULL) wound_send(s, youngest);
+    f->state = FRAME_READY;
+    f->next_wait = NULL;
+    *s->fiber_waiters_tail = f;
+    s->fiber_waiters_tail = &f->next_wait;
+}
+
+/* Runs the frame until it waits (false) or is done (true). */
+static bool frame_switch(struct weir_ctx *f)
+{
+    struct shard *s = f->txn->shard;
+    if (f->fiber == NULL && f->state != FRAME_DONE) {
+        if (f->txn->cancelled || f->txn->failure.status != WEIR_OK) {
+            f->status = f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
+            f->state = FRAME_DONE;
+            return true;
+        }
+        f->fiber = fiber_take(s->fibers, frame_main, f);
+        if (f->fiber == NULL) {
+            fibers_short(s, f);
+            return false;
+        }
+        f->result = arena_alloc(&f->txn->arena, f->handler->result->size + 8u);
+    }
+    struct weir_ctx *outer = s->running;
+    bool more = false;
+    if (f->state != FRAME_DONE && !f->lost) {
+        f->state = FRAME_RUNS;
+        s->running = f;
+        more = fiber_switch_in(f->fiber);
+        s->running = outer;
+    }
+    if (more && !f->abandoned && !f->lost) return false;
+    if (f->fiber != NULL && (more || f->lost)) {
+        const struct runtime *runtime = f->handler->runtime;
+        fiber_drop(f->fiber);
+        if (!f->lost && runtime->dropped != NULL)
+            runtime->dropped(s->states[runtime_index(s->engine, runtime)], f->user);
+        f->status = f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
+        if (f->status == WEIR_OK) f->status = WEIR_ABORTED;
+    }
+    f->fiber = NULL;
+    f->state = FRAME_DONE;
+    return true;
+}
+
+void frame_run(struct weir_ctx *f)
+{
+    while (frame_switch(f)) {
+        struct txn *t = f->txn;
+        struct weir_ctx *caller = f->caller;
+        if (caller != NULL) {
+            caller->answer = f->status;
+            caller->answer_result = f->result;
+            frame_pop(f);
+            f = caller;
+            continue;
+        }
+        bool from_shard = f->from_shard;
+        if (from_shard) answer_remote(f);
+        t->status = f->status;
+        t->result = f->result;
+        frame_pop(f);
+        if (!from_shard) root_finish(t);
+        return;
+    }
+}
+
+/* The transaction was wounded or cancelled: if its top frame waits for a lock it ends now; if it waits for
+ * another shard, that is told. A frame about to run finds the mark itself. */
+void txn_cancel(struct txn *t)
+{
+    t->cancelled = true;
+    struct weir_ctx *f = t->top;
+    if (f == NULL) return;
+    if (f->state == FRAME_WAITS_LOCK) {
+        waiters_remove(f->entity, f);
+        f->status = WEIR_ABORTED;
+        if (f->fiber == NULL && f->entity->owner == NULL) entity_maybe_remove(t->shard, f->entity);
+        frame_ready(f);
+    } else if (f->state == FRAME_WAITS_REMOTE) {
+#ifndef MUTANT_no_cancel
+        struct message *m = message_new(t->shard, MSG_CANCEL, t->id);
+        message_post(t->shard, f->remote_shard, m);
+#endif
+    }
+}
+
+/* ---- what handlers call ---- */
+
+/* Suspends for good a frame whose runtime's state is gone: nothing of it may run. */
+static void stop_if_lost(struct weir_ctx *f)
+{
+    if (!f->lost) return;
+    f->abandoned = true;
+    for (;;) fiber_suspend(f->fiber);
+}
+
+static bool ctx_is_doomed(const struct weir_ctx *f)
+{
+    return f->txn->cancelled || f->txn->failure.status != WEIR_OK;
+}
+
+static enum weir_status doom_status(const struct weir_ctx *f)
+{
+    return f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
+}
+
+void ctx_abandon(struct weir_ctx *f)
+{
+    ASSERT(f->handler->runtime->drops);
+    f->abandoned = true;
+    for (;;) fiber_suspend(f->fiber);
+}
+
+enum weir_status ctx_fail(struct weir_ctx *f, enum weir_status status, const char *format, ...)
+{
+    if (ctx_is_doomed(f)) return doom_status(f);
+    char text[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    return txn_doom(f->txn, status, STR(""), STR_NIL, str_of(text));
+}
+
+enum weir_status ctx_fail_json(struct weir_ctx *f, enum weir_status status, struct weir_str code,
+                               struct weir_str json)
+{
+    if (ctx_is_doomed(f)) return doom_status(f);
+    struct weir_str text = code;
+    if (status != WEIR_FAILED) text = str_of(weir_status_text(status));
+    return txn_doom(f->txn, status, code, json, text);
+}
+
+void ctx_state_lost(struct weir_ctx *f)
+{
+    struct shard *s = f->txn->shard;
+    const struct runtime *runtime = f->handler->runtime;
+    for (size_t i = 0; i < s->txn_cap; i++) {
+        for (struct txn *t = s->txns[i], *next; t != NULL; t = next) {
+            next = t->chain;
+            bool hit = false;
+            for (struct weir_ctx *g = t->top; g != NULL; g = g->below) {
+                if (g == f || g->handler->runtime != runtime || g->fiber == NULL) continue;
+                g->lost = true;
+                hit = true;
+            }
+            if (hit && t != f->txn && !t->cancelled) wound_send(s, t);
+        }
+    }
+}
+
+void **ctx_user(struct weir_ctx *f)
+{
+    return &f->user;
+}
+
+const struct handler *ctx_handler(struct weir_ctx *f)
+{
+    return f->handler;
+}
+
+void *ctx_state(struct weir_ctx *f)
+{
+    return f->txn->shard->states[runtime_index(f->txn->shard->engine, f->handler->runtime)];
+}
+
+bool ctx_read_only(struct weir_ctx *f)
+{
+    return f->read_only;
+}
+
+const struct catalog *ctx_catalog(struct weir_ctx *f)
+{
+    return f->txn->shard->engine->catalog;
+}
+
+struct arena *ctx_arena(struct weir_ctx *f)
+{
+    return &f->txn->arena;
+}
+
+uint64_t ctx_seed(struct weir_ctx *f)
+{
+    return f->txn->seed;
+}
+
+static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key, const void *args)
+{
+    struct txn *t = f->txn;
+    const struct engine_limits *limits = &t->shard->engine->limits;
+    if (f->depth + 1 >= limits->call_depth_max) {
+        ctx_fail(f, WEIR_BUDGET, "calls are nested deeper than call_depth_max = %llu",
+                 (unsigned long long)limits->call_depth_max);
+        return false;
+    }
+    if (t->access_count >= limits->entities_max) {
+        ctx_fail(f, WEIR_BUDGET, "a transaction reaches more than entities_max = %llu entities on a shard",
+                 (unsigned long long)limits->entities_max);
+        return false;
+    }
+    if (handler->type->service) {
+        *key = t->request_id;
+    } else if (key->ptr == NULL || key->len == 0) {
+        ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s on an entity without a key", STR_ARG(handler->type->name),
+                 STR_ARG(handler->name));
+        return false;
+    } else if (key->len > KEY_BYTES_MAX) {
+        ctx_fail(f, WEIR_TOOBIG, "a key of %zu bytes is longer than %u", key->len, KEY_BYTES_MAX);
+        return false;
+    }
+    if (f->read_only && handler->kind != WEIR_QUERY) {
+        ctx_fail(f, WEIR_HANDLER, "the query `%.*s` calls %.*s:%.*s, which may write", STR_ARG(f->handler->name),
+                 STR_ARG(handler->type->name), STR_ARG(handler->name));
+        return false;
+    }
+    struct problem problem = { 0 };
+    if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK) {
+        ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s: %s", STR_ARG(handler->type->name), STR_ARG(handler->name),
+                 problem.text);
+        return false;
+    }
+    return true;
+}
+
+static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                                   const void *args)
+{
+    struct shard *s = f->txn->shard;
+    s->stats.local_calls_total++;
+    struct weir_ctx *callee = frame_push(f->txn, handler, handler_entity(s, handler, key), args);
+    callee->caller = f;
+    callee->depth = f->depth + 1;
+    callee->read_only = callee->read_only || f->read_only;
+    f->state = FRAME_WAITS_LOCAL;
+    if (frame_lock(callee) && frame_switch(callee)) {
+        f->answer = callee->status;
+        f->answer_result = callee->result;
+        frame_pop(callee);
+        f->state = FRAME_RUNS;
+        stop_if_lost(f);
+        return f->answer;
+    }
+    fiber_suspend(f->fiber);
+    return f->answer;
+}
+
+/* Runs a call; *answer is the result in memory of this transaction or of the callee's record, until the end. */
+static enum weir_status call(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args,
+                             void **answer)
+{
+    *answer = NULL;
+    if (ctx_is_doomed(f)) return doom_status(f);
+    if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
+    struct shard *s = f->txn->shard;
+    uint32_t to = slot_shard(s->engine, type_slot(handler->type, key));
+    enum weir_status st;
+    if (to == s->index) {
+        st = call_local(f, handler, key, args);
+    } else {
+        s->stats.remote_calls_total++;
+        call_remote(f, to, handler, key, args, f->read_only || handler->kind == WEIR_QUERY);
+        f->state = FRAME_WAITS_REMOTE;
+        f->remote_shard = to;
+        fiber_suspend(f->fiber);
+        st = f->answer;
+    }
+    if (ctx_is_doomed(f)) return doom_status(f);
+    *answer = f->answer_result;
+    return st;
+}
+
+enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args,
+                          void *result)
+{
+    void *answer;
+    enum weir_status st = call(f, handler, key, args, &answer);
+    if (st == WEIR_OK && result != NULL && answer != NULL)
+        shape_copy(handler->result, answer, &f->txn->arena, result);
+    return st;
+}
+
+/* What weir_use() leaves in a verb. */
+struct bound {
+    const struct handler *handler;
+    struct shape *args, *result;
+    bool same_args, same_result;
+};
+
+static bool verb_args(struct weir_ctx *f, const struct bound *bound, const void *args, void **out)
+{
+    *out = (void *)(uintptr_t)args;
+    if (bound->same_args || bound->handler->args->count == 0) return true;
+    struct buf bytes = { 0 };
+    pack(bound->args, args, &bytes);
+    struct weir_str packed = arena_copy(&f->txn->arena, buf_str(&bytes));
+    buf_free(&bytes);
+    *out = arena_alloc(&f->txn->arena, bound->handler->args->size + 8u);
+    return unpack(bound->handler->args, packed, &f->txn->arena, false, *out) == WEIR_OK;
+}
+
+static enum weir_status verb_result(struct weir_ctx *f, const struct bound *bound, const void *answer, void *result)
+{
+    const struct shape *from = bound->handler->result;
+    if (bound->result->count == 0) return WEIR_OK;
+    if (bound->same_result) {
+        shape_copy(from, answer, &f->txn->arena, result);
+        return WEIR_OK;
+    }
+    if (from->scalar && from->fields[0].kind == WEIR_ANY) {
+        struct problem problem = { 0 };
+        struct weir_str json = *(const struct weir_str *)answer;
+        if (json_read(bound->result, json.ptr ? json : STR("null"), &f->txn->arena, result, &problem) == WEIR_OK)
+            return WEIR_OK;
+        return ctx_fail(f, WEIR_HANDLER, "the answer of %.*s: %s", STR_ARG(bound->handler->name), problem.text);
+    }
+    struct buf bytes = { 0 };
+    pack(from, answer, &bytes);
+    struct weir_str packed = arena_copy(&f->txn->arena, buf_str(&bytes));
+    buf_free(&bytes);
+    return unpack(bound->result, packed, &f->txn->arena, false, result);
+}
+
+static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb *verb)
+{
+    if (verb->place == NULL) ctx_fail(f, WEIR_HANDLER, "the verb %s:%s was not given to weir_use()", verb->type, verb->handler);
+    return verb->place;
+}
+
+enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb, const void *args,
+                           void *result)
+{
+    if (ctx_is_doomed(f)) return doom_status(f);
+    const struct bound *bound = verb_bound(f, verb);
+    if (bound == NULL) return f->txn->failure.status;
+    void *converted, *answer;
+    if (!verb_args(f, bound, args, &converted))
+        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type, verb->handler);
+    enum weir_status st = call(f, bound->handler, to.key, converted, &answer);
+    if (st == WEIR_OK && result != NULL && answer != NULL) st = verb_result(f, bound, answer, result);
+    return st;
+}
+
+enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args)
+{
+    if (ctx_is_doomed(f)) return doom_status(f);
+    struct txn *t = f->txn;
+    const struct engine_limits *limits = &t->shard->engine->limits;
+    if (f->read_only) return ctx_fail(f, WEIR_HANDLER, "the query `%.*s` sends a message", STR_ARG(f->handler->name));
+    struct problem problem = { 0 };
+    if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK)
+        return ctx_fail(f, WEIR_ARG, "a message to %.*s:%.*s: %s", STR_ARG(handler->type->name),
+                        STR_ARG(handler->name), problem.text);
+    if (handler->type->service) key = t->request_id;
+    if (key.len == 0 || key.len > KEY_BYTES_MAX)
+        return ctx_fail(f, WEIR_ARG, "a message needs a key of 1 to %u bytes", KEY_BYTES_MAX);
+    if (++t->send_count > limits->sends_max)
+        return ctx_fail(f, WEIR_BUDGET, "a transaction sends more than sends_max = %llu messages",
+                        (unsigned long long)limits->sends_max);
+    if (f->entity->pending + t->send_count > limits->messages_pending_max)
+        return ctx_fail(f, WEIR_OVERLOADED, "more than messages_pending_max = %llu messages of this sender wait",
+                        (unsigned long long)limits->messages_pending_max);
+    struct send *send = arena_alloc(&t->arena, sizeof(*send));
+    struct buf bytes = { 0 };
+    pack(handler->args, args, &bytes);
+    send->args = arena_copy(&t->arena, buf_str(&bytes));
+    buf_free(&bytes);
+    t->bytes_written += send->args.len;
+    if (t->bytes_written > limits->txn_bytes_max)
+        return ctx_fail(f, WEIR_BUDGET, "a transaction writes more than txn_bytes_max = %llu bytes",
+                        (unsigned long long)limits->txn_bytes_max);
+    send->sender = f->entity;
+    send->handler = handler;
+    send->key = arena_copy(&t->arena, key);
+    *t->sends_tail = send;
+    t->sends_tail = &send->next;
+    return WEIR_OK;
+}
+
+enum weir_status weir_send(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb, const void *args)
+{
+    if (ctx_is_doomed(f)) return doom_status(f);
+    const struct bound *bound = verb_bound(f, verb);
+    void *converted;
+    if (bound == NULL) return f->txn->failure.status;
+    if (!verb_args(f, bound, args, &converted))
+        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type, verb->handler);
+    return ctx_send(f, bound->handler, to.key, converted);
+}
+
+bool verb_bind(struct catalog *catalog, struct weir_verb *verb, char *why, size_t why_bytes)
+{
+    struct type *type = catalog_type(catalog, str_of(verb->type));
+    struct handler *handler = type ? type_handler(type, str_of(verb->handler)) : NULL;
+    if (handler == NULL) {
+        snprintf(why, why_bytes, "weir_use: there is no handler %s:%s", verb->type, verb->handler);
+        return false;
+    }
+    struct bound *bound = arena_alloc(&catalog->arena, sizeof(*bound));
+    const char *wrong = NULL;
+    bound->handler = handler;
+    if (!shape_of(&catalog->arena, &verb->args, &bound->args, &wrong) ||
+        !shape_of(&catalog->arena, &verb->result, &bound->result, &wrong) ||
+        !shape_fits(bound->args, handler->args, &catalog->arena, &wrong)) {
+        snprintf(why, why_bytes, "weir_use: %s:%s: %s", verb->type, verb->handler, wrong ? wrong : "shapes differ");
+        return false;
+    }
+    bool any = handler->result->scalar && handler->result->fields[0].kind == WEIR_ANY;
+    if (bound->result->count > 0 && !any && !shape_fits(handler->result, bound->result, &catalog->arena, &wrong)) {
+        snprintf(why, why_bytes, "weir_use: the result of %s:%s: %s", verb->type, verb->handler, wrong);
+        return false;
+    }
+    bound->same_args = shape_same_layout(bound->args, handler->args);
+    bound->same_result = shape_same_layout(handler->result, bound->result);
+    verb->place = bound;
+    return true;
+}

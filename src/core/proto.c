@@ -1,0 +1,182 @@
+/*
+ * proto.c - what shards say to each other; the protocol of ARCHITECTURE.md, "One transaction over shards".
+ *
+ *   CALL     caller -> callee      run a handler; makes the transaction's record there
+ *   ANSWER   callee -> caller      exactly one per CALL, with the shards below that hold a record
+ *   COMMIT   root -> each          apply in that epoch; there is no prepare: who answered cannot refuse
+ *   ABORT    root -> each          drop the record
+ *   WOUND    requester -> root     an older transaction waits for yours
+ *   CANCEL   root -> down the tree end what waits; the answer comes up as ever
+ *   HINT     sender -> receiver    a message row is there to be delivered
+ *   DONE     receiver's root -> sender   delivered in that epoch: the row goes
+ *
+ * Messages of one ring are handled in their order, each to its end, so none can overtake another.
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/core_int.h"
+
+struct message *message_new(struct shard *s, enum message_kind kind, uint64_t txn)
+{
+    struct message *m = mem_alloc(sizeof(*m));
+    m->kind = kind;
+    m->from = s->index;
+    m->epoch = s->epoch;
+    m->txn = txn;
+    return m;
+}
+
+/* Gives a message away. A full ring never blocks: it waits in a list, and the mark waits behind it. */
+void message_post(struct shard *s, uint32_t to, struct message *m)
+{
+    ASSERT(to != s->index);
+    struct ring *ring = &s->engine->shards[to].in[s->index];
+    s->dirty_out = true;
+    if (s->overflow[to] == NULL && ring_push(ring, m)) return;
+    m->next = NULL;
+    *s->overflow_tail[to] = m;
+    s->overflow_tail[to] = &m->next;
+}
+
+void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler, struct weir_str key,
+                 const void *args, bool read_only)
+{
+    struct txn *t = f->txn;
+    struct message *m = message_new(t->shard, MSG_CALL, t->id);
+    m->call.age = t->age;
+    m->call.handler = handler;
+    m->call.key = key;
+    m->call.args = args;
+    m->call.frame = f;
+    m->call.now_ms = t->now_ms;
+    m->call.seed = t->seed;
+    m->call.caller = t->caller;
+    m->call.request_id = t->request_id;
+    m->call.depth = f->depth + 1;
+    m->call.read_only = read_only;
+    message_post(t->shard, to, m);
+}
+
+void answer_remote(struct weir_ctx *f)
+{
+    struct txn *t = f->txn;
+    struct message *m = message_new(t->shard, MSG_ANSWER, t->id);
+    m->answer.frame = f->remote_caller;
+    m->answer.status = f->status;
+    m->answer.failure = t->failure;
+    m->answer.retry = t->retry;
+    m->answer.result = f->result;
+    m->answer.participants = t->participants | UINT64_C(1) << t->shard->index;
+    m->answer.read_epoch = t->read_epoch;
+    message_post(t->shard, f->remote_shard, m);
+}
+
+void wound_send(struct shard *s, struct txn *owner)
+{
+    uint32_t root = owner->id % ENGINE_SHARDS_MAX;
+    if (root == s->index) {
+        root_wound(owner);
+        return;
+    }
+    message_post(s, root, message_new(s, MSG_WOUND, owner->id));
+}
+
+static void handle_call(struct shard *s, struct message *m)
+{
+    struct txn *t = txn_find(s, m->txn);
+    if (t == NULL) {
+        t = txn_begin(s, m->txn, m->call.age);
+        t->now_ms = m->call.now_ms;
+        t->seed = m->call.seed;
+        t->caller = arena_copy(&t->arena, m->call.caller);
+        t->request_id = arena_copy(&t->arena, m->call.request_id);
+    }
+    struct weir_ctx *f = frame_push(t, m->call.handler, handler_entity(s, m->call.handler, m->call.key), m->call.args);
+    f->from_shard = true;
+    f->remote_shard = m->from;
+    f->remote_caller = m->call.frame;
+    f->depth = m->call.depth;
+    f->read_only = f->read_only || m->call.read_only;
+    if (t->cancelled || t->failure.status != WEIR_OK) {
+        entity_maybe_remove(s, f->entity);
+        f->state = FRAME_READY;
+        frame_run(f);
+        return;
+    }
+    if (frame_lock(f)) frame_run(f);
+}
+
+static void handle_answer(struct shard *s, struct message *m)
+{
+    struct weir_ctx *f = m->answer.frame;
+    struct txn *t = f->txn;
+    ASSERT(t->id == m->txn && t->top == f && f->state == FRAME_WAITS_REMOTE);
+    t->participants |= m->answer.participants & ~(UINT64_C(1) << s->index);
+#ifndef MUTANT_H6_read_epoch
+    if (m->answer.read_epoch > t->read_epoch) t->read_epoch = m->answer.read_epoch;
+#endif
+    if (m->answer.retry) t->retry = true;
+    const struct failure *failure = &m->answer.failure;
+    if (failure->status != WEIR_OK) txn_doom(t, failure->status, failure->code, failure->detail, failure->text);
+    f->answer = m->answer.status;
+    f->answer_result = m->answer.result;
+    frame_run(f);
+}
+
+static void handle_commit(struct shard *s, struct message *m)
+{
+    struct txn *t = txn_find(s, m->txn);
+    ASSERT(t != NULL && t->top == NULL);
+    uint64_t epoch = m->epoch;
+#ifdef MUTANT_E2
+    epoch = s->epoch; /* each participant under an epoch of its own */
+#endif
+#ifdef MUTANT_H3
+    if (m->answer.participants != 0) {
+        uint32_t to = (uint32_t)__builtin_ctzll(m->answer.participants);
+        struct message *relay = message_new(s, MSG_COMMIT, m->txn);
+        relay->epoch = m->epoch;
+        relay->answer.participants = m->answer.participants & (m->answer.participants - 1);
+        message_post(s, to, relay);
+    }
+#endif
+    txn_apply(t, epoch);
+    txn_end(t);
+}
+
+void message_handle(struct shard *s, struct message *m)
+{
+    /* E1: nobody acts on a message before its own epoch has reached the sender's. COMMIT and DONE carry the
+     * epoch of their decision, which is the sender's at that moment. */
+#ifndef MUTANT_E1
+    if (m->epoch > s->epoch) s->epoch = m->epoch;
+#endif
+    struct txn *t;
+    switch (m->kind) {
+    case MSG_CALL: handle_call(s, m); break;
+    case MSG_ANSWER: handle_answer(s, m); break;
+    case MSG_COMMIT: handle_commit(s, m); break;
+    case MSG_ABORT:
+        t = txn_find(s, m->txn);
+        ASSERT(t != NULL && t->top == NULL);
+#ifdef MUTANT_H3
+        if (m->answer.participants != 0) {
+            struct message *relay = message_new(s, MSG_ABORT, m->txn);
+            relay->answer.participants = m->answer.participants & (m->answer.participants - 1);
+            message_post(s, (uint32_t)__builtin_ctzll(m->answer.participants), relay);
+        }
+#endif
+        txn_end(t);
+        break;
+    case MSG_WOUND:
+        t = txn_find(s, m->txn);
+        if (t != NULL) root_wound(t);
+        break;
+    case MSG_CANCEL:
+        t = txn_find(s, m->txn);
+        if (t != NULL && !t->cancelled) txn_cancel(t);
+        break;
+    case MSG_HINT: outbox_receive(s, m->from, m->hint.row); break;
+    case MSG_DONE: outbox_done(s, m->hint.row, m->epoch, m->hint.failed, str_of(m->hint.error)); break;
+    }
+    mem_free(m);
+}

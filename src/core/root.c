@@ -1,0 +1,417 @@
+/*
+ * root.c - roots: requests, messages and timers that start a transaction, decide it and answer for it.
+ *
+ * The decision is one step of the root's shard: its current epoch becomes the commit epoch, every shard that
+ * holds a record gets COMMIT, and the answer goes to its door with the epoch that must be durable before it
+ * may be handed out: its own if anything was written, else the newest it read (errors too: DECISIONS H6).
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+
+#include "core/core_int.h"
+
+static const char *const id_digits = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/* 26 characters of base 32, 128 random bits. */
+void id_make(struct env *env, char out[26])
+{
+    uint64_t high = env->random(env), low = env->random(env);
+    for (int i = 25; i >= 0; i--) {
+        out[i] = id_digits[low & 31];
+        low = low >> 5 | high << 59;
+        high >>= 5;
+    }
+}
+
+static struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler)
+{
+    struct root *r = s->root_free;
+    if (r != NULL) {
+        s->root_free = r->next;
+        struct arena arena = r->arena;
+        *r = (struct root){ .arena = arena };
+    } else {
+        r = mem_alloc(sizeof(*r));
+    }
+    r->kind = kind;
+    r->handler = handler;
+    r->age = (struct age){ s->epoch, s->next_age++ * ENGINE_SHARDS_MAX + s->index };
+    s->roots_open++;
+    return r;
+}
+
+static void root_free(struct shard *s, struct root *r)
+{
+    if (r->deadline.place) heap_remove(&s->deadlines, &r->deadline);
+    arena_reset(&r->arena);
+    r->next = s->root_free;
+    s->root_free = r;
+    s->roots_open--;
+}
+
+/* A new attempt: a new transaction id, so that nothing meant for the last one can hit it; the same age. */
+static struct weir_ctx *root_attempt(struct shard *s, struct root *r)
+{
+    struct txn *t = txn_begin(s, s->next_txn++ * ENGINE_SHARDS_MAX + s->index, r->age);
+    t->root = r;
+    r->txn = t;
+    r->attempts++;
+    t->now_ms = s->env->wall_ms(s->env);
+    int64_t floor = atomic_load_explicit(&s->engine->frame_ms, memory_order_relaxed);
+    if (t->now_ms < floor) t->now_ms = floor;
+    t->seed = s->env->random(s->env);
+    if (r->request != NULL) {
+        t->caller = r->request->caller;
+        t->request_id = r->request->request_id;
+    } else {
+        char id[26];
+        id_make(s->env, id);
+        t->request_id = arena_copy(&t->arena, (struct weir_str){ id, 26 });
+    }
+    struct weir_str key = r->handler->type->service && r->key.len == 0 ? t->request_id : r->key;
+    t->root_entity = handler_entity(s, r->handler, key);
+    return frame_push(t, r->handler, t->root_entity, r->args);
+}
+
+static void root_run(struct weir_ctx *f)
+{
+    if (frame_lock(f)) frame_run(f);
+}
+
+/* ---- answers ---- */
+
+void request_answer(struct shard *s, struct request *request)
+{
+    struct port *port = request->port;
+    request->next = NULL;
+    struct ring *ring = &s->to_port[port->index];
+    if (s->port_overflow[port->index] != NULL || !ring_push(ring, request)) {
+        *s->port_overflow_tail[port->index] = request;
+        s->port_overflow_tail[port->index] = &request->next;
+    }
+    s->port_wake |= 1u << port->index;
+}
+
+static void request_fail(struct shard *s, struct request *request, enum weir_status status, const char *text)
+{
+    request->status = status;
+    request->text = str_of(text);
+    request_answer(s, request);
+}
+
+static void answer_failure(struct request *request, const struct failure *failure)
+{
+    request->status = failure->status;
+    request->code = arena_copy(&request->arena, failure->code);
+    request->detail = failure->detail.ptr ? arena_copy(&request->arena, failure->detail) : STR_NIL;
+    request->text = arena_copy(&request->arena, failure->text);
+}
+
+/* ---- request records (DECISIONS H8): looked up under the root entity's lock ---- */
+
+static uint64_t payload_hash(struct shard *s, struct root *r)
+{
+    buf_reset(&s->scratch);
+    buf_add_str(&s->scratch, r->handler->name);
+    buf_add_byte(&s->scratch, 0);
+    pack(r->handler->args, r->args, &s->scratch);
+    return hash64(0, s->scratch.ptr, s->scratch.len);
+}
+
+/* True when the request is a repeat: it is answered from its record, or refused. */
+static bool root_is_repeat(struct txn *t, struct entity *e)
+{
+    struct shard *s = t->shard;
+    struct request *request = t->root->request;
+    struct buf key = { 0 };
+    record_key(&key, e, request->id);
+    struct row *row = (struct row *)tree_find(&s->rows, buf_str(&key));
+    buf_free(&key);
+    if (row == NULL) {
+        const struct engine_limits *limits = &s->engine->limits;
+        if (s->record_count < limits->dedup_rows_max) return false;
+        records_expire(s);
+        if (s->record_count < limits->dedup_rows_max) return false;
+        txn_doom(t, WEIR_OVERLOADED, STR(""), STR_NIL,
+                 arena_printf(&t->arena, "dedup_rows_max = %llu request records, none older than dedup_window_min_ms",
+                              (unsigned long long)limits->dedup_rows_max));
+        return true;
+    }
+    uint64_t hash;
+    int64_t made;
+    struct weir_str result;
+    ASSERT(record_parts((struct weir_str){ row->value, row->value_len }, &hash, &made, &result));
+    if (hash != payload_hash(s, t->root)) {
+        txn_doom(t, WEIR_IDEMPOTENCY, STR(""), STR_NIL,
+                 STR("this idempotency key was used with another handler or other arguments"));
+        return true;
+    }
+    s->stats.dedup_hits_total++;
+    request->replayed = true;
+    request->result = arena_alloc(&request->arena, t->root->handler->result->size + 8u);
+    if (unpack(t->root->handler->result, result, &request->arena, true, request->result) != WEIR_OK)
+        shape_start(t->root->handler->result, request->result);
+    return true;
+}
+
+static void record_make(struct txn *t, struct entity *e, uint64_t epoch)
+{
+    struct shard *s = t->shard;
+    struct root *r = t->root;
+    uint64_t hash = payload_hash(s, r);
+    struct buf key = { 0 }, value = { 0 }, packed = { 0 };
+    if (r->handler->result->count > 0) pack(r->handler->result, t->result, &packed);
+    record_key(&key, e, r->request->id);
+    record_value(&value, hash, t->now_ms, buf_str(&packed));
+    struct row *row = row_set(s, e->slot, buf_str(&key), buf_str(&value));
+    record_index(s, row);
+    effect_put(s, epoch, e->slot, buf_str(&key), buf_str(&value));
+    e->version = epoch;
+    buf_free(&key);
+    buf_free(&value);
+    buf_free(&packed);
+}
+
+/* ---- the end of an attempt ---- */
+
+static void send_to_participants(struct txn *t, enum message_kind kind)
+{
+    struct shard *s = t->shard;
+    for (uint64_t left = t->participants; left != 0; left &= left - 1) {
+        struct message *m = message_new(s, kind, t->id);
+#ifdef MUTANT_H3
+        m->answer.participants = left & (left - 1); /* the first one passes it on */
+        message_post(s, (uint32_t)__builtin_ctzll(left), m);
+        break;
+#else
+        message_post(s, (uint32_t)__builtin_ctzll(left), m);
+#endif
+    }
+}
+
+static void root_close(struct txn *t)
+{
+    struct shard *s = t->shard;
+    struct root *r = t->root;
+    if (r->holding) s->roots_holding--;
+    txn_end(t);
+    root_free(s, r);
+}
+
+/* Run again: first back into the queue of the root entity, then give up the locks, so that the order of
+ * requests on that entity stays (ENGINE 5). */
+static void root_again(struct txn *t)
+{
+    struct shard *s = t->shard;
+    struct root *r = t->root;
+    s->stats.wounds_total++;
+    send_to_participants(t, MSG_ABORT);
+    if (r->holding) s->roots_holding--;
+    r->holding = false;
+    t->root = NULL; /* the next attempt's now */
+    struct weir_ctx *f = root_attempt(s, r);
+    if (frame_lock(f)) frame_ready(f);
+    txn_end(t);
+}
+
+static void root_abort(struct txn *t)
+{
+    struct shard *s = t->shard;
+    struct root *r = t->root;
+    send_to_participants(t, MSG_ABORT);
+    s->stats.failures_total++;
+    if (r->kind == ROOT_REQUEST) {
+        answer_failure(r->request, &t->failure);
+        r->request->epoch = t->read_epoch;
+#ifdef MUTANT_H6_error
+        r->request->epoch = 0;
+#endif
+        request_answer(s, r->request);
+    } else if (r->kind == ROOT_MESSAGE) {
+        outbox_failed(s, r->delivery, &t->failure);
+    } else {
+        timer_failed(s, r->timer_key, &t->failure);
+    }
+    root_close(t);
+}
+
+static void root_commit(struct txn *t, struct entity *e)
+{
+    struct shard *s = t->shard;
+    struct root *r = t->root;
+    uint64_t epoch = s->epoch;
+    ASSERT(t->read_epoch <= epoch);
+    bool record = r->kind == ROOT_REQUEST && r->request->id.len > 0 && !r->request->replayed;
+    bool wrote = record || r->kind == ROOT_MESSAGE || r->handler->kind != WEIR_QUERY;
+    send_to_participants(t, MSG_COMMIT);
+    uint64_t before = s->buffers[epoch % EPOCH_BUFFERS].len;
+    txn_apply(t, epoch);
+    if (record) record_make(t, e, epoch);
+    if (r->kind == ROOT_MESSAGE) outbox_delivered(s, r->delivery, epoch);
+    bool effects = s->buffers[epoch % EPOCH_BUFFERS].len != before;
+    if (t->participants != 0) s->stats.multi_shard_total++;
+    s->stats.commits_total++;
+    if (r->kind == ROOT_REQUEST) {
+        struct request *request = r->request;
+        request->epoch = t->read_epoch;
+        if (effects || (wrote && t->participants != 0)) {
+            request->epoch = epoch;
+            shard_wanted(s, epoch);
+        }
+        request->status = WEIR_OK;
+        if (!request->replayed && r->handler->result->count > 0) {
+            request->result = arena_alloc(&request->arena, r->handler->result->size + 8u);
+            shape_copy(r->handler->result, t->result, &request->arena, request->result);
+        }
+        request_answer(s, request);
+    } else if (r->kind == ROOT_TIMER) {
+        s->stats.timers_fired_total++;
+    }
+    root_close(t);
+}
+
+void root_finish(struct txn *t)
+{
+    struct root *r = t->root;
+    struct shard *s = t->shard;
+    if (r->timed_out && (t->cancelled || t->status != WEIR_OK)) {
+        t->failure = (struct failure){ .status = WEIR_TIMEOUT,
+            .text = STR("the deadline passed before a decision; nothing was applied") };
+        s->stats.timeouts_total++;
+        root_abort(t);
+        return;
+    }
+    if (t->cancelled || t->retry) {
+        root_again(t);
+        return;
+    }
+    if (t->failure.status != WEIR_OK) {
+        root_abort(t);
+        return;
+    }
+    root_commit(t, t->root_entity);
+}
+
+void root_wound(struct txn *t)
+{
+    if (t->root == NULL || t->cancelled) return;
+    txn_cancel(t);
+}
+
+/* ---- starting ---- */
+
+/* The root's handler wraps what comes before it under the entity's lock: the look at the request record, the
+ * timer's row. Called by the fiber in place of the handler. */
+bool root_before(struct weir_ctx *f)
+{
+    struct txn *t = f->txn;
+    struct root *r = t->root;
+    if (r->kind == ROOT_REQUEST && r->request->id.len > 0) return !root_is_repeat(t, f->entity);
+    if (r->kind != ROOT_TIMER) return true;
+    struct row *row = (struct row *)tree_find(&t->shard->rows, r->timer_key);
+    if (row == NULL || row->failed || row->time_ms > t->now_ms) return false;
+    struct overlay *o = overlay_get(t, f->access, r->timer_key);
+    if (o == NULL) return false;
+    o->present = false;
+    o->changed = true;
+    return true;
+}
+
+void root_begin_request(struct shard *s, struct request *request)
+{
+    struct engine *engine = s->engine;
+    const struct engine_limits *limits = &engine->limits;
+    bool writes = request->handler->kind != WEIR_QUERY;
+    s->stats.requests_total++;
+    if (request->deadline_ns == 0) request->deadline_ns = request->arrival_ns + limits->request_deadline_ms * 1000000u;
+    if (writes && atomic_load_explicit(&engine->disk_full, memory_order_relaxed)) {
+        request_fail(s, request, WEIR_DISKFULL, "the disk is full; reads continue");
+        return;
+    }
+    if (writes && limits->memory_max != 0 && s->state_bytes * engine->shard_count > limits->memory_max) {
+        request_fail(s, request, WEIR_OOM, "rows in memory are above memory_max");
+        return;
+    }
+    if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u) {
+        s->stats.overloads_total++;
+        request_fail(s, request, WEIR_OVERLOADED, "the request waited longer than queue_wait_max_ms");
+        return;
+    }
+    struct root *r = root_new(s, ROOT_REQUEST, request->handler);
+    r->request = request;
+    r->key = request->key;
+    r->args = request->args;
+    r->deadline.at = (int64_t)request->deadline_ns;
+    r->deadline.tie = r->age.sequence;
+    heap_add(&s->deadlines, &r->deadline);
+    root_run(root_attempt(s, r));
+}
+
+void root_begin_message(struct shard *s, struct pair *pair)
+{
+    struct delivery *d = pair->head;
+    struct message_parts parts;
+    struct failure failure = { .status = WEIR_NOHANDLER, .text = STR("the handler of this message is gone") };
+    bool good = message_parts(d->row->item.key, (struct weir_str){ d->row->value, d->row->value_len }, &parts);
+    struct type *type = good ? type_of(s, parts.to_type) : NULL;
+    struct handler *handler = type ? type_handler(type, parts.handler) : NULL;
+    pair->busy = true;
+    if (handler == NULL) {
+        outbox_failed(s, d, &failure);
+        return;
+    }
+    struct root *r = root_new(s, ROOT_MESSAGE, handler);
+    r->delivery = d;
+    r->key = type->service ? parts.to_key : arena_copy(&r->arena, parts.to_key);
+    void *args = arena_alloc(&r->arena, handler->args->size + 8u);
+    r->args = args;
+    if (unpack(handler->args, parts.args, &r->arena, false, args) != WEIR_OK) {
+        failure = (struct failure){ .status = WEIR_ARG, .text = STR("the message's arguments do not fit the handler") };
+        root_free(s, r);
+        outbox_failed(s, d, &failure);
+        return;
+    }
+    root_run(root_attempt(s, r));
+}
+
+void root_begin_timer(struct shard *s, struct row *row)
+{
+    uint16_t type_id;
+    struct weir_str entity, name, packed;
+    bool good = timer_parts(row->item.key, &type_id, &entity, &name, &packed);
+    struct type *type = good ? type_of(s, type_id) : NULL;
+    struct handler *handler = type ? type_handler(type, name) : NULL;
+    row->busy = true;
+    if (handler == NULL) {
+        struct failure failure = { .status = WEIR_NOHANDLER, .text = STR("the handler of this timer is gone") };
+        timer_failed(s, row->item.key, &failure);
+        return;
+    }
+    struct root *r = root_new(s, ROOT_TIMER, handler);
+    r->timer_key = arena_copy(&r->arena, row->item.key);
+    (void)timer_parts(r->timer_key, &type_id, &entity, &name, &packed);
+    r->key = entity;
+    void *args = arena_alloc(&r->arena, handler->args->size + 8u);
+    r->args = args;
+    if (unpack(handler->args, packed, &r->arena, false, args) != WEIR_OK) shape_start(handler->args, args);
+    root_run(root_attempt(s, r));
+}
+
+/* ---- deadlines ---- */
+
+uint64_t root_next_due(struct shard *s)
+{
+    struct heap_item *first = heap_min(&s->deadlines);
+    return first ? (uint64_t)first->at : ENV_NEVER;
+}
+
+void root_deadlines(struct shard *s)
+{
+    struct heap_item *first;
+    while ((first = heap_min(&s->deadlines)) != NULL && (uint64_t)first->at <= s->now_ns) {
+        struct root *r = (struct root *)((char *)first - offsetof(struct root, deadline));
+        heap_remove(&s->deadlines, first);
+        r->timed_out = true;
+        if (!r->txn->cancelled) txn_cancel(r->txn);
+    }
+}

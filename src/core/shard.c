@@ -1,0 +1,312 @@
+/*
+ * shard.c - the loop of a shard, and when it may seal an epoch or park.
+ *
+ * The order of a turn is the policy of fairness: messages of other shards first, for they end what is open;
+ * then frames that got their lock; then timers, deliveries and new requests while few transactions hold
+ * locks; then seal, then hand everything out at once.
+ *
+ * Epochs (ENGINE 5 as amended by DECISIONS H1, H2). G is the newest open epoch; only the log writer raises
+ * it. A shard works in its local epoch, at most G. Its buffer of epoch e is sealed, given to the writer for
+ * good, once (a) its own epoch is above e, so it decides nothing more in e, and (b) every other shard has
+ * shown that it will send no effect of e any more: by a mark on the ring at or above e, read before the ring
+ * was drained, or by being seen parked before the ring was drained.
+ * (A message may raise the local epoch after the peers' states were read; so only epochs below the G loaded
+ * before that are sealed.) A shard parks when it has nothing open, nothing out for delivery and nothing unsealed. It then owes no
+ * marks. Unparking stores "running" and then loads G, both sequentially consistent: whoever saw it parked
+ * while sealing e had loaded G above e before, so what it does next belongs to a later epoch than e.
+ *
+ * States: RUNNING -> PARKED in shard_try_park(); PARKED -> RUNNING in shard_unpark().
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/core_int.h"
+
+#define ROOTS_PER_TURN 128u
+#define RECORDS_EVERY_NS UINT64_C(60000000000)
+
+void shard_wake(struct shard *s)
+{
+    s->env->actor_wake(s->env, &s->worker->actor);
+}
+
+/* Somebody waits for this epoch to become durable: the writer raises G when it is free. */
+void shard_wanted(struct shard *s, uint64_t epoch)
+{
+    struct engine *engine = s->engine;
+    uint64_t seen = atomic_load_explicit(&engine->wanted, memory_order_relaxed);
+    if (seen >= epoch) return;
+    while (seen < epoch && !atomic_compare_exchange_weak(&engine->wanted, &seen, epoch)) {}
+    s->env->actor_wake(s->env, &engine->writer.actor);
+}
+
+/* ---- parking ---- */
+
+static bool has_input(struct shard *s)
+{
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (p != s->index && !ring_is_empty(&s->in[p])) return true;
+    }
+    for (uint32_t p = 0; p < s->engine->port_count; p++) {
+        if (!ring_is_empty(&s->from_port[p])) return true;
+    }
+    return false;
+}
+
+static uint64_t next_due(struct shard *s)
+{
+    uint64_t due = root_next_due(s);
+    struct heap_item *retry = heap_min(&s->retries), *timer = heap_min(&s->timers);
+    if (retry != NULL && (uint64_t)retry->at < due) due = (uint64_t)retry->at;
+    if (timer != NULL) {
+        uint64_t at = timer->at <= s->now_ms ? s->now_ns : s->now_ns + (uint64_t)(timer->at - s->now_ms) * 1000000u;
+        if (at < due) due = at;
+    }
+    return due;
+}
+
+static void shard_unpark(struct shard *s)
+{
+    atomic_store(&s->state, SHARD_RUNNING);
+    uint64_t epoch = atomic_load(&s->engine->epoch);
+    if (epoch > s->epoch) s->epoch = epoch;
+    ASSERT(s->effect_epoch <= s->sealed_local);
+    if (epoch - 1 > s->sealed_local) {
+        s->sealed_local = epoch - 1;
+        atomic_store_explicit(&s->sealed, epoch - 1, memory_order_release);
+    }
+    s->env->actor_wake(s->env, &s->engine->writer.actor);
+}
+
+static void wake_peers(struct shard *s)
+{
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        struct shard *peer = &s->engine->shards[p];
+        if (peer != s && atomic_load(&peer->state) == SHARD_RUNNING) shard_wake(peer);
+    }
+}
+
+static bool shard_try_park(struct shard *s)
+{
+    if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local || s->ready != NULL ||
+        s->pending != NULL || s->walk.active || s->ghost_count > 0 || s->fiber_waiters != NULL)
+        return false;
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (s->overflow[p] != NULL) return false;
+    }
+    for (uint32_t p = 0; p < s->engine->port_count; p++) {
+        if (s->port_overflow[p] != NULL) return false;
+    }
+    atomic_store(&s->state, SHARD_PARKED);
+    s->env->actor_wake(s->env, &s->engine->writer.actor);
+    wake_peers(s);
+    return true;
+}
+
+/* ---- sealing ---- */
+
+static bool may_seal(struct shard *s, uint64_t epoch)
+{
+    if (s->epoch <= epoch || s->epoch_seen <= epoch) return false;
+#ifndef MUTANT_E3
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (p != s->index && s->marks[p] < epoch) return false;
+    }
+#endif
+    return true;
+}
+
+static bool shard_seal(struct shard *s)
+{
+    bool sealed = false;
+    while (may_seal(s, s->sealed_local + 1)) {
+        s->sealed_local++;
+        sealed = true;
+    }
+    if (sealed) {
+        atomic_store_explicit(&s->sealed, s->sealed_local, memory_order_release);
+        s->env->actor_wake(s->env, &s->engine->writer.actor);
+    }
+    return sealed;
+}
+
+/* ---- input and output ---- */
+
+/* State and mark of each peer are read before its ring is drained: that order is the proof (H1, H2). */
+static bool shard_receive(struct shard *s)
+{
+    bool any = false;
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (p == s->index) continue;
+        uint32_t state = atomic_load(&s->engine->shards[p].state);
+        uint64_t mark = ring_mark(&s->in[p]);
+        for (struct message *m; (m = ring_pop(&s->in[p])) != NULL; any = true) message_handle(s, m);
+        s->marks[p] = state == SHARD_PARKED ? UINT64_MAX : mark;
+    }
+    return any;
+}
+
+static bool overflow_flush(struct shard *s, uint32_t to, struct ring *ring)
+{
+    while (s->overflow[to] != NULL) {
+        struct message *next = s->overflow[to]->next;
+        if (!ring_push(ring, s->overflow[to])) return false;
+        s->overflow[to] = next;
+    }
+    s->overflow_tail[to] = &s->overflow[to];
+    return true;
+}
+
+static void shard_flush(struct shard *s)
+{
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (p == s->index) continue;
+        struct shard *peer = &s->engine->shards[p];
+        struct ring *ring = &peer->in[s->index];
+        bool whole = overflow_flush(s, p, ring);
+        uint64_t old = atomic_load_explicit(&ring->mark, memory_order_relaxed);
+        uint64_t mark = whole ? s->epoch - 1 : old;
+        bool news = ring_publish(ring, mark);
+        bool marked = mark != old && atomic_load(&peer->state) == SHARD_RUNNING;
+        if (news || marked) shard_wake(peer);
+    }
+    s->dirty_out = false;
+    for (uint32_t p = 0; p < s->engine->port_count; p++) {
+        struct port *port = &s->engine->ports[p];
+        while (s->port_overflow[p] != NULL) {
+            struct request *next = s->port_overflow[p]->next;
+            if (!ring_push(&s->to_port[p], s->port_overflow[p])) break;
+            s->port_overflow[p] = next;
+        }
+        if (s->port_overflow[p] == NULL) s->port_overflow_tail[p] = &s->port_overflow[p];
+        bool news = ring_publish(&s->to_port[p], 0);
+        if (news && port->actor != NULL) s->env->actor_wake(s->env, port->actor);
+    }
+}
+
+static bool run_ready(struct shard *s)
+{
+    bool any = false;
+    while (s->ready != NULL) {
+        struct weir_ctx *f = s->ready;
+        s->ready = f->next_wait;
+        if (s->ready == NULL) s->ready_tail = &s->ready;
+        f->next_wait = NULL;
+        frame_run(f);
+        any = true;
+    }
+    struct weir_ctx *waiting = s->fiber_waiters;
+    s->fiber_waiters = NULL;
+    s->fiber_waiters_tail = &s->fiber_waiters;
+    while (waiting != NULL) {
+        struct weir_ctx *next = waiting->next_wait;
+        waiting->next_wait = NULL;
+        frame_run(waiting);
+        waiting = next;
+    }
+    return any;
+}
+
+static bool shard_may_begin(struct shard *s)
+{
+    const struct engine_limits *limits = &s->engine->limits;
+    return s->roots_holding < limits->roots_max && s->buffers[s->epoch % EPOCH_BUFFERS].len < limits->epoch_bytes_max;
+}
+
+/* Requests leave their rings at once, so that a door is never blocked; they wait here in order of arrival. */
+static bool begin_requests(struct shard *s)
+{
+    bool any = false;
+    for (uint32_t p = 0; p < s->engine->port_count; p++) {
+        for (struct request *r; (r = ring_pop(&s->from_port[p])) != NULL; any = true) {
+            r->next = NULL;
+            *s->pending_tail = r;
+            s->pending_tail = &r->next;
+        }
+    }
+    for (uint32_t n = 0; n < ROOTS_PER_TURN && s->pending != NULL && shard_may_begin(s); n++) {
+        struct request *r = s->pending;
+        s->pending = r->next;
+        if (s->pending == NULL) s->pending_tail = &s->pending;
+        r->next = NULL;
+        root_begin_request(s, r);
+        any = true;
+    }
+    /* Those at the head that waited too long are refused even while nothing may begin. */
+    uint64_t patience = s->engine->limits.queue_wait_max_ms * 1000000u;
+    while (s->pending != NULL && s->now_ns > s->pending->arrival_ns + patience) {
+        struct request *r = s->pending;
+        s->pending = r->next;
+        if (s->pending == NULL) s->pending_tail = &s->pending;
+        r->next = NULL;
+        root_begin_request(s, r);
+        any = true;
+    }
+    return any;
+}
+
+void shard_publish(struct shard *s)
+{
+    s->stats.entities = s->entity_count;
+    s->stats.rows = s->rows.count;
+    s->stats.state_bytes = s->state_bytes;
+    s->stats.messages_pending = s->message_count;
+    s->stats.timers_pending = s->timer_count;
+    s->stats.dedup_rows = s->record_count;
+    s->stats.open_transactions = s->txn_count;
+#define X(name, text) atomic_store_explicit(&s->published.name, s->stats.name, memory_order_relaxed);
+    ENGINE_COUNTERS(X)
+#undef X
+}
+
+uint64_t shard_turn(struct shard *s)
+{
+    struct engine *engine = s->engine;
+    s->now_ns = s->env->mono_ns(s->env);
+    int64_t wall = s->env->wall_ms(s->env), floor = atomic_load_explicit(&engine->frame_ms, memory_order_relaxed);
+    s->now_ms = wall > floor ? wall : floor;
+    bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) != atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
+    if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {
+        if (!has_input(s) && next_due(s) > s->now_ns && !walk) return next_due(s);
+#ifdef MUTANT_unpark_order
+        s->epoch = atomic_load(&engine->epoch);
+        atomic_store(&s->state, SHARD_RUNNING);
+        s->sealed_local = s->epoch - 1;
+        atomic_store(&s->sealed, s->epoch - 1);
+#else
+        shard_unpark(s);
+#endif
+    }
+    uint64_t epoch = atomic_load_explicit(&engine->epoch, memory_order_acquire);
+    if (epoch > s->epoch) s->epoch = epoch;
+    s->epoch_seen = epoch;
+    bool busy = shard_receive(s);
+    busy |= run_ready(s);
+    root_deadlines(s);
+    if (s->timers.count > 0) timers_due(s);
+    if (s->retries.count > 0) outbox_retries(s);
+    busy |= begin_requests(s);
+    busy |= run_ready(s);
+    if (walk || s->walk.active) walk_step(s);
+    if (s->now_ns - s->records_checked_ns > RECORDS_EVERY_NS) {
+        s->records_checked_ns = s->now_ns;
+        records_expire(s);
+    }
+    if (s->ghost_count > 0) ghosts_reap(s, atomic_load_explicit(&engine->durable, memory_order_acquire));
+    if (!busy) {
+        for (uint32_t i = 0; i < engine->runtime_count; i++) {
+            if (engine->runtimes[i]->idle != NULL) engine->runtimes[i]->idle(s->states[i]);
+        }
+    }
+    busy |= shard_seal(s);
+    if (busy) shard_publish(s);
+    shard_flush(s);
+    if (busy || s->ready != NULL) return 0;
+    if (shard_try_park(s)) return has_input(s) ? 0 : next_due(s);
+    bool stalled = s->fiber_waiters != NULL || s->walk.active;
+    for (uint32_t p = 0; p < engine->shard_count && !stalled; p++) stalled = s->overflow[p] != NULL;
+    for (uint32_t p = 0; p < engine->port_count && !stalled; p++) stalled = s->port_overflow[p] != NULL;
+    uint64_t due = next_due(s);
+    if (s->pending != NULL && due > s->now_ns + 10000000u) due = s->now_ns + 10000000u;
+    if (s->ghost_count > 0 && due > s->now_ns + 100000000u) due = s->now_ns + 100000000u;
+    if (stalled && due > s->now_ns + 100000u) due = s->now_ns + 100000u;
+    return due;
+}

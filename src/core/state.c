@@ -1,0 +1,248 @@
+/*
+ * state.c - the tables of a shard: entities by (type, key), all other rows in one ordered tree.
+ *
+ * Committed values are immutable: a change replaces the bytes, so readers of the old ones (the walk of a
+ * checkpoint, a working copy) are only bound by the entity's lock. Keys on disk: docs/formats/rows.md.
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/core_int.h"
+
+#define INDEX_CAP_FIRST 1024u
+
+struct type *type_of(const struct shard *s, uint16_t id)
+{
+    const struct catalog *catalog = s->engine->catalog;
+    return id < catalog->by_id_count ? catalog->by_id[id] : NULL;
+}
+
+/* ---- keys ---- */
+
+static void add_be16(struct buf *out, uint16_t n)
+{
+    buf_add_byte(out, (uint8_t)(n >> 8));
+    buf_add_byte(out, (uint8_t)n);
+}
+
+void key_entity(struct buf *out, uint16_t type_id, struct weir_str key)
+{
+    buf_add_byte(out, ROW_ENTITY);
+    add_be16(out, type_id);
+    buf_add_str(out, key);
+}
+
+void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key)
+{
+    buf_add_byte(out, (uint8_t)kind);
+    add_be16(out, type_id);
+    add_be16(out, (uint16_t)key.len);
+    buf_add_str(out, key);
+}
+
+bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key, struct weir_str *rest)
+{
+    if (bytes.len < 5) return false;
+    size_t len = load_be16(bytes.ptr + 3);
+    if (bytes.len < 5 + len) return false;
+    *type_id = load_be16(bytes.ptr + 1);
+    *key = (struct weir_str){ bytes.ptr + 5, len };
+    *rest = (struct weir_str){ bytes.ptr + 5 + len, bytes.len - 5 - len };
+    return true;
+}
+
+/* ---- entities ---- */
+
+static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
+{
+    return hash64(type_id, key.ptr, key.len);
+}
+
+static void index_grow(struct shard *s)
+{
+    size_t cap = s->index_cap ? s->index_cap * 2 : INDEX_CAP_FIRST;
+    struct entity **table = mem_alloc(cap * sizeof(*table));
+    for (size_t i = 0; i < s->index_cap; i++) {
+        struct entity *next;
+        for (struct entity *e = s->index_table[i]; e != NULL; e = next) {
+            next = e->chain;
+            e->chain = table[e->hash & (cap - 1)];
+            table[e->hash & (cap - 1)] = e;
+        }
+    }
+    mem_free(s->index_table);
+    s->index_table = table;
+    s->index_cap = cap;
+}
+
+struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash)
+{
+    if (s->index_cap == 0) return NULL;
+    for (struct entity *e = s->index_table[hash & (s->index_cap - 1)]; e != NULL; e = e->chain) {
+        if (e->hash == hash && e->type_id == type_id && str_eq(entity_key(e), key)) return e;
+    }
+    return NULL;
+}
+
+struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key, uint8_t slot)
+{
+    uint64_t hash = entity_hash(type_id, key);
+    struct entity *e = entity_find(s, type_id, key, hash);
+    if (e != NULL) return e;
+    if (s->entity_count >= s->index_cap) index_grow(s);
+    e = mem_alloc(sizeof(*e) + key.len + 1);
+    e->type_id = type_id;
+    e->hash = hash;
+    e->slot = slot;
+    e->key_len = (uint16_t)key.len;
+    memcpy(e->key, key.ptr, key.len);
+    e->chain = s->index_table[hash & (s->index_cap - 1)];
+    s->index_table[hash & (s->index_cap - 1)] = e;
+    e->prev = s->all.prev;
+    e->next = &s->all;
+    e->prev->next = e;
+    s->all.prev = e;
+    s->entity_count++;
+    return e;
+}
+
+static void entity_remove(struct shard *s, struct entity *e)
+{
+    struct entity **at = &s->index_table[e->hash & (s->index_cap - 1)];
+    while (*at != e) at = &(*at)->chain;
+    *at = e->chain;
+    if (s->walk.at == e) s->walk.at = e->next;
+    e->prev->next = e->next;
+    e->next->prev = e->prev;
+    s->entity_count--;
+    mem_free(e->waiters);
+    mem_free(e);
+}
+
+void entity_set(struct shard *s, struct entity *e, struct weir_str value)
+{
+    s->state_bytes -= e->blob_len;
+    if (value.ptr == NULL) {
+        mem_free(e->blob);
+        e->blob = NULL;
+        e->blob_len = 0;
+        return;
+    }
+    char *blob = mem_realloc(e->blob, value.len ? value.len : 1);
+    memcpy(blob, value.ptr, value.len);
+    e->blob = blob;
+    e->blob_len = (uint32_t)value.len;
+    s->state_bytes += value.len;
+}
+
+static bool entity_is_used(const struct entity *e)
+{
+    return e->blob != NULL || e->owner != NULL || e->pending > 0 ||
+           (e->waiters != NULL && e->waiters->head != NULL);
+}
+
+/* A ghost goes when nobody locks it, nothing hangs on it and, for a tombstone, its deletion is durable: until
+ * then whoever finds the row absent must wait for that epoch (DECISIONS H6b). */
+void entity_maybe_remove(struct shard *s, struct entity *e)
+{
+    if (e->listed || entity_is_used(e)) return;
+    if (e->version <= atomic_load_explicit(&s->engine->durable, memory_order_relaxed)) {
+        entity_remove(s, e);
+        return;
+    }
+    if (s->ghost_count == s->ghost_cap) {
+        s->ghost_cap = s->ghost_cap ? s->ghost_cap * 2 : 64;
+        s->ghosts = mem_realloc(s->ghosts, s->ghost_cap * sizeof(struct entity *));
+    }
+    s->ghosts[s->ghost_count++] = e;
+    e->listed = true;
+}
+
+void ghosts_reap(struct shard *s, uint64_t durable)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->ghost_count; i++) {
+        struct entity *e = s->ghosts[i];
+        if (!entity_is_used(e) && e->version > durable) {
+            s->ghosts[kept++] = e;
+            continue;
+        }
+        e->listed = false;
+        entity_maybe_remove(s, e);
+    }
+    s->ghost_count = kept;
+}
+
+/* ---- other rows ---- */
+
+struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    struct row *row = (struct row *)tree_find(&s->rows, key);
+    if (row == NULL) {
+        row = mem_alloc(sizeof(*row) + key.len);
+        memcpy((char *)(row + 1), key.ptr, key.len);
+        row->item.key = (struct weir_str){ (char *)(row + 1), key.len };
+        row->slot = slot;
+        tree_add(&s->rows, &row->item);
+    }
+    char *copy = mem_realloc(row->value, value.len ? value.len : 1);
+    memcpy(copy, value.ptr, value.len);
+    s->state_bytes += value.len - row->value_len;
+    row->value = copy;
+    row->value_len = (uint32_t)value.len;
+    return row;
+}
+
+void row_delete(struct shard *s, struct row *row)
+{
+    struct tree_item *item = tree_remove(&s->rows, row->item.key);
+    ASSERT(item == &row->item);
+    if (row->heap.place) heap_remove(&s->timers, &row->heap);
+    s->state_bytes -= row->value_len;
+    mem_free(row->value);
+    mem_free(row);
+}
+
+/* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */
+
+void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    struct shard *s = &engine->shards[slot_shard(engine, slot)];
+    if (key.len >= 3 && key.ptr[0] == ROW_ENTITY) {
+        struct weir_str name = { key.ptr + 3, key.len - 3 };
+        uint16_t type_id = load_be16(key.ptr + 1);
+        if (value.ptr == NULL) {
+            struct entity *e = entity_find(s, type_id, name, entity_hash(type_id, name));
+            if (e == NULL) return;
+            entity_set(s, e, STR_NIL);
+            entity_remove(s, e);
+            return;
+        }
+        entity_set(s, entity_get(s, type_id, name, slot), value);
+        return;
+    }
+    if (value.ptr != NULL) {
+        row_set(s, slot, key, value);
+        return;
+    }
+    struct row *row = (struct row *)tree_find(&s->rows, key);
+    if (row != NULL) row_delete(s, row);
+}
+
+void state_free(struct shard *s)
+{
+    for (struct entity *e = s->all.next, *next; e != NULL && e != &s->all; e = next) {
+        next = e->next;
+        mem_free(e->blob);
+        mem_free(e->waiters);
+        mem_free(e);
+    }
+    struct tree_item *item = tree_seek(&s->rows, STR(""), false);
+    while (item != NULL) {
+        struct tree_item *next = tree_seek(&s->rows, item->key, true);
+        row_delete(s, (struct row *)item);
+        item = next;
+    }
+    tree_free(&s->rows);
+    heap_free(&s->timers);
+    mem_free(s->index_table);
+    mem_free(s->ghosts);
+}

@@ -1,0 +1,520 @@
+/*
+ * txn.c - what a transaction holds on one shard: locks, working rows, judgement at return, and applying.
+ *
+ * There is no undo: committed bytes stay untouched until the decision, working structs live in the
+ * transaction's arena. A handler's changes are found by packing its row when it returns and comparing bytes;
+ * what differs is judged against the declared rules, and logged at COMMIT as the full new value.
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/core_int.h"
+
+/* ---- records ---- */
+
+static void txns_grow(struct shard *s)
+{
+    size_t cap = s->txn_cap ? s->txn_cap * 2 : 256;
+    struct txn **table = mem_alloc(cap * sizeof(struct txn *));
+    for (size_t i = 0; i < s->txn_cap; i++) {
+        struct txn *next;
+        for (struct txn *t = s->txns[i]; t != NULL; t = next) {
+            next = t->chain;
+            uint64_t at = (t->id * 0x9e3779b97f4a7c15u >> 32) & (cap - 1);
+            t->chain = table[at];
+            table[at] = t;
+        }
+    }
+    mem_free(s->txns);
+    s->txns = table;
+    s->txn_cap = cap;
+}
+
+static struct txn **txn_place(struct shard *s, uint64_t id)
+{
+    return &s->txns[(id * 0x9e3779b97f4a7c15u >> 32) & (s->txn_cap - 1)];
+}
+
+struct txn *txn_find(struct shard *s, uint64_t id)
+{
+    if (s->txn_cap == 0) return NULL;
+    struct txn *t = *txn_place(s, id);
+    while (t != NULL && t->id != id) t = t->chain;
+    return t;
+}
+
+struct txn *txn_begin(struct shard *s, uint64_t id, struct age age)
+{
+    if (s->txn_count >= s->txn_cap) txns_grow(s);
+    struct txn *t = s->txn_free;
+    if (t != NULL) {
+        s->txn_free = t->chain;
+        struct arena arena = t->arena;
+        struct buf trace = t->trace;
+        *t = (struct txn){ .arena = arena, .trace = trace };
+    } else {
+        t = mem_alloc(sizeof(*t));
+    }
+    t->id = id;
+    t->age = age;
+    t->shard = s;
+    t->sends_tail = &t->sends;
+    t->chain = *txn_place(s, id);
+    *txn_place(s, id) = t;
+    s->txn_count++;
+    return t;
+}
+
+void txn_end(struct txn *t)
+{
+    struct shard *s = t->shard;
+    ASSERT(t->top == NULL);
+    for (struct access *a = t->accesses; a != NULL; a = a->next) {
+        ASSERT(a->entity->owner == t);
+        a->entity->owner = NULL;
+        a->entity->access = NULL;
+        tree_free(&a->overlay);
+        lock_release(s, a->entity);
+    }
+    struct txn **at = txn_place(s, t->id);
+    while (*at != t) at = &(*at)->chain;
+    *at = t->chain;
+    arena_reset(&t->arena);
+    buf_reset(&t->trace);
+    t->accesses = NULL;
+    t->chain = s->txn_free;
+    s->txn_free = t;
+    s->txn_count--;
+}
+
+enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code, struct weir_str detail,
+                          struct weir_str text)
+{
+    if (t->failure.status == WEIR_OK) {
+        t->failure.status = status;
+        t->failure.code = arena_copy(&t->arena, code);
+        t->failure.detail = detail.ptr ? arena_copy(&t->arena, detail) : STR_NIL;
+        t->failure.text = arena_copy(&t->arena, text);
+    }
+    return t->failure.status;
+}
+
+/* ---- accesses ---- */
+
+struct access *txn_access(struct txn *t, struct entity *e)
+{
+    if (e->owner == t && e->access != NULL) return e->access;
+    struct access *a = arena_alloc(&t->arena, sizeof(*a));
+    a->entity = e;
+    a->type = type_of(t->shard, e->type_id);
+    a->exists = e->blob != NULL;
+    if (a->exists) a->packed = (struct weir_str){ e->blob, e->blob_len };
+    a->next = t->accesses;
+    t->accesses = a;
+    t->access_count++;
+    e->access = a;
+    if (e->version > t->read_epoch) t->read_epoch = e->version;
+    return a;
+}
+
+static void row_start(struct access *a, struct arena *arena, void *row)
+{
+    shape_start(a->type->row, row);
+    if (a->type->key.count > 0) {
+        (void)key_apply(&a->type->key, a->type->row, arena_copy(arena, entity_key(a->entity)), row);
+    }
+}
+
+/* Decodes the row for the first handler and judges that the handler fits the entity's state. */
+bool access_open(struct weir_ctx *f)
+{
+    struct access *a = f->access;
+    struct txn *t = f->txn;
+    const struct handler *h = f->handler;
+    if (!h->builtin && a->type->has_create) {
+        if (h->kind == WEIR_CREATE && a->exists) {
+            txn_doom(t, WEIR_EXISTS, STR(""), STR_NIL,
+                     arena_printf(&t->arena, "%.*s `%.*s` exists already", STR_ARG(a->type->name),
+                                  STR_ARG(entity_key(a->entity))));
+            return false;
+        }
+        if (h->kind != WEIR_CREATE && !a->exists) {
+            txn_doom(t, WEIR_NOTFOUND, STR(""), STR_NIL,
+                     arena_printf(&t->arena, "there is no %.*s `%.*s`: it begins with a create handler",
+                                  STR_ARG(a->type->name), STR_ARG(entity_key(a->entity))));
+            return false;
+        }
+    }
+    if (a->row == NULL) {
+        a->row = arena_alloc(&t->arena, a->type->row->size + 8u);
+        if (a->exists && unpack(a->type->row, a->packed, &t->arena, false, a->row) != WEIR_OK) {
+            txn_doom(t, WEIR_CORRUPT, STR(""), STR_NIL,
+                     arena_printf(&t->arena, "the stored row of %.*s `%.*s` cannot be read",
+                                  STR_ARG(a->type->name), STR_ARG(entity_key(a->entity))));
+            return false;
+        }
+        if (!a->exists) row_start(a, &t->arena, a->row);
+        else if (a->type->key.count > 0)
+            (void)key_apply(&a->type->key, a->type->row, arena_copy(&t->arena, entity_key(a->entity)), a->row);
+    }
+    if (h->kind == WEIR_CREATE && !a->exists) {
+        a->exists = true;
+        a->changed = true;
+    }
+    return true;
+}
+
+/* ---- judgement ---- */
+
+static enum weir_status doom_problem(struct txn *t, const struct problem *problem, struct weir_str where)
+{
+    struct buf detail = { 0 };
+    buf_add_text(&detail, "{\"field\":");
+    json_write_text(&detail, str_of(problem->field));
+    buf_add_text(&detail, ",\"rule\":");
+    json_write_text(&detail, str_of(problem->rule));
+    buf_add_byte(&detail, '}');
+    struct weir_str text = arena_printf(&t->arena, "%.*s: %s", STR_ARG(where), problem->text);
+    txn_doom(t, problem->status, STR(""), buf_str(&detail), text);
+    buf_free(&detail);
+    return problem->status;
+}
+
+static enum weir_status doom_size(struct txn *t, const char *what, size_t bytes, uint64_t limit, const char *name)
+{
+    return txn_doom(t, WEIR_BUDGET, STR(""), STR_NIL,
+                    arena_printf(&t->arena, "%s of %zu bytes is above %s = %llu", what, bytes, name,
+                                 (unsigned long long)limit));
+}
+
+static bool count_written(struct txn *t, size_t bytes)
+{
+    t->bytes_written += bytes;
+    if (t->bytes_written <= t->shard->engine->limits.txn_bytes_max) return true;
+    doom_size(t, "a transaction's writes", t->bytes_written, t->shard->engine->limits.txn_bytes_max, "txn_bytes_max");
+    return false;
+}
+
+/* Packs, compares, judges one map row that a handler could change. */
+static enum weir_status overlay_judge(struct weir_ctx *f, struct overlay *o, bool *wrote)
+{
+    struct txn *t = f->txn;
+    struct buf *scratch = &t->shard->scratch;
+    buf_reset(scratch);
+    pack(o->map->value, o->value, scratch);
+    if (o->packed.ptr != NULL && str_eq(o->packed, buf_str(scratch))) return WEIR_OK;
+    if (f->read_only) {
+        return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
+                        arena_printf(&t->arena, "the query `%.*s` changed a row of `%.*s`",
+                                     STR_ARG(f->handler->name), STR_ARG(o->map->name)));
+    }
+    struct problem problem = { 0 };
+    if (shape_judge(o->map->value, o->value, true, &problem) != WEIR_OK) {
+        return doom_problem(t, &problem,
+                            arena_printf(&t->arena, "%.*s `%.*s`, map %.*s", STR_ARG(f->access->type->name),
+                                         STR_ARG(entity_key(f->entity)), STR_ARG(o->map->name)));
+    }
+    if (scratch->len > t->shard->engine->limits.row_bytes_max) {
+        return doom_size(t, "a map row", scratch->len, t->shard->engine->limits.row_bytes_max, "row_bytes_max");
+    }
+    if (!count_written(t, scratch->len)) return WEIR_BUDGET;
+    o->packed = arena_copy(&t->arena, buf_str(scratch));
+    o->changed = true;
+    *wrote = true;
+    return WEIR_OK;
+}
+
+static enum weir_status overlays_judge(struct weir_ctx *f, bool *wrote)
+{
+    struct access *a = f->access;
+    if (a->overlay.count == 0) return WEIR_OK;
+    for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
+         i = tree_seek(&a->overlay, i->key, true)) {
+        struct overlay *o = (struct overlay *)i;
+        if (o->present && o->editable && o->map != NULL) {
+            enum weir_status st = overlay_judge(f, o, wrote);
+            if (st != WEIR_OK) return st;
+        }
+        if (o->changed) *wrote = true;
+    }
+    return WEIR_OK;
+}
+
+static enum weir_status row_check(struct weir_ctx *f)
+{
+    struct access *a = f->access;
+    struct txn *t = f->txn;
+    struct problem problem = { 0 };
+    if (shape_judge(a->type->row, a->row, true, &problem) != WEIR_OK) {
+        return doom_problem(t, &problem,
+                            arena_printf(&t->arena, "%.*s `%.*s`", STR_ARG(a->type->name),
+                                         STR_ARG(entity_key(a->entity))));
+    }
+    struct weir_str code = STR("");
+    if (a->type->check != NULL && !a->type->check(f, a->type, a->row, &code)) {
+        if (t->failure.status != WEIR_OK) return t->failure.status;
+        struct buf detail = { 0 };
+        buf_add_text(&detail, "{\"rule\":");
+        json_write_text(&detail, code);
+        buf_add_byte(&detail, '}');
+        txn_doom(t, WEIR_CHECK, STR(""), buf_str(&detail),
+                 arena_printf(&t->arena, "%.*s `%.*s` breaks its rule `%.*s`", STR_ARG(a->type->name),
+                              STR_ARG(entity_key(a->entity)), STR_ARG(code)));
+        buf_free(&detail);
+        return WEIR_CHECK;
+    }
+    return WEIR_OK;
+}
+
+/* The row packed as if nothing had ever been assigned: only the key's parts. */
+static struct weir_str packed_start(struct access *a, struct txn *t)
+{
+    if (a->type->key.count == 0) return STR("");
+    void *row = arena_alloc(&t->arena, a->type->row->size + 8u);
+    row_start(a, &t->arena, row);
+    struct buf bytes = { 0 };
+    pack(a->type->row, row, &bytes);
+    struct weir_str copy = arena_copy(&t->arena, buf_str(&bytes));
+    buf_free(&bytes);
+    return copy;
+}
+
+/* When a handler returned: finds what it changed, judges the rules, keeps the packed form. */
+enum weir_status access_judge(struct weir_ctx *f)
+{
+    struct access *a = f->access;
+    struct txn *t = f->txn;
+    if (f->handler->builtin) return WEIR_OK;
+    bool wrote_rows = false;
+    enum weir_status st = overlays_judge(f, &wrote_rows);
+    if (st != WEIR_OK) return st;
+    if (a->type->key.count > 0) {
+        (void)key_apply(&a->type->key, a->type->row, arena_copy(&t->arena, entity_key(a->entity)), a->row);
+    }
+    struct buf *scratch = &t->shard->scratch;
+    buf_reset(scratch);
+    pack(a->type->row, a->row, scratch);
+    struct weir_str now = buf_str(scratch);
+    if (a->packed.ptr != NULL && a->exists && str_eq(a->packed, now)) return WEIR_OK;
+    if (!a->exists) {
+        if (!wrote_rows && str_eq(now, packed_start(a, t))) return WEIR_OK;
+        a->exists = true;
+    }
+    if (f->read_only) {
+        return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
+                        arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(f->handler->name)));
+    }
+    if (now.len > t->shard->engine->limits.row_bytes_max) {
+        return doom_size(t, "a row", now.len, t->shard->engine->limits.row_bytes_max, "row_bytes_max");
+    }
+    if (!count_written(t, now.len)) return WEIR_BUDGET;
+    a->packed = arena_copy(&t->arena, now);
+    a->changed = true;
+    return row_check(f);
+}
+
+/* weir_delete(): row, map rows and timers go; the handler goes on with a row of start values. */
+void access_erase(struct weir_ctx *f)
+{
+    struct access *a = f->access;
+    struct txn *t = f->txn;
+    struct shard *s = t->shard;
+    static const enum row_kind kinds[] = { ROW_MAP, ROW_TIMER };
+    for (size_t k = 0; k < 2; k++) {
+        struct buf prefix = { 0 };
+        key_owned(&prefix, kinds[k], a->entity->type_id, entity_key(a->entity));
+        for (struct tree_item *i = tree_seek(&s->rows, buf_str(&prefix), false); i != NULL;
+             i = tree_seek(&s->rows, i->key, true)) {
+            if (i->key.len < prefix.len || memcmp(i->key.ptr, prefix.ptr, prefix.len) != 0) break;
+            if (overlay_get(t, a, i->key) == NULL) break;
+        }
+        buf_free(&prefix);
+    }
+    for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
+         i = tree_seek(&a->overlay, i->key, true)) {
+        struct overlay *o = (struct overlay *)i;
+        if (o->present && o->map != NULL) a->map_delta[o->map - a->type->maps]--;
+        o->changed = o->changed || o->present;
+        o->present = false;
+        o->editable = false;
+    }
+    a->exists = false;
+    a->changed = true;
+    a->packed = STR_NIL;
+    row_start(a, &t->arena, a->row);
+}
+
+/* ---- overlays ---- */
+
+struct overlay *overlay_find(struct access *a, struct weir_str key)
+{
+    return (struct overlay *)tree_find(&a->overlay, key);
+}
+
+static const struct map_def *map_of_key(struct access *a, struct weir_str key)
+{
+    uint16_t type_id;
+    struct weir_str name, rest;
+    if (key.ptr[0] != ROW_MAP || !key_owned_parse(key, &type_id, &name, &rest) || rest.len < 2) return NULL;
+    uint16_t id = load_be16(rest.ptr);
+    for (uint32_t i = 0; i < a->type->map_count; i++) {
+        if (a->type->maps[i].id == id) return &a->type->maps[i];
+    }
+    return NULL;
+}
+
+/* The transaction's view of a row, committed or not; NULL once a limit is passed (the transaction is doomed). */
+struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key)
+{
+    struct overlay *o = overlay_find(a, key);
+    if (o != NULL) return o;
+    if (++t->map_row_count > t->shard->engine->limits.map_rows_max) {
+        txn_doom(t, WEIR_BUDGET, STR(""), STR_NIL,
+                 arena_printf(&t->arena, "a transaction touches more than map_rows_max = %llu map rows and timers",
+                              (unsigned long long)t->shard->engine->limits.map_rows_max));
+        return NULL;
+    }
+    o = arena_alloc(&t->arena, sizeof(*o));
+    o->item.key = arena_copy(&t->arena, key);
+    o->map = map_of_key(a, key);
+    if (a->map_delta == NULL) a->map_delta = arena_alloc(&t->arena, (a->type->map_count + 1) * sizeof(int64_t));
+    struct row *row = (struct row *)tree_find(&t->shard->rows, key);
+    if (row != NULL) {
+        o->present = true;
+        o->packed = (struct weir_str){ row->value, row->value_len };
+    }
+    tree_add(&a->overlay, &o->item);
+    return o;
+}
+
+static bool has_prefix(const struct tree_item *item, struct weir_str prefix)
+{
+    return item != NULL && item->key.len >= prefix.len && memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
+}
+
+struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_def *map, struct weir_str prefix,
+                             struct weir_str at, bool after, bool reverse)
+{
+    for (;;) {
+        struct tree_item *kept = reverse ? tree_seek_back(&t->shard->rows, at, after)
+                                         : tree_seek(&t->shard->rows, at, after);
+        struct tree_item *own = reverse ? tree_seek_back(&a->overlay, at, after) : tree_seek(&a->overlay, at, after);
+        if (!has_prefix(kept, prefix)) kept = NULL;
+        if (!has_prefix(own, prefix)) own = NULL;
+        if (kept == NULL && own == NULL) return NULL;
+        int order = kept == NULL ? 1 : own == NULL ? -1 : str_cmp(kept->key, own->key);
+        if (reverse && kept != NULL && own != NULL) order = -order;
+        if (order < 0) return overlay_get(t, a, kept->key);
+        struct overlay *o = (struct overlay *)own;
+        if (o->present) return o;
+        at = o->item.key;
+        after = true;
+    }
+}
+
+/* ---- applying: after the decision, nothing here can fail ---- */
+
+void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    ASSERT(epoch > s->sealed_local);
+    store_change(&s->buffers[epoch % EPOCH_BUFFERS], slot, key, value);
+    if (epoch > s->effect_epoch) s->effect_epoch = epoch;
+    shard_wanted(s, epoch);
+}
+
+void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key)
+{
+    ASSERT(epoch > s->sealed_local);
+    store_change_delete(&s->buffers[epoch % EPOCH_BUFFERS], slot, key);
+    if (epoch > s->effect_epoch) s->effect_epoch = epoch;
+    shard_wanted(s, epoch);
+}
+
+static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, uint64_t epoch)
+{
+    struct row *row = (struct row *)tree_find(&s->rows, o->item.key);
+    if (!o->present) {
+        if (row == NULL) return;
+        if (o->map == NULL) s->timer_count--;
+        row_delete(s, row);
+        effect_delete(s, epoch, a->entity->slot, o->item.key);
+        return;
+    }
+    if (row != NULL && row->value_len == o->packed.len && memcmp(row->value, o->packed.ptr, o->packed.len) == 0)
+        return;
+    bool is_new = row == NULL;
+    row = row_set(s, a->entity->slot, o->item.key, o->packed);
+    effect_put(s, epoch, a->entity->slot, o->item.key, o->packed);
+    if (o->map == NULL) {
+        if (is_new) s->timer_count++;
+        timer_index(s, row);
+    }
+}
+
+static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
+{
+    struct entity *e = a->entity;
+    struct buf *key = &s->scratch;
+    if (!a->exists && e->blob == NULL) return;
+    if (a->exists && e->blob != NULL && str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len })) return;
+    buf_reset(key);
+    key_entity(key, e->type_id, entity_key(e));
+    if (!a->exists) {
+        entity_set(s, e, STR_NIL);
+        effect_delete(s, epoch, e->slot, buf_str(key));
+        return;
+    }
+    entity_set(s, e, a->packed);
+    effect_put(s, epoch, e->slot, buf_str(key), a->packed);
+}
+
+static void apply_send(struct shard *s, struct send *send, uint64_t epoch)
+{
+    struct type *to = send->handler->type;
+    struct buf key = { 0 }, value = { 0 };
+    key_owned(&key, ROW_MESSAGE, send->sender->type_id, entity_key(send->sender));
+    buf_add_byte(&key, (uint8_t)(to->id >> 8));
+    buf_add_byte(&key, (uint8_t)to->id);
+    buf_add_byte(&key, (uint8_t)(send->key.len >> 8));
+    buf_add_byte(&key, (uint8_t)send->key.len);
+    buf_add_str(&key, send->key);
+    for (int i = 7; i >= 0; i--) buf_add_byte(&key, (uint8_t)(epoch >> (8 * i)));
+    for (int i = 3; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->next_message >> (8 * i)));
+    s->next_message++;
+    buf_add_byte(&value, 0);
+    buf_add_varint(&value, send->handler->name.len);
+    buf_add_str(&value, send->handler->name);
+    buf_add_varint(&value, send->args.len);
+    buf_add_str(&value, send->args);
+    struct row *row = row_set(s, send->sender->slot, buf_str(&key), buf_str(&value));
+    effect_put(s, epoch, send->sender->slot, buf_str(&key), buf_str(&value));
+    buf_free(&key);
+    buf_free(&value);
+    s->message_count++;
+    s->stats.messages_sent_total++;
+    send->sender->pending++;
+    outbox_hint(s, row);
+}
+
+/* COMMIT(epoch) on this shard: every change of this record becomes the committed state and a log record of
+ * that epoch. The epoch is open here, by E3 of the protocol. */
+void txn_apply(struct txn *t, uint64_t epoch)
+{
+    struct shard *s = t->shard;
+    ASSERT(epoch >= t->read_epoch || t->root == NULL);
+    for (struct access *a = t->accesses; a != NULL; a = a->next) {
+        uint64_t effects = s->buffers[epoch % EPOCH_BUFFERS].len;
+        if (a->changed) apply_row(s, a, epoch);
+        if (a->overlay.count > 0) {
+            for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
+                 i = tree_seek(&a->overlay, i->key, true)) {
+                struct overlay *o = (struct overlay *)i;
+                if (o->changed) apply_overlay(s, a, o, epoch);
+            }
+        }
+        if (s->buffers[epoch % EPOCH_BUFFERS].len != effects) a->entity->version = epoch;
+    }
+    for (struct send *send = t->sends; send != NULL; send = send->next) {
+        apply_send(s, send, epoch);
+        send->sender->version = epoch;
+    }
+    if (t->trace.len > 0) engine_trace(s->engine, "%.*s", (int)t->trace.len, t->trace.ptr);
+}

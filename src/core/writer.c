@@ -1,0 +1,243 @@
+/*
+ * writer.c - the log writer: raises epochs, gathers what the shards sealed, writes one frame, syncs it, and
+ * only then lets replies of that epoch go. Also drives checkpoints, whose rows the shards hand over.
+ *
+ *   IDLE -> SEALING   something waits for the open epoch: G is raised, e = G - 1 is being sealed
+ *   SEALING -> WRITTEN  all shards sealed e or are parked; its frame is on the file
+ *   WRITTEN -> IDLE   synced: durable = e
+ *
+ * While e is sealed, written and synced, the shards work in e + 1. G is raised again only after that, so at
+ * most two epochs are open. One file operation a turn, so that a simulated crash finds every gap.
+ * A failed sync poisons the log for good: every waiting answer becomes `unknown` and the process ends with
+ * exit code 74 (RELIABILITY 3.4). A full disk is waited out.
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/core_int.h"
+
+#define DISK_RETRY_NS 500000000u
+#define CHECKPOINT_RETRY_NS 10000000000u
+
+static void wake_ports(struct engine *engine)
+{
+    for (uint32_t p = 0; p < engine->port_count; p++) {
+        if (engine->ports[p].actor != NULL) engine->env->actor_wake(engine->env, engine->ports[p].actor);
+    }
+}
+
+static void stats_publish(struct engine *engine)
+{
+    uint32_t unlocked = 0;
+    while (!atomic_compare_exchange_weak(&engine->stats_lock, &unlocked, 1)) unlocked = 0;
+    store_stats(engine->store, &engine->store_stats);
+    atomic_store(&engine->stats_lock, 0);
+}
+
+/* ---- epochs ---- */
+
+static void writer_raise(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    w->epoch = atomic_load_explicit(&engine->epoch, memory_order_relaxed);
+    w->state = WRITER_SEALING;
+    atomic_store(&engine->epoch, w->epoch + 1);
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        if (atomic_load(&engine->shards[i].state) == SHARD_RUNNING) shard_wake(&engine->shards[i]);
+    }
+}
+
+/* A shard's state is read before what it sealed: one that parks in between has sealed what it had. */
+static bool all_sealed(struct engine *engine, uint64_t epoch)
+{
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct shard *s = &engine->shards[i];
+        if (atomic_load(&s->state) == SHARD_PARKED) continue;
+        if (atomic_load_explicit(&s->sealed, memory_order_acquire) < epoch) return false;
+    }
+    return true;
+}
+
+static void writer_durable(struct engine *engine, uint64_t epoch)
+{
+    atomic_store_explicit(&engine->durable, epoch, memory_order_release);
+    engine->writer.state = WRITER_IDLE;
+    wake_ports(engine);
+}
+
+static void writer_poison(struct engine *engine)
+{
+    atomic_store(&engine->poisoned, 1);
+    stats_publish(engine);
+    wake_ports(engine);
+}
+
+/* Writes the frame of the sealed epoch; an epoch without effects writes nothing. */
+static uint64_t writer_write(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    struct weir_str parts[ENGINE_SHARDS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct buf *bytes = &engine->shards[i].buffers[w->epoch % EPOCH_BUFFERS];
+        if (bytes->len > 0) parts[count++] = buf_str(bytes);
+    }
+    if (count == 0) {
+        writer_durable(engine, w->epoch);
+        return 0;
+    }
+    int64_t now = engine->env->wall_ms(engine->env);
+    if (now > w->wall_ms) w->wall_ms = now;
+    struct store_frame frame = { .epoch = w->epoch, .wall_ms = w->wall_ms, .parts = parts, .part_count = count };
+    enum weir_status st = store_write(engine->store, &frame);
+    if (st == WEIR_DISKFULL) {
+        if (atomic_exchange(&engine->disk_full, 1) == 0) engine_trace(engine, "\"event\":\"disk_full\"");
+        w->retry_ns = engine->env->mono_ns(engine->env) + DISK_RETRY_NS;
+        stats_publish(engine);
+        wake_ports(engine);
+        return w->retry_ns;
+    }
+    if (st != WEIR_OK) {
+        writer_poison(engine);
+        return ENV_NEVER;
+    }
+    if (atomic_exchange(&engine->disk_full, 0) == 1) engine_trace(engine, "\"event\":\"disk_has_room\"");
+    atomic_store_explicit(&engine->frame_ms, w->wall_ms, memory_order_relaxed);
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct buf *bytes = &engine->shards[i].buffers[w->epoch % EPOCH_BUFFERS];
+        buf_reset(bytes);
+        if (bytes->cap > (4u << 20)) buf_free(bytes);
+    }
+    w->state = WRITER_WRITTEN;
+#ifdef MUTANT_ack_before_sync
+    atomic_store_explicit(&engine->durable, w->epoch, memory_order_release);
+    wake_ports(engine);
+#endif
+    return 0;
+}
+
+/* ---- checkpoints (DECISIONS H9) ---- */
+
+static bool checkpoint_due(struct engine *engine)
+{
+    struct store_stats stats;
+    store_stats(engine->store, &stats);
+    uint64_t live = 0;
+    for (uint32_t i = 0; i < engine->shard_count; i++)
+        live += atomic_load_explicit(&engine->shards[i].published.state_bytes, memory_order_relaxed);
+    uint64_t trigger = engine->limits.checkpoint_bytes_min;
+    if (live > trigger) trigger = live;
+    return stats.log_bytes_since_checkpoint > trigger &&
+           engine->env->mono_ns(engine->env) >= engine->writer.checkpoint_retry_ns;
+}
+
+static void checkpoint_drop(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    store_checkpoint_abort(engine->store);
+    w->checkpoint_begun = false;
+    w->checkpoint_failed = true;
+    w->checkpoint_retry_ns = engine->env->mono_ns(engine->env) + CHECKPOINT_RETRY_NS;
+    engine_trace(engine, "\"event\":\"checkpoint_failed\"");
+}
+
+static void checkpoint_begin(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    /* One begin for all slots, the least: changes are full values, so replaying more of them ends the same. */
+    uint64_t begin = UINT64_MAX;
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        if (engine->shards[i].walk.begin < begin) begin = engine->shards[i].walk.begin;
+    }
+    w->checkpoint_begun = true;
+    if (store_checkpoint_begin(engine->store, begin) != WEIR_OK) checkpoint_drop(engine);
+}
+
+/* One step of a running checkpoint; true if something was done. */
+static bool checkpoint_step(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    uint64_t end = 0;
+    bool ended = true;
+    if (w->checkpoint == 0) {
+        if (!checkpoint_due(engine)) return false;
+        w->checkpoint = ++w->checkpoint_number;
+        w->checkpoint_begun = w->checkpoint_failed = false;
+        for (uint32_t i = 0; i < engine->shard_count; i++) {
+            atomic_store_explicit(&engine->shards[i].walk.wanted, w->checkpoint, memory_order_release);
+            shard_wake(&engine->shards[i]);
+        }
+        return true;
+    }
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct walk *walk = &engine->shards[i].walk;
+        if (atomic_load_explicit(&walk->begun, memory_order_acquire) != w->checkpoint) return false;
+    }
+    if (!w->checkpoint_begun && !w->checkpoint_failed) {
+        checkpoint_begin(engine);
+        return true;
+    }
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct shard *s = &engine->shards[i];
+        bool over = atomic_load_explicit(&s->walk.ended, memory_order_acquire) == w->checkpoint;
+        struct walk_batch *batch = atomic_exchange(&s->walk.batch, NULL);
+        if (batch != NULL) {
+            if (w->checkpoint_begun && store_checkpoint_add(engine->store, buf_str(&batch->bytes)) != WEIR_OK)
+                checkpoint_drop(engine);
+            buf_free(&batch->bytes);
+            mem_free(batch);
+            shard_wake(s);
+            return true;
+        }
+        ended = ended && over;
+        if (over && s->walk.end > end) end = s->walk.end;
+    }
+    if (!ended) return false;
+    /* H9 (5): what the walk saw up to its end must be durable before the manifest names it. */
+#ifndef MUTANT_checkpoint_rule
+    if (!w->checkpoint_failed && atomic_load(&engine->durable) < end) {
+        if (atomic_load(&engine->wanted) < end) atomic_store(&engine->wanted, end);
+        return false;
+    }
+#endif
+    w->checkpoint = 0;
+    if (w->checkpoint_failed) return true;
+    enum weir_status st = store_checkpoint_finish(engine->store);
+    if (st != WEIR_OK) {
+        checkpoint_drop(engine);
+        return true;
+    }
+    w->checkpoints++;
+    engine_trace(engine, "\"event\":\"checkpoint\",\"number\":%u,\"end_epoch\":%llu", w->checkpoint_number,
+                 (unsigned long long)end);
+    return true;
+}
+
+uint64_t writer_turn(void *self)
+{
+    struct engine *engine = self;
+    struct writer *w = &engine->writer;
+    if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
+    if (w->state == WRITER_SEALING) {
+        if (w->retry_ns > engine->env->mono_ns(engine->env)) return w->retry_ns;
+        w->retry_ns = 0;
+        if (all_sealed(engine, w->epoch)) return writer_write(engine);
+        return ENV_NEVER;
+    }
+    if (w->state == WRITER_WRITTEN) {
+        if (store_sync(engine->store) != WEIR_OK) {
+            writer_poison(engine);
+            return ENV_NEVER;
+        }
+        writer_durable(engine, w->epoch);
+        stats_publish(engine);
+        return 0;
+    }
+    if (checkpoint_step(engine)) {
+        if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch)) writer_raise(engine);
+        return 0;
+    }
+    if (atomic_load(&engine->wanted) >= atomic_load_explicit(&engine->epoch, memory_order_relaxed)) {
+        writer_raise(engine);
+        return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
+    }
+    return store_prepare(engine->store) ? 0 : ENV_NEVER;
+}
