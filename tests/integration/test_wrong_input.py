@@ -1,0 +1,214 @@
+"""Wrong input of every kind gets the documented error on both doors and changes nothing.
+
+SPDX-License-Identifier: MIT
+"""
+import os
+
+from harness import EXAMPLES, ROOT, Fail, Resp, RespError, Server, equal, test, true
+
+WRONG = os.path.join(ROOT, "tests", "integration", "wrong.lua")
+BANK = os.path.join(EXAMPLES, "bank.lua")
+
+
+def refused_http(server, path, body, status, code, method="POST"):
+    reply = server.request(method, path, body)
+    if isinstance(status, int):
+        status = (status,)
+    true(reply.status in status, "%s %s: got %r, wanted %s" % (method, path, reply, status))
+    if code:
+        true("problem+json" in (reply.headers.get("Content-Type") or ""), "%s: no problem+json: %s" % (path, reply.headers))
+        equal(reply.code, code, path)
+    true(any("request" in name.lower() for name in reply.headers.keys()), "%s: no request id in %s" % (path, reply.headers.keys()))
+    return reply
+
+
+def refused_resp(connection, words, code):
+    answer = connection.ask(*words)
+    true(isinstance(answer, RespError), "%s: got %r, wanted -%s" % (words[:4], answer, code))
+    equal(answer.code, code, " ".join(map(str, words))[:80])
+    return answer
+
+
+def check_all(server, cases, unchanged):
+    """cases: (HTTP path, body, status, word, RESP words or None, RESP code)."""
+    connection = server.connect()
+    for path, body, status, word, words, code in cases:
+        before = unchanged(connection)
+        refused_http(server, path, body, status, word)
+        equal(unchanged(connection), before, "rows after %s" % path)
+        if words:
+            refused_resp(connection, words, code)
+            equal(unchanged(connection), before, "rows after %s" % (words[:4],))
+    equal(connection.ask("PING"), "PONG")
+    connection.close()
+
+
+@test
+def bank_refuses_wrong_arguments_and_changes_nothing(folder):
+    with Server(BANK, folder.join("d")) as server:
+        server.post("/account/ann/deposit", [100])
+        call = lambda *words: ("CALL", "account", "ann") + words
+        big = 2 ** 53
+        check_all(server, [
+            ("/account/ann/deposit", "[", 400, None, None, None),
+            ("/account/ann/deposit", "nonsense", 400, None, None, None),
+            ("/account/ann/deposit", '"text"', 400, None, None, None),
+            ("/nowhere/ann/deposit", [1], 404, "notype", ("CALL", "nowhere", "ann", "deposit", 1), "NOTYPE"),
+            ("/account/ann/nothing", [1], 404, "nohandler", call("nothing", 1), "NOHANDLER"),
+            ("/account/ann/deposit", [], 400, "arg", call("deposit"), "ARG"),
+            ("/account/ann/deposit", [1, 2], 400, "arg", call("deposit", 1, 2), "ARG"),
+            ("/account/ann/deposit", {"amount": 1, "more": 2}, 400, "arg", None, None),
+            ("/account/ann/deposit", {"amuont": 1}, 400, "arg", None, None),
+            ("/account/ann/deposit", ["x"], 400, "arg", call("deposit", "x"), "ARG"),
+            ("/account/ann/deposit", [None], 400, "arg", None, None),
+            ("/account/ann/deposit", [True], 400, "arg", call("deposit", "true"), "ARG"),
+            ("/account/ann/deposit", [[1]], 400, "arg", call("deposit", "[1]"), "ARG"),
+            ("/account/ann/deposit", [0], 400, "arg", call("deposit", 0), "ARG"),
+            ("/account/ann/deposit", [-5], 400, "arg", call("deposit", -5), "ARG"),
+            ("/account/ann/deposit", "[1.5]", (400, 422), None, None, None),
+            ("/account/ann/deposit", [big], 422, "range", call("deposit", big), "RANGE"),
+            ("/account/ann/deposit", [10 ** 30], 422, "range", call("deposit", 10 ** 30), "RANGE"),
+            ("/account/ann/withdraw", [101], 422, "check", call("withdraw", 101), "CHECK"),
+            ("/account/ann/transfer", ["bob", 101], 422, "check", call("transfer", "bob", 101), "CHECK"),
+            ("/account/ann/transfer", [5, 1], 400, "arg", None, None),
+        ], lambda c: (c.row("account", "ann"), c.row("account", "bob")))
+
+
+@test
+def a_sum_beyond_the_largest_number_is_refused(folder):
+    with Server(BANK, folder.join("d")) as server:
+        most = 2 ** 53 - 1
+        equal(server.post("/account/ann/deposit", [most]).json, most)
+        reply = server.post("/account/ann/deposit", [1])
+        true(reply.status in (422, 500), repr(reply))
+        equal(server.get("/account/ann/balance").json, most)
+
+
+@test
+def a_key_that_is_too_long_is_refused(folder):
+    with Server(BANK, folder.join("d")) as server:
+        connection = server.connect()
+        equal(connection.call("account", "k" * 1024, "deposit", 1), 1)
+        answer = connection.call("account", "k" * 1025, "deposit", 1)
+        true(isinstance(answer, RespError), repr(answer))
+        equal(answer.code, "TOOBIG")
+        true(server.post("/account/%s/deposit" % ("k" * 1025), [1]).status in (413, 414), "HTTP takes a key of 1,025 bytes")
+        equal(connection.ask("PING"), "PONG")
+        true(server.post("/account//deposit", [1]).status in (400, 404), "HTTP takes an empty key")
+
+
+@test
+def a_body_that_is_too_large_is_refused(folder):
+    with Server(WRONG, folder.join("d")) as server:
+        body = '["%s"]' % ("x" * (2 << 20))
+        try:
+            status = server.post("/thing/a/note", body).status
+        except (ConnectionError, BrokenPipeError):
+            status = 413   # refused and closed while it was still being sent
+        equal(status, 413)
+        connection = server.connect()
+        try:
+            answer = connection.call("thing", "a", "note", "x" * (2 << 20))
+            true(isinstance(answer, RespError), repr(answer))
+        except (ConnectionError, BrokenPipeError):
+            pass
+        with_new = server.connect()
+        equal(with_new.row("thing", "a"), None)
+        equal(with_new.call("thing", "a", "set", 1), 1)
+
+
+@test
+def broken_rules_and_lua_errors_undo_everything(folder):
+    with Server(WRONG, folder.join("d")) as server:
+        equal(server.post("/thing/a/set", [7]).json, 7)
+        call = lambda *words: ("CALL", "thing", "a") + words
+        check_all(server, [
+            ("/thing/a/set", [1001], 422, "check", call("set", 1001), "CHECK"),
+            ("/thing/a/set", [-1], 422, "check", call("set", -1), "CHECK"),
+            ("/thing/a/note", ["x" * 21], 422, "check", call("note", "x" * 21), "CHECK"),
+            ("/thing/a/boom", [], 500, "handler", call("boom"), "HANDLER"),
+            ("/thing/a/half", [], (422, 500), None, None, None),
+            ("/thing/a/sneaky", [], 500, "handler", call("sneaky"), "HANDLER"),
+            ("/thing/a/refuse", ["tired"], 422, "not_now", call("refuse", "tired"), "APPERR"),
+            ("/thing/a/refuse_caught", [], 422, "not_now", call("refuse_caught"), "APPERR"),
+            ("/thing/a/both", ["b", 5000], 422, "check", call("both", "b", 5000), "CHECK"),
+            ("/thing/a/deep", [], 500, "budget", call("deep"), "BUDGET"),
+            ("/thing/a/many", [[1, 2, 3, 4], "up"], 400, "arg", call("many", "[1,2,3,4]", "up"), "ARG"),
+            ("/thing/a/many", [[1], "sideways"], 400, "arg", call("many", "[1]", "sideways"), "ARG"),
+            ("/place/1:x/visit", [], 400, "arg", ("CALL", "place", "1:x", "visit"), "ARG"),
+            ("/place/1/visit", [], 400, "arg", ("CALL", "place", "1", "visit"), "ARG"),
+        ], lambda c: (c.row("thing", "a"), c.row("thing", "b"), c.row("place", "1:2")))
+        reply = server.post("/thing/a/boom", [])
+        true("wrong.lua:" in reply.body, "no file and line in %r" % reply)
+        reply = server.post("/thing/a/refuse", ["tired"])
+        true("tired" in reply.body, "no detail in %r" % reply)
+
+
+@test
+def runaway_handlers_are_stopped_and_others_go_on(folder):
+    with Server(WRONG, folder.join("d"), "--shards", 1) as server:
+        equal(server.post("/thing/a/set", [7]).json, 7)
+        connection = server.connect()
+        for handler in ("loop", "pcall_loop", "bomb", "big_string"):
+            reply = refused_http(server, "/thing/a/%s" % handler, [], 500, "budget")
+            refused_resp(connection, ("CALL", "thing", "a", handler), "BUDGET")
+            equal(connection.row("thing", "a")["n"], 7, "after " + handler)
+            equal(connection.call("thing", "b", "set", 3), 3, "another entity after " + handler)
+            true("budget" in reply.body.lower(), repr(reply))
+        # Together with work that must not suffer: everything else is answered as if nothing were wrong.
+        other = server.connect()
+        connection.send(*[("CALL", "thing", "a", "loop")] * 3)
+        other.send(*[("CALL", "thing", "c%d" % i, "set", i) for i in range(200)])
+        equal([other.read() for _ in range(200)], list(range(200)))
+        true(all(isinstance(connection.read(), RespError) for _ in range(3)), "a loop was answered")
+
+
+@test
+def broken_protocol_closes_only_its_connection(folder):
+    with Server(BANK, folder.join("d")) as server:
+        good = server.connect()
+        equal(good.call("account", "ann", "deposit", 5), 5)
+        for garbage in (b"*1\r\n$-5\r\n", b"*99999999\r\n", b"*1\r\n$99999999999\r\n", b"*-7\r\n*x\r\n"):
+            bad = server.connect()
+            bad.socket.sendall(garbage)
+            bad.socket.settimeout(5)
+            answer = b""
+            try:
+                while True:
+                    more = bad.socket.recv(4096)
+                    if not more:
+                        break
+                    answer += more
+            except TimeoutError:
+                raise Fail("%r: neither refused nor closed (%r)" % (garbage, answer)) from None
+            except ConnectionError:
+                pass
+            true(not answer or answer.startswith(b"-"), "%r: %r" % (garbage, answer))
+        refused = Resp(server.http)
+        refused.socket.sendall(b"NOT HTTP AT ALL\r\n\r\n")
+        line = refused.socket.recv(4096)
+        true(line.startswith(b"HTTP/1.1 400") or not line, repr(line))
+        equal(good.call("account", "ann", "balance"), 5)
+        equal(server.get("/account/ann/balance").json, 5)
+
+
+@test
+def unknown_commands_and_wrong_counts_are_told(folder):
+    with Server(BANK, folder.join("d")) as server:
+        connection = server.connect()
+        for words in (("NOSUCH",), ("CALL",), ("CALL", "account"), ("GETROW", "account"), ("CALL.ONCE", "x", "account")):
+            true(isinstance(connection.ask(*words), RespError), "%s is answered" % (words,))
+        refused_resp(connection, ("GETROW", "nowhere", "x"), "NOTYPE")
+        equal(connection.row("account", "nobody"), None)
+        equal(server.get("/account/nobody").status, 404)
+        equal(server.request("DELETE", "/account/ann").status in (404, 405), True, "DELETE")
+        equal(connection.ask("PING"), "PONG")
+
+
+@test
+def foreign_origins_and_hosts_are_refused(folder):
+    with Server(BANK, folder.join("d")) as server:
+        equal(server.post("/account/ann/deposit", [1], Origin="http://evil.example").status, 403)
+        equal(server.request("POST", "/account/ann/deposit", [1], {"Host": "evil.example"}).status in (400, 403, 421), True)
+        equal(server.get("/account/ann").status, 404)
+        equal(server.post("/account/ann/deposit", [1], Origin="http://localhost:%d" % server.http).status, 200)
