@@ -12,24 +12,28 @@
 
 #define NAME_BYTES_MAX 48
 
-/* Edits between two words: insert, remove, replace (V. I. Levenshtein, 1966), by rows. */
+/* Edits between two words: insert, remove, replace, swap neighbours (F. J. Damerau, CACM 7(3), 1964), by
+ * rows; no letter is edited twice. */
 static unsigned distance(const char *a, const char *b)
 {
-    unsigned row[NAME_BYTES_MAX + 1];
+    unsigned rows[3][NAME_BYTES_MAX + 1];
     size_t a_len = strlen(a), b_len = strlen(b);
     if (a_len > NAME_BYTES_MAX || b_len > NAME_BYTES_MAX) return NAME_BYTES_MAX;
-    for (size_t j = 0; j <= b_len; j++) row[j] = (unsigned)j;
+    for (size_t j = 0; j <= b_len; j++) rows[0][j] = (unsigned)j;
     for (size_t i = 1; i <= a_len; i++) {
-        unsigned corner = row[0];
+        const unsigned *above = rows[(i - 1) % 3], *higher = rows[(i + 1) % 3];
+        unsigned *row = rows[i % 3];
         row[0] = (unsigned)i;
         for (size_t j = 1; j <= b_len; j++) {
-            unsigned replaced = corner + (a[i - 1] != b[j - 1]);
-            unsigned changed = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            corner = row[j];
-            row[j] = replaced < changed ? replaced : changed;
+            unsigned best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            if (above[j] + 1 < best) best = above[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && higher[j - 2] + 1 < best) best = higher[j - 2] + 1;
+            row[j] = best;
         }
     }
-    return row[b_len];
+    return rows[a_len % 3][b_len];
 }
 
 const char *args_nearest(const char *word, const char *const *names, size_t count)

@@ -58,7 +58,7 @@ int verb_run(int argc, char **argv)
                  "signal ends at once, and loses nothing that was acknowledged.",
         .more = "exit codes: 0 stopped; 64 usage; 65 data damaged or newer; 70 internal error; 73 data directory in\n"
                 "use; 74 input/output error; 78 bad application, address or port taken; 130 second signal\n\n"
-                "example: weir run examples/bank.lua --data /tmp/bank",
+                "example: weir run examples/bank.lua --shards 2",
         .options = options,
         .places_min = 0,
         .places_max = 32,
