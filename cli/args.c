@@ -55,7 +55,8 @@ static void help(const struct args_verb *verb)
     printf("usage: %s\n\n%s\n\noptions:\n", verb->usage, verb->about);
     for (const struct args_option *option = verb->options; option->name; option++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? " " : "", option->value ? option->value : "");
+        snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? " " : "",
+                 option->value ? option->value : "");
         printf("  %-22s %s\n", left, option->text);
     }
     printf("  %-22s %s\n", "--help", "this text");
@@ -81,7 +82,8 @@ static int unknown(const struct args_verb *verb, const char *word)
     return SERVER_EXIT_USAGE;
 }
 
-static const struct args_option *option_named(const struct args_verb *verb, const char *word, size_t len)
+static const struct args_option *option_named(const struct args_verb *verb, const char *word,
+                                              size_t len)
 {
     for (const struct args_option *option = verb->options; option->name; option++)
         if (strlen(option->name) == len && memcmp(option->name, word, len) == 0) return option;
@@ -126,7 +128,8 @@ int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_
         if (option->text_into) {
             *option->text_into = value;
         } else {
-            if (option->list_into->count == CLI_LIST_MAX) return mistake(verb, "given too often: ", option->name);
+            if (option->list_into->count == CLI_LIST_MAX)
+                return mistake(verb, "given too often: ", option->name);
             option->list_into->item[option->list_into->count++] = value;
         }
     }
@@ -134,7 +137,8 @@ int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_
     return CLI_DONE;
 }
 
-bool args_number(const char *option, const char *text, unsigned long long max, unsigned long long *out)
+bool args_number(const char *option, const char *text, unsigned long long max,
+                 unsigned long long *out)
 {
     char *end = NULL;
     errno = 0;
@@ -147,8 +151,8 @@ bool args_number(const char *option, const char *text, unsigned long long max, u
     return false;
 }
 
-bool args_address(const char *option, const char *text, int standard_port, char *room, size_t room_bytes,
-                  const char **host, int *port)
+bool args_address(const char *option, const char *text, int standard_port, char *room,
+                  size_t room_bytes, const char **host, int *port)
 {
     const char *colon = strrchr(text, ':');
     const char *begin = text, *end = colon ? colon : text + strlen(text);

@@ -23,12 +23,14 @@ static int print_reply(const struct client_reply *reply, bool json)
     return SERVER_EXIT_OK;
 }
 
-static int ask(const char *address, const char *const *words, size_t count, bool json, bool nil_fails)
+static int ask(const char *address, const char *const *words, size_t count, bool json,
+               bool nil_fails)
 {
     char room[256];
     const char *host;
     int port;
-    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port)) return SERVER_EXIT_USAGE;
+    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port))
+        return SERVER_EXIT_USAGE;
     struct client client;
     struct client_reply reply = { 0 };
     int code = SERVER_EXIT_UNREACHABLE;
@@ -57,10 +59,12 @@ int verb_call(int argc, char **argv)
     };
     const struct args_verb verb = {
         .usage = "weir call TYPE KEY HANDLER [ARG ...] [options]",
-        .about = "Calls a handler and prints what it answers. Each argument is read as its parameter's declared\n"
+        .about = "Calls a handler and prints what it answers. Each argument is read as its "
+                 "parameter's declared\n"
                  "type; lists and records are JSON. The key of a service is `-`.",
-        .more = "exit codes: 0 done; 1 refused, with the reason on stderr; 64 usage; 69 no server\n\n"
-                "example: weir call account ann transfer bob 30",
+        .more =
+            "exit codes: 0 done; 1 refused, with the reason on stderr; 64 usage; 69 no server\n\n"
+            "example: weir call account ann transfer bob 30",
         .options = options,
         .places_min = 3,
         .places_max = CLI_PLACES_MAX - 2,
@@ -88,7 +92,8 @@ int verb_get(int argc, char **argv)
     const struct args_verb verb = {
         .usage = "weir get TYPE KEY [options]",
         .about = "Prints the row of an entity as JSON.",
-        .more = "exit codes: 0 done; 1 no such row; 64 usage; 69 no server\n\nexample: weir get account ann",
+        .more = "exit codes: 0 done; 1 no such row; 64 usage; 69 no server\n\nexample: weir get "
+                "account ann",
         .options = options,
         .places_min = 2,
         .places_max = 2,

@@ -14,15 +14,19 @@ int verb_check(int argc, char **argv)
     struct args_list settings = { .count = 0 };
     const struct args_option options[] = {
         { "--data", "DIR", "also whether this data directory opens with it", .text_into = &data },
-        { "--set", "NAME=VALUE", "a setting of the application; may be repeated", .list_into = &settings },
+        { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
+          .list_into = &settings },
         { "--json", NULL, "as one JSON object", .flag_into = &json },
         { 0 },
     };
     const struct args_verb verb = {
         .usage = "weir check APP.lua|APP.so [...] [options]",
-        .about = "Reports the mistakes of an application as FILE:LINE: what is wrong, without starting it; and when\n"
-                 "there are none, what it offers, what is open to anyone and what closes once there are users.",
-        .more = "exit codes: 0 no mistakes; 1 mistakes; 64 usage; 65 data damaged or newer; 73 data directory in use",
+        .about = "Reports the mistakes of an application as FILE:LINE: what is wrong, without "
+                 "starting it; and when\n"
+                 "there are none, what it offers, what is open to anyone and what closes once "
+                 "there are users.",
+        .more = "exit codes: 0 no mistakes; 1 mistakes; 64 usage; 65 data damaged or newer; 73 "
+                "data directory in use",
         .options = options,
         .places_min = 1,
         .places_max = 32,
@@ -54,7 +58,8 @@ int verb_test(int argc, char **argv)
     };
     const struct args_verb verb = {
         .usage = "weir test FILE_test.lua [options]",
-        .about = "Runs the cases of a test file on the real engine in a simulated world: virtual time, a disk in\n"
+        .about = "Runs the cases of a test file on the real engine in a simulated world: virtual "
+                 "time, a disk in\n"
                  "memory, empty before each case.",
         .more = "exit codes: 0 all passed; 1 a case failed; 64 usage; 78 the file does not load\n\n"
                 "example: weir test examples/bank_test.lua",

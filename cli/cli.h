@@ -20,8 +20,8 @@ struct args_list {
 
 /* One option of a verb; exactly one of the three targets is set. */
 struct args_option {
-    const char *name;    /* "--data" */
-    const char *value;   /* "DIR" for the help; NULL: a flag */
+    const char *name;  /* "--data" */
+    const char *value; /* "DIR" for the help; NULL: a flag */
     const char *text;
     const char **text_into;
     struct args_list *list_into;
@@ -29,9 +29,9 @@ struct args_option {
 };
 
 struct args_verb {
-    const char *usage;   /* "weir get TYPE KEY [options]" */
-    const char *about;   /* a paragraph */
-    const char *more;    /* after the options: examples; may be NULL */
+    const char *usage;                 /* "weir get TYPE KEY [options]" */
+    const char *about;                 /* a paragraph */
+    const char *more;                  /* after the options: examples; may be NULL */
     const struct args_option *options; /* ends with a zeroed one */
     unsigned places_min, places_max;   /* words that are no options */
 };
@@ -45,10 +45,11 @@ struct args_places {
  *  the options; a word that begins with a single dash, as a number below zero, is no option. */
 int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_places *places);
 /** A whole number from an option; false after a message. */
-bool args_number(const char *option, const char *text, unsigned long long max, unsigned long long *out);
+bool args_number(const char *option, const char *text, unsigned long long max,
+                 unsigned long long *out);
 /** "HOST:PORT", ":PORT", "PORT" or "HOST" into its parts, *host in `room`. False after a message. */
-bool args_address(const char *option, const char *text, int standard_port, char *room, size_t room_bytes,
-                  const char **host, int *port);
+bool args_address(const char *option, const char *text, int standard_port, char *room,
+                  size_t room_bytes, const char **host, int *port);
 /** Of the names, the one nearest to `word`, or NULL when none is near. */
 const char *args_nearest(const char *word, const char *const *names, size_t count);
 

@@ -44,8 +44,9 @@ bool client_open(struct client *client, const char *host, int port)
     }
     freeaddrinfo(found);
     if (client->fd < 0) {
-        snprintf(client->error, sizeof client->error, "no server at %s:%d (%s); start one with `weir run APP.lua`",
-                 host, port, strerror(reason));
+        snprintf(client->error, sizeof client->error,
+                 "no server at %s:%d (%s); start one with `weir run APP.lua`", host, port,
+                 strerror(reason));
         return false;
     }
     struct client_reply reply = { 0 };
@@ -86,7 +87,9 @@ static bool read_more(struct client *client)
     do {
         n = recv(client->fd, client->in.ptr + client->in.len, READ_BYTES, 0);
     } while (n < 0 && errno == EINTR);
-    if (n <= 0) return lost(client, "the server closed the connection; whether the request was applied is unknown");
+    if (n <= 0)
+        return lost(client,
+                    "the server closed the connection; whether the request was applied is unknown");
     client->in.len += (size_t)n;
     return true;
 }
@@ -137,7 +140,8 @@ static void json_text(struct buf *out, struct weir_str text)
 
 static bool read_value(struct client *client, struct client_reply *reply, int depth);
 
-static bool read_many(struct client *client, struct client_reply *reply, long count, bool pairs, int depth)
+static bool read_many(struct client *client, struct client_reply *reply, long count, bool pairs,
+                      int depth)
 {
     buf_add_byte(&reply->json, pairs ? '{' : '[');
     for (long i = 0; i < count; i++) {
@@ -151,7 +155,8 @@ static bool read_many(struct client *client, struct client_reply *reply, long co
     return true;
 }
 
-static bool read_string(struct client *client, struct client_reply *reply, char kind, long len, int depth)
+static bool read_string(struct client *client, struct client_reply *reply, char kind, long len,
+                        int depth)
 {
     struct weir_str text;
     if (!read_blob(client, (size_t)len, &text)) return false;
@@ -190,7 +195,9 @@ static bool read_value(struct client *client, struct client_reply *reply, int de
     case ':':
     case ',':
     case '(': buf_add_str(&reply->json, rest); return true;
-    case '#': buf_add_text(&reply->json, rest.len && rest.ptr[0] == 't' ? "true" : "false"); return true;
+    case '#':
+        buf_add_text(&reply->json, rest.len && rest.ptr[0] == 't' ? "true" : "false");
+        return true;
     case '$':
     case '=':
     case '!':
@@ -215,12 +222,14 @@ static bool read_value(struct client *client, struct client_reply *reply, int de
     return true;
 }
 
-bool client_ask(struct client *client, const char *const *words, size_t count, struct client_reply *reply)
+bool client_ask(struct client *client, const char *const *words, size_t count,
+                struct client_reply *reply)
 {
     struct buf command = { 0 };
     memset(reply, 0, sizeof *reply);
     buf_printf(&command, "*%zu\r\n", count);
-    for (size_t i = 0; i < count; i++) buf_printf(&command, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&command, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
     bool good = send_all(client, buf_str(&command)) && read_value(client, reply, 0);
     buf_free(&command);
     return good;

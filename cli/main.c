@@ -28,7 +28,8 @@ static void help(FILE *out)
 {
     fprintf(out, "usage: weir VERB [words] [options]\n\n"
                  "Durable, serializable transactions over sharded entities.\n\nverbs:\n");
-    for (size_t i = 0; i < VERB_COUNT; i++) fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].text);
+    for (size_t i = 0; i < VERB_COUNT; i++)
+        fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].text);
     fprintf(out, "\n`weir VERB --help` says more. To begin: weir new hello\n");
 }
 

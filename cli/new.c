@@ -22,13 +22,16 @@ static const char app_text[] =
     "local weir = require \"weir\"\n"
     "local int = weir.int\n"
     "\n"
-    "-- An entity type: each counter has a key (\"visits\") and a row with these fields. A counter exists\n"
+    "-- An entity type: each counter has a key (\"visits\") and a row with these fields. A counter "
+    "exists\n"
     "-- from its first write. `max` is a rule: a request that breaks it changes nothing.\n"
     "local counter = weir.entity(\"counter\", { value = int { min = 0, max = 1000000 } })\n"
     "\n"
-    "-- A handler: its parameters' types, what it returns, who may call it. It runs as one transaction, and\n"
+    "-- A handler: its parameters' types, what it returns, who may call it. It runs as one "
+    "transaction, and\n"
     "-- its reply leaves once its effects are on disk.\n"
-    "counter:on(\"add\", { int { min = 1 }, returns = int, allow = \"anyone\" }, function(self, amount)\n"
+    "counter:on(\"add\", { int { min = 1 }, returns = int, allow = \"anyone\" }, function(self, "
+    "amount)\n"
     "  self.value = self.value + amount\n"
     "  return self.value\n"
     "end)\n"
@@ -45,7 +48,8 @@ static const char app_text[] =
     "end)\n";
 
 static const char test_text[] =
-    "-- @_test.lua: run with `weir test @_test.lua`. Each case starts empty; each call is a request.\n"
+    "-- @_test.lua: run with `weir test @_test.lua`. Each case starts empty; each call is a "
+    "request.\n"
     "local t = require \"weir.test\"\n"
     "local app = t.app \"@.lua\"\n"
     "\n"
@@ -81,7 +85,8 @@ static bool file_write(const char *path, const char *text, const char *name)
 {
     FILE *file = fopen(path, "wx");
     if (!file) {
-        fprintf(stderr, "weir: %s: %s\n", path, errno == EEXIST ? "is there already; it is left alone" : strerror(errno));
+        fprintf(stderr, "weir: %s: %s\n", path,
+                errno == EEXIST ? "is there already; it is left alone" : strerror(errno));
         return false;
     }
     for (const char *at = text; *at; at++) {
@@ -102,7 +107,8 @@ int verb_new(int argc, char **argv)
     };
     const struct args_verb verb = {
         .usage = "weir new NAME",
-        .about = "Writes NAME.lua, a small application that works, and NAME_test.lua, its tests, into this folder.",
+        .about = "Writes NAME.lua, a small application that works, and NAME_test.lua, its tests, "
+                 "into this folder.",
         .options = options,
         .places_min = 1,
         .places_max = 1,
@@ -112,15 +118,19 @@ int verb_new(int argc, char **argv)
     if (code != CLI_DONE) return code;
     const char *name = places.place[0];
     if (!name_is_good(name)) {
-        fprintf(stderr, "weir: %s: a name is letters, digits, _ and -, and begins with a letter\n", name);
+        fprintf(stderr, "weir: %s: a name is letters, digits, _ and -, and begins with a letter\n",
+                name);
         return SERVER_EXIT_USAGE;
     }
     char app[NAME_BYTES_MAX + 16], test[NAME_BYTES_MAX + 16];
     snprintf(app, sizeof app, "%s.lua", name);
     snprintf(test, sizeof test, "%s_test.lua", name);
-    if (!file_write(app, app_text, name) || !file_write(test, test_text, name)) return SERVER_EXIT_IO;
+    if (!file_write(app, app_text, name) || !file_write(test, test_text, name))
+        return SERVER_EXIT_IO;
     if (json) printf("{\"files\":[\"%s\",\"%s\"],\"next\":\"weir run %s\"}\n", app, test, app);
-    else printf("wrote %s and %s\n\nnext:  weir test %s\n       weir run %s\n", app, test, test, app);
+    else
+        printf("wrote %s and %s\n\nnext:  weir test %s\n       weir run %s\n", app, test, test,
+               app);
     return SERVER_EXIT_OK;
 }
 

@@ -40,11 +40,14 @@ int verb_run(int argc, char **argv)
     struct args_list settings = { .count = 0 }, limits = { .count = 0 };
     const struct args_option options[] = {
         { "--data", "DIR", "data directory (./APP.data)", .text_into = &data },
-        { "--http", "HOST:PORT", "HTTP door (127.0.0.1:8080); `none`: closed; port 0: any free", .text_into = &http },
+        { "--http", "HOST:PORT", "HTTP door (127.0.0.1:8080); `none`: closed; port 0: any free",
+          .text_into = &http },
         { "--resp", "HOST:PORT", "RESP door (127.0.0.1:6400), likewise", .text_into = &resp },
         { "--shards", "N", "shards, 1 to 64 (processors less one)", .text_into = &shards },
-        { "--threads", "N", "threads that run shards (as shards, at most processors less one)", .text_into = &threads },
-        { "--set", "NAME=VALUE", "a setting of the application; may be repeated", .list_into = &settings },
+        { "--threads", "N", "threads that run shards (as shards, at most processors less one)",
+          .text_into = &threads },
+        { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
+          .list_into = &settings },
         { "--limit", "NAME=N", "changes a limit; may be repeated", .list_into = &limits },
         { "--limits", NULL, "lists the limits and their defaults", .flag_into = &limits_wanted },
         { "--log-format", "text|json", "form of the trace on stderr (text)", .text_into = &format },
@@ -53,11 +56,15 @@ int verb_run(int argc, char **argv)
     };
     const struct args_verb verb = {
         .usage = "weir run APP.lua|APP.so [...] [options]",
-        .about = "Serves applications, each a Lua file or a native service, until SIGTERM or Ctrl-C. A reply\n"
-                 "leaves once its effects are on disk. Stopping finishes what runs, at most 10 seconds; a second\n"
+        .about = "Serves applications, each a Lua file or a native service, until SIGTERM or "
+                 "Ctrl-C. A reply\n"
+                 "leaves once its effects are on disk. Stopping finishes what runs, at most 10 "
+                 "seconds; a second\n"
                  "signal ends at once, and loses nothing that was acknowledged.",
-        .more = "exit codes: 0 stopped; 64 usage; 65 data damaged or newer; 70 internal error; 73 data directory in\n"
-                "use; 74 input/output error; 78 bad application, address or port taken; 130 second signal\n\n"
+        .more = "exit codes: 0 stopped; 64 usage; 65 data damaged or newer; 70 internal error; 73 "
+                "data directory in\n"
+                "use; 74 input/output error; 78 bad application, address or port taken; 130 second "
+                "signal\n\n"
                 "example: weir run examples/bank.lua --shards 2",
         .options = options,
         .places_min = 0,
@@ -93,9 +100,12 @@ int verb_run(int argc, char **argv)
         .err = stderr,
     };
     unsigned long long n_shards, n_threads;
-    if (!args_number("--shards", shards, 64, &n_shards) || !args_number("--threads", threads, 64, &n_threads) ||
-        !door("--http", http, HTTP_PORT, http_room, sizeof http_room, &server.http_host, &server.http_port) ||
-        !door("--resp", resp, RESP_PORT, resp_room, sizeof resp_room, &server.resp_host, &server.resp_port))
+    if (!args_number("--shards", shards, 64, &n_shards) ||
+        !args_number("--threads", threads, 64, &n_threads) ||
+        !door("--http", http, HTTP_PORT, http_room, sizeof http_room, &server.http_host,
+              &server.http_port) ||
+        !door("--resp", resp, RESP_PORT, resp_room, sizeof resp_room, &server.resp_host,
+              &server.resp_port))
         return SERVER_EXIT_USAGE;
     server.shards = (unsigned)n_shards;
     server.threads = (unsigned)n_threads;

@@ -89,13 +89,15 @@ int verb_stat(int argc, char **argv)
     const char *address = "127.0.0.1:6400";
     bool json = false;
     const struct args_option options[] = {
-        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)", .text_into = &address },
+        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)",
+          .text_into = &address },
         { "--json", NULL, "as one JSON object", .flag_into = &json },
         { 0 },
     };
     const struct args_verb verb = {
         .usage = "weir stat [options]",
-        .about = "Prints the figures of a running server: transactions, epochs, log, memory, limits.",
+        .about =
+            "Prints the figures of a running server: transactions, epochs, log, memory, limits.",
         .more = "exit codes: 0 done; 64 usage; 69 no server",
         .options = options,
         .places_max = 0,
@@ -106,11 +108,13 @@ int verb_stat(int argc, char **argv)
     char room[256];
     const char *host;
     int port;
-    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port)) return SERVER_EXIT_USAGE;
+    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port))
+        return SERVER_EXIT_USAGE;
     struct client client;
     struct client_reply reply = { 0 };
     code = SERVER_EXIT_UNREACHABLE;
-    if (!client_open(&client, host, port) || !client_ask(&client, (const char *const[]){ "INFO" }, 1, &reply)) {
+    if (!client_open(&client, host, port) ||
+        !client_ask(&client, (const char *const[]){ "INFO" }, 1, &reply)) {
         fprintf(stderr, "weir: %s\n", client.error);
     } else if (reply.failed) {
         fprintf(stderr, "weir: %.*s\n", (int)reply.text.len, reply.text.ptr);

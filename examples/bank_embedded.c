@@ -28,8 +28,8 @@
 #define THREADS_MAX 64
 #define LINE_BYTES_MAX 4096
 
-static const struct weir_verb withdraw = { "account", "withdraw", WEIR_SHAPE(struct amount, amount_fields), BALANCE, NULL };
-static const struct weir_verb transfer = { "account", "transfer", WEIR_SHAPE(struct transfer, transfer_fields), BALANCE, NULL };
+static const struct weir_verb withdraw = { "account", "withdraw", AMOUNT, BALANCE, NULL };
+static const struct weir_verb transfer = { "account", "transfer", TRANSFER, BALANCE, NULL };
 static const struct weir_verb balance = { "account", "balance", WEIR_NOTHING, BALANCE, NULL };
 
 static struct weir_engine *engine;
@@ -42,10 +42,11 @@ static struct weir_str text(const char *word)
 }
 
 /* One request; the balance it answers, or false with the error. */
-static bool ask(const char *key, const struct weir_verb *verb, const char *id, const void *args, int64_t *answer,
-                struct weir_error *error)
+static bool ask(const char *key, const struct weir_verb *verb, const char *id, const void *args,
+                int64_t *answer, struct weir_error *error)
 {
-    return weir_request(engine, (struct weir_ref){ text(key) }, verb, text(id), args, answer, error) == WEIR_OK;
+    return weir_request(engine, (struct weir_ref){ text(key) }, verb, text(id), args, answer,
+                        error) == WEIR_OK;
 }
 
 static bool ask_words(char *const *word, int count, int64_t *answer, struct weir_error *error)
@@ -73,7 +74,8 @@ static void serve_line(char *line)
 {
     char *word[6] = { NULL }, *rest = NULL;
     int count = 0;
-    for (char *at = strtok_r(line, " \t\n", &rest); at && count < 6; at = strtok_r(NULL, " \t\n", &rest))
+    for (char *at = strtok_r(line, " \t\n", &rest); at && count < 6;
+         at = strtok_r(NULL, " \t\n", &rest))
         word[count++] = at;
     if (count == 0) return;
     struct weir_error error = { .status = WEIR_ARG };
@@ -123,7 +125,8 @@ static int workload(void)
     }
     for (int i = 0; i < 100; i++) {
         struct transfer args = { { text(names[(i + 1 + i / 4 % 3) % 4]) }, 1 + i % 7 };
-        if (!ask(names[i % 4], &transfer, "", &args, &answer, &error) && error.status != WEIR_CHECK) goto failed;
+        if (!ask(names[i % 4], &transfer, "", &args, &answer, &error) && error.status != WEIR_CHECK)
+            goto failed;
     }
     int64_t total = 0;
     for (int i = 0; i < 4; i++) {
@@ -160,7 +163,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bank_embedded: %s %s\n", error.code, error.detail);
         return error.status == WEIR_LOCKED ? 73 : error.status == WEIR_CORRUPT ? 65 : 1;
     }
-    int code = argc > 2 && strcmp(argv[2], "serve") == 0 ? serve_stdin(argc > 3 ? atoi(argv[3]) : 1) : workload();
+    bool serves = argc > 2 && strcmp(argv[2], "serve") == 0;
+    int code = serves ? serve_stdin(argc > 3 ? atoi(argv[3]) : 1) : workload();
     weir_close(engine);
     return code;
 }

@@ -32,12 +32,17 @@ static const struct weir_field transfer_fields[] = {
     WEIR_FIELD(struct transfer, amount, WEIR_INT, .min = WEIR_BOUND(1)), WEIR_END
 };
 
+#define AMOUNT WEIR_SHAPE(struct amount, amount_fields)
+#define TRANSFER WEIR_SHAPE(struct transfer, transfer_fields)
 #define BALANCE WEIR_SCALAR(WEIR_INT)
 
 /* What a handler calls; weir_use() checks it once all is loaded. */
-static struct weir_verb deposit = { "account", "deposit", WEIR_SHAPE(struct amount, amount_fields), BALANCE, NULL };
+static struct weir_verb deposit = {
+    .type = "account", .handler = "deposit", .args = AMOUNT, .result = BALANCE
+};
 
-static enum weir_status account_deposit(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status account_deposit(struct weir_ctx *ctx, void *row, const void *args,
+                                        void *result)
 {
     struct account *self = row;
     const struct amount *in = args;
@@ -47,17 +52,20 @@ static enum weir_status account_deposit(struct weir_ctx *ctx, void *row, const v
     return WEIR_OK;
 }
 
-static enum weir_status account_withdraw(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status account_withdraw(struct weir_ctx *ctx, void *row, const void *args,
+                                         void *result)
 {
     struct account *self = row;
     const struct amount *in = args;
     (void)ctx;
-    self->balance -= in->amount; /* below 0 breaks the field's `min`: nothing of the request happens */
+    /* Below 0 breaks the field's `min`: nothing of the request happens. */
+    self->balance -= in->amount;
     *(int64_t *)result = self->balance;
     return WEIR_OK;
 }
 
-static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const void *args,
+                                         void *result)
 {
     struct account *self = row;
     const struct transfer *in = args;
@@ -69,7 +77,8 @@ static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const 
     return status;
 }
 
-static enum weir_status account_balance(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status account_balance(struct weir_ctx *ctx, void *row, const void *args,
+                                        void *result)
 {
     const struct account *self = row;
     (void)ctx;
@@ -79,9 +88,9 @@ static enum weir_status account_balance(struct weir_ctx *ctx, void *row, const v
 }
 
 static const struct weir_handler account_handlers[] = {
-    { "deposit", WEIR_ON, account_deposit, WEIR_SHAPE(struct amount, amount_fields), BALANCE, NULL },
-    { "withdraw", WEIR_ON, account_withdraw, WEIR_SHAPE(struct amount, amount_fields), BALANCE, NULL },
-    { "transfer", WEIR_ON, account_transfer, WEIR_SHAPE(struct transfer, transfer_fields), BALANCE, NULL },
+    { "deposit", WEIR_ON, account_deposit, AMOUNT, BALANCE, NULL },
+    { "withdraw", WEIR_ON, account_withdraw, AMOUNT, BALANCE, NULL },
+    { "transfer", WEIR_ON, account_transfer, TRANSFER, BALANCE, NULL },
     { "balance", WEIR_QUERY, account_balance, WEIR_NOTHING, BALANCE, NULL },
     WEIR_END
 };

@@ -36,7 +36,8 @@ static void check_lua(const struct server_options *options, struct findings *fin
         struct catalog *catalog = catalog_create();
         struct lua_app *app = lua_app_create(catalog, &lua);
         unsigned room = PROBLEMS_MAX - findings->count;
-        unsigned found = lua_app_check(app, options->files[i], findings->problem + findings->count, room);
+        unsigned found = lua_app_check(app, options->files[i], findings->problem + findings->count,
+                                       room);
         findings->count += found < room ? found : room;
         lua_app_destroy(app);
         catalog_destroy(catalog);
@@ -44,8 +45,8 @@ static void check_lua(const struct server_options *options, struct findings *fin
 }
 
 /* Opens the data as `weir run` would, and closes it again. */
-static int check_data(const struct server_options *options, struct load *load, struct store_recovery *recovery,
-                      struct findings *findings)
+static int check_data(const struct server_options *options, struct load *load,
+                      struct store_recovery *recovery, struct findings *findings)
 {
     struct engine_options engine_options = {
         .env = env_real(),
@@ -62,8 +63,8 @@ static int check_data(const struct server_options *options, struct load *load, s
     enum weir_status status = engine_open(&engine_options, &engine, recovery, error, sizeof error);
     if (status != WEIR_OK) {
         findings_add(findings, options->data, 0, error[0] ? error : weir_status_text(status));
-        return status == WEIR_LOCKED ? SERVER_EXIT_LOCKED
-               : status == WEIR_CONFIG ? SERVER_EXIT_CONFIG
+        return status == WEIR_LOCKED                            ? SERVER_EXIT_LOCKED
+               : status == WEIR_CONFIG                          ? SERVER_EXIT_CONFIG
                : status == WEIR_CORRUPT || status == WEIR_NEWER ? SERVER_EXIT_CORRUPT
                                                                 : SERVER_EXIT_IO;
     }
@@ -76,8 +77,11 @@ static void print_text(const struct server_options *options, const struct load *
 {
     for (unsigned i = 0; i < findings->count; i++) {
         const struct lua_problem *problem = &findings->problem[i];
-        if (problem->line > 0) fprintf(options->err, "%s:%d: %s\n", problem->file, problem->line, problem->text);
-        else fprintf(options->err, "%s%s%s\n", problem->file, problem->file[0] ? ": " : "", problem->text);
+        if (problem->line > 0)
+            fprintf(options->err, "%s:%d: %s\n", problem->file, problem->line, problem->text);
+        else
+            fprintf(options->err, "%s%s%s\n", problem->file, problem->file[0] ? ": " : "",
+                    problem->text);
     }
     if (findings->count) {
         fprintf(options->err, "%u mistake%s\n", findings->count, findings->count == 1 ? "" : "s");
@@ -87,7 +91,8 @@ static void print_text(const struct server_options *options, const struct load *
     describe_catalog(load->catalog, &out);
     describe_access(load->catalog, &out);
     if (options->data)
-        buf_printf(&out, "data %s: opens, durable up to epoch %" PRIu64 "\n", options->data, recovery->durable_epoch);
+        buf_printf(&out, "data %s: opens, durable up to epoch %" PRIu64 "\n", options->data,
+                   recovery->durable_epoch);
     buf_add_text(&out, "no mistakes\n");
     fwrite(out.ptr, 1, out.len, options->out);
     buf_free(&out);
@@ -131,8 +136,10 @@ int server_check(const struct server_options *options)
     int code = 0;
     check_lua(options, &findings);
     /* Together they may clash, or refer to what none declares. */
-    if (findings.count == 0 && load_open(&load_options, &load) != WEIR_OK) findings_add(&findings, "", 0, load.error);
-    if (findings.count == 0 && options->data) code = check_data(options, &load, &recovery, &findings);
+    if (findings.count == 0 && load_open(&load_options, &load) != WEIR_OK)
+        findings_add(&findings, "", 0, load.error);
+    if (findings.count == 0 && options->data)
+        code = check_data(options, &load, &recovery, &findings);
     if (options->json) print_json(options, &load, &findings, &recovery);
     else print_text(options, &load, &findings, &recovery);
     if (code == 0 && findings.count) code = SERVER_EXIT_FAILED;
@@ -181,11 +188,16 @@ int server_test(const struct server_test_options *options)
     struct env *env = env_real();
     uint64_t seed = options->seed ? options->seed : (env->random(env) % 1000000000 + 1);
     if (!lua_test_run(options->file, seed, options->only, test_each, &tally, &problem)) {
-        if (problem.line > 0) fprintf(options->err, "weir: %s:%d: %s\n", problem.file, problem.line, problem.text);
-        else fprintf(options->err, "weir: %s: %s\n", problem.file[0] ? problem.file : options->file, problem.text);
+        if (problem.line > 0)
+            fprintf(options->err, "weir: %s:%d: %s\n", problem.file, problem.line, problem.text);
+        else
+            fprintf(options->err, "weir: %s: %s\n", problem.file[0] ? problem.file : options->file,
+                    problem.text);
         return SERVER_EXIT_CONFIG;
     }
-    if (!options->json) fprintf(options->out, "%u passed, %u failed, 0 skipped\n", tally.passed, tally.failed);
-    if (tally.failed) fprintf(options->err, "again:  weir test %s --seed %" PRIu64 "\n", options->file, seed);
+    if (!options->json)
+        fprintf(options->out, "%u passed, %u failed, 0 skipped\n", tally.passed, tally.failed);
+    if (tally.failed)
+        fprintf(options->err, "again:  weir test %s --seed %" PRIu64 "\n", options->file, seed);
     return tally.failed ? SERVER_EXIT_FAILED : SERVER_EXIT_OK;
 }

@@ -142,8 +142,8 @@ void describe_catalog(const struct catalog *catalog, struct buf *out)
 }
 
 /* Names of handlers that are open to anyone, or of those that are not. */
-static uint32_t describe_names(const struct catalog *catalog, bool open, const char *between, bool quoted,
-                               struct buf *out)
+static uint32_t describe_names(const struct catalog *catalog, bool open, const char *between,
+                               bool quoted, struct buf *out)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < catalog->type_count; i++) {
@@ -199,7 +199,8 @@ void describe_json(const struct catalog *catalog, struct buf *out)
         for (uint32_t h = 0; h < type->handler_count; h++) {
             const struct handler *handler = type->handlers[h];
             if (h) buf_add_text(out, ",");
-            buf_printf(out, "{\"name\":\"%.*s\",\"kind\":\"%s\",\"parameters\":", STR_ARG(handler->name),
+            buf_printf(out,
+                       "{\"name\":\"%.*s\",\"kind\":\"%s\",\"parameters\":", STR_ARG(handler->name),
                        verb_word(handler->kind));
             describe_signature_json(handler->args, out);
             buf_add_text(out, ",\"allow\":");
@@ -251,7 +252,8 @@ static void example_value(const struct field *field, struct buf *out)
     case WEIR_LIST: {
         struct field element = { .kind = WEIR_RECORD, .shape = field->shape };
         buf_add_text(out, "[");
-        if (field->shape) example_value(field->shape->scalar ? &field->shape->fields[0] : &element, out);
+        if (field->shape)
+            example_value(field->shape->scalar ? &field->shape->fields[0] : &element, out);
         buf_add_text(out, "]");
         return;
     }

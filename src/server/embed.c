@@ -26,22 +26,22 @@
 /* A verb of the caller's as the engine knows it; made at its first use. */
 struct verb_bound {
     struct verb_bound *next;
-    struct weir_verb verb;         /* as it was then */
+    struct weir_verb verb; /* as it was then */
     const struct handler *handler;
-    struct shape *args, *result;   /* the caller's */
-    bool args_same, result_same;   /* same layout as the handler's */
+    struct shape *args, *result; /* the caller's */
+    bool args_same, result_same; /* same layout as the handler's */
 };
 
 enum seat_state { SEAT_FREE, SEAT_WAITING, SEAT_ANSWERED };
 
 struct seat {
     struct weir_engine *owner;
-    struct seat *next, *previous;  /* all seats; under owner->lock */
+    struct seat *next, *previous; /* all seats; under owner->lock */
     struct seat *inbox_next;
-    struct wait *wait;             /* guards state */
+    struct wait *wait; /* guards state */
     enum seat_state state;
     struct request request;
-    struct arena result;           /* what the last result points into */
+    struct arena result; /* what the last result points into */
     struct buf scratch;
 };
 
@@ -51,13 +51,13 @@ struct weir_engine {
     struct engine *engine;
     struct port *port;
     struct actor door;
-    struct wait *lock;             /* guards inbox, seats and verbs */
+    struct wait *lock; /* guards inbox, seats and verbs */
     struct seat *inbox, **inbox_end;
     struct seat *seats;
-    struct wait_slot *slot;        /* each thread's seat */
+    struct wait_slot *slot; /* each thread's seat */
     struct verb_bound *verbs;
     unsigned verb_count;
-    struct arena arena;            /* of verbs; under lock */
+    struct arena arena; /* of verbs; under lock */
 };
 
 /* The application between weir_open() and weir_start(). */
@@ -83,7 +83,8 @@ static void error_json(struct weir_error *error, struct weir_str json)
 }
 
 /* A sentence as the detail, quoted as JSON. Returns the status. */
-static enum weir_status error_text(struct weir_error *error, enum weir_status status, const char *text)
+static enum weir_status error_text(struct weir_error *error, enum weir_status status,
+                                   const char *text)
 {
     struct buf quoted = { 0 };
     json_write_text(&quoted, str_of(text));
@@ -233,13 +234,15 @@ static enum weir_status verb_make(struct weir_engine *engine, const struct weir_
     if (!shape_of(&engine->arena, &args, &bound->args, &why) ||
         !shape_fits(bound->args, handler->args, &engine->arena, &why) ||
         !shape_of(&engine->arena, &result, &bound->result, &why)) {
-        snprintf(text, sizeof text, "the verb `%s.%s` does not fit the handler: %s", verb->type, verb->handler, why);
+        snprintf(text, sizeof text, "the verb `%s.%s` does not fit the handler: %s", verb->type,
+                 verb->handler, why);
         return error_text(error, WEIR_ARG, text);
     }
     bool any = bound->result->scalar && bound->result->fields[0].kind == WEIR_ANY;
     bool nothing = !bound->result->scalar && bound->result->count == 0;
     if (!any && !nothing && !shape_fits(handler->result, bound->result, &engine->arena, &why)) {
-        snprintf(text, sizeof text, "the result of `%s.%s` does not fit: %s", verb->type, verb->handler, why);
+        snprintf(text, sizeof text, "the result of `%s.%s` does not fit: %s", verb->type,
+                 verb->handler, why);
         return error_text(error, WEIR_ARG, text);
     }
     bound->verb = *verb;
@@ -262,7 +265,8 @@ static enum weir_status verb_bind(struct weir_engine *engine, const struct weir_
     struct verb_bound *bound = engine->verbs;
     while (bound && !verb_is(&bound->verb, verb)) bound = bound->next;
     if (bound) *out = bound;
-    else if (engine->verb_count == VERBS_MAX) status = error_text(error, WEIR_ARG, "more than 1024 verbs in one program");
+    else if (engine->verb_count == VERBS_MAX)
+        status = error_text(error, WEIR_ARG, "more than 1024 verbs in one program");
     else if ((status = verb_make(engine, verb, out, error)) == WEIR_OK) engine->verb_count++;
     wait_unlock(engine->lock);
     return status;
@@ -271,15 +275,16 @@ static enum weir_status verb_bind(struct weir_engine *engine, const struct weir_
 /* ---- requests ---- */
 
 /* The caller's arguments as a struct of handler->args; lives until the request is answered. */
-static enum weir_status args_take(struct seat *seat, const struct verb_bound *bound, const void *args,
-                                  struct weir_error *error)
+static enum weir_status args_take(struct seat *seat, const struct verb_bound *bound,
+                                  const void *args, struct weir_error *error)
 {
     static const uint64_t none[2];
     struct request *request = &seat->request;
     const struct shape *shape = bound->handler->args;
     struct problem problem = { .status = WEIR_OK };
     request->args = args ? args : none;
-    if (!args && shape->size > sizeof none) return error_text(error, WEIR_ARG, "arguments are missing");
+    if (!args && shape->size > sizeof none)
+        return error_text(error, WEIR_ARG, "arguments are missing");
     if (!bound->args_same) {
         void *made = arena_alloc(&request->arena, shape->size);
         shape_start(shape, made);
@@ -313,8 +318,11 @@ static enum weir_status result_give(struct seat *seat, const struct verb_bound *
         buf_reset(&seat->scratch);
         pack(from, answer, &seat->scratch);
         struct weir_str packed = arena_copy(&seat->result, buf_str(&seat->scratch));
-        if (unpack(to, packed, &seat->result, false, result) != WEIR_OK || shape_judge(to, result, true, &problem) != WEIR_OK)
-            return error_text(error, WEIR_RANGE, "the result does not fit the program's struct; the request has been carried out");
+        if (unpack(to, packed, &seat->result, false, result) != WEIR_OK ||
+            shape_judge(to, result, true, &problem) != WEIR_OK)
+            return error_text(
+                error, WEIR_RANGE,
+                "the result does not fit the program's struct; the request has been carried out");
     }
     return WEIR_OK;
 }
@@ -322,7 +330,8 @@ static enum weir_status result_give(struct seat *seat, const struct verb_bound *
 static void error_of_request(const struct request *request, struct weir_error *error)
 {
     struct weir_str code = request->status == WEIR_FAILED && request->code.len
-                               ? request->code : str_of(weir_status_word(request->status));
+                               ? request->code
+                               : str_of(weir_status_word(request->status));
     error_code(error, request->status, code);
     if (request->detail.ptr) {
         error_json(error, request->detail);
@@ -334,21 +343,26 @@ static void error_of_request(const struct request *request, struct weir_error *e
     }
 }
 
-enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to, const struct weir_verb *verb,
-                              struct weir_str id, const void *args, void *result, struct weir_error *error)
+enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
+                              const struct weir_verb *verb, struct weir_str id, const void *args,
+                              void *result, struct weir_error *error)
 {
     struct verb_bound *bound;
     if (error) memset(error, 0, sizeof *error);
     enum weir_status status = verb_bind(engine, verb, &bound, error);
     if (status != WEIR_OK) return status;
-    if (to.key.len > KEY_BYTES_MAX) return error_text(error, WEIR_TOOBIG, "a key is at most 1024 bytes");
-    if (!bound->handler->type->service && to.key.len == 0) return error_text(error, WEIR_ARG, "the key is empty");
+    if (to.key.len > KEY_BYTES_MAX)
+        return error_text(error, WEIR_TOOBIG, "a key is at most 1024 bytes");
+    if (!bound->handler->type->service && to.key.len == 0)
+        return error_text(error, WEIR_ARG, "the key is empty");
     struct seat *seat = seat_of_thread(engine);
     struct request *request = &seat->request;
     struct arena arena = request->arena;
     arena_reset(&arena);
     arena_reset(&seat->result);
-    *request = (struct request){ .handler = bound->handler, .key = to.key, .id = id, .user = seat, .arena = arena };
+    *request = (struct request){
+        .handler = bound->handler, .key = to.key, .id = id, .user = seat, .arena = arena
+    };
     if (!request->key.ptr) request->key.ptr = "";
     status = args_take(seat, bound, args, error);
     if (status != WEIR_OK) return status;
@@ -361,12 +375,15 @@ enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to, co
 
 /* ---- opening and closing ---- */
 
-enum weir_status weir_open(const struct weir_options *options, struct weir_app **app, struct weir_error *error)
+enum weir_status weir_open(const struct weir_options *options, struct weir_app **app,
+                           struct weir_error *error)
 {
     *app = NULL;
     if (error) memset(error, 0, sizeof *error);
-    if (!options || options->size < sizeof(uint32_t) + sizeof(char *) || !options->data || !options->data[0])
-        return error_text(error, WEIR_CONFIG, "struct weir_options: begin with WEIR_OPTIONS and set `data`");
+    if (!options || options->size < sizeof(uint32_t) + sizeof(char *) || !options->data ||
+        !options->data[0])
+        return error_text(error, WEIR_CONFIG,
+                          "struct weir_options: begin with WEIR_OPTIONS and set `data`");
     struct embed *embed = mem_alloc(sizeof *embed);
     size_t size = options->size < sizeof embed->options ? options->size : sizeof embed->options;
     memcpy(&embed->options, options, size);
@@ -415,11 +432,13 @@ static enum weir_status data_open(struct weir_engine *engine, struct weir_error 
         wait_sleep(engine->lock, 50);
     }
     wait_unlock(engine->lock);
-    if (status != WEIR_OK) return error_text(error, status, why[0] ? why : weir_status_text(status));
+    if (status != WEIR_OK)
+        return error_text(error, status, why[0] ? why : weir_status_text(status));
     return WEIR_OK;
 }
 
-enum weir_status weir_start(struct weir_app *app, struct weir_engine **out, struct weir_error *error)
+enum weir_status weir_start(struct weir_app *app, struct weir_engine **out,
+                            struct weir_error *error)
 {
     *out = NULL;
     if (error) memset(error, 0, sizeof *error);
@@ -436,7 +455,8 @@ enum weir_status weir_start(struct weir_app *app, struct weir_engine **out, stru
     enum weir_status status = data_open(engine, error);
     if (status == WEIR_OK) {
         engine->slot = wait_slot_create(seat_ended);
-        if (!engine->slot) status = error_text(error, WEIR_FULL, "too many engines open in this process");
+        if (!engine->slot)
+            status = error_text(error, WEIR_FULL, "too many engines open in this process");
     }
     if (status != WEIR_OK) {
         if (engine->engine) engine_close(engine->engine);

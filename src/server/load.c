@@ -25,9 +25,11 @@ static enum weir_status load_lua(struct load *load, const char *path)
     enum weir_status status = lua_app_load(load->lua, path, &problem);
     if (status == WEIR_OK) return status;
     if (problem.line > 0) {
-        snprintf(load->error, sizeof load->error, "%s:%d: %s", problem.file, problem.line, problem.text);
+        snprintf(load->error, sizeof load->error, "%s:%d: %s", problem.file, problem.line,
+                 problem.text);
     } else {
-        snprintf(load->error, sizeof load->error, "%s: %s", problem.file[0] ? problem.file : path, problem.text);
+        snprintf(load->error, sizeof load->error, "%s: %s", problem.file[0] ? problem.file : path,
+                 problem.text);
     }
     return status;
 }
@@ -36,7 +38,8 @@ static enum weir_status load_file(struct load *load, const char *path)
 {
     if (load_is_native(path)) return native_load(&load->app, path, load->error, sizeof load->error);
     if (path_ends(path, ".lua")) return load_lua(load, path);
-    snprintf(load->error, sizeof load->error, "%s: an application is a .lua file or a native .so", path);
+    snprintf(load->error, sizeof load->error, "%s: an application is a .lua file or a native .so",
+             path);
     return WEIR_CONFIG;
 }
 

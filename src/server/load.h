@@ -15,14 +15,14 @@ struct load {
     struct lua_app *lua;
     const struct runtime *runtimes[ENGINE_RUNTIMES_MAX];
     uint32_t runtime_count;
-    char error[1024];              /* what is wrong, with file and line */
+    char error[1024]; /* what is wrong, with file and line */
 };
 
 struct load_options {
     struct env *env;
-    const char *const *files;      /* .lua and .so */
+    const char *const *files; /* .lua and .so */
     unsigned file_count;
-    const char *const *settings;   /* NULL-terminated */
+    const char *const *settings;           /* NULL-terminated */
     uint64_t cpu_ms_max, memory_bytes_max; /* of Lua handlers; 0: the defaults */
     void (*trace)(void *arg, const char *members);
     void *trace_arg;

@@ -100,12 +100,15 @@ static bool limit_set(struct server *server, struct weir_str name, uint64_t valu
 
 void server_limits_print(FILE *out)
 {
-#define X(member, standard, text) fprintf(out, "  %-22s %12" PRIu64 "  %s\n", #member, (uint64_t)(standard), text);
+#define X(member, standard, text)                                                                  \
+    fprintf(out, "  %-22s %12" PRIu64 "  %s\n", #member, (uint64_t)(standard), text);
     ENGINE_LIMITS(X)
     NET_LIMITS(X)
 #undef X
-    fprintf(out, "  %-22s %12d  %s\n", "cpu_ms_max", 100, "CPU time of one Lua handler in milliseconds");
-    fprintf(out, "  %-22s %12d  %s\n", "lua_bytes_max", 8 << 20, "bytes of Lua memory of one transaction");
+    fprintf(out, "  %-22s %12d  %s\n", "cpu_ms_max", 100,
+            "CPU time of one Lua handler in milliseconds");
+    fprintf(out, "  %-22s %12d  %s\n", "lua_bytes_max", 8 << 20,
+            "bytes of Lua memory of one transaction");
 }
 
 static int limits_parse(struct server *server)
@@ -121,7 +124,8 @@ static int limits_parse(struct server *server)
             return fail(server->options, SERVER_EXIT_USAGE, why);
         }
         if (!limit_set(server, (struct weir_str){ *limit, (size_t)(equals - *limit) }, value)) {
-            snprintf(why, sizeof why, "--limit %s: no such limit; `weir run --limits` lists them", *limit);
+            snprintf(why, sizeof why, "--limit %s: no such limit; `weir run --limits` lists them",
+                     *limit);
             return fail(server->options, SERVER_EXIT_USAGE, why);
         }
     }
@@ -232,17 +236,22 @@ static void report_text(struct server *server, struct buf *out)
     if (server->recovery.durable_epoch == 0) {
         buf_add_text(out, "new");
     } else {
-        buf_printf(out, "durable up to epoch %" PRIu64 ", %" PRIu64 " rows and %" PRIu64 " changes read%s",
-                   server->recovery.durable_epoch, server->recovery.rows, server->recovery.changes,
-                   server->recovery.clean ? "" : ", after an unclean stop");
+        buf_printf(
+            out, "durable up to epoch %" PRIu64 ", %" PRIu64 " rows and %" PRIu64 " changes read%s",
+            server->recovery.durable_epoch, server->recovery.rows, server->recovery.changes,
+            server->recovery.clean ? "" : ", after an unclean stop");
         if (server->recovery.torn_bytes)
             buf_printf(out, ", %" PRIu64 " unfinished bytes cut", server->recovery.torn_bytes);
     }
-    buf_printf(out, "\nruns  %u shard%s on %u thread%s; a reply leaves once its effects are synced\n",
-               server->shards, server->shards == 1 ? "" : "s", server->threads, server->threads == 1 ? "" : "s");
+    buf_printf(out,
+               "\nruns  %u shard%s on %u thread%s; a reply leaves once its effects are synced\n",
+               server->shards, server->shards == 1 ? "" : "s", server->threads,
+               server->threads == 1 ? "" : "s");
     if (options->http_host)
-        buf_printf(out, "http  http://%s:%d/   POST /{type}/{key}/{handler}, GET /{type}/{key}, /metrics\n",
-                   options->http_host, net_http_port(server->net));
+        buf_printf(
+            out,
+            "http  http://%s:%d/   POST /{type}/{key}/{handler}, GET /{type}/{key}, /metrics\n",
+            options->http_host, net_http_port(server->net));
     if (options->resp_host)
         buf_printf(out, "resp  %s:%d   CALL type key handler [arg ...]\n", options->resp_host,
                    net_resp_port(server->net));
@@ -262,10 +271,11 @@ static void report_json(struct server *server, struct buf *out)
     const struct server_options *options = server->options;
     buf_printf(out, "{\"version\":\"%s\",\"data\":", WEIR_VERSION);
     json_write_text(out, str_of(options->data));
-    buf_printf(out, ",\"durable_epoch\":%" PRIu64 ",\"clean\":%s,\"torn_bytes\":%" PRIu64
-               ",\"shards\":%u,\"threads\":%u", server->recovery.durable_epoch,
-               server->recovery.clean ? "true" : "false", server->recovery.torn_bytes, server->shards,
-               server->threads);
+    buf_printf(out,
+               ",\"durable_epoch\":%" PRIu64 ",\"clean\":%s,\"torn_bytes\":%" PRIu64
+               ",\"shards\":%u,\"threads\":%u",
+               server->recovery.durable_epoch, server->recovery.clean ? "true" : "false",
+               server->recovery.torn_bytes, server->shards, server->threads);
     if (options->http_host)
         buf_printf(out, ",\"http\":\"%s:%d\"", options->http_host, net_http_port(server->net));
     if (options->resp_host)
@@ -308,7 +318,8 @@ static int serve(struct server *server)
         if (number) {
             trace_event(&server->trace, "\"event\":\"draining\",\"signal\":%d", number);
             bool all = drain(server, DRAIN_MS_MAX);
-            trace_event(&server->trace, "\"event\":\"drained\",\"complete\":%s", all ? "true" : "false");
+            trace_event(&server->trace, "\"event\":\"drained\",\"complete\":%s",
+                        all ? "true" : "false");
             return SERVER_EXIT_OK;
         }
         engine_stats(server->engine, &stats);
@@ -316,7 +327,8 @@ static int serve(struct server *server)
         /* What waits cannot become durable any more: the doors answer `unknown`, then all stops. */
         drain(server, 1000);
         struct buf text = { 0 };
-        buf_printf(&text, "writing to %s failed: %s. Replies not yet sent have an unknown outcome. "
+        buf_printf(&text,
+                   "writing to %s failed: %s. Replies not yet sent have an unknown outcome. "
                    "Check the disk, then start again: what was acknowledged is kept.",
                    server->options->data, stats.store.poison);
         buf_add_byte(&text, 0);
@@ -343,7 +355,8 @@ int server_run(const struct server_options *options)
     engine_start(server.engine);
     net_serve(server.net, server.engine);
     report(&server);
-    trace_event(&server.trace, "\"event\":\"started\",\"durable_epoch\":%" PRIu64 ",\"shards\":%u,\"threads\":%u",
+    trace_event(&server.trace,
+                "\"event\":\"started\",\"durable_epoch\":%" PRIu64 ",\"shards\":%u,\"threads\":%u",
                 server.recovery.durable_epoch, server.shards, server.threads);
     code = serve(&server);
 close_doors:

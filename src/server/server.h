@@ -25,18 +25,18 @@
 #define SERVER_EXIT_FORCED 130
 
 struct server_options {
-    const char *const *files;      /* applications: .lua and .so */
+    const char *const *files; /* applications: .lua and .so */
     unsigned file_count;
-    const char *data;              /* data directory */
-    const char *http_host;         /* NULL: no HTTP door */
-    int http_port;                 /* 0: any free one */
-    const char *resp_host;         /* NULL: no RESP door */
+    const char *data;      /* data directory */
+    const char *http_host; /* NULL: no HTTP door */
+    int http_port;         /* 0: any free one */
+    const char *resp_host; /* NULL: no RESP door */
     int resp_port;
-    uint32_t shards, threads;      /* 0: by the processors of this machine */
-    const char *const *settings;   /* "name=value", NULL-terminated; may be NULL */
-    const char *const *limits;     /* "name=number", NULL-terminated; may be NULL */
-    bool trace_json;               /* trace as JSON lines instead of text */
-    bool json;                     /* start-up report as one JSON line */
+    uint32_t shards, threads;    /* 0: by the processors of this machine */
+    const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
+    const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
+    bool trace_json;             /* trace as JSON lines instead of text */
+    bool json;                   /* start-up report as one JSON line */
     FILE *out, *err;
 };
 
@@ -49,8 +49,8 @@ int server_check(const struct server_options *options);
 
 struct server_test_options {
     const char *file;
-    const char *only;              /* NULL: all cases */
-    uint64_t seed;                 /* 0: a random one, printed when a case fails */
+    const char *only; /* NULL: all cases */
+    uint64_t seed;    /* 0: a random one, printed when a case fails */
     bool json;
     FILE *out, *err;
 };

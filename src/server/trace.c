@@ -33,8 +33,9 @@ static void time_text(int64_t wall_ms, struct buf *out)
     int64_t days = wall_ms / 86400000, ms = wall_ms % 86400000, year;
     unsigned month, day;
     date_of(days, &year, &month, &day);
-    buf_printf(out, "%04" PRId64 "-%02u-%02uT%02d:%02d:%02d.%03dZ", year, month, day, (int)(ms / 3600000),
-               (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
+    buf_printf(out, "%04" PRId64 "-%02u-%02uT%02d:%02d:%02d.%03dZ", year, month, day,
+               (int)(ms / 3600000), (int)(ms / 60000 % 60), (int)(ms / 1000 % 60),
+               (int)(ms % 1000));
 }
 
 /* The end of a JSON value that starts at `at`. */

@@ -17,6 +17,7 @@ struct trace {
  *  signature is that of the trace calls of every room; `arg` is a struct trace. */
 void trace_write(void *arg, const char *members);
 /** As trace_write(), formatted. */
-void trace_event(struct trace *trace, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace_event(struct trace *trace, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif
