@@ -191,29 +191,6 @@ static bool verb_is(const struct weir_verb *a, const struct weir_verb *b)
            shape_is(&a->args, &b->args) && shape_is(&a->result, &b->result);
 }
 
-/* The shape of a scalar as the caller holds it, with the widths of struct members filled in. */
-static struct weir_shape shape_public(const struct weir_shape *shape)
-{
-    struct weir_shape made = *shape;
-    if (!made.scalar || made.one.size) return made;
-    switch (made.one.kind) {
-    case WEIR_BOOL: made.one.size = (uint32_t)sizeof(bool); break;
-    case WEIR_FLOAT: made.one.size = (uint32_t)sizeof(double); break;
-    case WEIR_INT:
-    case WEIR_TIME:
-    case WEIR_ENUM: made.one.size = (uint32_t)sizeof(int64_t); break;
-    case WEIR_TEXT:
-    case WEIR_BYTES:
-    case WEIR_ANY: made.one.size = (uint32_t)sizeof(struct weir_str); break;
-    case WEIR_REF: made.one.size = (uint32_t)sizeof(struct weir_ref); break;
-    case WEIR_LIST: made.one.size = (uint32_t)sizeof(struct weir_list); break;
-    case WEIR_RECORD:
-    case WEIR_NONE: break;
-    }
-    if (made.size == 0) made.size = made.one.size;
-    return made;
-}
-
 static enum weir_status verb_make(struct weir_engine *engine, const struct weir_verb *verb,
                                   struct verb_bound **out, struct weir_error *error)
 {
@@ -229,11 +206,10 @@ static enum weir_status verb_make(struct weir_engine *engine, const struct weir_
         return error_text(error, WEIR_NOHANDLER, text);
     }
     struct verb_bound *bound = arena_alloc(&engine->arena, sizeof *bound);
-    struct weir_shape args = shape_public(&verb->args), result = shape_public(&verb->result);
     const char *why = "";
-    if (!shape_of(&engine->arena, &args, &bound->args, &why) ||
+    if (!shape_of(&engine->arena, &verb->args, &bound->args, &why) ||
         !shape_fits(bound->args, handler->args, &engine->arena, &why) ||
-        !shape_of(&engine->arena, &result, &bound->result, &why)) {
+        !shape_of(&engine->arena, &verb->result, &bound->result, &why)) {
         snprintf(text, sizeof text, "the verb `%s.%s` does not fit the handler: %s", verb->type,
                  verb->handler, why);
         return error_text(error, WEIR_ARG, text);
@@ -278,13 +254,19 @@ static enum weir_status verb_bind(struct weir_engine *engine, const struct weir_
 static enum weir_status args_take(struct seat *seat, const struct verb_bound *bound,
                                   const void *args, struct weir_error *error)
 {
-    static const uint64_t none[2];
+    static const uint64_t none[2]; /* for handlers that take nothing */
     struct request *request = &seat->request;
     const struct shape *shape = bound->handler->args;
     struct problem problem = { .status = WEIR_OK };
     request->args = args ? args : none;
     if (!args && shape->size > sizeof none)
         return error_text(error, WEIR_ARG, "arguments are missing");
+    if (args && bound->args->scalar) {
+        /* A bool of the caller's is one byte, its shape is eight. */
+        void *one = arena_alloc(&request->arena, bound->args->size);
+        memcpy(one, args, bound->args->fields[0].size);
+        request->args = one;
+    }
     if (!bound->args_same) {
         void *made = arena_alloc(&request->arena, shape->size);
         shape_start(shape, made);
@@ -306,24 +288,26 @@ static enum weir_status result_give(struct seat *seat, const struct verb_bound *
 {
     const struct shape *from = bound->handler->result, *to = bound->result;
     const void *answer = seat->request.result;
-    if (!result || to->size == 0) return WEIR_OK;
+    if (!result || to->count == 0) return WEIR_OK;
+    void *made = arena_alloc(&seat->result, to->size);
     if (bound->result_same) {
-        shape_copy(to, answer, &seat->result, result);
+        shape_copy(to, answer, &seat->result, made);
     } else if (to->scalar && to->fields[0].kind == WEIR_ANY) {
         buf_reset(&seat->scratch);
         json_write(from, answer, &seat->scratch);
-        *(struct weir_str *)result = arena_copy(&seat->result, buf_str(&seat->scratch));
+        *(struct weir_str *)made = arena_copy(&seat->result, buf_str(&seat->scratch));
     } else {
         struct problem problem = { .status = WEIR_OK };
         buf_reset(&seat->scratch);
         pack(from, answer, &seat->scratch);
         struct weir_str packed = arena_copy(&seat->result, buf_str(&seat->scratch));
-        if (unpack(to, packed, &seat->result, false, result) != WEIR_OK ||
-            shape_judge(to, result, true, &problem) != WEIR_OK)
-            return error_text(
-                error, WEIR_RANGE,
-                "the result does not fit the program's struct; the request has been carried out");
+        shape_start(to, made);
+        if (unpack(to, packed, &seat->result, false, made) != WEIR_OK ||
+            shape_judge(to, made, true, &problem) != WEIR_OK)
+            return error_text(error, WEIR_RANGE,
+                              "done, but the result does not fit the program's struct");
     }
+    memcpy(result, made, to->scalar ? to->fields[0].size : to->size);
     return WEIR_OK;
 }
 
