@@ -331,7 +331,7 @@ enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
                               const struct weir_verb *verb, struct weir_str id, const void *args,
                               void *result, struct weir_error *error)
 {
-    struct verb_bound *bound;
+    struct verb_bound *bound = NULL;
     if (error) memset(error, 0, sizeof *error);
     enum weir_status status = verb_bind(engine, verb, &bound, error);
     if (status != WEIR_OK) return status;
