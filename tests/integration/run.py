@@ -27,8 +27,9 @@ def main():
         return 1
     import test_durable
     import test_start
+    import test_tools
     import test_wrong_input
-    assert test_durable and test_start and test_wrong_input
+    assert test_durable and test_start and test_tools and test_wrong_input
     return harness.run([t for t in harness.TESTS if options.only in t.__name__], options.jobs)
 
 
