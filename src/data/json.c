@@ -1,0 +1,647 @@
+/*
+ * json.c - JSON out by hand, JSON in through jansson; and single fields from plain text.
+ *
+ * Limits come before parsing: bytes, then depth by a look at the brackets, so that the parser never sees what
+ * could make it recurse without end.
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "data/data_int.h"
+
+/* ---- writing ---- */
+
+void json_write_text(struct buf *out, struct weir_str text)
+{
+    buf_add_byte(out, '"');
+    size_t from = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c >= 0x20 && c != '"' && c != '\\') continue;
+        buf_add(out, text.ptr + from, i - from);
+        from = i + 1;
+        switch (c) {
+        case '"': buf_add(out, "\\\"", 2); break;
+        case '\\': buf_add(out, "\\\\", 2); break;
+        case '\n': buf_add(out, "\\n", 2); break;
+        case '\r': buf_add(out, "\\r", 2); break;
+        case '\t': buf_add(out, "\\t", 2); break;
+        default: buf_printf(out, "\\u%04x", c); break;
+        }
+    }
+    if (text.len > from) buf_add(out, text.ptr + from, text.len - from);
+    buf_add_byte(out, '"');
+}
+
+static void write_int(struct buf *out, int64_t n)
+{
+    char text[24];
+    char *at = text + sizeof(text);
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do *--at = (char)('0' + left % 10);
+    while ((left /= 10) != 0);
+    if (n < 0) *--at = '-';
+    buf_add(out, at, (size_t)(text + sizeof(text) - at));
+}
+
+static void write_float(struct buf *out, double n)
+{
+    char text[40];
+    if (!isfinite(n)) {
+        buf_add_text(out, "null");
+        return;
+    }
+    snprintf(text, sizeof(text), "%.15g", n);
+    if (strtod(text, NULL) < n || strtod(text, NULL) > n) snprintf(text, sizeof(text), "%.17g", n);
+    buf_add_text(out, text);
+}
+
+/* Days since 1970 to civil date and back: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
+static void civil_of_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
+{
+    days += 719468;
+    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
+    unsigned doe = (unsigned)(days - era * 146097);
+    unsigned yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    unsigned doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    unsigned mp = (5 * doy + 2) / 153;
+    *day = doy - (153 * mp + 2) / 5 + 1;
+    *month = mp < 10 ? mp + 3 : mp - 9;
+    *year = (int64_t)yoe + era * 400 + (*month <= 2);
+}
+
+static int64_t days_of_civil(int64_t year, unsigned month, unsigned day)
+{
+    year -= month <= 2;
+    int64_t era = (year >= 0 ? year : year - 399) / 400;
+    unsigned yoe = (unsigned)(year - era * 400);
+    unsigned doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    unsigned doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    return era * 146097 + (int64_t)doe - 719468;
+}
+
+static void write_time(struct buf *out, int64_t ms)
+{
+    int64_t days = ms / 86400000, rest = ms % 86400000, year;
+    unsigned month, day;
+    if (rest < 0) {
+        rest += 86400000;
+        days--;
+    }
+    civil_of_days(days, &year, &month, &day);
+    if (year < 0 || year > 9999) { /* beyond what RFC 3339 can say */
+        write_int(out, ms);
+        return;
+    }
+    buf_printf(out, "\"%04d-%02u-%02uT%02d:%02d:%02d", (int)year, month, day, (int)(rest / 3600000),
+               (int)(rest / 60000 % 60), (int)(rest / 1000 % 60));
+    if (rest % 1000 != 0) buf_printf(out, ".%03d", (int)(rest % 1000));
+    buf_add_text(out, "Z\"");
+}
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static void write_base64(struct buf *out, struct weir_str bytes)
+{
+    const unsigned char *in = (const unsigned char *)bytes.ptr;
+    buf_add_byte(out, '"');
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        size_t left = bytes.len - i;
+        uint32_t n = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
+        char four[4] = { base64_digits[n >> 18], base64_digits[n >> 12 & 63], left > 1 ? base64_digits[n >> 6 & 63] : '=',
+                         left > 2 ? base64_digits[n & 63] : '=' };
+        buf_add(out, four, 4);
+    }
+    buf_add_byte(out, '"');
+}
+
+static bool read_base64(struct weir_str text, struct arena *arena, struct weir_str *out)
+{
+    if (text.len % 4 != 0) return false;
+    char *bytes = arena_alloc(arena, text.len / 4 * 3 + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i += 4) {
+        uint32_t n = 0, pad = 0;
+        for (size_t k = 0; k < 4; k++) {
+            char c = text.ptr[i + k];
+            const char *digit = c ? strchr(base64_digits, c) : NULL;
+            if (c == '=' && i + 4 == text.len && k >= 2) pad++;
+            else if (digit == NULL || pad > 0) return false;
+            n = n << 6 | (digit ? (uint32_t)(digit - base64_digits) : 0);
+        }
+        for (uint32_t k = 0; k < 3 - pad; k++) bytes[len++] = (char)(n >> (16 - 8 * k));
+    }
+    *out = (struct weir_str){ bytes, len };
+    return true;
+}
+
+static void write_field(const struct field *f, const void *at, struct buf *out)
+{
+    if (value_is_nil(f, at)) {
+        buf_add(out, "null", 4);
+        return;
+    }
+    double number;
+    struct weir_list list;
+    int64_t n;
+    switch (f->kind) {
+    case WEIR_INT: write_int(out, int_load(f, at)); return;
+    case WEIR_TIME: write_time(out, int_load(f, at)); return;
+    case WEIR_ENUM:
+        n = int_load(f, at);
+        json_write_text(out, n >= 0 && n < (int64_t)f->word_count ? f->words[n] : STR("?"));
+        return;
+    case WEIR_FLOAT:
+        memcpy(&number, at, sizeof(number));
+        write_float(out, number);
+        return;
+    case WEIR_BOOL:
+        buf_add_text(out, *(const bool *)at ? "true" : "false");
+        return;
+    case WEIR_TEXT:
+    case WEIR_REF: json_write_text(out, text_load(f, at)); return;
+    case WEIR_BYTES: write_base64(out, text_load(f, at)); return;
+    case WEIR_ANY: buf_add_str(out, text_load(f, at)); return;
+    case WEIR_RECORD: json_write(f->shape, at, out); return;
+    case WEIR_LIST:
+        memcpy(&list, at, sizeof(list));
+        buf_add_byte(out, '[');
+        for (size_t i = 0; i < list.count; i++) {
+            if (i > 0) buf_add_byte(out, ',');
+            json_write(f->shape, (const char *)list.items + i * f->shape->size, out);
+        }
+        buf_add_byte(out, ']');
+        return;
+    case WEIR_NONE: buf_add(out, "null", 4); return;
+    }
+}
+
+void json_write(const struct shape *shape, const void *in, struct buf *out)
+{
+    if (shape->scalar) {
+        write_field(&shape->fields[0], (const char *)in + shape->fields[0].offset, out);
+        return;
+    }
+    buf_add_byte(out, '{');
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        if (i > 0) buf_add_byte(out, ',');
+        json_write_text(out, f->name);
+        buf_add_byte(out, ':');
+        write_field(f, (const char *)in + f->offset, out);
+    }
+    buf_add_byte(out, '}');
+}
+
+/* ---- reading ---- */
+
+static enum weir_status problem_json(struct problem *problem, enum weir_status status, const char *rule, const char *text)
+{
+    return problem_set(problem, status, STR(""), rule, "%s", text);
+}
+
+static bool depth_is_good(struct weir_str text)
+{
+    unsigned depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (quoted) {
+            if (c == '\\') i++;
+            else if (c == '"') quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > JSON_DEPTH_MAX) return false;
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return true;
+}
+
+static json_t *parse(struct weir_str text, struct problem *problem)
+{
+    json_error_t error;
+    if (text.len > JSON_BYTES_MAX) {
+        problem_json(problem, WEIR_TOOBIG, "max", "the JSON text is longer than 1 MiB");
+        return NULL;
+    }
+    if (!depth_is_good(text)) {
+        problem_json(problem, WEIR_ARG, "json", "the JSON nests deeper than 64");
+        return NULL;
+    }
+    json_t *json = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (json != NULL) return json;
+    bool overflow = json_error_code(&error) == json_error_numeric_overflow;
+    problem_set(problem, overflow ? WEIR_RANGE : WEIR_ARG, STR(""), overflow ? "range" : "json", "%s at byte %d: %.120s",
+                overflow ? "a number is out of range" : "not valid JSON", error.position, error.text);
+    return NULL;
+}
+
+static bool read_number(const char **at, unsigned digits, int64_t *n)
+{
+    *n = 0;
+    for (unsigned i = 0; i < digits; i++, (*at)++) {
+        if (**at < '0' || **at > '9') return false;
+        *n = *n * 10 + (**at - '0');
+    }
+    return true;
+}
+
+/* RFC 3339, with Z or an offset. */
+static bool read_time(struct weir_str text, int64_t *ms)
+{
+    char copy[40];
+    if (text.len < 20 || text.len >= sizeof(copy)) return false;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    const char *at = copy;
+    int64_t year, month, day, hour, minute, second, fraction = 0, scale = 100;
+    bool date = read_number(&at, 4, &year) && *at++ == '-' && read_number(&at, 2, &month) && *at++ == '-' &&
+                read_number(&at, 2, &day) && (*at == 'T' || *at == 't' || *at == ' ');
+    if (!date) return false;
+    at++;
+    bool clock = read_number(&at, 2, &hour) && *at++ == ':' && read_number(&at, 2, &minute) && *at++ == ':' &&
+                 read_number(&at, 2, &second);
+    if (!clock || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) return false;
+    if (*at == '.') {
+        at++;
+        if (*at < '0' || *at > '9') return false;
+        for (; *at >= '0' && *at <= '9'; at++, scale /= 10) fraction += (*at - '0') * scale;
+    }
+    int64_t offset = 0;
+    if (*at == 'Z' || *at == 'z') {
+        at++;
+    } else if (*at == '+' || *at == '-') {
+        int64_t sign = *at++ == '-' ? -1 : 1, hours, minutes;
+        if (!read_number(&at, 2, &hours) || *at++ != ':' || !read_number(&at, 2, &minutes)) return false;
+        offset = sign * (hours * 60 + minutes);
+    } else {
+        return false;
+    }
+    if (*at != '\0') return false;
+    *ms = ((days_of_civil(year, (unsigned)month, (unsigned)day) * 24 + hour) * 60 + minute - offset) * 60000 + second * 1000 + fraction;
+    return true;
+}
+
+static const char *json_kind(const json_t *json)
+{
+    switch (json_typeof(json)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "an array";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER: return "a whole number";
+    case JSON_REAL: return "a number with a fraction";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a boolean";
+    case JSON_NULL: break;
+    }
+    return "null";
+}
+
+static enum weir_status wrong_kind(const struct field *f, const json_t *json, struct problem *problem)
+{
+    return problem_set(problem, WEIR_ARG, f->name, "type", "%s expected, got %s", kind_name(f->kind), json_kind(json));
+}
+
+static struct weir_str json_text(const json_t *json)
+{
+    return (struct weir_str){ json_string_value(json), json_string_length(json) };
+}
+
+static enum weir_status store_text(const struct field *f, struct weir_str text, struct arena *arena, void *at,
+                                   struct problem *problem)
+{
+    if (f->inline_text && text.len > f->size)
+        return problem_set(problem, WEIR_CHECK, f->name, "max", "%zu bytes are above its most, %u", text.len, f->size);
+    text_store(f, at, f->inline_text ? text : arena_copy(arena, text));
+    return WEIR_OK;
+}
+
+static enum weir_status read_word(const struct field *f, struct weir_str word, void *at, struct problem *problem)
+{
+    for (uint32_t i = 0; i < f->word_count; i++) {
+        if (!str_eq(f->words[i], word)) continue;
+        int_store(f, at, i);
+        return WEIR_OK;
+    }
+    struct buf words = { 0 };
+    for (uint32_t i = 0; i < f->word_count && words.len < 120; i++) buf_printf(&words, "%s%.*s", i ? ", " : "", STR_ARG(f->words[i]));
+    enum weir_status st = problem_set(problem, WEIR_ARG, f->name, "type", "`%.*s` is none of: %.*s",
+                                      (int)(word.len < 40 ? word.len : 40), word.ptr, (int)words.len, words.ptr);
+    buf_free(&words);
+    return st;
+}
+
+static enum weir_status store_int(const struct field *f, int64_t n, void *at, struct problem *problem)
+{
+    int64_t most = f->size == 1 ? INT8_MAX : f->size == 2 ? INT16_MAX : f->size == 4 ? INT32_MAX : WEIR_INT_MAX;
+    int64_t least = f->size == 8 ? -WEIR_INT_MAX : -most - 1;
+    if (n > most || n < least)
+        return problem_set(problem, WEIR_RANGE, f->name, "range", "%" PRId64 " is out of range", n);
+    int_store(f, at, n);
+    return WEIR_OK;
+}
+
+static enum weir_status read_value(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
+                                   struct problem *problem);
+
+static enum weir_status read_list(const struct field *f, const json_t *json, struct arena *arena, void *at,
+                                  struct problem *problem)
+{
+    if (!json_is_array(json)) return wrong_kind(f, json, problem);
+    struct weir_list list = { NULL, json_array_size(json) };
+    size_t size = f->shape->size;
+    list.items = arena_alloc(arena, list.count * size + 8u);
+    for (size_t i = 0; i < list.count; i++) {
+        enum weir_status st = read_value(f->shape, json_array_get(json, i), arena, (char *)list.items + i * size, problem);
+        if (st == WEIR_OK) continue;
+        problem_within(problem, f->name, (int64_t)i + 1);
+        return st;
+    }
+    memcpy(at, &list, sizeof(list));
+    return WEIR_OK;
+}
+
+static enum weir_status read_any(const json_t *json, struct arena *arena, void *at)
+{
+    if (json_is_null(json)) {
+        memset(at, 0, sizeof(struct weir_str));
+        return WEIR_OK;
+    }
+    size_t len = json_dumpb(json, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    char *bytes = arena_alloc(arena, len + 1);
+    json_dumpb(json, bytes, len, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    struct weir_str text = { bytes, len };
+    memcpy(at, &text, sizeof(text));
+    return WEIR_OK;
+}
+
+static enum weir_status read_field(const struct field *f, const json_t *json, struct arena *arena, void *at,
+                                   struct problem *problem)
+{
+    int64_t ms;
+    double number;
+    struct weir_str bytes;
+    enum weir_status st;
+    if (json_is_null(json) && (f->optional || f->kind == WEIR_ANY)) {
+        value_set_nil(f, at);
+        return WEIR_OK;
+    }
+    switch (f->kind) {
+    case WEIR_INT:
+        if (json_is_real(json)) return problem_set(problem, WEIR_RANGE, f->name, "range", "a whole number expected, got %g", json_real_value(json));
+        if (!json_is_integer(json)) return wrong_kind(f, json, problem);
+        return store_int(f, json_integer_value(json), at, problem);
+    case WEIR_TIME:
+        if (json_is_integer(json)) return store_int(f, json_integer_value(json), at, problem);
+        if (!json_is_string(json)) return wrong_kind(f, json, problem);
+        if (!read_time(json_text(json), &ms))
+            return problem_set(problem, WEIR_ARG, f->name, "type", "`%.40s` is no time such as 2026-11-22T12:00:00Z", json_string_value(json));
+        return store_int(f, ms, at, problem);
+    case WEIR_ENUM: return json_is_string(json) ? read_word(f, json_text(json), at, problem) : wrong_kind(f, json, problem);
+    case WEIR_FLOAT:
+        if (!json_is_number(json)) return wrong_kind(f, json, problem);
+        number = json_number_value(json);
+        memcpy(at, &number, sizeof(number));
+        return WEIR_OK;
+    case WEIR_BOOL:
+        if (!json_is_boolean(json)) return wrong_kind(f, json, problem);
+        *(bool *)at = json_is_true(json);
+        return WEIR_OK;
+    case WEIR_TEXT:
+    case WEIR_REF: return json_is_string(json) ? store_text(f, json_text(json), arena, at, problem) : wrong_kind(f, json, problem);
+    case WEIR_BYTES:
+        if (!json_is_string(json) || !read_base64(json_text(json), arena, &bytes))
+            return problem_set(problem, WEIR_ARG, f->name, "type", "bytes come as a base64 string");
+        text_store(f, at, bytes);
+        return WEIR_OK;
+    case WEIR_ANY: return read_any(json, arena, at);
+    case WEIR_RECORD:
+        st = read_value(f->shape, json, arena, at, problem);
+        if (st != WEIR_OK) problem_within(problem, f->name, -1);
+        return st;
+    case WEIR_LIST: return read_list(f, json, arena, at, problem);
+    case WEIR_NONE: break;
+    }
+    return wrong_kind(f, json, problem);
+}
+
+static enum weir_status missing(const struct field *f, struct problem *problem)
+{
+    return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing", kind_name(f->kind));
+}
+
+/* A field that is not given: nil for `opt`, its declared start, else an error. */
+static bool may_be_left_out(const struct field *f)
+{
+    return f->optional || f->has_start || f->kind == WEIR_ANY;
+}
+
+static enum weir_status read_object(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
+                                    struct problem *problem)
+{
+    size_t known = 0;
+    shape_start(shape, out);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        const json_t *member = json_object_getn(json, f->name.ptr, f->name.len);
+        if (member == NULL) {
+            if (!may_be_left_out(f)) return missing(f, problem);
+            continue;
+        }
+        known++;
+        enum weir_status st = read_field(f, member, arena, (char *)out + f->offset, problem);
+        if (st != WEIR_OK) return st;
+    }
+    if (known == json_object_size(json)) return WEIR_OK;
+    const char *name;
+    json_t *member;
+    json_object_foreach((json_t *)(uintptr_t)json, name, member) {
+        bool found = false;
+        for (uint32_t i = 0; i < shape->count && !found; i++) found = str_eq(shape->fields[i].name, str_of(name));
+        if (!found) return problem_set(problem, WEIR_ARG, str_of(name), "unknown", "there is no such name here");
+    }
+    return WEIR_OK;
+}
+
+static enum weir_status read_value(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
+                                   struct problem *problem)
+{
+    if (shape->scalar) {
+        shape_start(shape, out);
+        return read_field(&shape->fields[0], json, arena, (char *)out + shape->fields[0].offset, problem);
+    }
+    if (!json_is_object(json)) return problem_set(problem, WEIR_ARG, STR(""), "type", "record expected, got %s", json_kind(json));
+    return read_object(shape, json, arena, out, problem);
+}
+
+enum weir_status json_read(const struct shape *shape, struct weir_str text, struct arena *arena, void *out,
+                           struct problem *problem)
+{
+    json_t *json = parse(text, problem);
+    if (json == NULL) return problem->status;
+    enum weir_status st = read_value(shape, json, arena, out, problem);
+    json_decref(json);
+    return st;
+}
+
+static enum weir_status read_array(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
+                                   struct problem *problem)
+{
+    size_t count = json_array_size(json);
+    if (count > shape->count)
+        return problem_set(problem, WEIR_ARG, STR(""), "count", "at most %u arguments, got %zu", shape->count, count);
+    shape_start(shape, out);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        if (i >= count) {
+            if (!may_be_left_out(f)) return missing(f, problem);
+            continue;
+        }
+        enum weir_status st = read_field(f, json_array_get(json, i), arena, (char *)out + f->offset, problem);
+        if (st != WEIR_OK) return st;
+    }
+    return WEIR_OK;
+}
+
+enum weir_status json_read_args(const struct shape *shape, struct weir_str text, struct arena *arena, void *out,
+                                struct problem *problem)
+{
+    size_t blank = 0;
+    while (blank < text.len && strchr(" \t\r\n", text.ptr[blank]) != NULL) blank++;
+    json_t *json = blank == text.len ? json_array() : parse(text, problem);
+    if (json == NULL) return problem->status;
+    enum weir_status st;
+    if (json_is_array(json)) st = read_array(shape, json, arena, out, problem);
+    else if (json_is_object(json) && !shape->scalar) st = read_object(shape, json, arena, out, problem);
+    else st = problem_json(problem, WEIR_ARG, "type", "arguments come as an array by position or an object by name");
+    json_decref(json);
+    return st;
+}
+
+/* ---- plain text ---- */
+
+static bool text_int(struct weir_str text, int64_t *n)
+{
+    char copy[24], *end;
+    if (text.len == 0 || text.len >= sizeof(copy)) return false;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    if (copy[0] != '-' && (copy[0] < '0' || copy[0] > '9')) return false;
+    *n = strtoll(copy, &end, 10);
+    return *end == '\0' && end != copy;
+}
+
+static enum weir_status not_text(const struct field *f, struct weir_str text, struct problem *problem)
+{
+    return problem_set(problem, WEIR_ARG, f->name, "type", "%s expected, got `%.*s`", kind_name(f->kind),
+                       (int)(text.len < 40 ? text.len : 40), text.ptr ? text.ptr : "");
+}
+
+static enum weir_status text_number(const struct field *f, struct weir_str text, void *at, struct problem *problem)
+{
+    int64_t n;
+    if (text_int(text, &n)) return store_int(f, n, at, problem);
+    char copy[64], *end;
+    if (text.len == 0 || text.len >= sizeof(copy)) return not_text(f, text, problem);
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    (void)strtod(copy, &end);
+    bool number = *end == '\0' && strchr("-0123456789.", copy[0]) != NULL;
+    if (number) return problem_set(problem, WEIR_RANGE, f->name, "range", "a whole number expected, got %s", copy);
+    return not_text(f, text, problem);
+}
+
+static enum weir_status text_float(const struct field *f, struct weir_str text, void *at, struct problem *problem)
+{
+    char copy[64], *end;
+    if (text.len == 0 || text.len >= sizeof(copy)) return not_text(f, text, problem);
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    double n = strtod(copy, &end);
+    if (*end != '\0' || !isfinite(n) || strchr("-+.0123456789", copy[0]) == NULL) return not_text(f, text, problem);
+    memcpy(at, &n, sizeof(n));
+    return WEIR_OK;
+}
+
+static enum weir_status text_json(const struct field *f, struct weir_str text, struct arena *arena, void *at,
+                                  struct problem *problem)
+{
+    json_t *json = parse(text, problem);
+    if (json == NULL && f->kind == WEIR_ANY && problem->status == WEIR_ARG) {
+        struct buf quoted = { 0 };
+        json_write_text(&quoted, text);
+        struct weir_str copy = arena_copy(arena, buf_str(&quoted));
+        buf_free(&quoted);
+        memcpy(at, &copy, sizeof(copy));
+        *problem = (struct problem){ 0 };
+        return str_is_utf8(text) ? WEIR_OK : not_text(f, STR("bytes that are no text"), problem);
+    }
+    if (json == NULL) {
+        problem_within(problem, f->name, -1);
+        return problem->status;
+    }
+    enum weir_status st = read_field(f, json, arena, at, problem);
+    json_decref(json);
+    return st;
+}
+
+enum weir_status field_read_text(const struct field *f, struct weir_str text, struct arena *arena, void *out_struct,
+                                 struct problem *problem)
+{
+    void *at = (char *)out_struct + f->offset;
+    int64_t ms;
+    switch (f->kind) {
+    case WEIR_INT: return text_number(f, text, at, problem);
+    case WEIR_FLOAT: return text_float(f, text, at, problem);
+    case WEIR_BOOL:
+        if (str_eq(text, STR("true")) || str_eq(text, STR("1"))) *(bool *)at = true;
+        else if (str_eq(text, STR("false")) || str_eq(text, STR("0"))) *(bool *)at = false;
+        else return not_text(f, text, problem);
+        return WEIR_OK;
+    case WEIR_TEXT:
+    case WEIR_REF:
+        if (f->kind == WEIR_TEXT && !str_is_utf8(text))
+            return problem_set(problem, WEIR_ARG, f->name, "utf8", "the text is not valid UTF-8");
+        return store_text(f, text.ptr ? text : STR(""), arena, at, problem);
+    case WEIR_BYTES: return store_text(f, text.ptr ? text : STR(""), arena, at, problem);
+    case WEIR_TIME:
+        if (read_time(text, &ms)) return store_int(f, ms, at, problem);
+        return text_int(text, &ms) ? store_int(f, ms, at, problem) : not_text(f, text, problem);
+    case WEIR_ENUM: return read_word(f, text, at, problem);
+    case WEIR_RECORD:
+    case WEIR_LIST:
+    case WEIR_ANY: return text_json(f, text, arena, at, problem);
+    case WEIR_NONE: break;
+    }
+    return not_text(f, text, problem);
+}
+
+bool json_is_valid(struct weir_str text)
+{
+    struct problem problem;
+    json_t *json = parse(text, &problem);
+    json_decref(json);
+    return json != NULL;
+}
+
+enum weir_status json_compact(struct weir_str text, struct buf *out)
+{
+    struct problem problem = { 0 };
+    json_t *json = parse(text, &problem);
+    if (json == NULL) return problem.status;
+    char *dump = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    json_decref(json);
+    if (dump == NULL) return WEIR_ARG;
+    buf_add_text(out, dump);
+    json_free_t release;
+    json_get_alloc_funcs(NULL, &release);
+    release(dump);
+    return WEIR_OK;
+}
