@@ -233,7 +233,7 @@ static void report_text(struct server *server, struct buf *out)
     const struct server_options *options = server->options;
     buf_printf(out, "weir %s\n", WEIR_VERSION);
     buf_printf(out, "data  %s: ", options->data);
-    if (server->recovery.durable_epoch == 0) {
+    if (server->recovery.rows == 0 && server->recovery.changes == 0) {
         buf_add_text(out, "new");
     } else {
         buf_printf(
