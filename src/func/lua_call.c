@@ -1,0 +1,727 @@
+/*
+ * lua_call.c - the runtime: running handlers, calls between them, and `weir` as handlers use it.
+ *
+ * Each handler runs in a Lua thread of its own on the fiber that the engine switched to; it is suspended in
+ * the middle of a C function called from Lua, never by lua_yield(), so that calls may stand anywhere: in
+ * comparators, in callbacks of gsub, in metamethods. Many C stacks in one Lua state: Tarantool does the same.
+ *
+ * A doomed transaction never returns into Lua: after each call into the engine comes engine_check(), which
+ * abandons the fiber. A handler that runs too long is left by a jump (os/watch.h); the whole vm is then thrown
+ * away, for it may be half changed, and a new one is made from the sources.
+ * SPDX-License-Identifier: MIT
+ */
+#include "func/lua_int.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Garbage to have gathered before an idle shard collects. */
+#define IDLE_BYTES ((size_t)64 * 1024)
+
+/* A shard's state: stays when its vm is replaced. */
+struct lua_shard {
+    struct lua_app *app;
+    struct env *env;
+    struct vm *vm;
+};
+
+/* ---- what one transaction uses ---- */
+
+static struct spend *spend_join(struct vm *vm, const struct arena *txn)
+{
+    size_t slot = ((uintptr_t)txn >> 6) % SPEND_SLOTS;
+    struct spend *spend = vm->spends[slot];
+    while (spend != NULL && spend->txn != txn) spend = spend->chain;
+    if (spend == NULL) {
+        spend = mem_alloc(sizeof(*spend));
+        spend->txn = txn;
+        spend->collect_at = (int64_t)vm->app->memory_bytes_max / 2;
+        spend->chain = vm->spends[slot];
+        vm->spends[slot] = spend;
+    }
+    spend->handlers++;
+    return spend;
+}
+
+static void spend_leave(struct vm *vm, struct spend *spend)
+{
+    if (--spend->handlers > 0) return;
+    struct spend **at = &vm->spends[((uintptr_t)spend->txn >> 6) % SPEND_SLOTS];
+    while (*at != spend) at = &(*at)->chain;
+    *at = spend->chain;
+    mem_free(spend);
+}
+
+/* ---- invocations ---- */
+
+static struct invocation *invocation_take(struct vm *vm)
+{
+    struct invocation *inv = vm->spare;
+    if (inv != NULL) {
+        vm->spare = inv->next;
+    } else {
+        inv = arena_alloc(&vm->arena, sizeof(*inv));
+        inv->anchor = LUA_NOREF;
+    }
+    if (inv->anchor == LUA_NOREF) {
+        inv->L = lua_newthread(vm->L);
+        inv->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+    }
+    inv->vm = vm;
+    inv->serial = ++vm->serial;
+    inv->memory_hit = false;
+    inv->grown = NULL;
+    return inv;
+}
+
+/* `clean`: its thread ended by itself and may be used again. */
+static void invocation_give(struct invocation *inv, bool clean)
+{
+    struct vm *vm = inv->vm;
+    if (!clean) {
+        luaL_unref(vm->L, LUA_REGISTRYINDEX, inv->anchor);
+        inv->anchor = LUA_NOREF;
+    } else {
+        lua_settop(inv->L, 0);
+    }
+    spend_leave(vm, inv->spend);
+    inv->spend = NULL;
+    inv->serial = 0;
+    inv->next = vm->spare;
+    vm->spare = inv;
+}
+
+void invocation_pause(struct invocation *inv)
+{
+    inv->vm->current = NULL;
+    watch_switch(NULL);
+}
+
+void invocation_continue(struct invocation *inv)
+{
+    inv->vm->current = inv;
+    watch_switch(&inv->run);
+}
+
+void abandon(struct invocation *inv)
+{
+    invocation_pause(inv);
+    ctx_abandon(inv->ctx);
+}
+
+void engine_check(lua_State *L, struct invocation *inv)
+{
+    if (weir_failed(inv->ctx) != WEIR_OK) abandon(inv);
+}
+
+struct invocation *invocation_here(lua_State *L, const char *what)
+{
+    struct invocation *inv = vm_of(L)->current;
+    if (inv == NULL || inv->ctx == NULL) luaL_error(L, "weir.%s works in handlers only", what);
+    return inv;
+}
+
+/* Does not return: the transaction fails with an engine's status. */
+__attribute__((noreturn, format(printf, 3, 4))) static void fail_with(struct invocation *inv, enum weir_status status,
+                                                                      const char *format, ...)
+{
+    char text[480];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    ctx_fail(inv->ctx, status, "%s", text);
+    abandon(inv);
+}
+
+/* ---- running code that may be stopped ---- */
+
+/* Under a sanitizer the compiler of LuaJIT is off, and a hook that counts instructions stands for the timer. */
+void vm_hook(lua_State *L, lua_Debug *debug)
+{
+    struct vm *vm = vm_of(L);
+    struct watch_run *run = watch_switch(NULL);
+    if (run == NULL) return;
+    uint64_t now = vm->app->env->thread_cpu_ns(vm->app->env);
+    if (vm->started_ns != 0 && now - vm->started_ns > (uint64_t)run->ticks_max * WATCH_TICK_MS * 1000000u) {
+        *run->ticks = run->ticks_max;
+        siglongjmp(run->jump, 1);
+    }
+    watch_switch(run);
+}
+
+int vm_call_watched(struct vm *vm, lua_State *L, struct watch_run *run, int args, int results)
+{
+#ifndef LUA_NO_JIT
+    (void)watch_thread();
+#else
+    vm->started_ns = vm->app->env->thread_cpu_ns(vm->app->env);
+#endif
+    struct watch_run *volatile outer = NULL;
+    if (sigsetjmp(run->jump, 0) != 0) {
+        watch_switch(outer);
+        return -1;
+    }
+    outer = watch_switch(run);
+    int status = lua_pcall(L, args, results, 0);
+    watch_switch(outer);
+    return status;
+}
+
+static uint32_t ticks_of(const struct lua_app *app)
+{
+    uint64_t ticks = app->cpu_ms_max / WATCH_TICK_MS;
+    return ticks == 0 ? 1 : ticks > 1000000 ? 1000000 : (uint32_t)ticks;
+}
+
+static const char *text_on_stack(lua_State *L, struct weir_str text)
+{
+    lua_pushlstring(L, text.ptr ? text.ptr : "", text.len);
+    return lua_tostring(L, -1);
+}
+
+/* In the handler's thread: upvalue-free, so that making it costs nothing. */
+static int invoke_body(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    struct invocation *inv = vm->current;
+    const struct lua_code *code = inv->handler->code;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->refs[code->function]);
+    self_push(L, inv);
+    const struct shape *args = inv->handler->args;
+    for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
+    lua_call(L, (int)args->count, 1);
+    const struct shape *result = inv->handler->result;
+    if (result->count == 0 || inv->result == NULL) return 0;
+    struct conv conv = { .arena = inv->arena, .vm = vm };
+    bool fine = result->scalar ? value_read(&conv, L, lua_gettop(L), &result->fields[0], inv->result)
+                               : record_read(&conv, L, lua_gettop(L), result, inv->result);
+    if (fine) return 0;
+    const char *at = text_on_stack(L, inv->handler->at);
+    return luaL_error(L, "%s: the result%s%s: %s", at, conv.path[0] != 0 ? ", " : "", conv.path, conv.text);
+}
+
+static struct vm *vm_ready(struct lua_app *app)
+{
+    struct lua_problem problem;
+    struct vm *vm = vm_create(app, false);
+    if (vm_load_all(vm, &problem)) return vm;
+    vm_destroy(vm);
+    return NULL;
+}
+
+/* The handler ran too long: its vm goes, with all that is suspended in it. Returns to no one. */
+__attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard, struct weir_ctx *ctx)
+{
+    const struct handler *handler = ctx_handler(ctx);
+    struct lua_app *app = shard->app;
+    *ctx_user(ctx) = NULL;
+    ctx_state_lost(ctx);
+    vm_destroy(shard->vm);
+    shard->vm = vm_ready(app);
+    ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms in %.*s (%.*s:%.*s)", (unsigned long long)app->cpu_ms_max,
+             STR_ARG(handler->at), STR_ARG(handler->type->name), STR_ARG(handler->name));
+    ctx_abandon(ctx);
+}
+
+static enum weir_status error_report(struct invocation *inv, int status)
+{
+    struct lua_app *app = inv->vm->app;
+    if (status == LUA_ERRMEM || inv->memory_hit) {
+        return ctx_fail(inv->ctx, WEIR_BUDGET, "memory: not enough memory: %.*s (%.*s:%.*s) needs more than %llu bytes",
+                        STR_ARG(inv->handler->at), STR_ARG(inv->handler->type->name), STR_ARG(inv->handler->name),
+                        (unsigned long long)app->memory_bytes_max);
+    }
+    const char *text = lua_type(inv->L, -1) == LUA_TSTRING ? lua_tostring(inv->L, -1) : NULL;
+    if (text == NULL) {
+        return ctx_fail(inv->ctx, WEIR_HANDLER, "%.*s: error with a value that is no text (%s)", STR_ARG(inv->handler->at),
+                        luaL_typename(inv->L, -1));
+    }
+    return ctx_fail(inv->ctx, WEIR_HANDLER, "%.480s", text);
+}
+
+static void collector_reset(struct vm *vm)
+{
+    if (!vm->collect_fast) return;
+    vm->collect_fast = false;
+    lua_gc(vm->L, LUA_GCSETSTEPMUL, 200);
+}
+
+static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
+                                   const void *args, void *result)
+{
+    struct lua_shard *shard = state;
+    struct vm *vm = shard->vm;
+    if (vm == NULL)
+        return ctx_fail(ctx, WEIR_HANDLER, "the Lua state of this shard could not be made again: the files load differently each time");
+    struct invocation *inv = invocation_take(vm);
+    inv->ctx = ctx;
+    inv->handler = handler;
+    inv->type = vm->owners[((const struct lua_code *)handler->code)->function];
+    type_resolve(vm, inv->type);
+    inv->row = row;
+    inv->args = args;
+    inv->result = result;
+    inv->arena = ctx_arena(ctx);
+    inv->read_only = ctx_read_only(ctx);
+    inv->stack_top = __builtin_frame_address(0);
+    inv->spend = spend_join(vm, inv->arena);
+    inv->run.ticks = &inv->spend->ticks;
+    inv->run.ticks_max = ticks_of(vm->app);
+    *ctx_user(ctx) = inv;
+    lua_pushcfunction(inv->L, invoke_body);
+    struct invocation *outer = vm->current;
+    vm->current = inv;
+    int status = vm_call_watched(vm, inv->L, &inv->run, 0, 0);
+    if (status < 0) invocation_stopped(shard, ctx);
+    vm->current = outer;
+    *ctx_user(ctx) = NULL;
+    enum weir_status st = WEIR_OK;
+    if (status != 0 || inv->memory_hit) st = error_report(inv, status);
+    invocation_give(inv, status != LUA_ERRMEM && !inv->memory_hit);
+    collector_reset(vm);
+    return st;
+}
+
+static void lua_dropped(void *state, void *user)
+{
+    struct invocation *inv = user;
+    if (inv != NULL) invocation_give(inv, false);
+}
+
+static void lua_idle(void *state)
+{
+    struct lua_shard *shard = state;
+    struct vm *vm = shard->vm;
+    if (vm == NULL) return;
+    if (vm->used < vm->idle_used) vm->idle_used = vm->used;
+    if (vm->used - vm->idle_used < IDLE_BYTES) return;
+    lua_gc(vm->L, LUA_GCSTEP, 64);
+    vm->idle_used = vm->used;
+}
+
+static void *lua_shard_start(void *self, struct env *env, uint32_t index)
+{
+    struct lua_app *app = self;
+    (void)watch_allow((const void *)(uintptr_t)&lua_newstate);
+    struct lua_shard *shard = mem_alloc(sizeof(*shard));
+    shard->app = app;
+    shard->env = env;
+    shard->vm = vm_ready(app);
+    return shard;
+}
+
+static void lua_shard_stop(void *self, void *state)
+{
+    struct lua_shard *shard = state;
+    vm_destroy(shard->vm);
+    mem_free(shard);
+}
+
+void runtime_init(struct lua_app *app)
+{
+    app->runtime = (struct runtime){ .name = "lua", .drops = true, .self = app, .shard_start = lua_shard_start,
+                                     .shard_stop = lua_shard_stop, .invoke = lua_invoke, .dropped = lua_dropped,
+                                     .idle = lua_idle };
+}
+
+/* ---- rules: Lua functions over values, run in vms of their own on whatever thread judges ---- */
+
+static struct vm *judge_take(struct lua_app *app, uint32_t *slot)
+{
+    for (uint32_t i = 0; i < JUDGES_MAX; i++) {
+        uint32_t free = 0;
+        if (!atomic_compare_exchange_strong(&app->judge_taken[i], &free, 1)) continue;
+        if (app->judges[i] == NULL) {
+            (void)watch_allow((const void *)(uintptr_t)&lua_newstate);
+            app->judges[i] = vm_ready(app);
+            if (app->judges[i] != NULL) app->judges[i]->limit = app->judges[i]->used + app->memory_bytes_max;
+        }
+        *slot = i;
+        return app->judges[i];
+    }
+    return NULL;
+}
+
+struct judged {
+    const struct lua_code *code;
+    const struct shape *shape; /* of a row; NULL: a field */
+    const void *value;
+    bool kept;
+    char word[NAME_BYTES_MAX + 1];
+};
+
+static int judge_body(lua_State *L)
+{
+    struct judged *judged = lua_touserdata(L, 1);
+    struct vm *vm = vm_of(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->refs[judged->code->function]);
+    if (judged->shape != NULL) {
+        record_push(L, judged->shape, judged->value);
+    } else {
+        /* the engine gives the value itself, wherever it stands in its struct */
+        struct field one = *judged->code->field;
+        one.offset = 0;
+        value_push(L, &one, judged->value);
+    }
+    lua_call(L, 1, 2);
+    judged->kept = lua_toboolean(L, -2);
+    if (lua_type(L, -1) == LUA_TSTRING && name_is_fit(lua_tostring(L, -1), lua_objlen(L, -1)))
+        snprintf(judged->word, sizeof(judged->word), "%s", lua_tostring(L, -1));
+    return 0;
+}
+
+/* False when the rule is broken, raises an error, or takes too long. */
+static bool judge(struct judged *judged)
+{
+    struct lua_app *app = judged->code->app;
+    uint32_t slot = 0;
+    struct watch_run *outer = watch_switch(NULL);
+    struct vm *vm = judge_take(app, &slot);
+    if (vm == NULL) {
+        watch_switch(outer);
+        return false;
+    }
+    uint32_t ticks = 0;
+    struct watch_run run = { .ticks = &ticks, .ticks_max = ticks_of(app) };
+    lua_State *L = vm->L;
+    lua_pushcfunction(L, judge_body);
+    lua_pushlightuserdata(L, judged);
+    int status = vm_call_watched(vm, L, &run, 1, 0);
+    if (status < 0 || status == LUA_ERRMEM) {
+        vm_destroy(vm);
+        app->judges[slot] = NULL;
+    } else {
+        lua_settop(L, 0);
+    }
+    atomic_store(&app->judge_taken[slot], 0);
+    watch_switch(outer);
+    if (status != 0) snprintf(judged->word, sizeof(judged->word), "%s", status < 0 ? "cpu" : "error");
+    return status == 0 && judged->kept;
+}
+
+bool rule_field(void *arg, const void *value)
+{
+    struct judged judged = { .code = arg, .value = value };
+    return judge(&judged);
+}
+
+bool rule_row(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code)
+{
+    struct judged judged = { .code = type->check_arg, .shape = type->row, .value = row, .word = "check" };
+    if (judge(&judged)) return true;
+    *code = arena_copy(ctx_arena(ctx), str_of(judged.word));
+    return false;
+}
+
+void judges_free(struct lua_app *app)
+{
+    for (uint32_t i = 0; i < JUDGES_MAX; i++) vm_destroy(app->judges[i]);
+}
+
+/* ---- calls ---- */
+
+static char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler, int first)
+{
+    const struct shape *shape = handler->args;
+    int given = lua_gettop(L) - first + 1;
+    if (given > (int)shape->count) {
+        fail_with(inv, WEIR_ARG, "%.*s:%.*s takes %u arguments, got %d", STR_ARG(handler->type->name), STR_ARG(handler->name),
+                  shape->count, given);
+    }
+    char *args = arena_alloc(inv->arena, shape->size + 8u);
+    struct conv conv = { .arena = inv->arena, .vm = inv->vm };
+    lua_settop(L, first - 1 + (int)shape->count);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (value_read(&conv, L, first + (int)i, &shape->fields[i], args)) continue;
+        fail_with(inv, WEIR_ARG, "%.*s:%.*s: %s: %s", STR_ARG(handler->type->name), STR_ARG(handler->name), conv.path, conv.text);
+    }
+    return args;
+}
+
+/* account("ann"):deposit(5); upvalue 1: the handler. */
+int handler_call(lua_State *L)
+{
+    const struct handler *handler = lua_touserdata(L, lua_upvalueindex(1));
+    struct invocation *inv = vm_of(L)->current;
+    if (inv == NULL || inv->ctx == NULL) return luaL_error(L, "handlers are called from handlers, not at the file level");
+    struct weir_str key = STR("");
+    struct ud_type *service = ud_test(L, 1, UD_TYPE);
+    struct lua_type *type = service ? service->type : handle_get(L, 1, &key);
+    if (type == NULL || !str_eq((struct weir_str){ type->name, type->name_len }, handler->type->name))
+        return luaL_error(L, "a handler is called with a colon: h:name(...)");
+    stack_check(L);
+    key = text_keep(L, inv->arena, key);
+    void *args = args_take(L, inv, handler, 2);
+    char *result = arena_alloc(inv->arena, handler->result->size + 8u);
+    invocation_pause(inv);
+    enum weir_status st = ctx_call(inv->ctx, handler, key, args, result);
+    invocation_continue(inv);
+    if (st != WEIR_OK) abandon(inv);
+    lua_settop(L, 1);
+    if (handler->result->count == 0) return 0;
+    if (handler->result->scalar) value_push(L, &handler->result->fields[0], result);
+    else record_push(L, handler->result, result);
+    return 1;
+}
+
+/* Runs each call in turn: that is what "as if in turn" means, and results come in order. */
+static int weir_all(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "all");
+    bool over = !lua_isnoneornil(L, 2);
+    if (!lua_istable(L, 1) && ud_test(L, 1, UD_LIST) == NULL) return luaL_error(L, "weir.all takes a list and a function, or a list of functions");
+    if (over && !lua_isfunction(L, 2)) return luaL_error(L, "weir.all takes a function of one element");
+    struct ud_list *list = ud_test(L, 1, UD_LIST);
+    size_t count = list ? list_live(L, 1)->list->count : lua_objlen(L, 1);
+    if (count > FANOUT_MAX) fail_with(inv, WEIR_BUDGET, "weir.all over %zu elements: at most %d", count, FANOUT_MAX);
+    stack_check(L);
+    lua_settop(L, 2);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (over) lua_pushvalue(L, 2);
+        if (list != NULL) list_element_push(L, list, i);
+        else lua_rawgeti(L, 1, (int)i + 1);
+        lua_call(L, over ? 1 : 0, 1);
+        lua_rawseti(L, 3, (int)i + 1);
+    }
+    return 1;
+}
+
+static const struct handler *handler_named(lua_State *L, struct lua_type *lt, int idx)
+{
+    struct type *type = type_resolve(vm_of(L), lt);
+    struct weir_str name = STR_NIL;
+    if (lua_type(L, idx) == LUA_TSTRING) name.ptr = lua_tolstring(L, idx, &name.len);
+    else luaL_error(L, "a handler is named by a text, got %s", luaL_typename(L, idx));
+    const struct handler *handler = type ? type_handler(type, name) : NULL;
+    if (handler == NULL) luaL_error(L, "`%s` has no handler `%s`", lt->name, name.ptr);
+    return handler;
+}
+
+static int weir_send_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "send");
+    struct weir_str key = STR("");
+    struct ud_type *service = ud_test(L, 1, UD_TYPE);
+    struct lua_type *type = service && service->type->service ? service->type : handle_get(L, 1, &key);
+    if (type == NULL) return luaL_error(L, "weir.send takes a handle, the name of a handler and its arguments");
+    const struct handler *handler = handler_named(L, type, 2);
+    key = text_keep(L, inv->arena, key);
+    void *args = args_take(L, inv, handler, 3);
+    if (ctx_send(inv->ctx, handler, key, args) != WEIR_OK) abandon(inv);
+    engine_check(L, inv);
+    return 0;
+}
+
+/* Milliseconds of "1h30m"; -1 when malformed. */
+static double span_parse(const char *text)
+{
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = { { "ms", 1 }, { "s", 1e3 }, { "m", 6e4 }, { "h", 36e5 }, { "d", 864e5 }, { "w", 6048e5 } };
+    double total = 0;
+    if (*text == 0) return -1;
+    while (*text != 0) {
+        if (*text < '0' || *text > '9') return -1;
+        char *end;
+        double n = strtod(text, &end), ms = 0;
+        size_t len = strspn(end, "mshdw");
+        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+            if (strlen(units[i].unit) == len && memcmp(end, units[i].unit, len) == 0) ms = units[i].ms;
+        }
+        if (ms == 0) return -1;
+        total += n * ms;
+        text = end + len;
+    }
+    return total == floor(total) && total <= (double)WEIR_INT_MAX ? total : -1;
+}
+
+static double span_read(lua_State *L, int idx)
+{
+    double ms = lua_tonumber(L, idx);
+    if (lua_type(L, idx) == LUA_TNUMBER && ms == floor(ms) && ms >= 0 && ms <= (double)WEIR_INT_MAX) return ms;
+    ms = lua_type(L, idx) == LUA_TSTRING ? span_parse(lua_tostring(L, idx)) : -1;
+    if (ms < 0) luaL_error(L, "a span is a text as \"1h30m\" (ms, s, m, h, d, w) or whole milliseconds");
+    return ms;
+}
+
+static int weir_span(lua_State *L)
+{
+    lua_pushnumber(L, span_read(L, 1));
+    return 1;
+}
+
+static int timer_set(lua_State *L, struct invocation *inv, double time_ms)
+{
+    if (inv->type->service) return luaL_error(L, "a service has no timers: timers belong to an entity");
+    const struct handler *handler = handler_named(L, inv->type, 2);
+    void *args = args_take(L, inv, handler, 3);
+    if (ctx_timer(inv->ctx, handler, (int64_t)time_ms, args) != WEIR_OK) abandon(inv);
+    engine_check(L, inv);
+    return 0;
+}
+
+static int weir_after_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "after");
+    return timer_set(L, inv, (double)weir_now(inv->ctx) + span_read(L, 1));
+}
+
+static int weir_at_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "at");
+    double time_ms = lua_tonumber(L, 1);
+    if (lua_type(L, 1) != LUA_TNUMBER || time_ms != floor(time_ms) || fabs(time_ms) > (double)WEIR_INT_MAX)
+        return luaL_error(L, "weir.at takes a time in whole milliseconds");
+    return timer_set(L, inv, time_ms);
+}
+
+static int weir_cancel_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "cancel");
+    if (inv->type->service) return luaL_error(L, "a service has no timers");
+    const struct handler *handler = handler_named(L, inv->type, 1);
+    void *args = lua_gettop(L) > 1 ? args_take(L, inv, handler, 2) : NULL;
+    if (ctx_timer_cancel(inv->ctx, handler, args) != WEIR_OK) abandon(inv);
+    engine_check(L, inv);
+    return 0;
+}
+
+/* ---- failing ---- */
+
+static int weir_fail_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "fail");
+    size_t len = 0;
+    const char *code = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
+    bool word = code != NULL && name_is_fit(code, len);
+    for (size_t i = 0; word && i < len; i++) word = code[i] < 'A' || code[i] > 'Z';
+    if (!word) return luaL_error(L, "weir.fail takes a lower-case word and a detail: weir.fail(\"not_free\", seat)");
+    struct weir_str json = STR_NIL;
+    if (!lua_isnoneornil(L, 2)) {
+        struct conv conv = { .arena = inv->arena, .vm = inv->vm };
+        buf_reset(&inv->vm->json);
+        if (!json_take(&conv, L, 2, &inv->vm->json, 0)) return luaL_error(L, "the detail of weir.fail: %s", conv.text);
+        json = text_keep(L, inv->arena, buf_str(&inv->vm->json));
+    }
+    weir_fail_json(inv->ctx, arena_cstr(inv->arena, (struct weir_str){ code, len }), json);
+    abandon(inv);
+}
+
+/* ---- the rest of the module ---- */
+
+static int weir_now_lua(lua_State *L)
+{
+    lua_pushnumber(L, (double)weir_now(invocation_here(L, "now")->ctx));
+    return 1;
+}
+
+static int weir_random_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "random");
+    uint64_t bits = weir_random(inv->ctx);
+    if (lua_gettop(L) == 0) {
+        lua_pushnumber(L, (double)(bits >> 11) * 0x1p-53);
+        return 1;
+    }
+    double low = lua_tonumber(L, 1), high = lua_tonumber(L, 2);
+    bool whole = lua_type(L, 1) == LUA_TNUMBER && lua_type(L, 2) == LUA_TNUMBER && low == floor(low) && high == floor(high);
+    if (!whole || low > high || fabs(low) > (double)WEIR_INT_MAX || fabs(high) > (double)WEIR_INT_MAX)
+        return luaL_error(L, "weir.random takes nothing, or two whole numbers, the smaller first");
+    uint64_t count = (uint64_t)(high - low) + 1;
+    lua_pushnumber(L, low + (double)(uint64_t)(((unsigned __int128)bits * count) >> 64));
+    return 1;
+}
+
+static int weir_id_lua(lua_State *L)
+{
+    struct weir_str id = weir_id(invocation_here(L, "id")->ctx);
+    lua_pushlstring(L, id.ptr, id.len);
+    return 1;
+}
+
+static int weir_exists_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "exists");
+    struct weir_str key;
+    struct lua_type *type = handle_get(L, 1, &key);
+    if (type == NULL || type->service) return luaL_error(L, "weir.exists takes a handle, got %s", luaL_typename(L, 1));
+    const char *name = arena_cstr(inv->arena, (struct weir_str){ type->name, type->name_len });
+    key = text_keep(L, inv->arena, key);
+    invocation_pause(inv);
+    bool exists = weir_exists(inv->ctx, name, (struct weir_ref){ key });
+    invocation_continue(inv);
+    engine_check(L, inv);
+    lua_pushboolean(L, exists);
+    return 1;
+}
+
+static int weir_delete_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "delete");
+    if (inv->read_only) return luaL_error(L, "a query may not write");
+    if (inv->type->service) return luaL_error(L, "a service has no row to delete");
+    if (weir_delete(inv->ctx) != WEIR_OK) abandon(inv);
+    engine_check(L, inv);
+    return 0;
+}
+
+static int weir_trace_lua(lua_State *L)
+{
+    struct invocation *inv = invocation_here(L, "trace");
+    int count = lua_gettop(L);
+    lua_pushliteral(L, "");
+    for (int i = 1; i <= count; i++) {
+        struct weir_str key;
+        if (i > 1) lua_pushliteral(L, " ");
+        if (handle_get(L, i, &key) != NULL) lua_pushlstring(L, key.ptr, key.len);
+        else if (lua_type(L, i) == LUA_TNUMBER || lua_type(L, i) == LUA_TSTRING) lua_pushvalue(L, i);
+        else if (lua_isboolean(L, i)) lua_pushstring(L, lua_toboolean(L, i) ? "true" : "false");
+        else if (lua_isnil(L, i)) lua_pushliteral(L, "nil");
+        else {
+            struct conv conv = { .arena = inv->arena, .vm = inv->vm };
+            buf_reset(&inv->vm->json);
+            bool fine = json_take(&conv, L, i, &inv->vm->json, 0);
+            lua_pushlstring(L, fine ? inv->vm->json.ptr : luaL_typename(L, i), fine ? inv->vm->json.len : strlen(luaL_typename(L, i)));
+        }
+        lua_concat(L, lua_gettop(L) - count);
+    }
+    weir_trace(inv->ctx, lua_tostring(L, -1));
+    return 0;
+}
+
+static int weir_caller_lua(lua_State *L)
+{
+    struct weir_str id = weir_caller(invocation_here(L, "caller")->ctx);
+    lua_createtable(L, 0, 2);
+    lua_pushlstring(L, id.ptr ? id.ptr : "", id.len);
+    lua_setfield(L, -2, "id");
+    lua_newtable(L);
+    lua_setfield(L, -2, "roles");
+    return 1;
+}
+
+/* Half away from zero: what people mean by rounding money. */
+static int weir_round(lua_State *L)
+{
+    double x = lua_tonumber(L, 1);
+    if (lua_type(L, 1) != LUA_TNUMBER || !isfinite(x) || fabs(x) > (double)WEIR_INT_MAX)
+        return luaL_error(L, "weir.round takes a number within 2^53, got %s", lua_tostring(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1));
+    lua_pushnumber(L, round(x));
+    return 1;
+}
+
+void calls_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "all", weir_all },         { "send", weir_send_lua },     { "after", weir_after_lua },   { "at", weir_at_lua },
+        { "cancel", weir_cancel_lua }, { "span", weir_span },       { "now", weir_now_lua },       { "random", weir_random_lua },
+        { "id", weir_id_lua },       { "fail", weir_fail_lua },     { "exists", weir_exists_lua }, { "delete", weir_delete_lua },
+        { "trace", weir_trace_lua }, { "caller", weir_caller_lua }, { "round", weir_round },       { NULL, NULL } };
+    luaL_register(L, NULL, functions);
+}

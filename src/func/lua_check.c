@@ -1,0 +1,364 @@
+/*
+ * lua_check.c - what can be seen without running: byte code that assigns variables outside a handler, and
+ * everything else `weir check` finds.
+ *
+ * State outside rows is neither undone nor shared among shards, so a handler may not assign variables
+ * outside itself (DECISIONS H24). Looked at are the functions that were given as handlers and whatever Lua
+ * functions they reach through upvalues and tables. The dump's format is LuaJIT's lj_bcdump.h, version 2:
+ * prototypes come children first; an upvalue marked local belongs to the enclosing function.
+ * SPDX-License-Identifier: MIT
+ */
+#include "func/lua_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum opcode { OP_USETV = 46, OP_USETP = 49, OP_GGET = 54, OP_GSET = 55 };
+enum { DUMP_STRIPPED = 2, UPVALUE_LOCAL = 0x8000, UPVALUE_INDEX = 0x3fff, REACHED_MAX = 20000 };
+
+struct proto {
+    const uint8_t *code, *upvalues, *lines, *names_end;
+    const char *upvalue_names;
+    uint32_t code_count, upvalue_count, line_first, line_count;
+    uint32_t constants;       /* place of the first of its strings in dump.strings */
+    uint32_t constant_count;
+    uint32_t *children, child_count;
+};
+
+struct dump {
+    struct buf bytes;
+    struct arena arena;
+    struct proto *protos;
+    uint32_t proto_count, proto_cap;
+    uint32_t open[1000], open_count; /* prototypes not yet claimed by a parent */
+    struct weir_str *strings;
+    uint32_t string_count, string_cap;
+};
+
+struct finder {
+    struct vm *vm;
+    struct lua_problem *problems;
+    unsigned count, max;
+    const char *file;
+};
+
+/* ---- reading a dump ---- */
+
+static int dump_write(lua_State *L, const void *bytes, size_t len, void *arg)
+{
+    buf_add(arg, bytes, len);
+    return 0;
+}
+
+static uint32_t uleb(struct reader *r)
+{
+    return (uint32_t)reader_varint(r);
+}
+
+static void string_add(struct dump *d, struct weir_str text)
+{
+    if (d->string_count == d->string_cap) {
+        d->string_cap = d->string_cap ? d->string_cap * 2 : 64;
+        d->strings = mem_realloc(d->strings, d->string_cap * sizeof(d->strings[0]));
+    }
+    d->strings[d->string_count++] = text;
+}
+
+static void table_value_skip(struct reader *r)
+{
+    uint32_t kind = uleb(r);
+    if (kind >= 5) reader_bytes(r, kind - 5);
+    else if (kind == 4) uleb(r), uleb(r);
+    else if (kind == 3) uleb(r);
+}
+
+static void constant_read(struct dump *d, struct proto *p, struct reader *r)
+{
+    uint32_t kind = uleb(r);
+    struct weir_str text = STR_NIL;
+    if (kind >= 5) {
+        text = reader_bytes(r, kind - 5);
+    } else if (kind == 0) {
+        if (d->open_count > 0) p->children[p->child_count++] = d->open[--d->open_count];
+    } else if (kind == 1) {
+        uint32_t array = uleb(r), hash = uleb(r);
+        for (uint32_t i = 0; i < array && !r->failed; i++) table_value_skip(r);
+        for (uint32_t i = 0; i < hash * 2 && !r->failed; i++) table_value_skip(r);
+    } else {
+        for (uint32_t i = 0; i < (kind == 4 ? 4u : 2u); i++) uleb(r);
+    }
+    string_add(d, text);
+}
+
+/* Numbers: the lowest bit of the first byte tells a double (two parts) from an int; 33 bits then. */
+static void number_skip(struct reader *r)
+{
+    uint8_t first = (uint8_t)*r->at;
+    uint8_t byte = reader_byte(r);
+    while (byte & 0x80 && !r->failed) byte = reader_byte(r);
+    if (first & 1) uleb(r);
+}
+
+static void proto_read(struct dump *d, struct reader *r)
+{
+    if (d->proto_count == d->proto_cap) {
+        d->proto_cap = d->proto_cap ? d->proto_cap * 2 : 16;
+        d->protos = mem_realloc(d->protos, d->proto_cap * sizeof(d->protos[0]));
+    }
+    struct proto *p = &d->protos[d->proto_count];
+    *p = (struct proto){ .constants = d->string_count };
+    reader_bytes(r, 3);
+    p->upvalue_count = reader_byte(r);
+    p->constant_count = uleb(r);
+    uint32_t numbers = uleb(r);
+    p->code_count = uleb(r);
+    uint32_t debug = uleb(r);
+    if (debug > 0) {
+        p->line_first = uleb(r);
+        p->line_count = uleb(r);
+    }
+    p->code = (const uint8_t *)reader_bytes(r, (size_t)p->code_count * 4).ptr;
+    p->upvalues = (const uint8_t *)reader_bytes(r, (size_t)p->upvalue_count * 2).ptr;
+    p->children = arena_alloc(&d->arena, (p->constant_count + 1) * sizeof(uint32_t));
+    for (uint32_t i = 0; i < p->constant_count && !r->failed; i++) constant_read(d, p, r);
+    for (uint32_t i = 0; i < numbers && !r->failed; i++) number_skip(r);
+    struct weir_str lines = reader_bytes(r, debug);
+    p->lines = (const uint8_t *)lines.ptr;
+    size_t width = p->line_count < 256 ? 1 : p->line_count < 65536 ? 2 : 4;
+    if (debug > 0 && lines.len >= p->code_count * width) p->upvalue_names = lines.ptr + p->code_count * width;
+    if (d->open_count < sizeof(d->open) / sizeof(d->open[0])) d->open[d->open_count++] = d->proto_count;
+    d->proto_count++;
+}
+
+static bool dump_read(struct dump *d)
+{
+    struct reader r = reader_of(buf_str(&d->bytes));
+    struct weir_str head = reader_bytes(&r, 4);
+    if (r.failed || memcmp(head.ptr, "\x1bLJ\x02", 4) != 0) return false;
+    uint32_t flags = uleb(&r);
+    if (!(flags & DUMP_STRIPPED)) reader_bytes(&r, uleb(&r));
+    for (;;) {
+        uint32_t len = uleb(&r);
+        if (r.failed || len == 0) break;
+        struct weir_str bytes = reader_bytes(&r, len);
+        if (r.failed) break;
+        struct reader one = reader_of(bytes);
+        proto_read(d, &one);
+    }
+    return d->proto_count > 0;
+}
+
+static void dump_free(struct dump *d)
+{
+    buf_free(&d->bytes);
+    arena_free(&d->arena);
+    mem_free(d->protos);
+    mem_free(d->strings);
+}
+
+/* ---- judging ---- */
+
+static int line_of(const struct proto *p, uint32_t pc)
+{
+    uint32_t delta = 0;
+    if (p->upvalue_names == NULL) return (int)p->line_first;
+    if (p->line_count < 256) delta = p->lines[pc];
+    else if (p->line_count < 65536) delta = (uint32_t)p->lines[pc * 2] | (uint32_t)p->lines[pc * 2 + 1] << 8;
+    else memcpy(&delta, p->lines + pc * 4, 4);
+    return (int)(p->line_first + delta);
+}
+
+static const char *upvalue_name(const struct proto *p, uint32_t i)
+{
+    const char *at = p->upvalue_names;
+    if (at == NULL) return "?";
+    while (i-- > 0) at += strlen(at) + 1;
+    return at;
+}
+
+static void report(struct finder *f, int line, const char *format, const char *name)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        if (f->problems[i].line == line && strcmp(f->problems[i].file, f->file) == 0 && strstr(f->problems[i].text, name)) return;
+    }
+    if (f->count == f->max) return;
+    struct lua_problem *problem = &f->problems[f->count++];
+    *problem = (struct lua_problem){ .line = line };
+    snprintf(problem->file, sizeof(problem->file), "%s", f->file);
+    char text[480];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(text, sizeof(text), format, name);
+#pragma GCC diagnostic pop
+    snprintf(problem->text, sizeof(problem->text), "%s", text);
+}
+
+/* True if the globals of the function on top of the stack have the name. */
+static bool global_is_known(lua_State *L, int function, const char *name)
+{
+    int top = lua_gettop(L);
+    bool known = false;
+    lua_getfenv(L, function);
+    if (lua_getmetatable(L, -1)) {
+        lua_getfield(L, -1, "__index");
+        if (lua_istable(L, -1)) {
+            lua_pushstring(L, name);
+            lua_rawget(L, -2);
+            known = !lua_isnil(L, -1);
+        }
+    } else {
+        known = true;
+    }
+    lua_settop(L, top);
+    return known;
+}
+
+/* `outer` tells for each upvalue whether it belongs to something outside the function looked at first. */
+static void proto_judge(struct finder *f, lua_State *L, int function, struct dump *d, uint32_t place, const bool *outer)
+{
+    const struct proto *p = &d->protos[place];
+    for (uint32_t pc = 0; pc < p->code_count; pc++) {
+        const uint8_t *op = p->code + (size_t)pc * 4;
+        uint32_t wide = (uint32_t)op[2] | (uint32_t)op[3] << 8;
+        if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] < p->upvalue_count && outer[op[1]]) {
+            report(f, line_of(p, pc), "a handler assigns `%s`, a variable outside of it, which is neither undone nor shared by "
+                                      "shards: keep state in fields of the row", upvalue_name(p, op[1]));
+        } else if ((op[0] == OP_GSET || op[0] == OP_GGET) && wide < p->constant_count) {
+            struct weir_str text = d->strings[p->constants + p->constant_count - 1 - wide];
+            char name[80];
+            snprintf(name, sizeof(name), "%.*s", STR_ARG(text));
+            if (op[0] == OP_GSET) {
+                report(f, line_of(p, pc), "a handler assigns the global `%s`: globals are constants once the file is loaded; "
+                                          "keep state in fields of the row, or write `local`", name);
+            } else if (f->vm->collecting && !global_is_known(L, function, name)) {
+                report(f, line_of(p, pc), "there is no global `%s`: is it misspelt, or its `local` further down?", name);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < p->child_count; i++) {
+        const struct proto *child = &d->protos[p->children[i]];
+        bool inner[256];
+        for (uint32_t u = 0; u < child->upvalue_count; u++) {
+            uint32_t mark = (uint32_t)child->upvalues[u * 2] | (uint32_t)child->upvalues[u * 2 + 1] << 8;
+            uint32_t up = mark & UPVALUE_INDEX;
+            inner[u] = !(mark & UPVALUE_LOCAL) && up < p->upvalue_count && outer[up];
+        }
+        proto_judge(f, L, function, d, p->children[i], inner);
+    }
+}
+
+static void function_judge(struct finder *f, lua_State *L, int idx)
+{
+    struct dump *d = mem_alloc(sizeof(*d));
+    lua_Debug debug;
+    lua_pushvalue(L, idx);
+    lua_getinfo(L, ">S", &debug);
+    char file[256];
+    snprintf(file, sizeof(file), "%s", debug.source[0] == '@' ? debug.source + 1 : debug.source);
+    f->file = file;
+    lua_pushvalue(L, idx);
+    lua_dump(L, dump_write, &d->bytes);
+    lua_pop(L, 1);
+    bool outer[256];
+    memset(outer, true, sizeof(outer));
+    if (dump_read(d)) proto_judge(f, L, idx, d, d->proto_count - 1, outer);
+    dump_free(d);
+    mem_free(d);
+}
+
+/* ---- what handlers reach ---- */
+
+enum { SEEN = 1, QUEUE = 2 }; /* stack places in reach_body */
+
+static void reach_add(lua_State *L, int *count)
+{
+    bool want = lua_istable(L, -1) || (lua_isfunction(L, -1) && !lua_iscfunction(L, -1));
+    lua_pushvalue(L, -1);
+    if (want) lua_rawget(L, SEEN);
+    if (want && lua_isnil(L, -1) && *count < REACHED_MAX) {
+        lua_pushvalue(L, -2);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, SEEN);
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, QUEUE, ++*count);
+    }
+    lua_pop(L, 2);
+}
+
+static int reach_body(lua_State *L)
+{
+    struct finder *f = lua_touserdata(L, 1);
+    struct vm *vm = f->vm;
+    lua_settop(L, 0);
+    lua_newtable(L);
+    lua_newtable(L);
+    int count = 0;
+    for (uint32_t i = 0; i < vm->ref_cap; i++) {
+        if (vm->refs[i] == LUA_NOREF) continue;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->refs[i]);
+        reach_add(L, &count);
+    }
+    for (int done = 1; done <= count; done++) {
+        lua_rawgeti(L, QUEUE, done);
+        int at = lua_gettop(L);
+        if (lua_istable(L, at)) {
+            for (lua_pushnil(L); lua_next(L, at) != 0;) reach_add(L, &count);
+        } else {
+            function_judge(f, L, at);
+            for (int u = 1; lua_getupvalue(L, at, u) != NULL; u++) reach_add(L, &count);
+        }
+        lua_settop(L, QUEUE);
+    }
+    return 0;
+}
+
+unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max)
+{
+    struct finder finder = { .vm = vm, .problems = problems, .max = max };
+    if (lua_cpcall(vm->L, reach_body, &finder) != 0) lua_settop(vm->L, 0);
+    return finder.count;
+}
+
+/* The numbers of the operations are those of this LuaJIT, or nothing works: tried on a function that assigns. */
+void byte_code_verify(lua_State *L)
+{
+    static const char text[] = "local n\nreturn function()\n n = 1\n fresh = n\n return function() local m; n = m end end";
+    struct lua_problem problems[4];
+    struct vm *vm = vm_of(L);
+    struct finder finder = { .vm = vm, .problems = problems, .max = 4 };
+    ASSERT(luaL_loadbuffer(L, text, sizeof(text) - 1, "=verify") == 0);
+    lua_call(L, 0, 1);
+    function_judge(&finder, L, lua_gettop(L));
+    lua_pop(L, 1);
+    ASSERT(finder.count == 3 && problems[0].line + problems[1].line + problems[2].line == 3 + 4 + 5);
+}
+
+/* ---- weir check ---- */
+
+unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems, unsigned max)
+{
+    if (max == 0) return 0;
+    struct lua_options options = { .env = app->env, .settings = (const char *const *)app->settings };
+    struct catalog *catalog = catalog_create();
+    struct lua_app *scratch = lua_app_create(catalog, &options);
+    struct vm *vm = scratch->declarer = vm_create(scratch, true);
+    char why[512];
+    vm->collecting = true;
+    vm->problems = problems;
+    vm->problem_max = max;
+    struct source *source = source_read(scratch, path, false, why, sizeof(why));
+    if (source == NULL) {
+        problem_of(&problems[0], path, "");
+        snprintf(problems[0].text, sizeof(problems[0].text), "%s", why);
+        vm->problem_count = 1;
+    } else {
+        struct lua_problem problem;
+        bool loaded = vm_load(vm, source, &problem);
+        if (!loaded && vm->problem_count < max) problems[vm->problem_count++] = problem;
+        vm->problem_count += functions_check(vm, problems + vm->problem_count, max - vm->problem_count);
+    }
+    unsigned count = vm->problem_count;
+    lua_app_destroy(scratch);
+    catalog_destroy(catalog);
+    return count;
+}

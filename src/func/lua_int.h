@@ -1,0 +1,293 @@
+/*
+ * lua_int.h - what the files of the Lua runtime share: application, virtual machine, invocation, userdata.
+ *
+ * A vm is one lua_State with its memory. Each shard has one, each thread that judges rules borrows one. All
+ * are made by running the same sources: first in a vm that declares (fills the catalog), then in vms that
+ * bind (find what was declared and keep the functions).
+ *
+ * Userdata carries its tag first, so that a C function can tell what it was given. Whatever points into a
+ * row carries the serial of the invocation it belongs to and is dead in every other one.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_FUNC_LUA_INT_H
+#define WEIR_FUNC_LUA_INT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "base/assert.h"
+#include "func/lua.h"
+#include "os/watch.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LUA_NO_JIT 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LUA_NO_JIT 1
+#endif
+#endif
+
+#define JUDGES_MAX 64u
+#define SPEND_SLOTS 256u
+#define NAME_BYTES_MAX 64u
+#define FANOUT_MAX 256
+/* C stack that a call from C back into Lua must find below it; see stack_check(). */
+#define STACK_USED_MAX ((size_t)56 * 1024)
+/* Transaction memory that Lua's assignments may fill. */
+#define SCRATCH_BYTES_MAX ((size_t)64 << 20)
+
+/* ---- application ---------------------------------------------------------------------------------- */
+
+/* One file's text, read once. */
+struct source {
+    char *path;               /* as opened */
+    char *name;               /* its last part: what errors call it */
+    char *folder;
+    struct weir_str text;
+    bool module;              /* reached by require */
+    struct source *next;
+};
+
+struct lua_app {
+    struct catalog *catalog;
+    struct env *env;
+    char **settings;
+    uint64_t cpu_ms_max, memory_bytes_max;
+    void (*trace)(void *arg, const char *members);
+    void *trace_arg;
+    struct runtime runtime;
+    struct source *sources, **sources_tail;
+    struct arena arena;       /* sources and names */
+    struct weir_str *functions; /* names of kept functions: "account:deposit"; place = number */
+    uint32_t function_count, function_cap;
+    struct vm *declarer;      /* the vm that fills the catalog; NULL until the first load */
+    bool jit;
+    _Atomic uint32_t judge_taken[JUDGES_MAX];
+    struct vm *judges[JUDGES_MAX];
+};
+
+/* handler->code, and check_arg of rules. */
+struct lua_code {
+    struct lua_app *app;
+    uint32_t function;        /* its number */
+    const struct field *field; /* rule of a field */
+};
+
+/* ---- virtual machine ------------------------------------------------------------------------------- */
+
+struct block {
+    struct block *prev, *next;
+};
+
+/* What one transaction has used of this vm: shared by its handlers that are in it. */
+struct spend {
+    struct spend *chain;
+    const struct arena *txn;  /* tells the transaction */
+    int64_t bytes, collect_at;
+    uint32_t ticks;
+    uint32_t handlers;
+};
+
+/* One running or suspended handler. Kept for reuse while the vm lives. */
+struct invocation {
+    struct watch_run run;
+    uint64_t serial;
+    struct vm *vm;
+    struct weir_ctx *ctx;
+    const struct handler *handler;
+    struct lua_type *type;
+    void *row;
+    const void *args;
+    void *result;
+    struct arena *arena;
+    bool read_only, memory_hit;
+    lua_State *L;             /* its thread */
+    int anchor;               /* registry place of the thread; LUA_NOREF: none */
+    struct spend *spend;
+    const char *stack_top;
+    void *grown;              /* the list grown last and the room it has */
+    size_t grown_room;
+    struct invocation *next;
+};
+
+struct vm {
+    lua_State *L;
+    struct lua_app *app;
+    bool declaring, loading, collecting;
+    struct lua_problem *problems; /* collecting: filled up to problem_max */
+    unsigned problem_count, problem_max;
+    struct block blocks;      /* list head */
+    size_t used;
+    uint64_t limit;           /* of the whole vm; 0: none */
+    bool collect_fast;
+    int *refs;                /* registry place by function number */
+    struct lua_type **owners; /* of a handler: its type; by function number */
+    size_t idle_used;
+    uint32_t ref_cap;
+    struct lua_type *types;
+    struct invocation *current, *spare;
+    uint64_t serial;
+    struct spend *spends[SPEND_SLOTS];
+    struct arena arena;       /* shapes of a vm that binds; names */
+    const struct source *source; /* being loaded */
+    struct buf json, text;    /* scratch: kept here since an error may leave its user at any place */
+    int records;              /* registry: metatable by shape */
+    int globals;              /* registry: what every file sees */
+    int modules;              /* registry: path -> value */
+    int envs;                 /* registry: path -> globals of the file */
+    uint64_t started_ns;      /* of the run under a sanitizer; see vm_hook() */
+    uint64_t random;          /* seed of what happens outside transactions */
+};
+
+/* What Lua knows of an entity type or service. */
+struct lua_type {
+    struct lua_type *next;
+    char *name;
+    size_t name_len;
+    bool service, declared;
+    struct type *type;        /* NULL until found in the catalog */
+    struct key_form form;
+    bool form_known;
+    int object;               /* registry: the entity object */
+    int handles;              /* registry: key -> handle, weak */
+    int handle_meta;
+    int self_meta;            /* LUA_NOREF until needed */
+};
+
+/* ---- userdata --------------------------------------------------------------------------------------- */
+
+enum ud_tag { UD_LIBRARY = 0x57454901, UD_TYPE, UD_HANDLE, UD_RECORD, UD_LIST, UD_MAP, UD_WALK, UD_TEST };
+
+struct ud_type {
+    enum ud_tag tag;
+    struct lua_type *type;
+};
+struct ud_handle {
+    enum ud_tag tag;
+    struct lua_type *type;
+    uint32_t len;
+    char key[];
+};
+struct ud_record {
+    enum ud_tag tag;
+    bool writable;
+    uint64_t serial;
+    const struct shape *shape;
+    char *base;
+    struct lua_type *self;    /* of `self`; NULL for other records */
+};
+struct ud_list {
+    enum ud_tag tag;
+    bool writable;
+    uint64_t serial;
+    const struct field *field;
+    struct weir_list *list;
+};
+struct ud_map {
+    enum ud_tag tag;
+    uint64_t serial;
+    int map;
+    const struct map_def *def;
+};
+
+/* ---- lua_state.c: vms, loading ------------------------------------------------------------------------ */
+static inline struct vm *vm_of(lua_State *L)
+{
+    void *vm;
+    lua_getallocf(L, &vm);
+    return vm;
+}
+struct vm *vm_create(struct lua_app *app, bool declaring);
+void vm_destroy(struct vm *vm);
+/** Runs all sources of the application; false with the problem. */
+bool vm_load_all(struct vm *vm, struct lua_problem *problem);
+bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *problem);
+struct source *source_read(struct lua_app *app, const char *path, bool module, char *why, size_t why_bytes);
+void problem_of(struct lua_problem *problem, const char *file, const char *message);
+/** The number of a kept function; UINT32_MAX when a vm that binds meets one that was not declared. */
+uint32_t function_number(struct vm *vm, const char *name);
+/** Keeps the function on top of the stack (popped) as the number's. */
+void function_keep(lua_State *L, uint32_t number);
+/** Raises an error when little C stack is left; before each call from C into Lua. */
+void stack_check(lua_State *L);
+bool name_is_fit(const char *name, size_t len);
+
+/* ---- lua_types.c: declarations ------------------------------------------------------------------------- */
+void types_open(lua_State *L); /* fills the module table on top */
+struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool service);
+struct type *type_resolve(struct vm *vm, struct lua_type *type); /* NULL: not declared */
+/** "bank.lua:12" of the Lua code that called; nil outside. */
+struct weir_str where_called(lua_State *L, struct arena *arena);
+extern const char *const lua_kind_words[];
+
+/* ---- lua_value.c: struct <-> Lua ------------------------------------------------------------------------ */
+struct conv {
+    struct arena *arena;
+    struct vm *vm;
+    bool starts;              /* fields left out start as in a row */
+    bool row;                 /* nil where a row may hold it */
+    char path[96], text[256], rule[16];
+};
+/** Lua value at idx into the field of `base`. False with c->text. */
+bool value_read(struct conv *c, lua_State *L, int idx, const struct field *field, char *base);
+bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shape, char *base);
+/** Pushes a copy. */
+void value_push(lua_State *L, const struct field *field, const char *base);
+void record_push(lua_State *L, const struct shape *shape, const char *base);
+/** Pushes a live proxy for records and lists, a copy of anything else. */
+void value_push_live(lua_State *L, const struct field *field, char *base, bool writable);
+void json_push(lua_State *L, struct weir_str json);
+/** Any Lua value as JSON; false with c->text. */
+bool json_take(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth);
+/** A copy in the invocation's transaction memory; raises when too much is used. */
+struct weir_str text_keep(lua_State *L, struct arena *arena, struct weir_str text);
+int64_t int_load(const struct field *field, const char *base);
+void int_store(const struct field *field, char *base, int64_t n);
+
+/* ---- lua_row.c: proxies, handles --------------------------------------------------------------------------- */
+void rows_open(lua_State *L);  /* metatables; helpers for the prelude into the table on top */
+void *ud_test(lua_State *L, int idx, enum ud_tag tag);
+void handle_push(lua_State *L, struct lua_type *type, struct weir_str key);
+/** Type and key of a handle or self; NULL when the value is neither. The key lives as the value does. */
+struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
+int handle_make(lua_State *L); /* __call of an entity */
+void type_metatables(lua_State *L, struct lua_type *type);
+void self_push(lua_State *L, struct invocation *inv);
+void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);
+void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list, bool writable);
+struct ud_record *record_live(lua_State *L, int idx);
+struct ud_list *list_live(lua_State *L, int idx);
+void list_element_push(lua_State *L, struct ud_list *list, size_t i);
+/** The key of a typed or plain handle from Lua values at first..top. */
+struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes);
+
+/* ---- lua_map.c ------------------------------------------------------------------------------------------ */
+void maps_open(lua_State *L);
+void map_push(lua_State *L, int map, const struct map_def *def);
+
+/* ---- lua_call.c: the runtime, calls, the module in handlers ---------------------------------------------- */
+void calls_open(lua_State *L); /* fills the module table on top */
+struct invocation *invocation_here(lua_State *L, const char *what);
+/** After any call into the engine: does not return when the transaction is doomed. */
+void engine_check(lua_State *L, struct invocation *inv);
+__attribute__((noreturn)) void abandon(struct invocation *inv);
+/** Leaves and enters the code that may be stopped; around engine calls that may run other handlers. */
+void invocation_pause(struct invocation *inv);
+void invocation_continue(struct invocation *inv);
+int handler_call(lua_State *L); /* closure: upvalue 1 the handler */
+void runtime_init(struct lua_app *app);
+bool rule_field(void *arg, const void *value);
+bool rule_row(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code);
+void judges_free(struct lua_app *app);
+/** Runs the function on L's stack as lua_pcall() does, but stopped when it takes too long; -1 then, and the
+ *  vm is unusable. */
+int vm_call_watched(struct vm *vm, lua_State *L, struct watch_run *run, int args, int results);
+void vm_hook(lua_State *L, lua_Debug *debug);
+
+/* ---- lua_check.c: reading byte code ---------------------------------------------------------------------- */
+/** Looks at every kept function and what it reaches; reports assignments to variables outside. Count. */
+unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max);
+void byte_code_verify(lua_State *L);
+
+#endif
