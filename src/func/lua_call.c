@@ -193,7 +193,7 @@ static int invoke_body(lua_State *L)
     self_push(L, inv);
     const struct shape *args = inv->handler->args;
     for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
-    lua_call(L, (int)args->count, 1);
+    lua_call(L, (int)args->count + 1, 1);
     const struct shape *result = inv->handler->result;
     if (result->count == 0 || inv->result == NULL) return 0;
     struct conv conv = { .arena = inv->arena, .vm = vm };

@@ -242,8 +242,8 @@ void json_push(lua_State *L, struct weir_str json);
 bool json_take(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth);
 /** A copy in the invocation's transaction memory; raises when too much is used. */
 struct weir_str text_keep(lua_State *L, struct arena *arena, struct weir_str text);
-int64_t int_load(const struct field *field, const char *base);
-void int_store(const struct field *field, char *base, int64_t n);
+int64_t whole_load(const struct field *field, const char *base);
+void whole_store(const struct field *field, char *base, int64_t n);
 
 /* ---- lua_row.c: proxies, handles --------------------------------------------------------------------------- */
 void rows_open(lua_State *L);  /* metatables; helpers for the prelude into the table on top */

@@ -15,7 +15,7 @@
 
 #define JSON_ITEMS_MAX 100000u
 
-int64_t int_load(const struct field *field, const char *base)
+int64_t whole_load(const struct field *field, const char *base)
 {
     const char *at = base + field->offset;
     switch (field->size) {
@@ -26,7 +26,7 @@ int64_t int_load(const struct field *field, const char *base)
     }
 }
 
-void int_store(const struct field *field, char *base, int64_t n)
+void whole_store(const struct field *field, char *base, int64_t n)
 {
     memcpy(base + field->offset, &n, field->size < 8 ? field->size : 8);
 }
@@ -100,7 +100,7 @@ static bool whole_read(struct conv *c, lua_State *L, int idx, const struct field
     int bits = (int)f->size * 8;
     if (bits < 64 && (n < -((int64_t)1 << (bits - 1)) || n >= (int64_t)1 << (bits - 1)))
         return expected(c, L, idx, f, bits == 8 ? "int of 8 bits" : bits == 16 ? "int of 16 bits" : "int of 32 bits");
-    int_store(f, base, n);
+    whole_store(f, base, n);
     return true;
 }
 
@@ -131,7 +131,7 @@ static bool enum_read(struct conv *c, lua_State *L, int idx, const struct field 
         word.ptr = lua_tolstring(L, idx, &word.len);
         for (uint32_t i = 0; i < f->word_count; i++) {
             if (!str_eq(word, f->words[i])) continue;
-            int_store(f, base, i);
+            whole_store(f, base, i);
             return true;
         }
     }
@@ -226,7 +226,7 @@ static bool nil_read(struct conv *c, lua_State *L, int idx, const struct field *
         double nil = NAN;
         memcpy(base + f->offset, &nil, sizeof(nil));
     } else if (f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_ENUM) {
-        int_store(f, base, WEIR_NIL);
+        whole_store(f, base, WEIR_NIL);
     } else {
         memset(base + f->offset, 0, f->size);
     }
@@ -324,7 +324,7 @@ static void text_push(lua_State *L, struct weir_str text)
 
 static void whole_push(lua_State *L, const struct field *f, const char *base)
 {
-    int64_t n = int_load(f, base);
+    int64_t n = whole_load(f, base);
     if (f->size == 8 && n == WEIR_NIL) lua_pushnil(L);
     else if (f->kind != WEIR_ENUM) lua_pushnumber(L, (double)n);
     else if (n >= 0 && n < (int64_t)f->word_count) lua_pushlstring(L, f->words[n].ptr, f->words[n].len);
