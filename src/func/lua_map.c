@@ -235,10 +235,16 @@ static int walk_next(lua_State *L)
     return walk_step(L, inv, walk->map, walk->def, &walk->scan);
 }
 
+static void option_push(lua_State *L, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, 2);
+}
+
 /* A bound of a scan: one part, or a list of parts that may be a prefix. */
 static void bound_read(lua_State *L, struct invocation *inv, const struct map_def *def, const char *name, struct weir_key *key)
 {
-    lua_getfield(L, 2, name);
+    option_push(L, name);
     int at = lua_gettop(L);
     if (lua_istable(L, at)) {
         size_t count = lua_objlen(L, at);
@@ -265,9 +271,9 @@ static void scan_read(lua_State *L, struct invocation *inv, const struct map_def
     }
     bound_read(L, inv, def, "from", &scan->from);
     bound_read(L, inv, def, "to", &scan->to);
-    lua_getfield(L, 2, "reverse");
+    option_push(L, "reverse");
     scan->reverse = lua_toboolean(L, -1);
-    lua_getfield(L, 2, "limit");
+    option_push(L, "limit");
     double limit = lua_tonumber(L, -1);
     if (!lua_isnil(L, -1) && (lua_type(L, -1) != LUA_TNUMBER || limit != floor(limit) || limit < 1 || limit > 1e9))
         luaL_error(L, "`limit` is a whole number of 1 or more");

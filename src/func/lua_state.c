@@ -126,12 +126,12 @@ static void refuse_unknown(lua_State *L)
 /* ---- the sandbox ---- */
 
 static const char *const base_names[] = { "assert", "error", "getmetatable", "next", "pcall", "rawequal", "rawget",
-                                          "rawset", "select", "setmetatable", "tonumber", "tostring", "type",
+                                          "rawset", "select", "setmetatable", "tonumber", "type",
                                           "xpcall", NULL };
 static const char *const math_names[] = { "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp",
                                           "floor", "fmod", "frexp", "huge", "ldexp", "log", "log10", "max", "min",
                                           "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh", NULL };
-static const char *const string_names[] = { "byte", "char", "find", "format", "gmatch", "len", "lower", "match",
+static const char *const string_names[] = { "byte", "char", "find", "gmatch", "len", "lower", "match",
                                             "rep", "reverse", "sub", "upper", NULL };
 static const char *const table_names[] = { "maxn", NULL };
 static const char *const bit_names[] = { "arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift", "rol", "ror",
@@ -146,6 +146,15 @@ static const char prelude[] =
     "local gsub, create, resume = string.gsub, coroutine.create, coroutine.resume\n"
     "local check, copy = c.stack_check, c.copy\n"
     "local base, strings, tables, routines = {}, {}, {}, {}\n"
+    "local tostring, format = tostring, string.format\n"
+    "function base.tostring(v)\n"
+    "  if type(v) == 'table' then check() end\n"
+    "  return tostring(v)\n"
+    "end\n"
+    "function strings.format(...)\n"
+    "  check()\n"
+    "  return format(...)\n"
+    "end\n"
     "function base.ipairs(t)\n"
     "  if type(t) == 'userdata' then return c.list_next, t, 0 end\n"
     "  return ipairs(t)\n"

@@ -636,7 +636,8 @@ void *weir_map_append(struct weir_ctx *f, int map, int64_t *n)
 
 static void gate_add(struct catalog *catalog)
 {
-    struct type *gate = catalog_add_type(catalog, STR("gate"), true);
+    struct type *gate = catalog_type(catalog, STR("gate"));
+    if (gate == NULL) gate = catalog_add_type(catalog, STR("gate"), true);
     gate->row = arena_alloc(&catalog->arena, sizeof(*gate->row));
     struct shape *nothing = arena_alloc(&catalog->arena, sizeof(*nothing));
     struct handler wait = { .name = STR("wait"), .kind = WEIR_QUERY, .args = nothing, .result = nothing, .runtime = &native_runtime };
