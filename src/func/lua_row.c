@@ -146,8 +146,13 @@ static int self_tostring(lua_State *L)
 {
     struct weir_str key;
     struct lua_type *type = handle_get(L, 1, &key);
-    if (type == NULL) lua_pushliteral(L, "record");
-    else lua_pushfstring(L, "%s/%s", type->name, key.ptr);
+    if (type == NULL) {
+        lua_pushliteral(L, "record");
+        return 1;
+    }
+    lua_pushfstring(L, "%s/", type->name);
+    lua_pushlstring(L, key.ptr, key.len);
+    lua_concat(L, 2);
     return 1;
 }
 

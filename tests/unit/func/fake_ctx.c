@@ -87,6 +87,7 @@ static struct {
     int folder_count;
 } files;
 static const char *const *settings;
+static uint64_t cpu_ms;
 
 void fake_file(const char *path, const char *text)
 {
@@ -99,6 +100,12 @@ void fake_files_reset(void)
     files.count = 0;
     files.folder_count = 0;
     settings = NULL;
+    cpu_ms = 0;
+}
+
+void fake_cpu_ms(uint64_t ms)
+{
+    cpu_ms = ms;
 }
 
 void fake_settings(const char *const *list)
@@ -650,7 +657,7 @@ struct fake *fake_try(const char *text, struct lua_problem *problem)
     fake_file("app.lua", text);
     fake->catalog = catalog_create();
     fake->now = 1000000;
-    struct lua_options options = { .env = &env, .settings = settings };
+    struct lua_options options = { .env = &env, .settings = settings, .cpu_ms_max = cpu_ms };
     fake->app = lua_app_create(fake->catalog, &options);
     fake->fibers = fiber_pool_create(FIBER_STACK_BYTES_DEFAULT, 30000);
     if (lua_app_load(fake->app, "app.lua", problem) != WEIR_OK) {

@@ -29,6 +29,7 @@ void fake_destroy(struct fake *fake);
 void fake_file(const char *path, const char *text);
 void fake_files_reset(void);
 void fake_settings(const char *const *settings);
+void fake_cpu_ms(uint64_t ms);
 
 /** Runs type/key/handler with arguments in JSON; answers "ok JSON" or "word text" / "code detail". Until the next call. */
 const char *fake_call(struct fake *fake, const char *type, const char *key, const char *handler, const char *args);

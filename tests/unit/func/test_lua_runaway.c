@@ -104,6 +104,7 @@ static void memory_ends_at_its_limit(void **state)
 {
     (void)state;
     static const char *const kinds[] = { "bomb", "bomb_pcall", "rep", "concat", "format", "fill_text" };
+    fake_cpu_ms(20000);
     struct fake *fake = open_app();
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         const char *got = fake_call(fake, "a", "x", kinds[i], "");
@@ -116,6 +117,7 @@ static void memory_ends_at_its_limit(void **state)
 static void garbage_is_no_memory_held(void **state)
 {
     (void)state;
+    fake_cpu_ms(20000);
     struct fake *fake = open_app();
     for (int i = 0; i < 3; i++) {
         expect_start(fake_call(fake, "a", "x", "garbage", ""), "ok ");
@@ -129,6 +131,7 @@ static void deep_recursion_is_an_error(void **state)
     (void)state;
     static const char *const kinds[] = { "deep", "deep_gsub", "deep_sort", "deep_wrap", "deep_pcall", "deep_text", "deep_format",
                                          "deep_index", "deep_xpcall", "deep_meta", "deep_all", "deep_call" };
+    fake_cpu_ms(20000);
     struct fake *fake = open_app();
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         const char *got = fake_call(fake, "a", "x", kinds[i], "");

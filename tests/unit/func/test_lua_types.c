@@ -1,0 +1,216 @@
+/*
+ * test_lua_types.c - declarations: what reaches the catalog, what is refused and in which words; `weir check`.
+ * SPDX-License-Identifier: MIT
+ */
+#include "fake_ctx.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/catalog.h"
+
+static const char head[] =
+    "local weir = require 'weir'\n"
+    "local int, float, bool, text, bytes, time, any = weir.int, weir.float, weir.bool, weir.text, weir.bytes, weir.time, weir.any\n"
+    "local enum, list, opt, map = weir.enum, weir.list, weir.opt, weir.map\n"
+    "local b = weir.entity('b', { n = int })\n";
+
+static void declarations_fill_the_catalog(void **state)
+{
+    (void)state;
+    static char app[4096];
+    snprintf(app, sizeof(app), "%s%s", head,
+             "local order = weir.entity 'order'\n"
+             "weir.entity('order', { who = b, zip = text { max = 5 }, lines = list { item = b, n = int { min = 1, max = 9 } } { min = 1 },\n"
+             "  log = map({ int, b, enum { 'x', 'y' } }, { at = time }) }, { key = nil })\n"
+             "order:create('place', { b, opt(int), list(text), allow = 'anyone', returns = { a = int, z = text } }, function(self, who, n, more) end)\n"
+             "order:query('all', {}, function(self) end)\n"
+             "local shop = weir.service 'shop'\n"
+             "shop:on('go', { int, int, returns = list(int), allow = 'clerk' }, function(self) end)\n");
+    struct fake *fake = fake_create(app);
+    const struct catalog *catalog = fake_catalog(fake);
+    const struct type *order = catalog_type(catalog, STR("order"));
+    assert_int_equal(order->row->count, 3);
+    assert_true(str_eq(order->row->fields[0].name, STR("lines")) && str_eq(order->row->fields[1].name, STR("who")));
+    assert_true(order->row->fields[0].has_min && order->row->fields[0].min == 1 && order->row->fields[0].shape->fields[1].max == 9);
+    assert_true(str_eq(order->row->fields[1].type, STR("b")) && order->has_create);
+    assert_int_equal(order->map_count, 1);
+    assert_true(order->maps[0].key_count == 3 && order->maps[0].key[1] == WEIR_REF && order->maps[0].key_word_count[2] == 2);
+    const struct handler *place = type_handler(order, STR("place"));
+    assert_true(place->kind == WEIR_CREATE && str_eq(place->allow, STR("anyone")) && str_eq(place->at, STR("app.lua:8")));
+    assert_true(place->args->count == 3 && str_eq(place->args->fields[2].name, STR("more")) && place->args->fields[1].optional);
+    assert_true(place->result->count == 2 && !place->result->scalar);
+    const struct handler *all = type_handler(order, STR("all"));
+    assert_true(all->kind == WEIR_QUERY && all->result->scalar && all->result->fields[0].kind == WEIR_ANY && all->allow.ptr == NULL);
+    const struct type *shop = catalog_type(catalog, STR("shop"));
+    assert_true(shop->service && str_eq(type_handler(shop, STR("go"))->args->fields[0].name, STR("arg1")));
+    fake_destroy(fake);
+}
+
+static void mistake_is_named_with_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } mistakes[] = {
+        { "weir.entity('a', { n = int { least = 0 } })", "no option `least`" },
+        { "weir.entity('a', { n = int { unique = true } })", "`unique` of int comes with a later release" },
+        { "weir.entity('a', { n = text { index = true } })", "comes with a later release" },
+        { "weir.entity('a', { n = b { on_delete = 'cascade' } })", "later release" },
+        { "weir.entity('a', { n = int { was = 'm' } })", "later release" },
+        { "weir.entity('a', { n = int }, { everywhere = true })", "later release" },
+        { "weir.entity('a', { n = int }, { unique = {} })", "later release" },
+        { "weir.stream('s', {})", "weir.stream comes with a later release" },
+        { "weir.view('s', {})", "weir.view comes with a later release" },
+        { "weir.window('s', {})", "weir.window comes with a later release" },
+        { "weir.outside('s', {})", "weir.outside comes with a later release" },
+        { "weir.every('5s')", "weir.every comes with a later release" },
+        { "local d = weir.date", "weir.date comes with a later release" },
+        { "weir.password {}", "weir.password comes with a later release" },
+        { "weir.secret 'x'", "weir.secret comes with a later release" },
+        { "b:follow({}, {}, function() end)", "b:follow comes with a later release" },
+        { "b:find {}", "b:find comes with a later release" },
+        { "weir.entity('a', { n = 5 })", "expected a type, got number" },
+        { "weir.entity('a', { n = list })", "a function is no type" },
+        { "weir.entity('a', { n = nt })", "unknown global `nt`" },
+        { "weir.entity('a', { key = int })", "`key` is the entity's own key" },
+        { "weir.entity('a', { _n = int })", "`_n` is no name" },
+        { "weir.entity('a', { ['a b'] = int })", "is no name" },
+        { "weir.entity('a', { int })", "fields have names" },
+        { "weir.entity('a', int)", "the fields of an entity are a table" },
+        { "weir.entity('streams', {})", "the server's" },
+        { "weir.entity('metrics', {})", "the server's" },
+        { "weir.entity('_a', {})", "is no name" },
+        { "weir.entity('', {})", "is no name" },
+        { "weir.entity(5)", "takes a name" },
+        { "weir.entity('b', { n = int })", "declared twice" },
+        { "weir.service 'b'", "both an entity and a service" },
+        { "weir.entity('a', { n = int }, { key = '{w}:i' })", "key" },
+        { "weir.entity('a', { n = int }, { key = 5 })", "`key` is a text" },
+        { "weir.entity('a', { n = int }, { check = 5 })", "`check` is a function" },
+        { "weir.entity('a', { n = int }, { what = 5 })", "no option `what`" },
+        { "weir.entity('a', { n = int { min = 5, max = 1 } })", "min is above max" },
+        { "weir.entity('a', { n = int { min = 1.5 } })", "whole number" },
+        { "weir.entity('a', { n = int { min = '1' } })", "is a number" },
+        { "weir.entity('a', { n = int { default = 'x' } })", "default" },
+        { "weir.entity('a', { n = text { max = -1 } })", "bounds a length" },
+        { "weir.entity('a', { n = bool { min = 1 } })", "no option `min`" },
+        { "weir.entity('a', { n = enum {} })", "1 to 256 words" },
+        { "weir.entity('a', { n = enum { 'x', 'x' } })", "twice" },
+        { "weir.entity('a', { n = enum { 'x', 5 } })", "words of an enum" },
+        { "weir.entity('a', { n = enum { 'x' } { default = 'y' } })", "default" },
+        { "weir.entity('a', { n = opt(list(int)) })", "cannot be opt" },
+        { "weir.entity('a', { n = opt { x = int } })", "cannot be opt" },
+        { "weir.entity('a', { n = list(5) })", "list takes one type" },
+        { "weir.entity('a', { n = list(map(int, int)) })", "cannot hold maps" },
+        { "weir.entity('a', { n = { m = map(int, int) } })", "a map belongs" },
+        { "weir.entity('a', { n = map(float, int) })", "cannot be part of a map's key" },
+        { "weir.entity('a', { n = map(opt(int), int) })", "cannot be opt" },
+        { "weir.entity('a', { n = map({ int, int, int, int, int }, int) })", "1 to 4 parts" },
+        { "weir.entity('a', { n = map(int) })", "map takes" },
+        { "b:on('x', { int }, function(self) end, 1) b:on('x', {}, function(self) end)", "declared twice" },
+        { "b:on('x', {}, function(self, n) end)", "the parameter `n` has no type" },
+        { "b:on('x', { int, nil, int }, function(self) end)", "type is nil" },
+        { "b:on('x', { int, allows = 'anyone' }, function(self) end)", "has no `allows`" },
+        { "b:on('x', { int, allow = 5 }, function(self) end)", "`allow` is" },
+        { "b:on('x', { int, allow = 'Any One' }, function(self) end)", "`allow` is" },
+        { "b:on('x', { 5 }, function(self) end)", "expected a type" },
+        { "b:on('x', int, function(self) end)", "takes a name, a signature and a function" },
+        { "b:on('x', function(self) end)", "takes a name, a signature and a function" },
+        { "b:on('key', {}, function(self) end)", "no name for a handler" },
+        { "b:on('a b', {}, function(self) end)", "no name for a handler" },
+        { "b.on('x', {}, function(self) end)", "with a colon" },
+        { "b:at('x', {}, function(self) end)", "has no at" },
+        { "weir.entity('later'):on('x', {}, function(self) end)", "declare the entity before its handlers" },
+        { "weir.service('s'):create('x', {}, function(self) end)", "no entity to create" },
+        { "weir.entity('a', { s = weir.service 's' })", "is a service" },
+        { "weir.setting('x', int)", "is not set" },
+        { "weir.setting('x', list(int))", "a setting is" },
+        { "weir.setting('bad', int)", "setting `bad`" },
+        { "weir.now()", "in handlers only" },
+        { "b('x'):go()", "has no handler `go`" },
+        { "error('mine')", "mine" },
+        { "local x = nil + 1", "arithmetic" },
+    };
+    static char app[4096];
+    static const char *const settings[] = { "bad=x", NULL };
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        struct lua_problem problem = { .line = 0 };
+        fake_settings(settings);
+        snprintf(app, sizeof(app), "%s\n%s", head, mistakes[i].text);
+        struct fake *fake = fake_try(app, &problem);
+        if (fake != NULL) fail_msg("`%s` was taken", mistakes[i].text);
+        if (problem.line != 6 || strstr(problem.text, mistakes[i].words) == NULL)
+            fail_msg("`%s`: %s:%d: %s", mistakes[i].text, problem.file, problem.line, problem.text);
+        fake_files_reset();
+    }
+}
+
+static void unknown_reference_is_found_at_the_end(void **state)
+{
+    (void)state;
+    struct lua_problem problem = { .line = 0 };
+    assert_null(fake_try("local weir = require 'weir'\nweir.entity('a', { x = weir.entity 'nowhere' })", &problem));
+    assert_non_null(strstr(problem.text, "nowhere"));
+    fake_files_reset();
+}
+
+static void setting_comes_from_outside(void **state)
+{
+    (void)state;
+    static const char *const settings[] = { "hold=20m", "n=7", "f=1.5", "on=true", "e=y", "n=8", NULL };
+    fake_settings(settings);
+    static char app[4096];
+    snprintf(app, sizeof(app), "%s%s", head,
+             "local hold, n, f, on, e, d = weir.setting('hold', text { default = '15m' }), weir.setting('n', int), weir.setting('f', float),\n"
+             "  weir.setting('on', bool), weir.setting('e', enum { 'x', 'y' }), weir.setting('d', text { default = 'dd' })\n"
+             "b:on('get', {}, function(self) return { hold, n, f, on, e, d } end)\n");
+    struct fake *fake = fake_create(app);
+    assert_string_equal(fake_call(fake, "b", "x", "get", ""), "ok [\"20m\",8,1.5,true,\"y\",\"dd\"]");
+    fake_destroy(fake);
+}
+
+static void check_finds_all_mistakes(void **state)
+{
+    (void)state;
+    struct lua_problem problems[20];
+    static char app[4096];
+    snprintf(app, sizeof(app), "%s%s", head,
+             "local n = 0\n"                                              /* 5 */
+             "weir.entity('a', { x = int { least = 1 }, y = text })\n"   /* 6 */
+             "b:on('x', {}, function(self, n) end)\n"                    /* 7 */
+             "b:on('y', {}, function(self)\n"                            /* 8 */
+             "  n = 1\n"                                                  /* 9 */
+             "  fresh = 2\n"                                              /* 10 */
+             "  return lenght(self.n)\n"                                  /* 11 */
+             "end)\n"
+             "local c = weir.entity('c', { _x = int })\n"                /* 13 */
+             "c:on('z', { int }, function(self, v) return undefined_one end)\n" /* 14 */
+             "weir.entity('sql', {})\n");                                 /* 15 */
+    unsigned count = fake_check(app, problems, 20);
+    static const int lines[] = { 6, 7, 13, 15, 9, 10, 11, 14 };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        bool found = false;
+        for (unsigned p = 0; p < count; p++) found = found || problems[p].line == lines[i];
+        if (!found) fail_msg("line %d is not among the %u found", lines[i], count);
+    }
+    assert_int_equal(count, sizeof(lines) / sizeof(lines[0]));
+    fake_files_reset();
+    assert_int_equal(fake_check("local weir = require 'weir'\nlocal x = = 1", problems, 20), 1);
+    assert_int_equal(problems[0].line, 2);
+    fake_files_reset();
+    assert_int_equal(fake_check(head, problems, 20), 0);
+    fake_files_reset();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(declarations_fill_the_catalog),
+        cmocka_unit_test(mistake_is_named_with_its_line),
+        cmocka_unit_test(unknown_reference_is_found_at_the_end),
+        cmocka_unit_test(setting_comes_from_outside),
+        cmocka_unit_test(check_finds_all_mistakes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
