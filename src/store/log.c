@@ -1,0 +1,526 @@
+/*
+ * log.c - the durable log: segments of records, one record for each epoch.
+ *
+ * Group commit of DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984: one
+ * write and one sync carry all transactions of an epoch. Segments are written with zeros in advance, so that
+ * a sync in them moves no metadata and a full disk shows when a segment is made. Form: docs/formats/log.md.
+ *
+ * A record is believed if its header's checksum, its payload's checksum (both seeded by engine, file and
+ * offset, so stale and misdirected bytes fail) and the chain from the record before it hold. Where that stops
+ * is the end, unless a later record knows of an epoch beyond it as durable: then what is missing here had
+ * been promised, and the log is corrupt, not torn (Alagappan et al., "Protocol-Aware Recovery", FAST 2018;
+ * etcd #6378 for why later valid records alone prove nothing).
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+
+#include "store/store_int.h"
+
+#define RECORD_MAGIC 0x4d524657u /* "WFRM" */
+#define ZERO_BYTES (256u * 1024u)
+#define TORN_BYTES_MAX (1u << 20)
+
+struct record {
+    enum record_kind kind;
+    uint64_t len, epoch, durable, chain, hash;
+    int64_t wall_ms;
+};
+
+static uint64_t padded(uint64_t len)
+{
+    return (len + 7u) & ~UINT64_C(7);
+}
+
+/* ---- record headers ---- */
+
+static void record_encode(const struct store *store, uint64_t sequence, uint64_t offset, const struct record *r, char *out)
+{
+    memset(out, 0, RECORD_HEADER_BYTES);
+    store_le32(out, RECORD_MAGIC);
+    store_le32(out + 4, r->kind);
+    store_le64(out + 8, r->len);
+    store_le64(out + 16, r->epoch);
+    store_le64(out + 24, r->durable);
+    store_le64(out + 32, (uint64_t)r->wall_ms);
+    store_le64(out + 40, r->chain);
+    store_le64(out + 48, r->hash);
+    store_le32(out + 60, crc32c((uint32_t)store_seed(store, sequence, offset), out, 60));
+}
+
+static bool record_decode(const struct store *store, uint64_t sequence, uint64_t offset, const char *bytes, uint64_t room,
+                          struct record *r)
+{
+    if (room < RECORD_HEADER_BYTES || load_le32(bytes) != RECORD_MAGIC) return false;
+#ifdef MUTANT_store_stale_record
+    sequence = 0;
+#endif
+    if (load_le32(bytes + 60) != crc32c((uint32_t)store_seed(store, sequence, offset), bytes, 60)) return false;
+    r->kind = load_le32(bytes + 4);
+    r->len = load_le64(bytes + 8);
+    r->epoch = load_le64(bytes + 16);
+    r->durable = load_le64(bytes + 24);
+    r->wall_ms = (int64_t)load_le64(bytes + 32);
+    r->chain = load_le64(bytes + 40);
+    r->hash = load_le64(bytes + 48);
+    return (r->kind == RECORD_FRAME || r->kind == RECORD_CLEAN) && load_le32(bytes + 56) == 0 &&
+           r->len <= room - RECORD_HEADER_BYTES;
+}
+
+static bool payload_is_good(const struct store *store, uint64_t sequence, uint64_t offset, const char *payload, const struct record *r)
+{
+#ifdef MUTANT_store_checksum_unchecked
+    return true;
+#endif
+    return hash64(store_seed(store, sequence, offset), payload, r->len) == r->hash;
+}
+
+/* ---- segments ---- */
+
+static uint64_t next_segment_bytes(const struct store *store, uint64_t need)
+{
+    uint64_t bytes = store->options.segment_bytes_first;
+    if (store->segment_count > 0) bytes = store->segments[store->segment_count - 1].bytes * 2;
+    if (bytes > store->options.segment_bytes_max) bytes = store->options.segment_bytes_max;
+    if (bytes < need + FILE_HEADER_BYTES) bytes = padded(need + FILE_HEADER_BYTES);
+    return bytes;
+}
+
+static int64_t write_zeros(struct store *store, int fd, uint64_t bytes)
+{
+    struct env *env = store->env;
+    char *zeros = mem_alloc(ZERO_BYTES);
+    int64_t error = 0;
+    for (uint64_t at = 0; at < bytes && error >= 0; at += ZERO_BYTES) {
+        uint64_t len = bytes - at < ZERO_BYTES ? bytes - at : ZERO_BYTES;
+        error = env->write(env, fd, zeros, len, at);
+    }
+    mem_free(zeros);
+    return error;
+}
+
+/* Makes a file ready to be written: all blocks there, header, synced, its name synced. Its records do not
+ * count before the manifest names it. */
+enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd)
+{
+    struct env *env = store->env;
+    char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
+    uint64_t reserve = store->options.reserve_bytes ? store->options.reserve_bytes : bytes;
+    store->stats.disk_free_bytes = env->dir_free_bytes(env, store->dir);
+    *fd = -1;
+    bool again = store->spare != 0 && store->spare_bytes >= bytes;
+    uint64_t need = again ? reserve : bytes + reserve;
+    if (store->stats.disk_free_bytes >= 0 && (uint64_t)store->stats.disk_free_bytes < need) {
+        store->stats.disk_full = true;
+        return WEIR_DISKFULL;
+    }
+    uint64_t sequence = store->next_sequence++;
+    store_name(name, "log", sequence);
+    int64_t error = 0;
+    if (again) {
+        store_name(spare, "spare", store->spare);
+        bytes = store->spare_bytes;
+        error = env->rename(env, store->dir, spare, name);
+        store->spare = 0;
+    }
+    if (error >= 0) error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    if (error >= 0 && !again) error = write_zeros(store, *fd, bytes);
+    uint8_t header[FILE_HEADER_BYTES];
+    file_header(store, FILE_LOG, sequence, header);
+    if (error >= 0) error = env->write(env, *fd, header, sizeof(header), 0);
+    if (error >= 0) error = env->sync(env, *fd);
+#ifndef MUTANT_store_segment_dir_not_synced
+    if (error >= 0) error = env->dir_sync(env, store->dir);
+#endif
+    if (error < 0) {
+        if (*fd >= 0) env->close(env, *fd);
+        *fd = -1;
+        (void)env->unlink(env, store->dir, name);
+        return status_of_errno((int)-error);
+    }
+    if (store->segment_count == store->segment_cap) {
+        store->segment_cap = store->segment_cap ? store->segment_cap * 2 : 16;
+        store->segments = mem_realloc(store->segments, store->segment_cap * sizeof(struct segment));
+    }
+    store->segments[store->segment_count++] = (struct segment){ .sequence = sequence, .bytes = bytes };
+    enum weir_status st = manifest_write(store);
+    if (st == WEIR_OK) return WEIR_OK;
+    store->segment_count--;
+    env->close(env, *fd);
+    *fd = -1;
+    (void)env->unlink(env, store->dir, name);
+    return st;
+}
+
+/* ---- appending ---- */
+
+static enum weir_status log_switch(struct store *store, uint64_t need)
+{
+    struct env *env = store->env;
+    bool fits = store->next_fd >= 0 && store->segments[store->current + 1].bytes >= need + FILE_HEADER_BYTES;
+    if (!fits) {
+        /* A prepared segment that is too small stays behind empty: recovery walks over it. */
+        if (store->next_fd >= 0) env->close(env, store->next_fd);
+        store->next_fd = -1;
+        int fd;
+        enum weir_status st = log_create_segment(store, next_segment_bytes(store, need), &fd);
+        if (st != WEIR_OK) return st;
+        store->next_fd = fd;
+    }
+    if (store->unsynced) {
+        enum weir_status st = log_sync(store);
+        if (st != WEIR_OK) return st;
+    }
+    env->close(env, store->fd);
+    store->fd = store->next_fd;
+    store->next_fd = -1;
+    store->current = store->segment_count - 1;
+    store->offset = FILE_HEADER_BYTES;
+    return WEIR_OK;
+}
+
+enum weir_status log_append(struct store *store, enum record_kind kind, const struct store_frame *frame)
+{
+    struct env *env = store->env;
+    uint64_t len = 0;
+    for (uint32_t i = 0; i < frame->part_count; i++) len += frame->parts[i].len;
+    uint64_t whole = RECORD_HEADER_BYTES + padded(len);
+    if (store->offset + whole > store->segments[store->current].bytes) {
+        enum weir_status st = log_switch(store, whole);
+        if (st == WEIR_DISKFULL) store->stats.disk_full = true;
+        if (st != WEIR_OK) return st;
+    }
+    struct segment *segment = &store->segments[store->current];
+    struct buf *out = &store->scratch;
+    buf_reset(out);
+    buf_reserve(out, whole);
+    memset(out->ptr, 0, RECORD_HEADER_BYTES);
+    out->len = RECORD_HEADER_BYTES;
+    for (uint32_t i = 0; i < frame->part_count; i++) buf_add_str(out, frame->parts[i]);
+    while (out->len < whole) buf_add_byte(out, 0);
+    struct record r = { .kind = kind, .len = len, .epoch = frame->epoch, .durable = store->stats.durable_epoch,
+                        .wall_ms = frame->wall_ms, .chain = store->chain };
+    r.hash = hash64(store_seed(store, segment->sequence, store->offset), out->ptr + RECORD_HEADER_BYTES, len);
+    record_encode(store, segment->sequence, store->offset, &r, out->ptr);
+#ifdef MUTANT_store_control_split_write
+    int64_t error = env->write(env, store->fd, out->ptr, RECORD_HEADER_BYTES, store->offset);
+    if (error >= 0 && out->len > RECORD_HEADER_BYTES)
+        error = env->write(env, store->fd, out->ptr + RECORD_HEADER_BYTES, out->len - RECORD_HEADER_BYTES, store->offset + RECORD_HEADER_BYTES);
+#else
+    int64_t error = env->write(env, store->fd, out->ptr, out->len, store->offset);
+#endif
+    if (error < 0) {
+        enum weir_status st = status_of_errno((int)-error);
+        if (st == WEIR_DISKFULL) {
+            store->stats.disk_full = true;
+            return st;
+        }
+        return store_poison(store, "write", segment->sequence, (int)-error);
+    }
+    store->offset += whole;
+    store->chain = r.hash;
+    store->written_epoch = segment->last_epoch = frame->epoch;
+    store->wall_ms = frame->wall_ms;
+    store->unsynced = true;
+    store->stats.disk_full = false;
+    store->stats.frames++;
+    store->stats.bytes_written += whole;
+    store->stats.log_bytes_since_checkpoint += whole;
+    return WEIR_OK;
+}
+
+enum weir_status log_sync(struct store *store)
+{
+    struct env *env = store->env;
+    uint64_t begin = env->mono_ns(env);
+#ifndef MUTANT_store_ack_before_sync
+    int error = env->sync(env, store->fd);
+#ifdef MUTANT_store_retry_sync
+    if (error < 0) error = env->sync(env, store->fd);
+#endif
+    if (error < 0) return store_poison(store, "sync", store->segments[store->current].sequence, -error);
+#endif
+    store->unsynced = false;
+    store->stats.last_sync_ns = env->mono_ns(env) - begin;
+    store->stats.syncs++;
+    store->stats.durable_epoch = store->written_epoch;
+    return WEIR_OK;
+}
+
+bool log_prepare(struct store *store)
+{
+    if (store->next_fd >= 0 || store->offset * 2 < store->segments[store->current].bytes) return false;
+    int fd;
+    if (log_create_segment(store, next_segment_bytes(store, 0), &fd) != WEIR_OK) return false;
+    store->next_fd = fd;
+    return true;
+}
+
+/* Segments all of whose epochs lie below go: first out of the manifest, then from the directory. */
+enum weir_status log_cut(struct store *store, uint64_t below_epoch)
+{
+    uint32_t cut = 0;
+    while (cut < store->current && store->segments[cut].last_epoch < below_epoch) cut++;
+    if (cut == 0) return WEIR_OK;
+    struct env *env = store->env;
+    struct segment *gone = mem_alloc(cut * sizeof(*gone));
+    memcpy(gone, store->segments, cut * sizeof(*gone));
+    char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
+#ifdef MUTANT_store_delete_before_manifest
+    for (uint32_t i = 0; i < cut; i++) {
+        store_name(name, "log", gone[i].sequence);
+        (void)env->unlink(env, store->dir, name);
+    }
+    (void)env->dir_sync(env, store->dir);
+#endif
+    memmove(store->segments, store->segments + cut, (store->segment_count - cut) * sizeof(struct segment));
+    store->segment_count -= cut;
+    store->current -= cut;
+    enum weir_status st = manifest_write(store);
+    if (st != WEIR_OK) {
+        mem_free(gone);
+        return st;
+    }
+    for (uint32_t i = 0; i < cut; i++) {
+        store_name(name, "log", gone[i].sequence);
+        bool keep = store->spare == 0 && gone[i].bytes >= store->options.segment_bytes_first;
+        if (keep) {
+            store_name(spare, "spare", gone[i].sequence);
+            if (env->rename(env, store->dir, name, spare) < 0) continue;
+            store->spare = gone[i].sequence;
+            store->spare_bytes = gone[i].bytes;
+        } else {
+            (void)env->unlink(env, store->dir, name);
+        }
+    }
+    mem_free(gone);
+    return WEIR_OK;
+}
+
+/* ---- recovery ---- */
+
+bool changes_apply(struct weir_str payload, store_apply_fn *apply, void *arg, uint64_t *count)
+{
+    struct reader reader = reader_of(payload);
+    while (reader.at < reader.end && !reader.failed) {
+        uint8_t slot = reader_byte(&reader), op = reader_byte(&reader);
+        struct weir_str key = reader_bytes(&reader, reader_varint(&reader)), value = STR_NIL;
+        if (op == STORE_PUT) {
+            value = reader_bytes(&reader, reader_varint(&reader));
+            if (value.ptr == NULL) value.ptr = "";
+        }
+        if (reader.failed || (op != STORE_PUT && op != STORE_DELETE)) return false;
+        if (apply != NULL) apply(arg, slot, key, value);
+        ++*count;
+    }
+    return !reader.failed;
+}
+
+/* What a scan of the log has found so far. */
+struct scan {
+    uint32_t segment;      /* with the newest record */
+    uint64_t offset;       /* behind it */
+    uint64_t chain, epoch, durable;
+    int64_t wall_ms;
+    bool any, clean;
+};
+
+/* Does any record at or behind this place, here or in later segments, know an epoch beyond `epoch` as durable?
+ * Valid headers are looked for at every aligned place. */
+static bool later_record_knows(struct store *store, uint32_t segment, struct weir_str bytes, uint64_t from, uint64_t epoch,
+                               uint64_t *witness)
+{
+    struct record r;
+    for (uint64_t at = from; at + RECORD_HEADER_BYTES <= bytes.len; at += 8) {
+        if (!record_decode(store, store->segments[segment].sequence, at, bytes.ptr + at, bytes.len - at, &r)) continue;
+        if (r.durable > epoch) {
+            *witness = r.durable;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum weir_status segment_read(struct store *store, uint32_t i, struct buf *out)
+{
+    char name[ENV_NAME_MAX];
+    store_name(name, "log", store->segments[i].sequence);
+    enum weir_status st = file_read(store, name, out);
+    if (st == WEIR_NOTFOUND)
+        return store_fail(store, WEIR_CORRUPT, "%s is missing: the manifest names it, and its epochs are lost", name);
+    if (st != WEIR_OK) return store_fail(store, st, "cannot read %s", name);
+    if (out->len < FILE_HEADER_BYTES || file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
+        return store_fail(store, WEIR_CORRUPT, "%s has a damaged header", name);
+    if (out->len < store->segments[i].bytes)
+        return store_fail(store, WEIR_CORRUPT, "%s is shorter (%zu) than it was made (%llu): epochs may be lost", name,
+                          out->len, (unsigned long long)store->segments[i].bytes);
+    return WEIR_OK;
+}
+
+/* Takes the valid records of one segment. The first may be anyone's successor in the oldest segment. */
+static enum weir_status segment_scan(struct store *store, uint32_t i, struct weir_str bytes, struct scan *scan, uint64_t from_epoch,
+                                     store_apply_fn *apply, void *arg, struct store_recovery *recovery)
+{
+    uint64_t at = FILE_HEADER_BYTES;
+    struct record r;
+    while (record_decode(store, store->segments[i].sequence, at, bytes.ptr + at, bytes.len - at, &r)) {
+        const char *payload = bytes.ptr + at + RECORD_HEADER_BYTES;
+        if (scan->any && r.chain != scan->chain) break;
+        if (r.kind == RECORD_FRAME && scan->any && r.epoch <= scan->epoch) break;
+        if (!payload_is_good(store, store->segments[i].sequence, at, payload, &r)) break;
+        scan->clean = r.kind == RECORD_CLEAN;
+        if (r.kind == RECORD_FRAME) {
+            scan->epoch = r.epoch;
+            store->segments[i].last_epoch = r.epoch;
+            struct weir_str changes = { payload, r.len };
+            bool needed = r.epoch >= from_epoch;
+            if (!changes_apply(changes, needed ? apply : NULL, arg, needed ? &recovery->changes : &(uint64_t){ 0 })) {
+                return store_fail(store, WEIR_CORRUPT, "log-%016llx at %llu: epoch %llu holds changes that cannot be read",
+                                  (unsigned long long)store->segments[i].sequence, (unsigned long long)at, (unsigned long long)r.epoch);
+            }
+        }
+        scan->any = true;
+        scan->chain = r.hash;
+        scan->wall_ms = r.wall_ms;
+        at += RECORD_HEADER_BYTES + padded(r.len);
+        scan->segment = i;
+        scan->offset = at;
+    }
+    return WEIR_OK;
+}
+
+static void save_torn(struct store *store, struct weir_str bytes, uint64_t at, struct store_recovery *recovery)
+{
+    uint64_t end = bytes.len;
+    while (end > at && bytes.ptr[end - 1] == 0) end--;
+    if (end <= at || end - at < 4 || load_le32(bytes.ptr + at) != RECORD_MAGIC) return;
+    recovery->torn_bytes = end - at;
+    struct env *env = store->env;
+    char name[ENV_NAME_MAX];
+    store_name(name, "torn", store->next_sequence);
+    int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    if (fd < 0) return; /* only kept for people to look at */
+    uint64_t len = end - at < TORN_BYTES_MAX ? end - at : TORN_BYTES_MAX;
+    (void)env->write(env, fd, bytes.ptr + at, len, 0);
+    env->close(env, fd);
+}
+
+/* Writes the last records again, into a file of their own, before anything trusts them: what a failed sync left
+ * in the page cache only is thereby made real ("Can Applications Recover from fsync Failures?", ATC 2020). */
+static enum weir_status rehome(struct store *store, struct scan *scan, struct weir_str bytes)
+{
+    struct env *env = store->env;
+    uint64_t from = store->segments[scan->segment].sequence, end = scan->offset;
+    uint64_t first_chain = 0;
+    struct record r;
+    uint64_t last_epoch = store->segments[scan->segment].last_epoch, bytes_of = store->segments[scan->segment].bytes;
+    struct segment tail[1];
+    /* Everything from the tail's segment on is replaced by one new segment. */
+    uint32_t keep = scan->segment, old_count = store->segment_count;
+    struct segment *old = mem_alloc((old_count - keep) * sizeof(*old));
+    memcpy(old, store->segments + keep, (old_count - keep) * sizeof(*old));
+    struct buf out = { 0 };
+    uint64_t sequence = store->next_sequence++;
+    uint8_t header[FILE_HEADER_BYTES];
+    file_header(store, FILE_LOG, sequence, header);
+    buf_add(&out, header, sizeof(header));
+    uint64_t at = FILE_HEADER_BYTES, chain = 0;
+    while (at < end && record_decode(store, from, at, bytes.ptr + at, bytes.len - at, &r)) {
+        uint64_t whole = RECORD_HEADER_BYTES + padded(r.len);
+        if (at == FILE_HEADER_BYTES) first_chain = r.chain;
+        r.chain = at == FILE_HEADER_BYTES ? first_chain : chain;
+        r.hash = hash64(store_seed(store, sequence, at), bytes.ptr + at + RECORD_HEADER_BYTES, r.len);
+        chain = r.hash;
+        char head[RECORD_HEADER_BYTES];
+        record_encode(store, sequence, at, &r, head);
+        buf_add(&out, head, sizeof(head));
+        buf_add(&out, bytes.ptr + at + RECORD_HEADER_BYTES, whole - RECORD_HEADER_BYTES);
+        at += whole;
+    }
+    char name[ENV_NAME_MAX];
+    store_name(name, "log", sequence);
+    if (bytes_of < out.len + 4096) bytes_of = padded(out.len + 4096);
+    int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    int64_t error = fd;
+    if (error >= 0) error = write_zeros(store, fd, bytes_of);
+    if (error >= 0) error = env->write(env, fd, out.ptr, out.len, 0);
+    if (error >= 0) error = env->sync(env, fd);
+    if (error >= 0) error = env->dir_sync(env, store->dir);
+    uint64_t tail_at = out.len;
+    buf_free(&out);
+    enum weir_status st = error < 0 ? status_of_errno((int)-error) : WEIR_OK;
+    if (st == WEIR_OK) {
+        tail[0] = (struct segment){ .sequence = sequence, .bytes = bytes_of, .last_epoch = last_epoch };
+        store->segments[keep] = tail[0];
+        store->segment_count = keep + 1;
+        st = manifest_write(store);
+    }
+    if (st != WEIR_OK) {
+        if (fd >= 0) env->close(env, fd);
+        mem_free(old);
+        return store_fail(store, st, "cannot write the tail of the log again (%s): %s", name, weir_status_text(st));
+    }
+    for (uint32_t i = 0; i < old_count - keep; i++) {
+        store_name(name, "log", old[i].sequence);
+        (void)env->unlink(env, store->dir, name);
+    }
+    mem_free(old);
+    store->fd = fd;
+    store->current = keep;
+    store->offset = tail_at;
+    store->chain = chain;
+    return WEIR_OK;
+}
+
+enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
+                             struct store_recovery *recovery)
+{
+    struct scan scan = { .segment = 0, .offset = FILE_HEADER_BYTES };
+    struct buf bytes = { 0 }, tail = { 0 };
+    enum weir_status st = WEIR_OK;
+    for (uint32_t i = 0; i < store->segment_count && st == WEIR_OK; i++) {
+        st = segment_read(store, i, &bytes);
+        if (st != WEIR_OK) break;
+        bool had = scan.any;
+        uint64_t chain = scan.chain;
+        st = segment_scan(store, i, buf_str(&bytes), &scan, from_epoch, apply, arg, recovery);
+        if (st != WEIR_OK) break;
+        uint64_t end = scan.segment == i && scan.any && (scan.chain != chain || !had) ? scan.offset : FILE_HEADER_BYTES;
+        uint64_t witness;
+        if (later_record_knows(store, i, buf_str(&bytes), end, scan.epoch, &witness)) {
+            st = store_fail(store, WEIR_CORRUPT,
+                            "log-%016llx is damaged at %llu: epochs above %llu up to %llu were durable and are lost; restore a copy of the directory",
+                            (unsigned long long)store->segments[i].sequence, (unsigned long long)end,
+                            (unsigned long long)scan.epoch, (unsigned long long)witness);
+            break;
+        }
+        if (scan.segment == i && scan.any && end != FILE_HEADER_BYTES) {
+            struct buf swap = tail;
+            tail = bytes;
+            bytes = swap;
+        } else if (tail.len == 0 && i == 0) {
+            buf_add_str(&tail, buf_str(&bytes));
+        }
+    }
+    recovery->durable_epoch = scan.epoch;
+    recovery->wall_ms = scan.wall_ms;
+    recovery->clean = scan.clean;
+    store->written_epoch = store->stats.durable_epoch = scan.epoch;
+    store->wall_ms = scan.wall_ms;
+    if (st == WEIR_OK) {
+        save_torn(store, buf_str(&tail), scan.offset, recovery);
+#ifdef MUTANT_store_tail_not_cut
+        char name[ENV_NAME_MAX];
+        store_name(name, "log", store->segments[scan.segment].sequence);
+        store->fd = store->env->open(store->env, store->dir, name, ENV_WRITE);
+        store->current = scan.segment;
+        store->offset = scan.offset;
+        store->chain = scan.chain;
+        store->segment_count = scan.segment + 1;
+#else
+        st = rehome(store, &scan, buf_str(&tail));
+#endif
+    }
+    buf_free(&bytes);
+    buf_free(&tail);
+    return st;
+}

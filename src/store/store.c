@@ -1,0 +1,298 @@
+/*
+ * store.c - a data directory: opening, locking, file headers, errors; the door of this room.
+ *
+ *   open -> (recovered) -> write, sync, write, sync ... -> close
+ * A failed write or sync of the log poisons it: nothing is synced again, nothing more is accepted.
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/store.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "store/store_int.h"
+
+/* ---- changes ---- */
+
+void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    buf_add_byte(batch, slot);
+    buf_add_byte(batch, STORE_PUT);
+    buf_add_varint(batch, key.len);
+    buf_add_str(batch, key);
+    buf_add_varint(batch, value.len);
+    buf_add_str(batch, value);
+}
+
+void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key)
+{
+    buf_add_byte(batch, slot);
+    buf_add_byte(batch, STORE_DELETE);
+    buf_add_varint(batch, key.len);
+    buf_add_str(batch, key);
+}
+
+/* ---- names, headers, errors ---- */
+
+void store_name(char *out, const char *kind, uint64_t sequence)
+{
+    snprintf(out, ENV_NAME_MAX, "%s-%016llx", kind, (unsigned long long)sequence);
+}
+
+uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offset)
+{
+    char bytes[32];
+    memcpy(bytes, store->uuid, 16);
+    store_le64(bytes + 16, sequence);
+    store_le64(bytes + 24, offset);
+    return hash64(0x57454952u, bytes, sizeof(bytes));
+}
+
+static const char *const magics[] = { "", "WEIRLOG", "WEIRCKP", "WEIRMAN" };
+
+void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint8_t out[FILE_HEADER_BYTES])
+{
+    memset(out, 0, FILE_HEADER_BYTES);
+    memcpy(out, magics[kind], 8);
+    store_le32(out + 8, STORE_VERSION);
+    store_le32(out + 12, kind);
+    memcpy(out + 16, store->uuid, 16);
+    store_le64(out + 32, sequence);
+    store_le32(out + 60, crc32c(0, out, 60));
+}
+
+enum weir_status file_header_check(const struct store *store, enum file_kind kind, uint64_t sequence, const char *bytes)
+{
+    static const char zeros[20] = { 0 };
+    if (memcmp(bytes, magics[kind], 8) != 0 || load_le32(bytes + 60) != crc32c(0, bytes, 60)) return WEIR_CORRUPT;
+    if (load_le32(bytes + 8) > STORE_VERSION) return WEIR_NEWER;
+    bool good = load_le32(bytes + 8) == STORE_VERSION && load_le32(bytes + 12) == kind &&
+                memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence && memcmp(bytes + 40, zeros, 20) == 0;
+    return good ? WEIR_OK : WEIR_CORRUPT;
+}
+
+enum weir_status status_of_errno(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG ? WEIR_DISKFULL : WEIR_IO;
+}
+
+enum weir_status store_fail(struct store *store, enum weir_status st, const char *format, ...)
+{
+    if (store->error == NULL || store->error[0] != '\0') return st;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(store->error, store->error_bytes, format, args);
+    va_end(args);
+    return st;
+}
+
+enum weir_status store_poison(struct store *store, const char *what, uint64_t sequence, int error)
+{
+    store->stats.poisoned = true;
+    snprintf(store->stats.poison, sizeof(store->stats.poison),
+             "%s of log-%016llx failed at %llu, epoch %llu, error %d: the log is closed to writing; restart to recover", what,
+             (unsigned long long)sequence, (unsigned long long)store->offset, (unsigned long long)store->written_epoch, error);
+    return WEIR_POISONED;
+}
+
+enum weir_status file_read(struct store *store, const char *name, struct buf *out)
+{
+    struct env *env = store->env;
+    int fd = env->open(env, store->dir, name, ENV_READ);
+    if (fd < 0) return fd == -ENOENT ? WEIR_NOTFOUND : WEIR_IO;
+    int64_t size = env->size(env, fd);
+    enum weir_status st = WEIR_IO;
+    buf_reset(out);
+    if (size >= 0) {
+        buf_reserve(out, (size_t)size + 1);
+        int64_t got = env->read(env, fd, out->ptr, (size_t)size, 0);
+        if (got >= 0) {
+            out->len = (size_t)got;
+            st = WEIR_OK;
+        }
+    }
+    env->close(env, fd);
+    return st;
+}
+
+/* ---- opening ---- */
+
+struct listing {
+    struct store *store;
+    struct buf unnamed; /* NUL-ended names of leftovers */
+    uint64_t newest;    /* sequence in any name: new names go above it */
+    bool any_log;
+};
+
+static bool name_is(const char *name, const char *kind, uint64_t *sequence)
+{
+    size_t len = strlen(kind);
+    if (strncmp(name, kind, len) != 0 || name[len] != '-' || strlen(name + len + 1) != 16) return false;
+    *sequence = 0;
+    for (const char *at = name + len + 1; *at; at++) {
+        const char *digits = "0123456789abcdef", *digit = strchr(digits, *at);
+        if (digit == NULL) return false;
+        *sequence = *sequence << 4 | (uint64_t)(digit - digits);
+    }
+    return true;
+}
+
+static void list_one(void *arg, const char *name)
+{
+    struct listing *l = arg;
+    uint64_t sequence = 0;
+    bool ours = name_is(name, "log", &sequence) || name_is(name, "checkpoint", &sequence);
+    if (ours) l->any_log = true;
+    bool leftover = ours ? !manifest_names(l->store, name) : name_is(name, "writing", &sequence) || name_is(name, "spare", &sequence);
+    if (!ours && !leftover && !name_is(name, "torn", &sequence)) return;
+    if (sequence > l->newest) l->newest = sequence;
+    if (leftover) buf_add(&l->unnamed, name, strlen(name) + 1);
+}
+
+static void remove_leftovers(struct store *store, struct listing *l)
+{
+    for (size_t at = 0; at < l->unnamed.len; at += strlen(l->unnamed.ptr + at) + 1)
+        (void)store->env->unlink(store->env, store->dir, l->unnamed.ptr + at);
+    buf_free(&l->unnamed);
+}
+
+static enum weir_status open_new(struct store *store)
+{
+    struct env *env = store->env;
+    uint64_t high = env->random(env), low = env->random(env);
+    memcpy(store->uuid, &high, 8);
+    memcpy(store->uuid + 8, &low, 8);
+    enum weir_status st = log_create_segment(store, store->options.segment_bytes_first, &store->fd);
+    if (st != WEIR_OK) return store_fail(store, st, "cannot create the first log segment: %s", weir_status_text(st));
+    store->offset = FILE_HEADER_BYTES;
+    return WEIR_OK;
+}
+
+static enum weir_status open_existing(struct store *store, store_apply_fn *apply, void *arg, struct store_recovery *recovery)
+{
+    uint64_t begin;
+    uint32_t checkpoints = store->checkpoint_count;
+    enum weir_status st = checkpoint_load(store, apply, arg, recovery, &begin);
+    if (st != WEIR_OK) return st;
+    st = log_recover(store, begin, apply, arg, recovery);
+    if (st != WEIR_OK) return st;
+    /* Rows of a checkpoint may be as new as its end; that epoch was durable before it was named. */
+    return checkpoints == store->checkpoint_count ? WEIR_OK : manifest_write(store);
+}
+
+static enum weir_status open_locked(struct store *store, const char *path, store_apply_fn *apply, void *arg,
+                                    struct store_recovery *recovery)
+{
+    struct env *env = store->env;
+    int error = env->dir_lock(env, store->dir);
+    if (error == -EWOULDBLOCK) return store_fail(store, WEIR_LOCKED, "%s is in use by another weir; stop that, or give this one another --data", path);
+    if (error < 0) return store_fail(store, WEIR_LOCKED, "cannot lock %s (error %d)", path, -error);
+    bool found = false;
+    enum weir_status st = manifest_read(store, &found);
+    if (st != WEIR_OK) return st;
+    struct listing listing = { .store = store };
+    if (env->dir_list(env, store->dir, list_one, &listing) < 0) return store_fail(store, WEIR_IO, "cannot list %s", path);
+    if (listing.newest >= store->next_sequence) store->next_sequence = listing.newest + 1;
+    if (found && store->segment_count == 0) found = false; /* named nothing yet: the first start was cut short */
+    if (!found && listing.any_log) {
+        /* Before the first manifest a lone segment is what an interrupted first start leaves; a log with
+         * records but without manifests is not. */
+        struct buf bytes = { 0 };
+        bool data = false;
+        for (size_t at = 0; at < listing.unnamed.len && !data; at += strlen(listing.unnamed.ptr + at) + 1) {
+            const char *name = listing.unnamed.ptr + at;
+            if (strncmp(name, "log-", 4) != 0 || file_read(store, name, &bytes) != WEIR_OK) continue;
+            data = bytes.len >= FILE_HEADER_BYTES + 8 && load_le64(bytes.ptr + FILE_HEADER_BYTES) != 0;
+        }
+        buf_free(&bytes);
+        if (data) {
+            buf_free(&listing.unnamed);
+            return store_fail(store, WEIR_CORRUPT, "%s has logs but no manifest: which files are live is lost; restore a copy of the directory", path);
+        }
+    }
+    st = found ? open_existing(store, apply, arg, recovery) : open_new(store);
+    if (st == WEIR_OK) remove_leftovers(store, &listing);
+    else buf_free(&listing.unnamed);
+    return st;
+}
+
+enum weir_status store_open(struct env *env, const char *path, const struct store_options *options, store_apply_fn *apply,
+                            void *arg, struct store **out, struct store_recovery *recovery, char *error, size_t error_bytes)
+{
+    *out = NULL;
+    *recovery = (struct store_recovery){ 0 };
+    if (error_bytes > 0) error[0] = '\0';
+    struct store *store = mem_alloc(sizeof(*store));
+    store->env = env;
+    store->options = *options;
+    store->fd = store->next_fd = store->checkpoint_fd = -1;
+    store->next_sequence = 1;
+    store->error = error;
+    store->error_bytes = error_bytes;
+    enum weir_status st;
+    store->dir = env->dir_open(env, path, true);
+    if (store->dir < 0) st = store_fail(store, WEIR_LOCKED, "cannot open the data directory %s (error %d): check the path and its owner", path, -store->dir);
+    else st = open_locked(store, path, apply, arg, recovery);
+    store->error = NULL;
+    if (st != WEIR_OK) {
+        store_abandon(store);
+        return st;
+    }
+    store->stats.disk_free_bytes = env->dir_free_bytes(env, store->dir);
+    *out = store;
+    return WEIR_OK;
+}
+
+/* ---- the door ---- */
+
+enum weir_status store_write(struct store *store, const struct store_frame *frame)
+{
+    if (store->stats.poisoned) return WEIR_POISONED;
+    ASSERT(frame->epoch > store->written_epoch && frame->wall_ms >= store->wall_ms);
+    enum weir_status st = log_append(store, RECORD_FRAME, frame);
+    if (st == WEIR_IO) return store_poison(store, "creating a segment", store->next_sequence - 1, EIO);
+    return st;
+}
+
+enum weir_status store_sync(struct store *store)
+{
+    if (store->stats.poisoned) return WEIR_POISONED;
+    return log_sync(store);
+}
+
+bool store_prepare(struct store *store)
+{
+    return !store->stats.poisoned && log_prepare(store);
+}
+
+void store_stats(const struct store *store, struct store_stats *stats)
+{
+    *stats = store->stats;
+    stats->segment_count = store->segment_count;
+    stats->checkpoint_count = store->checkpoint_count;
+}
+
+void store_close(struct store *store)
+{
+    store_checkpoint_abort(store);
+    if (!store->stats.poisoned && store->fd >= 0) {
+        enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
+        struct store_frame mark = { .epoch = store->written_epoch, .wall_ms = store->wall_ms };
+        if (st == WEIR_OK) st = log_append(store, RECORD_CLEAN, &mark);
+        if (st == WEIR_OK) (void)log_sync(store);
+    }
+    store_abandon(store);
+}
+
+void store_abandon(struct store *store)
+{
+    struct env *env = store->env;
+    if (store->checkpoint_fd >= 0) env->close(env, store->checkpoint_fd);
+    if (store->fd >= 0) env->close(env, store->fd);
+    if (store->next_fd >= 0) env->close(env, store->next_fd);
+    if (store->dir >= 0) env->dir_close(env, store->dir);
+    mem_free(store->segments);
+    buf_free(&store->scratch);
+    mem_free(store);
+}

@@ -1,0 +1,92 @@
+/*
+ * store_int.h - what the files of the store share.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_STORE_INT_H
+#define WEIR_STORE_INT_H
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "store/store.h"
+
+#define STORE_VERSION 1u
+#define FILE_HEADER_BYTES 64u
+#define RECORD_HEADER_BYTES 64u
+#define SEGMENTS_MAX 4096u
+#define CHECKPOINTS_KEPT 2u
+
+enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3 };
+enum record_kind { RECORD_FRAME = 1, RECORD_CLEAN = 2 };
+
+struct segment {
+    uint64_t sequence;
+    uint64_t bytes;       /* of the file */
+    uint64_t last_epoch;  /* newest in it; 0: none */
+};
+struct checkpoint {
+    uint64_t sequence, begin;
+};
+
+struct store {
+    struct env *env;
+    struct store_options options;
+    int dir;
+    uint8_t uuid[16];
+    /* manifest */
+    uint64_t generation, next_sequence;
+    struct segment *segments; /* in order; the last may be one prepared and empty */
+    uint32_t segment_count, segment_cap;
+    struct checkpoint checkpoints[CHECKPOINTS_KEPT + 1]; /* oldest first */
+    uint32_t checkpoint_count;
+    /* log */
+    int fd, next_fd;          /* of segments[current], and of the one behind it; -1: none */
+    uint32_t current;
+    uint64_t offset;          /* tail in the current segment */
+    uint64_t chain;           /* payload checksum of the last record */
+    uint64_t written_epoch;
+    int64_t wall_ms;
+    bool unsynced;
+    uint64_t spare;           /* sequence of a file to be used again; 0: none */
+    uint64_t spare_bytes;
+    /* checkpoint being written */
+    int checkpoint_fd;
+    uint64_t checkpoint_sequence, checkpoint_begin, checkpoint_offset, checkpoint_rows, checkpoint_blocks, checkpoint_hash;
+    struct store_stats stats;
+    char *error;
+    size_t error_bytes;
+    struct buf scratch;
+};
+
+/* ---- store.c ---- */
+void store_name(char *out, const char *kind, uint64_t sequence);
+uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offset);
+enum weir_status store_fail(struct store *store, enum weir_status st, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+enum weir_status store_poison(struct store *store, const char *what, uint64_t sequence, int error);
+void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint8_t out[FILE_HEADER_BYTES]);
+/** WEIR_OK, CORRUPT or NEWER. */
+enum weir_status file_header_check(const struct store *store, enum file_kind kind, uint64_t sequence, const char *bytes);
+/** The whole file into `out`. */
+enum weir_status file_read(struct store *store, const char *name, struct buf *out);
+enum weir_status status_of_errno(int error);
+
+/* ---- log.c ---- */
+enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd);
+enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
+                             struct store_recovery *recovery);
+enum weir_status log_append(struct store *store, enum record_kind kind, const struct store_frame *frame);
+enum weir_status log_sync(struct store *store);
+bool log_prepare(struct store *store);
+enum weir_status log_cut(struct store *store, uint64_t below_epoch);
+bool changes_apply(struct weir_str payload, store_apply_fn *apply, void *arg, uint64_t *count);
+
+/* ---- manifest.c ---- */
+enum weir_status manifest_read(struct store *store, bool *found);
+enum weir_status manifest_write(struct store *store);
+bool manifest_names(const struct store *store, const char *name);
+
+/* ---- checkpoint.c ---- */
+enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg, struct store_recovery *recovery,
+                                 uint64_t *begin);
+
+#endif
