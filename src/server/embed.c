@@ -278,6 +278,8 @@ static enum weir_status args_take(struct seat *seat, const struct verb_bound *bo
         request->args = made;
     }
     enum weir_status status = shape_judge(shape, request->args, false, &problem);
+    /* A rule that an argument breaks is the caller's mistake; `check` is kept for rows. */
+    if (status == WEIR_CHECK) status = WEIR_ARG;
     if (status != WEIR_OK) return error_text(error, status, problem.text);
     return WEIR_OK;
 }

@@ -64,6 +64,7 @@ class Resp:
 
     def __init__(self, port, version=2, timeout=30):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb", buffering=1 << 16)
         if version == 3:
             self.ask("HELLO", "3")
