@@ -115,6 +115,7 @@ struct vm {
     lua_State *L;
     struct lua_app *app;
     bool declaring, loading, collecting;
+    lua_CFunction request;    /* of a test's vm: what a handler's name on a handle calls, closed over the name */
     struct lua_problem *problems; /* collecting: filled up to problem_max */
     unsigned problem_count, problem_max;
     struct block blocks;      /* list head */
@@ -131,6 +132,7 @@ struct vm {
     struct spend *spends[SPEND_SLOTS];
     struct arena arena;       /* shapes of a vm that binds; names */
     const struct source *source; /* being loaded */
+    struct lua_test *test;    /* of `weir test`: handles make requests */
     struct buf json, text;    /* scratch: kept here since an error may leave its user at any place */
     int records;              /* registry: metatable by shape */
     int globals;              /* registry: what every file sees */
@@ -289,5 +291,8 @@ void vm_hook(lua_State *L, lua_Debug *debug);
 /** Looks at every kept function and what it reaches; reports assignments to variables outside. Count. */
 unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max);
 void byte_code_verify(lua_State *L);
+
+/* ---- lua_test.c ------------------------------------------------------------------------------------------ */
+struct lua_test;
 
 #endif

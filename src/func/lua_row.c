@@ -508,7 +508,13 @@ static int handle_index(lua_State *L)
         lua_pushlstring(L, handle->key, handle->len);
         return 1;
     }
-    struct type *type = type_resolve(vm_of(L), handle->type);
+    struct vm *vm = vm_of(L);
+    struct type *type = type_resolve(vm, handle->type);
+    if (vm->request != NULL) {
+        lua_pushvalue(L, 2);
+        lua_pushcclosure(L, vm->request, 1);
+        return 1;
+    }
     struct handler *found = type ? type_handler(type, (struct weir_str){ name, len }) : NULL;
     if (found == NULL) {
         return luaL_error(L, type ? "`%s` has no handler `%s`; fields are read by a query" : "the entity `%s` is declared nowhere (`%s`)",
@@ -602,6 +608,7 @@ int handle_make(lua_State *L)
     if (object == NULL) return luaL_error(L, "no entity type");
     if (object->type->service) return luaL_error(L, "`%s` is a service: it has handlers and no entities", object->type->name);
     if (lua_istable(L, 2)) return luaL_error(L, "options of a reference come with a later release");
+    type_resolve(vm_of(L), object->type);
     if (vm_of(L)->loading && !object->type->form_known)
         return luaL_error(L, "declare the entity `%s` before making handles of it", object->type->name);
     struct weir_str key = key_from(L, object->type, 2, &vm_of(L)->text);

@@ -574,6 +574,7 @@ static int lua_require(lua_State *L)
         return 1;
     }
     lua_pop(L, 1);
+    if (vm->request != NULL) return luaL_error(L, "a test file requires weir and weir.test only");
     char path[512];
     int used = snprintf(path, sizeof(path), "%s/", vm->source->folder);
     for (const char *at = name; *at != 0 && used < 480; at++) path[used++] = *at == '.' ? '/' : *at;

@@ -441,6 +441,7 @@ static struct shape *shape_build(struct builder *b, lua_State *L, int idx)
 
 struct type *type_resolve(struct vm *vm, struct lua_type *type)
 {
+    if (vm->app->catalog == NULL) return NULL;
     if (type->type == NULL) type->type = catalog_type(vm->app->catalog, (struct weir_str){ type->name, type->name_len });
     if (type->type != NULL && !vm->declaring && !type->form_known) {
         type->form = type->type->key;
@@ -813,6 +814,11 @@ static int type_index(lua_State *L)
     if (!object->type->service || vm->loading) {
         refuse(L, "`%s` has no %s; handlers are called on an entity of it: %s(\"key\"):%s()", object->type->name, name,
                object->type->name, name);
+    }
+    if (vm->request != NULL) {
+        lua_pushvalue(L, 2);
+        lua_pushcclosure(L, vm->request, 1);
+        return 1;
     }
     struct type *type = type_resolve(vm, object->type);
     struct handler *handler = type ? type_handler(type, str_of(name)) : NULL;

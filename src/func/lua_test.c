@@ -1,0 +1,477 @@
+/*
+ * lua_test.c - `weir test`: the real engine in the simulator, driven by a Lua file.
+ *
+ * The file runs in a vm of its own, where `app.account("ann"):deposit(5)` is a request through a port, waited
+ * for in virtual time. Each case starts with an empty disk and an engine of three shards; the seed decides
+ * the order in which they run. A crash keeps what was synced, and opens the data again.
+ * SPDX-License-Identifier: MIT
+ */
+#include "func/lua_int.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "os/sim.h"
+
+#define TEST_SHARDS 3u
+#define ANSWER_LIMIT_NS (120 * UINT64_C(1000000000))
+#define CASES_MAX 1000u
+
+/* One run of `weir test`. */
+struct lua_test {
+    struct vm *vm;
+    struct lua_app *shell;    /* of the file's own vm; its catalog is that of the engine that runs */
+    struct lua_app *app;      /* what is tested */
+    struct catalog *catalog;
+    struct sim *sim;
+    struct engine *engine;
+    struct port *port;
+    struct actor actor;
+    struct request *asked, *answered;
+    uint64_t seed;
+    char path[512];           /* of the application */
+    char caller[64];
+    char code[64];            /* word of the last failed request */
+    int cases;                /* registry: list of { name, function } */
+    unsigned case_count;
+};
+
+/* ---- the engine under test ---- */
+
+static uint64_t port_turn(void *self)
+{
+    struct lua_test *test = self;
+    if (test->asked != NULL) {
+        port_submit(test->port, test->asked);
+        port_flush(test->port);
+        test->asked = NULL;
+    }
+    struct request *request = port_next(test->port);
+    if (request != NULL) test->answered = request;
+    return ENV_NEVER;
+}
+
+static void types_forget(struct vm *vm)
+{
+    for (struct lua_type *type = vm->types; type != NULL; type = type->next) {
+        type->type = NULL;
+        type->form_known = false;
+    }
+}
+
+static void app_close(struct lua_test *test)
+{
+    lua_app_destroy(test->app);
+    if (test->catalog != NULL) catalog_destroy(test->catalog);
+    test->app = NULL;
+    test->catalog = test->shell->catalog = NULL;
+    types_forget(test->vm);
+}
+
+/* Loads the application anew: a catalog serves one opening of the data. */
+static bool app_open(struct lua_test *test, char *why, size_t why_bytes)
+{
+    struct lua_problem problem;
+    struct lua_options options = { .env = env_real() };
+    app_close(test);
+    test->catalog = test->shell->catalog = catalog_create();
+    test->app = lua_app_create(test->catalog, &options);
+    if (lua_app_load(test->app, test->path, &problem) != WEIR_OK) {
+        snprintf(why, why_bytes, "%s:%d: %s", problem.file, problem.line, problem.text);
+        return false;
+    }
+    return catalog_finish(test->catalog, why, why_bytes);
+}
+
+static bool engine_up(struct lua_test *test, char *why, size_t why_bytes)
+{
+    if (!app_open(test, why, why_bytes)) return false;
+    const struct runtime *runtimes[] = { lua_app_runtime(test->app) };
+    struct engine_options options = { .env = sim_env(test->sim), .data = "data", .shards = TEST_SHARDS, .threads = TEST_SHARDS,
+                                      .ports = 1, .catalog = test->catalog, .runtimes = runtimes, .runtime_count = 1 };
+    struct store_recovery recovery;
+    if (engine_open(&options, &test->engine, &recovery, why, why_bytes) != WEIR_OK) {
+        test->engine = NULL;
+        return false;
+    }
+    test->actor = (struct actor){ .name = "test", .turn = port_turn, .self = test };
+    test->port = engine_port(test->engine, 0, &test->actor);
+    sim_env(test->sim)->actor_start(sim_env(test->sim), &test->actor);
+    engine_start(test->engine);
+    return true;
+}
+
+/* As if the power were cut; nothing is written. */
+static void engine_down(struct lua_test *test)
+{
+    sim_crash(test->sim, SIM_KEEP_NOTHING);
+    if (test->engine != NULL) engine_abandon(test->engine);
+    test->engine = NULL;
+    test->asked = test->answered = NULL;
+}
+
+static bool is_answered(void *arg)
+{
+    return ((struct lua_test *)arg)->answered != NULL;
+}
+
+static bool never(void *arg)
+{
+    return false;
+}
+
+/* ---- requests ---- */
+
+static struct lua_test *test_here(lua_State *L)
+{
+    return vm_of(L)->test;
+}
+
+static void ask(lua_State *L, struct lua_test *test, struct request *request)
+{
+    struct env *env = sim_env(test->sim);
+    request->caller = arena_copy(&request->arena, str_of(test->caller));
+    test->asked = request;
+    env->actor_wake(env, &test->actor);
+    sim_run(test->sim, is_answered, test, ANSWER_LIMIT_NS);
+    if (test->answered != request) luaL_error(L, "no answer within two minutes of virtual time");
+    test->answered = NULL;
+}
+
+static void request_free(struct request *request)
+{
+    arena_free(&request->arena);
+    mem_free(request);
+}
+
+static struct request *request_make(const struct handler *handler, struct weir_str key)
+{
+    struct request *request = mem_alloc(sizeof(*request));
+    request->handler = handler;
+    request->key = arena_copy(&request->arena, key);
+    return request;
+}
+
+/* Raises the failure; t.fails() finds its word in test->code. */
+static void failure_raise(lua_State *L, struct lua_test *test, const struct request *request, const char *path)
+{
+    snprintf(test->code, sizeof(test->code), "%.*s", STR_ARG(request->code));
+    if (request->status != WEIR_FAILED) snprintf(test->code, sizeof(test->code), "%s", weir_status_word(request->status));
+    luaL_where(L, 1);
+    lua_pushfstring(L, "%s: %s ", path, test->code);
+    lua_pushlstring(L, request->detail.ptr ? request->detail.ptr : "", request->detail.ptr ? request->detail.len : 0);
+    lua_pushliteral(L, " ");
+    lua_pushlstring(L, request->text.ptr ? request->text.ptr : "", request->text.ptr ? request->text.len : 0);
+    lua_concat(L, 5);
+}
+
+static bool args_fill(lua_State *L, struct lua_test *test, struct request *request, const char *path)
+{
+    const struct shape *shape = request->handler->args;
+    char *args = arena_alloc(&request->arena, shape->size + 8u);
+    struct conv conv = { .arena = &request->arena, .vm = vm_of(L) };
+    struct problem problem = { 0 };
+    int given = lua_gettop(L) - 1;
+    bool fine = given <= (int)shape->count;
+    if (!fine) snprintf(conv.text, sizeof(conv.text), "%d arguments are more than %u", given, shape->count);
+    lua_settop(L, 1 + (int)shape->count);
+    for (uint32_t i = 0; fine && i < shape->count; i++) fine = value_read(&conv, L, 2 + (int)i, &shape->fields[i], args);
+    if (fine && shape->count > 0 && shape_judge(shape, args, false, &problem) != WEIR_OK) {
+        fine = false;
+        snprintf(conv.text, sizeof(conv.text), "%s", problem.text);
+    }
+    request->args = args;
+    if (fine) return true;
+    snprintf(test->code, sizeof(test->code), "arg");
+    luaL_where(L, 1);
+    lua_pushfstring(L, "%s: arg: %s %s", path, conv.path, conv.text);
+    lua_concat(L, 2);
+    return false;
+}
+
+/* app.account("ann"):deposit(5); upvalue 1: the handler's name. */
+static int test_call(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    if (test->engine == NULL) return luaL_error(L, "requests belong into t.case");
+    struct weir_str key = STR("");
+    struct ud_type *service = ud_test(L, 1, UD_TYPE);
+    struct lua_type *lt = service ? service->type : handle_get(L, 1, &key);
+    if (lt == NULL) return luaL_error(L, "a handler is called with a colon");
+    const char *name = lua_tostring(L, lua_upvalueindex(1));
+    struct type *type = type_resolve(test->vm, lt);
+    const struct handler *handler = type ? type_handler(type, str_of(name)) : NULL;
+    if (handler == NULL) return luaL_error(L, "`%s` has no handler `%s`", lt->name, name);
+    char path[200];
+    snprintf(path, sizeof(path), "%s/%.*s:%s", lt->name, (int)(key.len < 80 ? key.len : 80), key.ptr, name);
+    struct request *request = request_make(handler, key);
+    if (!args_fill(L, test, request, path)) {
+        request_free(request);
+        return lua_error(L);
+    }
+    ask(L, test, request);
+    if (request->status != WEIR_OK) {
+        failure_raise(L, test, request, path);
+        request_free(request);
+        return lua_error(L);
+    }
+    lua_settop(L, 1);
+    if (handler->result->count == 0 || request->result == NULL) lua_pushnil(L);
+    else if (handler->result->scalar) value_push(L, &handler->result->fields[0], request->result);
+    else record_push(L, handler->result, request->result);
+    request_free(request);
+    return 1;
+}
+
+/* ---- t ---- */
+
+static int test_row(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    struct weir_str key;
+    struct lua_type *lt = handle_get(L, 1, &key);
+    struct type *type = lt ? type_resolve(test->vm, lt) : NULL;
+    if (type == NULL || test->engine == NULL) return luaL_error(L, "t.row takes a handle: t.row(app.account \"ann\")");
+    struct request *request = request_make(engine_row_query(test->engine, type), key);
+    request->args = arena_alloc(&request->arena, request->handler->args->size + 8u);
+    ask(L, test, request);
+    if (request->status == WEIR_NOTFOUND) {
+        lua_pushnil(L);
+    } else if (request->status != WEIR_OK) {
+        failure_raise(L, test, request, "t.row");
+        request_free(request);
+        return lua_error(L);
+    } else {
+        value_push(L, &request->handler->result->fields[0], request->result);
+    }
+    request_free(request);
+    return 1;
+}
+
+static void value_show(lua_State *L, int idx, struct buf *out)
+{
+    struct conv conv = { .vm = vm_of(L) };
+    size_t len = out->len;
+    if (json_take(&conv, L, idx, out, 0)) return;
+    out->len = len;
+    buf_add_text(out, luaL_typename(L, idx));
+}
+
+/* Values are equal when they say the same as JSON: handles by key, tables by content. */
+static int test_equal(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    lua_settop(L, 2);
+    if (lua_rawequal(L, 1, 2)) return 0;
+    buf_reset(&vm->json);
+    buf_reset(&vm->text);
+    value_show(L, 1, &vm->json);
+    value_show(L, 2, &vm->text);
+    bool comparable = !lua_isfunction(L, 1) && !lua_isfunction(L, 2);
+    if (comparable && str_eq(buf_str(&vm->json), buf_str(&vm->text))) return 0;
+    luaL_where(L, 1);
+    lua_pushliteral(L, "got ");
+    lua_pushlstring(L, vm->json.ptr, vm->json.len);
+    lua_pushliteral(L, ", not ");
+    lua_pushlstring(L, vm->text.ptr, vm->text.len);
+    lua_concat(L, 5);
+    return lua_error(L);
+}
+
+static int test_fails(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    const char *want = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    test->code[0] = 0;
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_pcall(L, 0, 0, 0) == 0) return luaL_error(L, "expected the failure `%s`, and nothing failed", want);
+    if (test->code[0] == 0) return lua_error(L);
+    if (strcmp(test->code, want) != 0) return luaL_error(L, "expected the failure `%s`, got: %s", want, lua_tostring(L, -1));
+    return 0;
+}
+
+static int test_pass(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->modules);
+    lua_getfield(L, -1, "weir");
+    lua_getfield(L, -1, "span");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    if (test->engine == NULL) return luaL_error(L, "t.pass belongs into t.case");
+    sim_run(test->sim, never, NULL, (uint64_t)lua_tonumber(L, -1) * 1000000u);
+    return 0;
+}
+
+static int test_as(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    test->caller[0] = 0;
+    if (lua_isnoneornil(L, 1)) return 0;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "id");
+    snprintf(test->caller, sizeof(test->caller), "%s", lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
+    return 0;
+}
+
+static int test_crash(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    char why[512];
+    if (test->engine == NULL) return luaL_error(L, "t.crash belongs into t.case");
+    engine_down(test);
+    if (!engine_up(test, why, sizeof(why))) return luaL_error(L, "after the crash: %s", why);
+    return 0;
+}
+
+static int test_case(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (test->case_count == CASES_MAX) return luaL_error(L, "more than %d cases in a file", (int)CASES_MAX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, test->cases);
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (int)++test->case_count);
+    return 0;
+}
+
+static int app_index(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    size_t len;
+    const char *name = luaL_checklstring(L, 2, &len);
+    struct type *type = catalog_type(test->catalog, (struct weir_str){ name, len });
+    if (type == NULL) return luaL_error(L, "the application has no type `%s`", name);
+    struct lua_type *lt = type_named(L, name, len, type->service);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lt->object);
+    return 1;
+}
+
+static int test_app(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    const char *name = luaL_checkstring(L, 1);
+    char why[600];
+    if (test->path[0] != 0) return luaL_error(L, "a test file has one application");
+    if (name[0] == '/') snprintf(test->path, sizeof(test->path), "%s", name);
+    else snprintf(test->path, sizeof(test->path), "%s/%s", vm_of(L)->source->folder, name);
+    if (!app_open(test, why, sizeof(why))) return luaL_error(L, "%s", why);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, app_index);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+static int test_later(lua_State *L)
+{
+    const char *name = lua_tostring(L, 2);
+    bool later = name != NULL && (strcmp(name, "events") == 0 || strcmp(name, "outside") == 0);
+    return luaL_error(L, later ? "t.%s comes with a later release" : "there is no t.%s", name ? name : "?");
+}
+
+static int test_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = { { "app", test_app },     { "case", test_case }, { "equal", test_equal },
+                                          { "fails", test_fails }, { "pass", test_pass }, { "row", test_row },
+                                          { "as", test_as },       { "crash", test_crash }, { NULL, NULL } };
+    struct vm *vm = vm_of(L);
+    lua_newtable(L);
+    vm->test->cases = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->modules);
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, test_later);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "weir.test");
+    return 0;
+}
+
+/* ---- running ---- */
+
+static int case_push(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    int place = (int)lua_tointeger(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, test->cases);
+    lua_rawgeti(L, -1, place);
+    lua_rawgeti(L, -1, 2);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static const char *case_name(lua_State *L, struct lua_test *test, int place)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, test->cases);
+    lua_rawgeti(L, -1, place);
+    lua_rawgeti(L, -1, 1);
+    return lua_tostring(L, -1);
+}
+
+static void case_run(struct lua_test *test, int place, const char *only, void (*each)(void *arg, const struct lua_test_result *result),
+                     void *arg)
+{
+    lua_State *L = test->vm->L;
+    char why[600] = "";
+    struct lua_test_result result = { .name = case_name(L, test, place), .passed = true };
+    if (only != NULL && strstr(result.name, only) == NULL) {
+        lua_settop(L, 0);
+        return;
+    }
+    test->sim = sim_create(test->seed);
+    test->caller[0] = 0;
+    if (!engine_up(test, why, sizeof(why))) {
+        result.passed = false;
+        result.message = why;
+    } else {
+        lua_pushcfunction(L, case_push);
+        lua_pushinteger(L, place);
+        result.passed = lua_pcall(L, 1, 0, 0) == 0;
+        if (!result.passed) result.message = lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text";
+    }
+    engine_down(test);
+    each(arg, &result);
+    sim_destroy(test->sim);
+    test->sim = NULL;
+    lua_settop(L, 0);
+}
+
+bool lua_test_run(const char *path, uint64_t seed, const char *only, void (*each)(void *arg, const struct lua_test_result *result),
+                  void *arg, struct lua_problem *problem)
+{
+    struct lua_options options = { .env = env_real() };
+    struct lua_test *test = mem_alloc(sizeof(*test));
+    char why[512];
+    *problem = (struct lua_problem){ .line = 0 };
+    test->seed = seed;
+    test->shell = lua_app_create(NULL, &options);
+    test->vm = vm_create(test->shell, false);
+    test->vm->test = test;
+    test->vm->request = test_call;
+    struct source *source = source_read(test->shell, path, false, why, sizeof(why));
+    bool loaded = source != NULL && lua_cpcall(test->vm->L, test_open, NULL) == 0 && vm_load(test->vm, source, problem);
+    if (source == NULL) {
+        problem_of(problem, path, "");
+        snprintf(problem->text, sizeof(problem->text), "%s", why);
+    } else if (loaded && test->path[0] == 0) {
+        loaded = false;
+        problem_of(problem, source->name, "the file tests no application: local app = t.app \"bank.lua\"");
+    }
+    for (unsigned i = 1; loaded && i <= test->case_count; i++) case_run(test, (int)i, only, each, arg);
+    app_close(test);
+    vm_destroy(test->vm);
+    lua_app_destroy(test->shell);
+    mem_free(test);
+    return loaded;
+}
