@@ -156,7 +156,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
 static enum weir_status log_switch(struct store *store, uint64_t need)
 {
     struct env *env = store->env;
-    bool fits = store->next_fd >= 0 && store->segments[store->current + 1].bytes >= need + FILE_HEADER_BYTES;
+    bool fits = store->next_fd >= 0 && store->segments[store->segment_count - 1].bytes >= need + FILE_HEADER_BYTES;
     if (!fits) {
         /* A prepared segment that is too small stays behind empty: recovery walks over it. */
         if (store->next_fd >= 0) env->close(env, store->next_fd);
@@ -471,6 +471,18 @@ static enum weir_status rehome(struct store *store, struct scan *scan, struct we
     return WEIR_OK;
 }
 
+/* After a clean stop the tail is as it was left. */
+static enum weir_status tail_open(struct store *store, const struct scan *scan)
+{
+    char name[ENV_NAME_MAX];
+    store_name(name, "log", store->segments[scan->segment].sequence);
+    store->fd = store->env->open(store->env, store->dir, name, ENV_WRITE);
+    store->current = scan->segment;
+    store->offset = scan->offset;
+    store->chain = scan->chain;
+    return store->fd < 0 ? store_fail(store, WEIR_IO, "cannot open %s for writing", name) : WEIR_OK;
+}
+
 enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
                              struct store_recovery *recovery)
 {
@@ -480,11 +492,10 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     for (uint32_t i = 0; i < store->segment_count && st == WEIR_OK; i++) {
         st = segment_read(store, i, &bytes);
         if (st != WEIR_OK) break;
-        bool had = scan.any;
-        uint64_t chain = scan.chain;
         st = segment_scan(store, i, buf_str(&bytes), &scan, from_epoch, apply, arg, recovery);
         if (st != WEIR_OK) break;
-        uint64_t end = scan.segment == i && scan.any && (scan.chain != chain || !had) ? scan.offset : FILE_HEADER_BYTES;
+        bool newest = scan.any && scan.segment == i;
+        uint64_t end = newest ? scan.offset : FILE_HEADER_BYTES;
         uint64_t witness;
         if (later_record_knows(store, i, buf_str(&bytes), end, scan.epoch, &witness)) {
             st = store_fail(store, WEIR_CORRUPT,
@@ -493,12 +504,10 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
                             (unsigned long long)scan.epoch, (unsigned long long)witness);
             break;
         }
-        if (scan.segment == i && scan.any && end != FILE_HEADER_BYTES) {
+        if (newest || i == 0) {
             struct buf swap = tail;
             tail = bytes;
             bytes = swap;
-        } else if (tail.len == 0 && i == 0) {
-            buf_add_str(&tail, buf_str(&bytes));
         }
     }
     recovery->durable_epoch = scan.epoch;
@@ -509,15 +518,9 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     if (st == WEIR_OK) {
         save_torn(store, buf_str(&tail), scan.offset, recovery);
 #ifdef MUTANT_store_tail_not_cut
-        char name[ENV_NAME_MAX];
-        store_name(name, "log", store->segments[scan.segment].sequence);
-        store->fd = store->env->open(store->env, store->dir, name, ENV_WRITE);
-        store->current = scan.segment;
-        store->offset = scan.offset;
-        store->chain = scan.chain;
-        store->segment_count = scan.segment + 1;
+        st = tail_open(store, &scan);
 #else
-        st = rehome(store, &scan, buf_str(&tail));
+        st = scan.clean ? tail_open(store, &scan) : rehome(store, &scan, buf_str(&tail));
 #endif
     }
     buf_free(&bytes);
