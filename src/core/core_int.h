@@ -183,7 +183,8 @@ struct weir_ctx {
     struct weir_ctx *below;  /* the frame under it in this shard's record */
     struct weir_ctx *caller; /* local caller; NULL: root or called from another shard */
     struct weir_ctx *remote_caller; /* the waiting frame there: only handed back */
-    uint32_t remote_shard;   /* where it was called from, or whom it waits for */
+    uint32_t called_from;    /* shard of the remote caller */
+    uint32_t waits_for;      /* shard that it called */
     enum frame_state state;
     struct entity *entity;
     struct access *access;

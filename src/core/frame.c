@@ -281,7 +281,7 @@ void txn_cancel(struct txn *t)
     } else if (f->state == FRAME_WAITS_REMOTE) {
 #ifndef MUTANT_no_cancel
         struct message *m = message_new(t->shard, MSG_CANCEL, t->id);
-        message_post(t->shard, f->remote_shard, m);
+        message_post(t->shard, f->waits_for, m);
 #endif
     }
 }
@@ -462,7 +462,7 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
         s->stats.remote_calls_total++;
         call_remote(f, to, handler, key, args, f->read_only || handler->kind == WEIR_QUERY);
         f->state = FRAME_WAITS_REMOTE;
-        f->remote_shard = to;
+        f->waits_for = to;
         fiber_suspend(f->fiber);
         st = f->answer;
     }

@@ -67,7 +67,7 @@ void answer_remote(struct weir_ctx *f)
     m->answer.result = f->result;
     m->answer.participants = t->participants | UINT64_C(1) << t->shard->index;
     m->answer.read_epoch = t->read_epoch;
-    message_post(t->shard, f->remote_shard, m);
+    message_post(t->shard, f->called_from, m);
 }
 
 void wound_send(struct shard *s, struct txn *owner)
@@ -92,7 +92,7 @@ static void handle_call(struct shard *s, struct message *m)
     }
     struct weir_ctx *f = frame_push(t, m->call.handler, handler_entity(s, m->call.handler, m->call.key), m->call.args);
     f->from_shard = true;
-    f->remote_shard = m->from;
+    f->called_from = m->from;
     f->remote_caller = m->call.frame;
     f->depth = m->call.depth;
     f->read_only = f->read_only || m->call.read_only;
