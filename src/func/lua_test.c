@@ -78,7 +78,7 @@ static bool app_open(struct lua_test *test, char *why, size_t why_bytes)
     test->catalog = test->shell->catalog = catalog_create();
     test->app = lua_app_create(test->catalog, &options);
     if (lua_app_load(test->app, test->path, &problem) != WEIR_OK) {
-        snprintf(why, why_bytes, "%s:%d: %s", problem.file, problem.line, problem.text);
+        snprintf(why, why_bytes, "%.80s:%d: %.480s", problem.file, problem.line, problem.text);
         return false;
     }
     return catalog_finish(test->catalog, why, why_bytes);

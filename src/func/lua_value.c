@@ -223,7 +223,7 @@ static bool nil_read(struct conv *c, lua_State *L, int idx, const struct field *
                      f->kind == WEIR_REF ? "a handle" : lua_kind_words[f->kind]);
     }
     if (f->kind == WEIR_FLOAT) {
-        double nil = NAN;
+        double nil = (double)NAN;
         memcpy(base + f->offset, &nil, sizeof(nil));
     } else if (f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_ENUM) {
         whole_store(f, base, WEIR_NIL);

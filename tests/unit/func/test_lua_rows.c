@@ -42,7 +42,7 @@ static void run(const struct probe *probes, size_t count)
         used += (size_t)snprintf(app + used, sizeof(app) - used, "a:on('h%zu', {}, function(self)\n%s\nend)\n", i, probes[i].text);
     struct fake *fake = fake_create(app);
     for (size_t i = 0; i < count; i++) {
-        char name[16], key[16];
+        char name[32], key[32];
         snprintf(name, sizeof(name), "h%zu", i);
         snprintf(key, sizeof(key), "k%zu", i);
         const char *got = fake_call(fake, "a", key, name, "");
