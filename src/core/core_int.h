@@ -384,7 +384,7 @@ struct port {
     struct engine *engine;
     uint32_t index;
     struct actor *actor;
-    uint32_t in_flight;
+    _Atomic uint32_t in_flight;             /* the door's thread counts; engine_drain() reads */
     uint64_t next_shard;
     uint64_t touched;                       /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
@@ -421,6 +421,7 @@ struct engine {
 };
 
 /* ---- state.c: tables ----------------------------------------------------------------------------- */
+bool type_key_fits(const struct type *type, struct weir_str key);
 struct type *type_of(const struct shard *s, uint16_t id);
 struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash);
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key, uint8_t slot); /* or a new ghost */

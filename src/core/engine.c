@@ -408,6 +408,9 @@ void port_submit(struct port *port, struct request *request)
     } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
         port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG, "a key has 1 to 1024 bytes");
         return;
+    } else if (!type_key_fits(request->handler->type, request->key)) {
+        port_refuse(port, request, WEIR_ARG, "the key is not of the form that its type declares");
+        return;
     }
     uint32_t to = slot_shard(engine, type_slot(request->handler->type, request->key));
     port->touched |= UINT64_C(1) << to;

@@ -410,6 +410,11 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
         ctx_fail(f, WEIR_TOOBIG, "a key of %zu bytes is longer than %u", key->len, KEY_BYTES_MAX);
         return false;
     }
+    if (!type_key_fits(handler->type, *key)) {
+        ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s: it is declared as `%.*s`", STR_ARG(*key),
+                 STR_ARG(handler->type->name), STR_ARG(handler->type->key_text));
+        return false;
+    }
     if (f->read_only && handler->kind != WEIR_QUERY) {
         ctx_fail(f, WEIR_HANDLER, "the query `%.*s` calls %.*s:%.*s, which may write", STR_ARG(f->handler->name),
                  STR_ARG(handler->type->name), STR_ARG(handler->name));
@@ -555,6 +560,8 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     if (handler->type->service) key = t->request_id;
     if (key.len == 0 || key.len > KEY_BYTES_MAX)
         return ctx_fail(f, WEIR_ARG, "a message needs a key of 1 to %u bytes", KEY_BYTES_MAX);
+    if (!type_key_fits(handler->type, key))
+        return ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s", STR_ARG(key), STR_ARG(handler->type->name));
     if (++t->send_count > limits->sends_max)
         return ctx_fail(f, WEIR_BUDGET, "a transaction sends more than sends_max = %llu messages",
                         (unsigned long long)limits->sends_max);

@@ -393,7 +393,7 @@ void outbox_recover(struct shard *s)
             records[count++] = row;
         }
     }
-    qsort(records, count, sizeof(struct row *), record_order);
+    if (count > 0) qsort(records, count, sizeof(struct row *), record_order);
     for (size_t i = 0; i < count; i++) record_index(s, records[i]);
     mem_free(records);
 }

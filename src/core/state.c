@@ -17,6 +17,12 @@ struct type *type_of(const struct shard *s, uint16_t id)
 
 /* ---- keys ---- */
 
+/* Typed keys must say what their type declares: "{w}:i" wants two whole numbers. */
+bool type_key_fits(const struct type *type, struct weir_str key)
+{
+    return type->key.count == 0 || key_apply(&type->key, type->row, key, NULL);
+}
+
 static void add_be16(struct buf *out, uint16_t n)
 {
     buf_add_byte(out, (uint8_t)(n >> 8));

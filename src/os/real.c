@@ -308,7 +308,7 @@ static struct handle *handle_get(struct actor *actor)
     if (handle) handles_idle = handle->next;
     pthread_mutex_unlock(&guard);
     if (!handle) {
-        handle = mem_alloc(sizeof(*handle));
+        handle = mem_alloc(sizeof(*handle) < 256 ? 256 : sizeof(*handle));
         handle->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         handle->epoll_fd = -1;
     }

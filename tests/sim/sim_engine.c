@@ -147,7 +147,9 @@ static void make_op(struct world *w, struct client *c, struct op *op)
     } else if (op->kind == OP_WRITE || op->kind == OP_GET) {
         op->key = key_text(w, c, 'r', hot ? 0 : sim_choose(sim, REGS));
     } else {
-        uint64_t from = hot ? 0 : sim_choose(sim, ACCOUNTS), to = sim_choose(sim, ACCOUNTS - 1);
+        uint64_t from = sim_choose(sim, ACCOUNTS), to = sim_choose(sim, ACCOUNTS - 1);
+        if (hot && sim_choose(sim, 2)) from = 0;
+        else if (hot && from > 0) to = 0;
         op->key = key_text(w, c, 'a', from);
         if (op->kind != OP_AUDIT) op->to = key_text(w, c, 'a', to >= from ? to + 1 : to);
         op->value = (int64_t)sim_choose(sim, 60) + 1;
