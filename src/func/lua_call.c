@@ -125,7 +125,8 @@ struct invocation *invocation_here(lua_State *L, const char *what)
 }
 
 /* Does not return: the transaction fails with an engine's status. */
-__attribute__((noreturn, format(printf, 3, 4))) static void fail_with(struct invocation *inv, enum weir_status status,
+__attribute__((noreturn, format(printf, 3, 4))) static void fail_with(struct invocation *inv,
+                                                                      enum weir_status status,
                                                                       const char *format, ...)
 {
     char text[480];
@@ -146,7 +147,8 @@ void vm_hook(lua_State *L, lua_Debug *debug)
     struct watch_run *run = watch_switch(NULL);
     if (run == NULL) return;
     uint64_t now = vm->app->env->thread_cpu_ns(vm->app->env);
-    if (vm->started_ns != 0 && now - vm->started_ns > (uint64_t)run->ticks_max * WATCH_TICK_MS * 1000000u) {
+    if (vm->started_ns != 0 &&
+        now - vm->started_ns > (uint64_t)run->ticks_max * WATCH_TICK_MS * 1000000u) {
         *run->ticks = run->ticks_max;
         siglongjmp(run->jump, 1);
     }
@@ -197,11 +199,13 @@ static int invoke_body(lua_State *L)
     const struct shape *result = inv->handler->result;
     if (result->count == 0 || inv->result == NULL) return 0;
     struct conv conv = { .arena = inv->arena, .vm = vm };
-    bool fine = result->scalar ? value_read(&conv, L, lua_gettop(L), &result->fields[0], inv->result)
-                               : record_read(&conv, L, lua_gettop(L), result, inv->result);
+    bool fine = result->scalar
+                    ? value_read(&conv, L, lua_gettop(L), &result->fields[0], inv->result)
+                    : record_read(&conv, L, lua_gettop(L), result, inv->result);
     if (fine) return 0;
     const char *at = text_on_stack(L, inv->handler->at);
-    return luaL_error(L, "%s: the result%s%s: %s", at, conv.path[0] != 0 ? ", " : "", conv.path, conv.text);
+    return luaL_error(L, "%s: the result%s%s: %s", at, conv.path[0] != 0 ? ", " : "", conv.path,
+                      conv.text);
 }
 
 static struct vm *vm_ready(struct lua_app *app)
@@ -214,7 +218,8 @@ static struct vm *vm_ready(struct lua_app *app)
 }
 
 /* The handler ran too long: its vm goes, with all that is suspended in it. Returns to no one. */
-__attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard, struct weir_ctx *ctx)
+__attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard,
+                                                         struct weir_ctx *ctx)
 {
     const struct handler *handler = ctx_handler(ctx);
     struct lua_app *app = shard->app;
@@ -222,8 +227,9 @@ __attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard
     ctx_state_lost(ctx);
     vm_destroy(shard->vm);
     shard->vm = vm_ready(app);
-    ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms in %.*s (%.*s:%.*s)", (unsigned long long)app->cpu_ms_max,
-             STR_ARG(handler->at), STR_ARG(handler->type->name), STR_ARG(handler->name));
+    ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms in %.*s (%.*s:%.*s)",
+             (unsigned long long)app->cpu_ms_max, STR_ARG(handler->at),
+             STR_ARG(handler->type->name), STR_ARG(handler->name));
     ctx_abandon(ctx);
 }
 
@@ -231,14 +237,15 @@ static enum weir_status error_report(struct invocation *inv, int status)
 {
     struct lua_app *app = inv->vm->app;
     if (status == LUA_ERRMEM || inv->memory_hit) {
-        return ctx_fail(inv->ctx, WEIR_BUDGET, "memory: not enough memory: %.*s (%.*s:%.*s) needs more than %llu bytes",
-                        STR_ARG(inv->handler->at), STR_ARG(inv->handler->type->name), STR_ARG(inv->handler->name),
-                        (unsigned long long)app->memory_bytes_max);
+        return ctx_fail(inv->ctx, WEIR_BUDGET,
+                        "memory: not enough memory: %.*s (%.*s:%.*s) needs more than %llu bytes",
+                        STR_ARG(inv->handler->at), STR_ARG(inv->handler->type->name),
+                        STR_ARG(inv->handler->name), (unsigned long long)app->memory_bytes_max);
     }
     const char *text = lua_type(inv->L, -1) == LUA_TSTRING ? lua_tostring(inv->L, -1) : NULL;
     if (text == NULL) {
-        return ctx_fail(inv->ctx, WEIR_HANDLER, "%.*s: error with a value that is no text (%s)", STR_ARG(inv->handler->at),
-                        luaL_typename(inv->L, -1));
+        return ctx_fail(inv->ctx, WEIR_HANDLER, "%.*s: error with a value that is no text (%s)",
+                        STR_ARG(inv->handler->at), luaL_typename(inv->L, -1));
     }
     return ctx_fail(inv->ctx, WEIR_HANDLER, "%.480s", text);
 }
@@ -250,13 +257,15 @@ static void collector_reset(struct vm *vm)
     lua_gc(vm->L, LUA_GCSETSTEPMUL, 200);
 }
 
-static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
-                                   const void *args, void *result)
+static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const struct handler *handler,
+                                   void *row, const void *args, void *result)
 {
     struct lua_shard *shard = state;
     struct vm *vm = shard->vm;
     if (vm == NULL)
-        return ctx_fail(ctx, WEIR_HANDLER, "the Lua state of this shard could not be made again: the files load differently each time");
+        return ctx_fail(ctx, WEIR_HANDLER,
+                        "the Lua state of this shard could not be made again: the files load "
+                        "differently each time");
     struct invocation *inv = invocation_take(vm);
     inv->ctx = ctx;
     inv->handler = handler;
@@ -323,8 +332,13 @@ static void lua_shard_stop(void *self, void *state)
 
 void runtime_init(struct lua_app *app)
 {
-    app->runtime = (struct runtime){ .name = "lua", .drops = true, .self = app, .shard_start = lua_shard_start,
-                                     .shard_stop = lua_shard_stop, .invoke = lua_invoke, .dropped = lua_dropped,
+    app->runtime = (struct runtime){ .name = "lua",
+                                     .drops = true,
+                                     .self = app,
+                                     .shard_start = lua_shard_start,
+                                     .shard_stop = lua_shard_stop,
+                                     .invoke = lua_invoke,
+                                     .dropped = lua_dropped,
                                      .idle = lua_idle };
 }
 
@@ -338,7 +352,8 @@ static struct vm *judge_take(struct lua_app *app, uint32_t *slot)
         if (app->judges[i] == NULL) {
             (void)watch_allow((const void *)(uintptr_t)&lua_newstate);
             app->judges[i] = vm_ready(app);
-            if (app->judges[i] != NULL) app->judges[i]->limit = app->judges[i]->used + app->memory_bytes_max;
+            if (app->judges[i] != NULL)
+                app->judges[i]->limit = app->judges[i]->used + app->memory_bytes_max;
         }
         *slot = i;
         return app->judges[i];
@@ -399,7 +414,8 @@ static bool judge(struct judged *judged)
     }
     atomic_store(&app->judge_taken[slot], 0);
     watch_switch(outer);
-    if (status != 0) snprintf(judged->word, sizeof(judged->word), "%s", status < 0 ? "cpu" : "error");
+    if (status != 0)
+        snprintf(judged->word, sizeof(judged->word), "%s", status < 0 ? "cpu" : "error");
     return status == 0 && judged->kept;
 }
 
@@ -411,7 +427,9 @@ bool rule_field(void *arg, const void *value)
 
 bool rule_row(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code)
 {
-    struct judged judged = { .code = type->check_arg, .shape = type->row, .value = row, .word = "check" };
+    struct judged judged = {
+        .code = type->check_arg, .shape = type->row, .value = row, .word = "check"
+    };
     if (judge(&judged)) return true;
     *code = arena_copy(ctx_arena(ctx), str_of(judged.word));
     return false;
@@ -424,20 +442,22 @@ void judges_free(struct lua_app *app)
 
 /* ---- calls ---- */
 
-static char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler, int first)
+static char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler,
+                       int first)
 {
     const struct shape *shape = handler->args;
     int given = lua_gettop(L) - first + 1;
     if (given > (int)shape->count) {
-        fail_with(inv, WEIR_ARG, "%.*s:%.*s takes %u arguments, got %d", STR_ARG(handler->type->name), STR_ARG(handler->name),
-                  shape->count, given);
+        fail_with(inv, WEIR_ARG, "%.*s:%.*s takes %u arguments, got %d",
+                  STR_ARG(handler->type->name), STR_ARG(handler->name), shape->count, given);
     }
     char *args = arena_alloc(inv->arena, shape->size + 8u);
     struct conv conv = { .arena = inv->arena, .vm = inv->vm };
     lua_settop(L, first - 1 + (int)shape->count);
     for (uint32_t i = 0; i < shape->count; i++) {
         if (value_read(&conv, L, first + (int)i, &shape->fields[i], args)) continue;
-        fail_with(inv, WEIR_ARG, "%.*s:%.*s: %s: %s", STR_ARG(handler->type->name), STR_ARG(handler->name), conv.path, conv.text);
+        fail_with(inv, WEIR_ARG, "%.*s:%.*s: %s: %s", STR_ARG(handler->type->name),
+                  STR_ARG(handler->name), conv.path, conv.text);
     }
     return args;
 }
@@ -447,11 +467,13 @@ int handler_call(lua_State *L)
 {
     const struct handler *handler = lua_touserdata(L, lua_upvalueindex(1));
     struct invocation *inv = vm_of(L)->current;
-    if (inv == NULL || inv->ctx == NULL) return luaL_error(L, "handlers are called from handlers, not at the file level");
+    if (inv == NULL || inv->ctx == NULL)
+        return luaL_error(L, "handlers are called from handlers, not at the file level");
     struct weir_str key = STR("");
     struct ud_type *service = ud_test(L, 1, UD_TYPE);
     struct lua_type *type = service ? service->type : handle_get(L, 1, &key);
-    if (type == NULL || !str_eq((struct weir_str){ type->name, type->name_len }, handler->type->name))
+    if (type == NULL ||
+        !str_eq((struct weir_str){ type->name, type->name_len }, handler->type->name))
         return luaL_error(L, "a handler is called with a colon: h:name(...)");
     stack_check(L);
     key = text_keep(L, inv->arena, key);
@@ -473,11 +495,14 @@ static int weir_all(lua_State *L)
 {
     struct invocation *inv = invocation_here(L, "all");
     bool over = !lua_isnoneornil(L, 2);
-    if (!lua_istable(L, 1) && ud_test(L, 1, UD_LIST) == NULL) return luaL_error(L, "weir.all takes a list and a function, or a list of functions");
-    if (over && !lua_isfunction(L, 2)) return luaL_error(L, "weir.all takes a function of one element");
+    if (!lua_istable(L, 1) && ud_test(L, 1, UD_LIST) == NULL)
+        return luaL_error(L, "weir.all takes a list and a function, or a list of functions");
+    if (over && !lua_isfunction(L, 2))
+        return luaL_error(L, "weir.all takes a function of one element");
     struct ud_list *list = ud_test(L, 1, UD_LIST);
     size_t count = list ? list_live(L, 1)->list->count : lua_objlen(L, 1);
-    if (count > FANOUT_MAX) fail_with(inv, WEIR_BUDGET, "weir.all over %zu elements: at most %d", count, FANOUT_MAX);
+    if (count > FANOUT_MAX)
+        fail_with(inv, WEIR_BUDGET, "weir.all over %zu elements: at most %d", count, FANOUT_MAX);
     stack_check(L);
     lua_settop(L, 2);
     lua_createtable(L, (int)count, 0);
@@ -507,8 +532,10 @@ static int weir_send_lua(lua_State *L)
     struct invocation *inv = invocation_here(L, "send");
     struct weir_str key = STR("");
     struct ud_type *service = ud_test(L, 1, UD_TYPE);
-    struct lua_type *type = service && service->type->service ? service->type : handle_get(L, 1, &key);
-    if (type == NULL) return luaL_error(L, "weir.send takes a handle, the name of a handler and its arguments");
+    struct lua_type *type = service && service->type->service ? service->type
+                                                              : handle_get(L, 1, &key);
+    if (type == NULL)
+        return luaL_error(L, "weir.send takes a handle, the name of a handler and its arguments");
     const struct handler *handler = handler_named(L, type, 2);
     key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 3);
@@ -523,7 +550,8 @@ static double span_parse(const char *text)
     static const struct {
         const char *unit;
         double ms;
-    } units[] = { { "ms", 1 }, { "s", 1e3 }, { "m", 6e4 }, { "h", 36e5 }, { "d", 864e5 }, { "w", 6048e5 } };
+    } units[] = { { "ms", 1 },   { "s", 1e3 },   { "m", 6e4 },
+                  { "h", 36e5 }, { "d", 864e5 }, { "w", 6048e5 } };
     double total = 0;
     if (*text == 0) return -1;
     while (*text != 0) {
@@ -532,7 +560,8 @@ static double span_parse(const char *text)
         double n = strtod(text, &end), ms = 0;
         size_t len = strspn(end, "mshdw");
         for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-            if (strlen(units[i].unit) == len && memcmp(end, units[i].unit, len) == 0) ms = units[i].ms;
+            if (strlen(units[i].unit) == len && memcmp(end, units[i].unit, len) == 0)
+                ms = units[i].ms;
         }
         if (ms == 0) return -1;
         total += n * ms;
@@ -544,9 +573,11 @@ static double span_parse(const char *text)
 static double span_read(lua_State *L, int idx)
 {
     double ms = lua_tonumber(L, idx);
-    if (lua_type(L, idx) == LUA_TNUMBER && ms == floor(ms) && ms >= 0 && ms <= (double)WEIR_INT_MAX) return ms;
+    if (lua_type(L, idx) == LUA_TNUMBER && ms == floor(ms) && ms >= 0 && ms <= (double)WEIR_INT_MAX)
+        return ms;
     ms = lua_type(L, idx) == LUA_TSTRING ? span_parse(lua_tostring(L, idx)) : -1;
-    if (ms < 0) luaL_error(L, "a span is a text as \"1h30m\" (ms, s, m, h, d, w) or whole milliseconds");
+    if (ms < 0)
+        luaL_error(L, "a span is a text as \"1h30m\" (ms, s, m, h, d, w) or whole milliseconds");
     return ms;
 }
 
@@ -558,7 +589,8 @@ static int weir_span(lua_State *L)
 
 static int timer_set(lua_State *L, struct invocation *inv, double time_ms)
 {
-    if (inv->type->service) return luaL_error(L, "a service has no timers: timers belong to an entity");
+    if (inv->type->service)
+        return luaL_error(L, "a service has no timers: timers belong to an entity");
     const struct handler *handler = handler_named(L, inv->type, 2);
     void *args = args_take(L, inv, handler, 3);
     if (ctx_timer(inv->ctx, handler, (int64_t)time_ms, args) != WEIR_OK) abandon(inv);
@@ -576,7 +608,8 @@ static int weir_at_lua(lua_State *L)
 {
     struct invocation *inv = invocation_here(L, "at");
     double time_ms = lua_tonumber(L, 1);
-    if (lua_type(L, 1) != LUA_TNUMBER || time_ms != floor(time_ms) || fabs(time_ms) > (double)WEIR_INT_MAX)
+    if (lua_type(L, 1) != LUA_TNUMBER || time_ms != floor(time_ms) ||
+        fabs(time_ms) > (double)WEIR_INT_MAX)
         return luaL_error(L, "weir.at takes a time in whole milliseconds");
     return timer_set(L, inv, time_ms);
 }
@@ -601,12 +634,15 @@ static int weir_fail_lua(lua_State *L)
     const char *code = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
     bool word = code != NULL && name_is_fit(code, len);
     for (size_t i = 0; word && i < len; i++) word = code[i] < 'A' || code[i] > 'Z';
-    if (!word) return luaL_error(L, "weir.fail takes a lower-case word and a detail: weir.fail(\"not_free\", seat)");
+    if (!word)
+        return luaL_error(
+            L, "weir.fail takes a lower-case word and a detail: weir.fail(\"not_free\", seat)");
     struct weir_str json = STR_NIL;
     if (!lua_isnoneornil(L, 2)) {
         struct conv conv = { .arena = inv->arena, .vm = inv->vm };
         buf_reset(&inv->vm->json);
-        if (!json_take(&conv, L, 2, &inv->vm->json, 0)) return luaL_error(L, "the detail of weir.fail: %s", conv.text);
+        if (!json_take(&conv, L, 2, &inv->vm->json, 0))
+            return luaL_error(L, "the detail of weir.fail: %s", conv.text);
         json = text_keep(L, inv->arena, buf_str(&inv->vm->json));
     }
     weir_fail_json(inv->ctx, arena_cstr(inv->arena, (struct weir_str){ code, len }), json);
@@ -630,8 +666,10 @@ static int weir_random_lua(lua_State *L)
         return 1;
     }
     double low = lua_tonumber(L, 1), high = lua_tonumber(L, 2);
-    bool whole = lua_type(L, 1) == LUA_TNUMBER && lua_type(L, 2) == LUA_TNUMBER && low == floor(low) && high == floor(high);
-    if (!whole || low > high || fabs(low) > (double)WEIR_INT_MAX || fabs(high) > (double)WEIR_INT_MAX)
+    bool whole = lua_type(L, 1) == LUA_TNUMBER && lua_type(L, 2) == LUA_TNUMBER &&
+                 low == floor(low) && high == floor(high);
+    if (!whole || low > high || fabs(low) > (double)WEIR_INT_MAX ||
+        fabs(high) > (double)WEIR_INT_MAX)
         return luaL_error(L, "weir.random takes nothing, or two whole numbers, the smaller first");
     uint64_t count = (uint64_t)(high - low) + 1;
     lua_pushnumber(L, low + (double)(uint64_t)(((unsigned __int128)bits * count) >> 64));
@@ -650,7 +688,8 @@ static int weir_exists_lua(lua_State *L)
     struct invocation *inv = invocation_here(L, "exists");
     struct weir_str key;
     struct lua_type *type = handle_get(L, 1, &key);
-    if (type == NULL || type->service) return luaL_error(L, "weir.exists takes a handle, got %s", luaL_typename(L, 1));
+    if (type == NULL || type->service)
+        return luaL_error(L, "weir.exists takes a handle, got %s", luaL_typename(L, 1));
     const char *name = arena_cstr(inv->arena, (struct weir_str){ type->name, type->name_len });
     key = text_keep(L, inv->arena, key);
     invocation_pause(inv);
@@ -680,14 +719,16 @@ static int weir_trace_lua(lua_State *L)
         struct weir_str key;
         if (i > 1) lua_pushliteral(L, " ");
         if (handle_get(L, i, &key) != NULL) lua_pushlstring(L, key.ptr, key.len);
-        else if (lua_type(L, i) == LUA_TNUMBER || lua_type(L, i) == LUA_TSTRING) lua_pushvalue(L, i);
+        else if (lua_type(L, i) == LUA_TNUMBER || lua_type(L, i) == LUA_TSTRING)
+            lua_pushvalue(L, i);
         else if (lua_isboolean(L, i)) lua_pushstring(L, lua_toboolean(L, i) ? "true" : "false");
         else if (lua_isnil(L, i)) lua_pushliteral(L, "nil");
         else {
             struct conv conv = { .arena = inv->arena, .vm = inv->vm };
             buf_reset(&inv->vm->json);
             bool fine = json_take(&conv, L, i, &inv->vm->json, 0);
-            lua_pushlstring(L, fine ? inv->vm->json.ptr : luaL_typename(L, i), fine ? inv->vm->json.len : strlen(luaL_typename(L, i)));
+            lua_pushlstring(L, fine ? inv->vm->json.ptr : luaL_typename(L, i),
+                            fine ? inv->vm->json.len : strlen(luaL_typename(L, i)));
         }
         lua_concat(L, lua_gettop(L) - count);
     }
@@ -711,7 +752,8 @@ static int weir_round(lua_State *L)
 {
     double x = lua_tonumber(L, 1);
     if (lua_type(L, 1) != LUA_TNUMBER || !isfinite(x) || fabs(x) > (double)WEIR_INT_MAX)
-        return luaL_error(L, "weir.round takes a number within 2^53, got %s", lua_tostring(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1));
+        return luaL_error(L, "weir.round takes a number within 2^53, got %s",
+                          lua_tostring(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1));
     lua_pushnumber(L, round(x));
     return 1;
 }
@@ -719,9 +761,14 @@ static int weir_round(lua_State *L)
 void calls_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "all", weir_all },         { "send", weir_send_lua },     { "after", weir_after_lua },   { "at", weir_at_lua },
-        { "cancel", weir_cancel_lua }, { "span", weir_span },       { "now", weir_now_lua },       { "random", weir_random_lua },
-        { "id", weir_id_lua },       { "fail", weir_fail_lua },     { "exists", weir_exists_lua }, { "delete", weir_delete_lua },
-        { "trace", weir_trace_lua }, { "caller", weir_caller_lua }, { "round", weir_round },       { NULL, NULL } };
+        { "all", weir_all },           { "send", weir_send_lua },
+        { "after", weir_after_lua },   { "at", weir_at_lua },
+        { "cancel", weir_cancel_lua }, { "span", weir_span },
+        { "now", weir_now_lua },       { "random", weir_random_lua },
+        { "id", weir_id_lua },         { "fail", weir_fail_lua },
+        { "exists", weir_exists_lua }, { "delete", weir_delete_lua },
+        { "trace", weir_trace_lua },   { "caller", weir_caller_lua },
+        { "round", weir_round },       { NULL, NULL }
+    };
     luaL_register(L, NULL, functions);
 }

@@ -20,7 +20,7 @@ struct proto {
     const uint8_t *code, *upvalues, *lines, *names_end;
     const char *upvalue_names;
     uint32_t code_count, upvalue_count, line_first, line_count;
-    uint32_t constants;       /* place of the first of its strings in dump.strings */
+    uint32_t constants; /* place of the first of its strings in dump.strings */
     uint32_t constant_count;
     uint32_t *children, child_count;
 };
@@ -125,8 +125,10 @@ static void proto_read(struct dump *d, struct reader *r)
     struct weir_str lines = reader_bytes(r, debug);
     p->lines = (const uint8_t *)lines.ptr;
     size_t width = p->line_count < 256 ? 1 : p->line_count < 65536 ? 2 : 4;
-    if (debug > 0 && lines.len >= p->code_count * width) p->upvalue_names = lines.ptr + p->code_count * width;
-    if (d->open_count < sizeof(d->open) / sizeof(d->open[0])) d->open[d->open_count++] = d->proto_count;
+    if (debug > 0 && lines.len >= p->code_count * width)
+        p->upvalue_names = lines.ptr + p->code_count * width;
+    if (d->open_count < sizeof(d->open) / sizeof(d->open[0]))
+        d->open[d->open_count++] = d->proto_count;
     d->proto_count++;
 }
 
@@ -163,7 +165,8 @@ static int line_of(const struct proto *p, uint32_t pc)
     uint32_t delta = 0;
     if (p->upvalue_names == NULL) return (int)p->line_first;
     if (p->line_count < 256) delta = p->lines[pc];
-    else if (p->line_count < 65536) delta = (uint32_t)p->lines[pc * 2] | (uint32_t)p->lines[pc * 2 + 1] << 8;
+    else if (p->line_count < 65536)
+        delta = (uint32_t)p->lines[pc * 2] | (uint32_t)p->lines[pc * 2 + 1] << 8;
     else memcpy(&delta, p->lines + pc * 4, 4);
     return (int)(p->line_first + delta);
 }
@@ -179,7 +182,9 @@ static const char *upvalue_name(const struct proto *p, uint32_t i)
 static void report(struct finder *f, int line, const char *format, const char *name)
 {
     for (unsigned i = 0; i < f->count; i++) {
-        if (f->problems[i].line == line && strcmp(f->problems[i].file, f->file) == 0 && strstr(f->problems[i].text, name)) return;
+        if (f->problems[i].line == line && strcmp(f->problems[i].file, f->file) == 0 &&
+            strstr(f->problems[i].text, name))
+            return;
     }
     if (f->count == f->max) return;
     struct lua_problem *problem = &f->problems[f->count++];
@@ -214,24 +219,33 @@ static bool global_is_known(lua_State *L, int function, const char *name)
 }
 
 /* `outer` tells for each upvalue whether it belongs to something outside the function looked at first. */
-static void proto_judge(struct finder *f, lua_State *L, int function, struct dump *d, uint32_t place, const bool *outer)
+static void proto_judge(struct finder *f, lua_State *L, int function, struct dump *d,
+                        uint32_t place, const bool *outer)
 {
     const struct proto *p = &d->protos[place];
     for (uint32_t pc = 0; pc < p->code_count; pc++) {
         const uint8_t *op = p->code + (size_t)pc * 4;
         uint32_t wide = (uint32_t)op[2] | (uint32_t)op[3] << 8;
         if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] < p->upvalue_count && outer[op[1]]) {
-            report(f, line_of(p, pc), "a handler assigns `%s`, a variable outside of it, which is neither undone nor shared by "
-                                      "shards: keep state in fields of the row", upvalue_name(p, op[1]));
+            report(f, line_of(p, pc),
+                   "a handler assigns `%s`, a variable outside of it, which is neither undone nor "
+                   "shared by "
+                   "shards: keep state in fields of the row",
+                   upvalue_name(p, op[1]));
         } else if ((op[0] == OP_GSET || op[0] == OP_GGET) && wide < p->constant_count) {
             struct weir_str text = d->strings[p->constants + p->constant_count - 1 - wide];
             char name[80];
             snprintf(name, sizeof(name), "%.*s", STR_ARG(text));
             if (op[0] == OP_GSET) {
-                report(f, line_of(p, pc), "a handler assigns the global `%s`: globals are constants once the file is loaded; "
-                                          "keep state in fields of the row, or write `local`", name);
+                report(f, line_of(p, pc),
+                       "a handler assigns the global `%s`: globals are constants once the file is "
+                       "loaded; "
+                       "keep state in fields of the row, or write `local`",
+                       name);
             } else if (f->vm->collecting && !global_is_known(L, function, name)) {
-                report(f, line_of(p, pc), "there is no global `%s`: is it misspelt, or its `local` further down?", name);
+                report(f, line_of(p, pc),
+                       "there is no global `%s`: is it misspelt, or its `local` further down?",
+                       name);
             }
         }
     }
@@ -239,7 +253,8 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
         const struct proto *child = &d->protos[p->children[i]];
         bool inner[256];
         for (uint32_t u = 0; u < child->upvalue_count; u++) {
-            uint32_t mark = (uint32_t)child->upvalues[u * 2] | (uint32_t)child->upvalues[u * 2 + 1] << 8;
+            uint32_t mark = (uint32_t)child->upvalues[u * 2] | (uint32_t)child->upvalues[u * 2 + 1]
+                                                                   << 8;
             uint32_t up = mark & UPVALUE_INDEX;
             inner[u] = !(mark & UPVALUE_LOCAL) && up < p->upvalue_count && outer[up];
         }
@@ -322,7 +337,8 @@ unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned m
 /* The numbers of the operations are those of this LuaJIT, or nothing works: tried on a function that assigns. */
 void byte_code_verify(lua_State *L)
 {
-    static const char text[] = "local n\nreturn function()\n n = 1\n fresh = n\n return function() local m; n = m end end";
+    static const char text[] =
+        "local n\nreturn function()\n n = 1\n fresh = n\n return function() local m; n = m end end";
     struct lua_problem problems[4];
     struct vm *vm = vm_of(L);
     struct finder finder = { .vm = vm, .problems = problems, .max = 4 };
@@ -330,15 +346,18 @@ void byte_code_verify(lua_State *L)
     lua_call(L, 0, 1);
     function_judge(&finder, L, lua_gettop(L));
     lua_pop(L, 1);
-    ASSERT(finder.count == 3 && problems[0].line + problems[1].line + problems[2].line == 3 + 4 + 5);
+    ASSERT(finder.count == 3 &&
+           problems[0].line + problems[1].line + problems[2].line == 3 + 4 + 5);
 }
 
 /* ---- weir check ---- */
 
-unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems, unsigned max)
+unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems,
+                       unsigned max)
 {
     if (max == 0) return 0;
-    struct lua_options options = { .env = app->env, .settings = (const char *const *)app->settings };
+    struct lua_options options = { .env = app->env,
+                                   .settings = (const char *const *)app->settings };
     struct catalog *catalog = catalog_create();
     struct lua_app *scratch = lua_app_create(catalog, &options);
     struct vm *vm = scratch->declarer = vm_create(scratch, true);
@@ -355,7 +374,8 @@ unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem
         struct lua_problem problem;
         bool loaded = vm_load(vm, source, &problem);
         if (!loaded && vm->problem_count < max) problems[vm->problem_count++] = problem;
-        vm->problem_count += functions_check(vm, problems + vm->problem_count, max - vm->problem_count);
+        vm->problem_count += functions_check(vm, problems + vm->problem_count,
+                                             max - vm->problem_count);
     }
     unsigned count = vm->problem_count;
     lua_app_destroy(scratch);

@@ -41,11 +41,11 @@
 
 /* One file's text, read once. */
 struct source {
-    char *path;               /* as opened */
-    char *name;               /* its last part: what errors call it */
+    char *path; /* as opened */
+    char *name; /* its last part: what errors call it */
     char *folder;
     struct weir_str text;
-    bool module;              /* reached by require */
+    bool module; /* reached by require */
     struct source *next;
 };
 
@@ -58,10 +58,10 @@ struct lua_app {
     void *trace_arg;
     struct runtime runtime;
     struct source *sources, **sources_tail;
-    struct arena arena;       /* sources and names */
+    struct arena arena;         /* sources and names */
     struct weir_str *functions; /* names of kept functions: "account:deposit"; place = number */
     uint32_t function_count, function_cap;
-    struct vm *declarer;      /* the vm that fills the catalog; NULL until the first load */
+    struct vm *declarer; /* the vm that fills the catalog; NULL until the first load */
     bool jit;
     _Atomic uint32_t judge_taken[JUDGES_MAX];
     struct vm *judges[JUDGES_MAX];
@@ -70,7 +70,7 @@ struct lua_app {
 /* handler->code, and check_arg of rules. */
 struct lua_code {
     struct lua_app *app;
-    uint32_t function;        /* its number */
+    uint32_t function;         /* its number */
     const struct field *field; /* rule of a field */
 };
 
@@ -83,7 +83,7 @@ struct block {
 /* What one transaction has used of this vm: shared by its handlers that are in it. */
 struct spend {
     struct spend *chain;
-    const struct arena *txn;  /* tells the transaction */
+    const struct arena *txn; /* tells the transaction */
     int64_t bytes, collect_at;
     uint32_t ticks;
     uint32_t handlers;
@@ -102,11 +102,11 @@ struct invocation {
     void *result;
     struct arena *arena;
     bool read_only, memory_hit;
-    lua_State *L;             /* its thread */
-    int anchor;               /* registry place of the thread; LUA_NOREF: none */
+    lua_State *L; /* its thread */
+    int anchor;   /* registry place of the thread; LUA_NOREF: none */
     struct spend *spend;
     const char *stack_top;
-    void *grown;              /* the list grown last and the room it has */
+    void *grown; /* the list grown last and the room it has */
     size_t grown_room;
     struct invocation *next;
 };
@@ -115,12 +115,13 @@ struct vm {
     lua_State *L;
     struct lua_app *app;
     bool declaring, loading, collecting;
-    lua_CFunction request;    /* of a test's vm: what a handler's name on a handle calls, closed over the name */
+    lua_CFunction
+        request; /* of a test's vm: what a handler's name on a handle calls, closed over the name */
     struct lua_problem *problems; /* collecting: filled up to problem_max */
     unsigned problem_count, problem_max;
-    struct block blocks;      /* list head */
+    struct block blocks; /* list head */
     size_t used;
-    uint64_t limit;           /* of the whole vm; 0: none */
+    uint64_t limit; /* of the whole vm; 0: none */
     bool collect_fast;
     int *refs;                /* registry place by function number */
     struct lua_type **owners; /* of a handler: its type; by function number */
@@ -130,16 +131,16 @@ struct vm {
     struct invocation *current, *spare;
     uint64_t serial;
     struct spend *spends[SPEND_SLOTS];
-    struct arena arena;       /* shapes of a vm that binds; names */
+    struct arena arena;          /* shapes of a vm that binds; names */
     const struct source *source; /* being loaded */
-    struct lua_test *test;    /* of `weir test`: handles make requests */
-    struct buf json, text;    /* scratch: kept here since an error may leave its user at any place */
-    int records;              /* registry: metatable by shape */
-    int globals;              /* registry: what every file sees */
-    int modules;              /* registry: path -> value */
-    int envs;                 /* registry: path -> globals of the file */
-    uint64_t started_ns;      /* of the run under a sanitizer; see vm_hook() */
-    uint64_t random;          /* seed of what happens outside transactions */
+    struct lua_test *test;       /* of `weir test`: handles make requests */
+    struct buf json, text; /* scratch: kept here since an error may leave its user at any place */
+    int records;           /* registry: metatable by shape */
+    int globals;           /* registry: what every file sees */
+    int modules;           /* registry: path -> value */
+    int envs;              /* registry: path -> globals of the file */
+    uint64_t started_ns;   /* of the run under a sanitizer; see vm_hook() */
+    uint64_t random;       /* seed of what happens outside transactions */
 };
 
 /* What Lua knows of an entity type or service. */
@@ -148,18 +149,27 @@ struct lua_type {
     char *name;
     size_t name_len;
     bool service, declared;
-    struct type *type;        /* NULL until found in the catalog */
+    struct type *type; /* NULL until found in the catalog */
     struct key_form form;
     bool form_known;
-    int object;               /* registry: the entity object */
-    int handles;              /* registry: key -> handle, weak */
+    int object;  /* registry: the entity object */
+    int handles; /* registry: key -> handle, weak */
     int handle_meta;
-    int self_meta;            /* LUA_NOREF until needed */
+    int self_meta; /* LUA_NOREF until needed */
 };
 
 /* ---- userdata --------------------------------------------------------------------------------------- */
 
-enum ud_tag { UD_LIBRARY = 0x57454901, UD_TYPE, UD_HANDLE, UD_RECORD, UD_LIST, UD_MAP, UD_WALK, UD_TEST };
+enum ud_tag {
+    UD_LIBRARY = 0x57454901,
+    UD_TYPE,
+    UD_HANDLE,
+    UD_RECORD,
+    UD_LIST,
+    UD_MAP,
+    UD_WALK,
+    UD_TEST
+};
 
 struct ud_type {
     enum ud_tag tag;
@@ -177,7 +187,7 @@ struct ud_record {
     uint64_t serial;
     const struct shape *shape;
     char *base;
-    struct lua_type *self;    /* of `self`; NULL for other records */
+    struct lua_type *self; /* of `self`; NULL for other records */
 };
 struct ud_list {
     enum ud_tag tag;
@@ -205,7 +215,8 @@ void vm_destroy(struct vm *vm);
 /** Runs all sources of the application; false with the problem. */
 bool vm_load_all(struct vm *vm, struct lua_problem *problem);
 bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *problem);
-struct source *source_read(struct lua_app *app, const char *path, bool module, char *why, size_t why_bytes);
+struct source *source_read(struct lua_app *app, const char *path, bool module, char *why,
+                           size_t why_bytes);
 void problem_of(struct lua_problem *problem, const char *file, const char *message);
 /** The number of a kept function; UINT32_MAX when a vm that binds meets one that was not declared. */
 uint32_t function_number(struct vm *vm, const char *name);
@@ -227,8 +238,8 @@ extern const char *const lua_kind_words[];
 struct conv {
     struct arena *arena;
     struct vm *vm;
-    bool starts;              /* fields left out start as in a row */
-    bool row;                 /* nil where a row may hold it */
+    bool starts; /* fields left out start as in a row */
+    bool row;    /* nil where a row may hold it */
     char path[96], text[256], rule[16];
 };
 /** Lua value at idx into the field of `base`. False with c->text. */
@@ -248,7 +259,7 @@ int64_t whole_load(const struct field *field, const char *base);
 void whole_store(const struct field *field, char *base, int64_t n);
 
 /* ---- lua_row.c: proxies, handles --------------------------------------------------------------------------- */
-void rows_open(lua_State *L);  /* metatables; helpers for the prelude into the table on top */
+void rows_open(lua_State *L); /* metatables; helpers for the prelude into the table on top */
 void *ud_test(lua_State *L, int idx, enum ud_tag tag);
 void handle_push(lua_State *L, struct lua_type *type, struct weir_str key);
 /** Type and key of a handle or self; NULL when the value is neither. The key lives as the value does. */
@@ -257,7 +268,8 @@ int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
 void self_push(lua_State *L, struct invocation *inv);
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);
-void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list, bool writable);
+void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list,
+                     bool writable);
 struct ud_record *record_live(lua_State *L, int idx);
 struct ud_list *list_live(lua_State *L, int idx);
 void list_element_push(lua_State *L, struct ud_list *list, size_t i);

@@ -28,7 +28,9 @@ static const char *map_name(lua_State *L, const struct map_def *def)
 void map_push(lua_State *L, int map, const struct map_def *def)
 {
     struct ud_map *proxy = lua_newuserdata(L, sizeof(*proxy));
-    *proxy = (struct ud_map){ .tag = UD_MAP, .serial = vm_of(L)->current->serial, .map = map, .def = def };
+    *proxy = (struct ud_map){
+        .tag = UD_MAP, .serial = vm_of(L)->current->serial, .map = map, .def = def
+    };
     luaL_getmetatable(L, "weir.map");
     lua_setmetatable(L, -2);
 }
@@ -38,7 +40,8 @@ static struct ud_map *map_live(lua_State *L, struct invocation **inv)
     struct ud_map *map = ud_test(L, 1, UD_MAP);
     if (map == NULL) luaL_error(L, "write map:get(key), with a colon");
     *inv = vm_of(L)->current;
-    if (*inv == NULL || (*inv)->serial != map->serial) luaL_error(L, "a map was kept after its handler ended");
+    if (*inv == NULL || (*inv)->serial != map->serial)
+        luaL_error(L, "a map was kept after its handler ended");
     return map;
 }
 
@@ -49,7 +52,8 @@ static void need_write(lua_State *L, const struct invocation *inv)
 
 /* ---- keys ---- */
 
-static bool part_read(lua_State *L, int idx, const struct map_def *def, uint32_t i, struct weir_part *part)
+static bool part_read(lua_State *L, int idx, const struct map_def *def, uint32_t i,
+                      struct weir_part *part)
 {
     double n = lua_tonumber(L, idx);
     part->kind = def->key[i];
@@ -60,11 +64,10 @@ static bool part_read(lua_State *L, int idx, const struct map_def *def, uint32_t
         return str_is_utf8(part->text);
     case WEIR_REF: {
         struct lua_type *type = handle_get(L, idx, &part->text);
-        return type != NULL && str_eq((struct weir_str){ type->name, type->name_len }, def->key_type[i]);
+        return type != NULL &&
+               str_eq((struct weir_str){ type->name, type->name_len }, def->key_type[i]);
     }
-    case WEIR_BOOL:
-        part->n = lua_toboolean(L, idx);
-        return lua_isboolean(L, idx);
+    case WEIR_BOOL: part->n = lua_toboolean(L, idx); return lua_isboolean(L, idx);
     case WEIR_ENUM: {
         if (lua_type(L, idx) != LUA_TSTRING) return false;
         struct weir_str word;
@@ -76,34 +79,44 @@ static bool part_read(lua_State *L, int idx, const struct map_def *def, uint32_t
         return false;
     }
     default:
-        if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || fabs(n) > (double)WEIR_INT_MAX) return false;
+        if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || fabs(n) > (double)WEIR_INT_MAX)
+            return false;
         part->n = (int64_t)n;
         return true;
     }
 }
 
-static void part_keep(lua_State *L, struct invocation *inv, int idx, const struct map_def *def, uint32_t i, struct weir_key *key)
+static void part_keep(lua_State *L, struct invocation *inv, int idx, const struct map_def *def,
+                      uint32_t i, struct weir_key *key)
 {
     if (!part_read(L, idx, def, i, &key->part[i])) {
         luaL_error(L, "part %d of the key of map `%s` is %s, got %s", (int)i + 1, map_name(L, def),
-                   def->key[i] == WEIR_REF ? "a handle of its type" : lua_kind_words[def->key[i]], luaL_typename(L, idx));
+                   def->key[i] == WEIR_REF ? "a handle of its type" : lua_kind_words[def->key[i]],
+                   luaL_typename(L, idx));
     }
     if (key->part[i].kind == WEIR_TEXT || key->part[i].kind == WEIR_REF)
         key->part[i].text = text_keep(L, inv->arena, key->part[i].text);
 }
 
-static struct weir_key key_read(lua_State *L, struct invocation *inv, const struct map_def *def, int first)
+static struct weir_key key_read(lua_State *L, struct invocation *inv, const struct map_def *def,
+                                int first)
 {
     struct weir_key key = { .count = def->key_count };
     for (uint32_t i = 0; i < def->key_count; i++) part_keep(L, inv, first + (int)i, def, i, &key);
     return key;
 }
 
-static void part_push(lua_State *L, const struct map_def *def, uint32_t i, const struct weir_part *part)
+static void part_push(lua_State *L, const struct map_def *def, uint32_t i,
+                      const struct weir_part *part)
 {
     switch (def->key[i]) {
-    case WEIR_TEXT: lua_pushlstring(L, part->text.ptr ? part->text.ptr : "", part->text.len); return;
-    case WEIR_REF: handle_push(L, type_named(L, def->key_type[i].ptr, def->key_type[i].len, false), part->text); return;
+    case WEIR_TEXT:
+        lua_pushlstring(L, part->text.ptr ? part->text.ptr : "", part->text.len);
+        return;
+    case WEIR_REF:
+        handle_push(L, type_named(L, def->key_type[i].ptr, def->key_type[i].len, false),
+                    part->text);
+        return;
     case WEIR_BOOL: lua_pushboolean(L, part->n != 0); return;
     case WEIR_ENUM:
         if (part->n >= 0 && part->n < (int64_t)def->key_word_count[i])
@@ -114,7 +127,8 @@ static void part_push(lua_State *L, const struct map_def *def, uint32_t i, const
     }
 }
 
-static int row_push(lua_State *L, const struct invocation *inv, const struct map_def *def, void *row)
+static int row_push(lua_State *L, const struct invocation *inv, const struct map_def *def,
+                    void *row)
 {
     if (row == NULL) lua_pushnil(L);
     else if (def->value->scalar) value_push_live(L, &def->value->fields[0], row, !inv->read_only);
@@ -125,7 +139,8 @@ static int row_push(lua_State *L, const struct invocation *inv, const struct map
 static void need_args(lua_State *L, const struct map_def *def, int args, const char *verb)
 {
     int given = lua_gettop(L) - 1;
-    if (given != args) luaL_error(L, "%s:%s takes %d arguments, got %d", map_name(L, def), verb, args, given);
+    if (given != args)
+        luaL_error(L, "%s:%s takes %d arguments, got %d", map_name(L, def), verb, args, given);
 }
 
 /* ---- methods ---- */
@@ -136,7 +151,8 @@ static int map_get(lua_State *L)
     struct ud_map *map = map_live(L, &inv);
     need_args(L, map->def, (int)map->def->key_count, "get");
     struct weir_key key = key_read(L, inv, map->def, 2);
-    void *row = inv->read_only ? (void *)(uintptr_t)weir_map_get(inv->ctx, map->map, key) : weir_map_edit(inv->ctx, map->map, key);
+    void *row = inv->read_only ? (void *)(uintptr_t)weir_map_get(inv->ctx, map->map, key)
+                               : weir_map_edit(inv->ctx, map->map, key);
     engine_check(L, inv);
     return row_push(L, inv, map->def, row);
 }
@@ -154,7 +170,9 @@ static void *value_take(lua_State *L, struct invocation *inv, const struct map_d
     } else {
         fine = record_read(&conv, L, idx, shape, value);
     }
-    if (!fine) luaL_error(L, "%s%s%s: %s", map_name(L, def), conv.path[0] != 0 ? "." : "", conv.path, conv.text);
+    if (!fine)
+        luaL_error(L, "%s%s%s: %s", map_name(L, def), conv.path[0] != 0 ? "." : "", conv.path,
+                   conv.text);
     return value;
 }
 
@@ -213,7 +231,8 @@ static int map_count(lua_State *L)
 }
 
 /* Pushes the key's parts and the row; 0 values at the end. */
-static int walk_step(lua_State *L, struct invocation *inv, int map, const struct map_def *def, struct weir_scan *scan)
+static int walk_step(lua_State *L, struct invocation *inv, int map, const struct map_def *def,
+                     struct weir_scan *scan)
 {
     struct weir_key key = { 0 };
     void *row = NULL;
@@ -230,7 +249,8 @@ static int walk_next(lua_State *L)
 {
     struct ud_walk *walk = lua_touserdata(L, lua_upvalueindex(1));
     struct invocation *inv = vm_of(L)->current;
-    if (inv == NULL || inv->serial != walk->serial) return luaL_error(L, "a scan was kept after its handler ended");
+    if (inv == NULL || inv->serial != walk->serial)
+        return luaL_error(L, "a scan was kept after its handler ended");
     lua_settop(L, 0);
     return walk_step(L, inv, walk->map, walk->def, &walk->scan);
 }
@@ -242,13 +262,15 @@ static void option_push(lua_State *L, const char *name)
 }
 
 /* A bound of a scan: one part, or a list of parts that may be a prefix. */
-static void bound_read(lua_State *L, struct invocation *inv, const struct map_def *def, const char *name, struct weir_key *key)
+static void bound_read(lua_State *L, struct invocation *inv, const struct map_def *def,
+                       const char *name, struct weir_key *key)
 {
     option_push(L, name);
     int at = lua_gettop(L);
     if (lua_istable(L, at)) {
         size_t count = lua_objlen(L, at);
-        if (count > def->key_count) luaL_error(L, "`%s` has more parts than the key of `%s`", name, map_name(L, def));
+        if (count > def->key_count)
+            luaL_error(L, "`%s` has more parts than the key of `%s`", name, map_name(L, def));
         key->count = (uint32_t)count;
         for (uint32_t i = 0; i < count; i++) {
             lua_rawgeti(L, at, (int)i + 1);
@@ -262,11 +284,13 @@ static void bound_read(lua_State *L, struct invocation *inv, const struct map_de
     lua_pop(L, 1);
 }
 
-static void scan_read(lua_State *L, struct invocation *inv, const struct map_def *def, struct weir_scan *scan)
+static void scan_read(lua_State *L, struct invocation *inv, const struct map_def *def,
+                      struct weir_scan *scan)
 {
     for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-        if (strcmp(name, "from") != 0 && strcmp(name, "to") != 0 && strcmp(name, "reverse") != 0 && strcmp(name, "limit") != 0)
+        if (strcmp(name, "from") != 0 && strcmp(name, "to") != 0 && strcmp(name, "reverse") != 0 &&
+            strcmp(name, "limit") != 0)
             luaL_error(L, "a scan has no option `%s`; it has from, to, reverse and limit", name);
     }
     bound_read(L, inv, def, "from", &scan->from);
@@ -275,7 +299,8 @@ static void scan_read(lua_State *L, struct invocation *inv, const struct map_def
     scan->reverse = lua_toboolean(L, -1);
     option_push(L, "limit");
     double limit = lua_tonumber(L, -1);
-    if (!lua_isnil(L, -1) && (lua_type(L, -1) != LUA_TNUMBER || limit != floor(limit) || limit < 1 || limit > 1e9))
+    if (!lua_isnil(L, -1) &&
+        (lua_type(L, -1) != LUA_TNUMBER || limit != floor(limit) || limit < 1 || limit > 1e9))
         luaL_error(L, "`limit` is a whole number of 1 or more");
     scan->limit = (int64_t)limit;
     lua_pop(L, 2);
@@ -287,11 +312,14 @@ static int map_scan(lua_State *L)
     struct ud_map *map = map_live(L, &inv);
     struct weir_scan scan = { .limit = 0 };
     if (!lua_isnoneornil(L, 2)) {
-        if (!lua_istable(L, 2)) return luaL_error(L, "a scan's options are a table: scan { from = 1, limit = 10 }");
+        if (!lua_istable(L, 2))
+            return luaL_error(L, "a scan's options are a table: scan { from = 1, limit = 10 }");
         scan_read(L, inv, map->def, &scan);
     }
     struct ud_walk *walk = lua_newuserdata(L, sizeof(*walk));
-    *walk = (struct ud_walk){ .tag = UD_WALK, .serial = inv->serial, .map = map->map, .def = map->def, .scan = scan };
+    *walk = (struct ud_walk){
+        .tag = UD_WALK, .serial = inv->serial, .map = map->map, .def = map->def, .scan = scan
+    };
     lua_pushcclosure(L, walk_next, 1);
     return 1;
 }
@@ -316,15 +344,18 @@ static int map_last(lua_State *L)
 
 static int map_unknown(lua_State *L)
 {
-    return luaL_error(L, "a map has no `%s`; it has get, put, append, remove, scan, first, last and count",
-                      lua_tostring(L, 2) ? lua_tostring(L, 2) : luaL_typename(L, 2));
+    return luaL_error(
+        L, "a map has no `%s`; it has get, put, append, remove, scan, first, last and count",
+        lua_tostring(L, 2) ? lua_tostring(L, 2) : luaL_typename(L, 2));
 }
 
 void maps_open(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "get", map_get },     { "put", map_put },     { "append", map_append },
-                                        { "remove", map_remove }, { "scan", map_scan }, { "first", map_first },
-                                        { "last", map_last },   { "count", map_count }, { NULL, NULL } };
+    static const luaL_Reg methods[] = {
+        { "get", map_get },       { "put", map_put },     { "append", map_append },
+        { "remove", map_remove }, { "scan", map_scan },   { "first", map_first },
+        { "last", map_last },     { "count", map_count }, { NULL, NULL }
+    };
     luaL_newmetatable(L, "weir.map");
     lua_newtable(L);
     luaL_register(L, NULL, methods);

@@ -25,7 +25,8 @@ void *ud_test(lua_State *L, int idx, enum ud_tag tag)
 static struct invocation *owner_of(lua_State *L, uint64_t serial)
 {
     struct invocation *inv = vm_of(L)->current;
-    if (inv == NULL || inv->serial != serial) luaL_error(L, "a row was kept after its handler ended: rows are borrowed");
+    if (inv == NULL || inv->serial != serial)
+        luaL_error(L, "a row was kept after its handler ended: rows are borrowed");
     return inv;
 }
 
@@ -59,7 +60,8 @@ static void need_writable(lua_State *L, bool writable)
 /* ---- records ---- */
 
 /* Assigns in whole, so that a wrong value leaves the old one. */
-static void field_assign(lua_State *L, int idx, const struct field *f, char *base, const char *owner)
+static void field_assign(lua_State *L, int idx, const struct field *f, char *base,
+                         const char *owner)
 {
     char scratch[16] __attribute__((aligned(16))) = { 0 };
     struct conv conv = conv_row(L);
@@ -67,7 +69,8 @@ static void field_assign(lua_State *L, int idx, const struct field *f, char *bas
     one.offset = 0;
     char *value = f->size <= sizeof(scratch) ? scratch : arena_alloc(conv.arena, f->size);
     if (!value_read(&conv, L, idx, &one, value)) {
-        luaL_error(L, "%s%s%s: %s", owner, owner[0] != 0 && conv.path[0] != 0 && conv.path[0] != '[' ? "." : "", conv.path,
+        luaL_error(L, "%s%s%s: %s", owner,
+                   owner[0] != 0 && conv.path[0] != 0 && conv.path[0] != '[' ? "." : "", conv.path,
                    conv.text);
     }
     memcpy(base + f->offset, value, f->size);
@@ -81,7 +84,8 @@ static const char *shape_owner(const struct ud_record *record)
 static int record_missing(lua_State *L, const struct ud_record *record)
 {
     const char *name = lua_tostring(L, 2);
-    return luaL_error(L, "%s has no field `%s`", record->self ? record->self->name : "the record", name ? name : luaL_typename(L, 2));
+    return luaL_error(L, "%s has no field `%s`", record->self ? record->self->name : "the record",
+                      name ? name : luaL_typename(L, 2));
 }
 
 /* self.name where no field has that name: the key, or a handler, remembered in the table of fields. */
@@ -97,7 +101,8 @@ static int self_extra(lua_State *L, struct ud_record *record)
     struct type *type = type_resolve(vm_of(L), record->self);
     struct handler *handler = type && name.ptr ? type_handler(type, name) : NULL;
     if (handler == NULL)
-        return luaL_error(L, "`%s` has no field or handler `%s`", record->self->name, name.ptr ? name.ptr : luaL_typename(L, 2));
+        return luaL_error(L, "`%s` has no field or handler `%s`", record->self->name,
+                          name.ptr ? name.ptr : luaL_typename(L, 2));
     lua_pushlightuserdata(L, handler);
     lua_pushcclosure(L, handler_call, 1);
     lua_pushvalue(L, 2);
@@ -119,7 +124,8 @@ static int record_index(lua_State *L)
             map_push(L, -place - 1, &record->self->type->maps[-place - 1]);
             return 1;
         }
-        value_push_live(L, &record->shape->fields[place % KEY_PART], record->base, record->writable && place < KEY_PART);
+        value_push_live(L, &record->shape->fields[place % KEY_PART], record->base,
+                        record->writable && place < KEY_PART);
         return 1;
     }
     if (!lua_isnil(L, -1)) return 1;
@@ -134,8 +140,10 @@ static int record_newindex(lua_State *L)
     lua_rawget(L, lua_upvalueindex(1));
     if (lua_type(L, -1) != LUA_TNUMBER) return record_missing(L, record);
     int place = (int)lua_tointeger(L, -1);
-    if (place < 0) return luaL_error(L, "`%s` is a map: put, append and remove change it", lua_tostring(L, 2));
-    if (place >= KEY_PART) return luaL_error(L, "`%s` is part of the key: it is never assigned", lua_tostring(L, 2));
+    if (place < 0)
+        return luaL_error(L, "`%s` is a map: put, append and remove change it", lua_tostring(L, 2));
+    if (place >= KEY_PART)
+        return luaL_error(L, "`%s` is part of the key: it is never assigned", lua_tostring(L, 2));
     need_writable(L, record->writable);
     lua_pop(L, 1);
     field_assign(L, 3, &record->shape->fields[place], record->base, shape_owner(record));
@@ -200,7 +208,10 @@ void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool
 {
     struct vm *vm = vm_of(L);
     struct ud_record *record = lua_newuserdata(L, sizeof(*record));
-    *record = (struct ud_record){ .tag = UD_RECORD, .writable = writable, .serial = vm->current->serial, .shape = shape,
+    *record = (struct ud_record){ .tag = UD_RECORD,
+                                  .writable = writable,
+                                  .serial = vm->current->serial,
+                                  .shape = shape,
                                   .base = base };
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->records);
     lua_pushlightuserdata(L, (void *)(uintptr_t)shape);
@@ -249,8 +260,12 @@ void self_push(lua_State *L, struct invocation *inv)
     struct lua_type *lt = inv->type;
     if (lt->self_meta == LUA_NOREF) self_meta_make(L, lt);
     struct ud_record *record = lua_newuserdata(L, sizeof(*record));
-    *record = (struct ud_record){ .tag = UD_RECORD, .writable = !inv->read_only, .serial = inv->serial,
-                                  .shape = lt->type->row, .base = inv->row, .self = lt };
+    *record = (struct ud_record){ .tag = UD_RECORD,
+                                  .writable = !inv->read_only,
+                                  .serial = inv->serial,
+                                  .shape = lt->type->row,
+                                  .base = inv->row,
+                                  .self = lt };
     lua_rawgeti(L, LUA_REGISTRYINDEX, lt->self_meta);
     lua_setmetatable(L, -2);
 }
@@ -260,7 +275,10 @@ void self_push(lua_State *L, struct invocation *inv)
 void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list, bool writable)
 {
     struct ud_list *proxy = lua_newuserdata(L, sizeof(*proxy));
-    *proxy = (struct ud_list){ .tag = UD_LIST, .writable = writable, .serial = vm_of(L)->current->serial, .field = field,
+    *proxy = (struct ud_list){ .tag = UD_LIST,
+                               .writable = writable,
+                               .serial = vm_of(L)->current->serial,
+                               .field = field,
                                .list = list };
     luaL_getmetatable(L, "weir.list");
     lua_setmetatable(L, -2);
@@ -292,9 +310,11 @@ static char *element_read(lua_State *L, struct ud_list *list, int idx)
     const struct shape *shape = list->field->shape;
     struct conv conv = conv_row(L);
     char *item = arena_alloc(conv.arena, shape->size + 8u);
-    bool fine = shape->scalar ? value_read(&conv, L, idx, &shape->fields[0], item) : record_read(&conv, L, idx, shape, item);
+    bool fine = shape->scalar ? value_read(&conv, L, idx, &shape->fields[0], item)
+                              : record_read(&conv, L, idx, shape, item);
     if (!fine) {
-        luaL_error(L, "element of `%s`%s%s: %s", list->field->name.len ? list->field->name.ptr : "list",
+        luaL_error(L, "element of `%s`%s%s: %s",
+                   list->field->name.len ? list->field->name.ptr : "list",
                    conv.path[0] != 0 ? ", " : "", conv.path, conv.text);
     }
     return item;
@@ -305,7 +325,8 @@ static void list_grow(lua_State *L, struct ud_list *list)
 {
     struct invocation *inv = vm_of(L)->current;
     size_t size = list->field->shape->size, count = list->list->count;
-    if (count >= SHAPE_LIST_MAX) luaL_error(L, "a list holds at most %d elements: a map holds more", (int)SHAPE_LIST_MAX);
+    if (count >= SHAPE_LIST_MAX)
+        luaL_error(L, "a list holds at most %d elements: a map holds more", (int)SHAPE_LIST_MAX);
     if (inv->grown == list->list->items && inv->grown != NULL && count < inv->grown_room) return;
     size_t room = count < 4 ? 8 : count * 2;
     char *items = arena_alloc(inv->arena, room * size);
@@ -337,7 +358,8 @@ static size_t place_read(lua_State *L, int idx, size_t max)
 {
     double n = lua_tonumber(L, idx);
     if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || n < 1 || n > (double)max)
-        luaL_error(L, "a list has no place %s", lua_tostring(L, idx) ? lua_tostring(L, idx) : luaL_typename(L, idx));
+        luaL_error(L, "a list has no place %s",
+                   lua_tostring(L, idx) ? lua_tostring(L, idx) : luaL_typename(L, idx));
     return (size_t)n - 1;
 }
 
@@ -345,7 +367,9 @@ static int list_index(lua_State *L)
 {
     struct ud_list *list = list_live(L, 1);
     double n = lua_tonumber(L, 2);
-    if (lua_type(L, 2) != LUA_TNUMBER) return luaL_error(L, "a list has places 1..n, no `%s`", lua_tostring(L, 2) ? lua_tostring(L, 2) : "?");
+    if (lua_type(L, 2) != LUA_TNUMBER)
+        return luaL_error(L, "a list has places 1..n, no `%s`",
+                          lua_tostring(L, 2) ? lua_tostring(L, 2) : "?");
     if (n < 1 || n > (double)list->list->count || n != floor(n)) lua_pushnil(L);
     else list_element_push(L, list, (size_t)n - 1);
     return 1;
@@ -361,7 +385,9 @@ static int list_newindex(lua_State *L)
         return 0;
     }
     if (at == list->list->count) return 0;
-    if (at + 1 != list->list->count) return luaL_error(L, "only the last place of a list may become nil: table.remove takes out others");
+    if (at + 1 != list->list->count)
+        return luaL_error(
+            L, "only the last place of a list may become nil: table.remove takes out others");
     list->list->count--;
     return 0;
 }
@@ -498,7 +524,8 @@ struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key)
 static int handle_index(lua_State *L)
 {
     struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
-    if (handle == NULL || lua_type(L, 2) != LUA_TSTRING) return luaL_error(L, "a handle has handlers and `key`");
+    if (handle == NULL || lua_type(L, 2) != LUA_TSTRING)
+        return luaL_error(L, "a handle has handlers and `key`");
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
     if (!lua_isnil(L, -1)) return 1;
@@ -517,7 +544,9 @@ static int handle_index(lua_State *L)
     }
     struct handler *found = type ? type_handler(type, (struct weir_str){ name, len }) : NULL;
     if (found == NULL) {
-        return luaL_error(L, type ? "`%s` has no handler `%s`; fields are read by a query" : "the entity `%s` is declared nowhere (`%s`)",
+        return luaL_error(L,
+                          type ? "`%s` has no handler `%s`; fields are read by a query"
+                               : "the entity `%s` is declared nowhere (`%s`)",
                           handle->type->name, name);
     }
     lua_pushlightuserdata(L, found);
@@ -530,7 +559,8 @@ static int handle_index(lua_State *L)
 
 static int handle_newindex(lua_State *L)
 {
-    return luaL_error(L, "a handle cannot be written: only an entity's own handlers change its row");
+    return luaL_error(L,
+                      "a handle cannot be written: only an entity's own handlers change its row");
 }
 
 void type_metatables(lua_State *L, struct lua_type *type)
@@ -571,7 +601,8 @@ static bool part_read(lua_State *L, int idx, enum weir_kind kind, struct weir_pa
         part->text.ptr = lua_tolstring(L, idx, &part->text.len);
         return true;
     }
-    if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || fabs(n) > (double)WEIR_INT_MAX) return false;
+    if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || fabs(n) > (double)WEIR_INT_MAX)
+        return false;
     part->n = (int64_t)n;
     return true;
 }
@@ -583,21 +614,27 @@ struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct 
     uint32_t parts = type->form.count;
     struct weir_str key;
     if (parts == 0 || (count == 1 && parts > 1 && lua_type(L, first) == LUA_TSTRING)) {
-        if (count != 1 || lua_type(L, first) != LUA_TSTRING) luaL_error(L, "a handle of `%s` takes one text, its key", type->name);
+        if (count != 1 || lua_type(L, first) != LUA_TSTRING)
+            luaL_error(L, "a handle of `%s` takes one text, its key", type->name);
         key.ptr = lua_tolstring(L, first, &key.len);
     } else {
         struct weir_part part[WEIR_KEY_PARTS_MAX] = { { .kind = WEIR_NONE } };
-        if (count != (int)parts) luaL_error(L, "a handle of `%s` takes the %d parts of its key, got %d", type->name, (int)parts, count);
+        if (count != (int)parts)
+            luaL_error(L, "a handle of `%s` takes the %d parts of its key, got %d", type->name,
+                       (int)parts, count);
         for (uint32_t i = 0; i < parts; i++) {
             if (!part_read(L, first + (int)i, type->form.part[i].kind, &part[i]))
                 luaL_error(L, "part %d of a key of `%s` is %s, got %s", (int)i + 1, type->name,
-                           lua_kind_words[type->form.part[i].kind], luaL_typename(L, first + (int)i));
+                           lua_kind_words[type->form.part[i].kind],
+                           luaL_typename(L, first + (int)i));
         }
         buf_reset(bytes);
-        if (!key_build(&type->form, part, bytes)) luaL_error(L, "only the last part of a key may hold a colon");
+        if (!key_build(&type->form, part, bytes))
+            luaL_error(L, "only the last part of a key may hold a colon");
         key = buf_str(bytes);
     }
-    if (key.len == 0 || key.len > KEY_BYTES_MAX) luaL_error(L, "a key of `%s` is a text of 1 to %d bytes", type->name, (int)KEY_BYTES_MAX);
+    if (key.len == 0 || key.len > KEY_BYTES_MAX)
+        luaL_error(L, "a key of `%s` is a text of 1 to %d bytes", type->name, (int)KEY_BYTES_MAX);
     if (!str_is_utf8(key)) luaL_error(L, "a key is text in UTF-8");
     return key;
 }
@@ -606,11 +643,14 @@ int handle_make(lua_State *L)
 {
     struct ud_type *object = ud_test(L, 1, UD_TYPE);
     if (object == NULL) return luaL_error(L, "no entity type");
-    if (object->type->service) return luaL_error(L, "`%s` is a service: it has handlers and no entities", object->type->name);
+    if (object->type->service)
+        return luaL_error(L, "`%s` is a service: it has handlers and no entities",
+                          object->type->name);
     if (lua_istable(L, 2)) return luaL_error(L, "options of a reference come with a later release");
     type_resolve(vm_of(L), object->type);
     if (vm_of(L)->loading && !object->type->form_known)
-        return luaL_error(L, "declare the entity `%s` before making handles of it", object->type->name);
+        return luaL_error(L, "declare the entity `%s` before making handles of it",
+                          object->type->name);
     struct weir_str key = key_from(L, object->type, 2, &vm_of(L)->text);
     handle_push(L, object->type, key);
     return 1;
@@ -619,10 +659,16 @@ int handle_make(lua_State *L)
 /* Metatables; the prelude's helpers go into the table on top. */
 void rows_open(lua_State *L)
 {
-    static const luaL_Reg list_meta[] = { { "__index", list_index }, { "__newindex", list_newindex },
-                                          { "__len", list_len },     { NULL, NULL } };
-    static const luaL_Reg helpers[] = { { "list_next", list_next }, { "copy", proxy_copy },   { "pairs", proxy_pairs },
-                                        { "insert", list_insert },  { "remove", list_remove }, { "fill", list_fill },
+    static const luaL_Reg list_meta[] = { { "__index", list_index },
+                                          { "__newindex", list_newindex },
+                                          { "__len", list_len },
+                                          { NULL, NULL } };
+    static const luaL_Reg helpers[] = { { "list_next", list_next },
+                                        { "copy", proxy_copy },
+                                        { "pairs", proxy_pairs },
+                                        { "insert", list_insert },
+                                        { "remove", list_remove },
+                                        { "fill", list_fill },
                                         { NULL, NULL } };
     luaL_newmetatable(L, "weir.list");
     luaL_register(L, NULL, list_meta);

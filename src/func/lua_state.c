@@ -31,7 +31,8 @@ static void collect_soon(struct vm *vm, struct spend *spend)
 static bool charge(struct vm *vm, size_t old_bytes, size_t new_bytes)
 {
     struct invocation *inv = vm->current;
-    if (new_bytes > old_bytes && vm->limit != 0 && vm->used + (new_bytes - old_bytes) > vm->limit) return false;
+    if (new_bytes > old_bytes && vm->limit != 0 && vm->used + (new_bytes - old_bytes) > vm->limit)
+        return false;
     if (inv == NULL || inv->spend == NULL) return true;
     struct spend *spend = inv->spend;
     int64_t more = (int64_t)new_bytes - (int64_t)old_bytes;
@@ -71,7 +72,8 @@ void stack_check(lua_State *L)
 {
     struct invocation *inv = vm_of(L)->current;
     if (inv == NULL || inv->stack_top == NULL) return;
-    if ((size_t)(inv->stack_top - (const char *)__builtin_frame_address(0)) > STACK_USED_MAX) luaL_error(L, "stack overflow: calls are nested too deep");
+    if ((size_t)(inv->stack_top - (const char *)__builtin_frame_address(0)) > STACK_USED_MAX)
+        luaL_error(L, "stack overflow: calls are nested too deep");
 }
 
 static int lua_stack_check(lua_State *L)
@@ -89,8 +91,11 @@ static int refuse_library(lua_State *L)
 
 static int refuse_global(lua_State *L)
 {
-    return luaL_error(L, "assignment to global `%s`: globals are constants once the file is loaded; keep state in "
-                         "fields of the row", lua_tostring(L, 2) ? lua_tostring(L, 2) : "?");
+    return luaL_error(
+        L,
+        "assignment to global `%s`: globals are constants once the file is loaded; keep state in "
+        "fields of the row",
+        lua_tostring(L, 2) ? lua_tostring(L, 2) : "?");
 }
 
 static int unknown_global(lua_State *L)
@@ -125,17 +130,21 @@ static void refuse_unknown(lua_State *L)
 
 /* ---- the sandbox ---- */
 
-static const char *const base_names[] = { "assert", "error", "getmetatable", "next", "pcall", "rawequal", "rawget",
-                                          "rawset", "select", "setmetatable", "tonumber", "type",
-                                          "xpcall", NULL };
-static const char *const math_names[] = { "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp",
-                                          "floor", "fmod", "frexp", "huge", "ldexp", "log", "log10", "max", "min",
-                                          "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh", NULL };
-static const char *const string_names[] = { "byte", "char", "find", "gmatch", "len", "lower", "match",
-                                            "rep", "reverse", "sub", "upper", NULL };
+static const char *const base_names[] = {
+    "assert", "error",  "getmetatable", "next",     "pcall", "rawequal", "rawget",
+    "rawset", "select", "setmetatable", "tonumber", "type",  "xpcall",   NULL
+};
+static const char *const math_names[] = { "abs",   "acos", "asin",  "atan", "atan2", "ceil",
+                                          "cos",   "cosh", "deg",   "exp",  "floor", "fmod",
+                                          "frexp", "huge", "ldexp", "log",  "log10", "max",
+                                          "min",   "modf", "pi",    "pow",  "rad",   "sin",
+                                          "sinh",  "sqrt", "tan",   "tanh", NULL };
+static const char *const string_names[] = { "byte",  "char", "find",    "gmatch", "len",   "lower",
+                                            "match", "rep",  "reverse", "sub",    "upper", NULL };
 static const char *const table_names[] = { "maxn", NULL };
-static const char *const bit_names[] = { "arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift", "rol", "ror",
-                                         "rshift", "tobit", "tohex", NULL };
+static const char *const bit_names[] = { "arshift", "band",   "bnot", "bor", "bswap",
+                                         "bxor",    "lshift", "rol",  "ror", "rshift",
+                                         "tobit",   "tohex",  NULL };
 static const char *const coroutine_names[] = { "create", "running", "status", "yield", NULL };
 
 /* Functions of the standard libraries that must know rows' lists, or that call from C back into Lua. */
@@ -220,7 +229,8 @@ static void pick(lua_State *L, int from, int to, const char *const *names)
 }
 
 /* Sets sandbox[name] to the library made of the picked names and those of the table at `more` (0: none). */
-static void library_open(lua_State *L, int sandbox, const char *name, const char *const *names, int more)
+static void library_open(lua_State *L, int sandbox, const char *name, const char *const *names,
+                         int more)
 {
     lua_newtable(L);
     int table = lua_gettop(L);
@@ -283,12 +293,15 @@ static void prelude_run(lua_State *L, int sandbox)
 
 static int module_unknown(lua_State *L)
 {
-    static const char *const later[] = { "stream", "view", "window", "join", "outside", "follow", "every", "ask",
-                                         "date", "password", "secret", "authenticate", "answer", "sum", "count",
-                                         "min", "max", "avg", "first", "last", "distinct", "top", "fold", "emit" };
+    static const char *const later[] = { "stream",   "view",         "window", "join",  "outside",
+                                         "follow",   "every",        "ask",    "date",  "password",
+                                         "secret",   "authenticate", "answer", "sum",   "count",
+                                         "min",      "max",          "avg",    "first", "last",
+                                         "distinct", "top",          "fold",   "emit" };
     const char *name = lua_tostring(L, 2);
     for (size_t i = 0; name != NULL && i < sizeof(later) / sizeof(later[0]); i++) {
-        if (strcmp(name, later[i]) == 0) return luaL_error(L, "weir.%s comes with a later release", name);
+        if (strcmp(name, later[i]) == 0)
+            return luaL_error(L, "weir.%s comes with a later release", name);
     }
     return luaL_error(L, "there is no weir.%s", name ? name : "?");
 }
@@ -311,8 +324,8 @@ static int lua_require(lua_State *L);
 static int vm_open(lua_State *L)
 {
     struct vm *vm = vm_of(L);
-    static const lua_CFunction opens[] = { luaopen_base, luaopen_table, luaopen_string, luaopen_math, luaopen_bit,
-                                           luaopen_jit };
+    static const lua_CFunction opens[] = { luaopen_base, luaopen_table, luaopen_string,
+                                           luaopen_math, luaopen_bit,   luaopen_jit };
     static const char *const names[] = { "", "table", "string", "math", "bit", "jit" };
     for (size_t i = 0; i < sizeof(opens) / sizeof(opens[0]); i++) {
         lua_pushcfunction(L, opens[i]);
@@ -474,19 +487,23 @@ static bool text_read(struct env *env, const char *folder, const char *name, str
     return true;
 }
 
-struct source *source_read(struct lua_app *app, const char *path, bool module, char *why, size_t why_bytes)
+struct source *source_read(struct lua_app *app, const char *path, bool module, char *why,
+                           size_t why_bytes)
 {
     struct source *source = source_find(app, path);
     if (source != NULL) return source;
     const char *slash = strrchr(path, '/');
     source = arena_alloc(&app->arena, sizeof(*source));
     source->path = text_copy(&app->arena, path, strlen(path));
-    source->name = text_copy(&app->arena, slash ? slash + 1 : path, strlen(slash ? slash + 1 : path));
+    source->name = text_copy(&app->arena, slash ? slash + 1 : path,
+                             strlen(slash ? slash + 1 : path));
     source->folder = slash == NULL   ? text_copy(&app->arena, ".", 1)
                      : slash == path ? text_copy(&app->arena, "/", 1)
                                      : text_copy(&app->arena, path, (size_t)(slash - path));
     source->module = module;
-    if (!text_read(app->env, source->folder, source->name, &app->arena, &source->text, why, why_bytes)) return NULL;
+    if (!text_read(app->env, source->folder, source->name, &app->arena, &source->text, why,
+                   why_bytes))
+        return NULL;
     if (app->sources_tail == NULL) app->sources_tail = &app->sources;
     *app->sources_tail = source;
     app->sources_tail = &source->next;
@@ -555,7 +572,8 @@ static bool module_name_is_fit(const char *name)
 {
     char before = '.';
     for (const char *at = name; *at != 0; before = *at++) {
-        bool word = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '_';
+        bool word = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
+                    (*at >= '0' && *at <= '9') || *at == '_';
         if (!word && (*at != '.' || before == '.')) return false;
     }
     return before != '.' && strlen(name) <= NAME_BYTES_MAX;
@@ -566,7 +584,8 @@ static int lua_require(lua_State *L)
     struct vm *vm = vm_of(L);
     const char *name = luaL_checkstring(L, 1);
     if (!vm->loading) return luaL_error(L, "require belongs to the file level, not into handlers");
-    if (!module_name_is_fit(name)) return luaL_error(L, "require: `%s` is no module's name: letters, digits, _ and .", name);
+    if (!module_name_is_fit(name))
+        return luaL_error(L, "require: `%s` is no module's name: letters, digits, _ and .", name);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->modules);
     lua_getfield(L, -1, name);
     if (strncmp(name, "weir", 4) == 0 && (name[4] == 0 || name[4] == '.')) {
@@ -580,11 +599,14 @@ static int lua_require(lua_State *L)
     for (const char *at = name; *at != 0 && used < 480; at++) path[used++] = *at == '.' ? '/' : *at;
     snprintf(path + used, sizeof(path) - (size_t)used, ".lua");
     lua_getfield(L, -1, path);
-    if (lua_type(L, -1) == LUA_TLIGHTUSERDATA) return luaL_error(L, "require: `%s` requires itself in a circle", name);
+    if (lua_type(L, -1) == LUA_TLIGHTUSERDATA)
+        return luaL_error(L, "require: `%s` requires itself in a circle", name);
     if (!lua_isnil(L, -1)) return 1;
     char why[600];
-    struct source *source = vm->declaring ? source_read(vm->app, path, true, why, sizeof(why)) : source_find(vm->app, path);
-    if (source == NULL) return luaL_error(L, "%s", vm->declaring ? why : "a module was not there when declaring");
+    struct source *source = vm->declaring ? source_read(vm->app, path, true, why, sizeof(why))
+                                          : source_find(vm->app, path);
+    if (source == NULL)
+        return luaL_error(L, "%s", vm->declaring ? why : "a module was not there when declaring");
     const struct source *outer = vm->source;
     lua_pushlightuserdata(L, vm);
     lua_setfield(L, -3, path);
@@ -639,7 +661,8 @@ bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *pro
     vm->loading = false;
     vm->source = NULL;
     if (status == 0) return true;
-    problem_of(problem, source->name, lua_tostring(L, -1) ? lua_tostring(L, -1) : "the file failed to load");
+    problem_of(problem, source->name,
+               lua_tostring(L, -1) ? lua_tostring(L, -1) : "the file failed to load");
     lua_settop(L, 0);
     return false;
 }
@@ -660,7 +683,8 @@ struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options
     app->catalog = catalog;
     app->env = options->env;
     app->cpu_ms_max = options->cpu_ms_max ? options->cpu_ms_max : 100;
-    app->memory_bytes_max = options->memory_bytes_max ? options->memory_bytes_max : (uint64_t)8 << 20;
+    app->memory_bytes_max = options->memory_bytes_max ? options->memory_bytes_max
+                                                      : (uint64_t)8 << 20;
     app->trace = options->trace;
     app->trace_arg = options->trace_arg;
     app->jit = true;
@@ -668,7 +692,8 @@ struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options
     while (options->settings != NULL && options->settings[count] != NULL) count++;
     app->settings = mem_alloc((count + 1) * sizeof(char *));
     for (size_t i = 0; i < count; i++)
-        app->settings[i] = text_copy(&app->arena, options->settings[i], strlen(options->settings[i]));
+        app->settings[i] = text_copy(&app->arena, options->settings[i],
+                                     strlen(options->settings[i]));
     for (size_t i = 0; i < count; i++) {
         if (strcmp(app->settings[i], "weir.jit=off") == 0) app->jit = false;
     }

@@ -21,8 +21,8 @@
 /* One run of `weir test`. */
 struct lua_test {
     struct vm *vm;
-    struct lua_app *shell;    /* of the file's own vm; its catalog is that of the engine that runs */
-    struct lua_app *app;      /* what is tested */
+    struct lua_app *shell; /* of the file's own vm; its catalog is that of the engine that runs */
+    struct lua_app *app;   /* what is tested */
     struct catalog *catalog;
     struct sim *sim;
     struct engine *engine;
@@ -30,10 +30,10 @@ struct lua_test {
     struct actor actor;
     struct request *asked, *answered;
     uint64_t seed;
-    char path[512];           /* of the application */
+    char path[512]; /* of the application */
     char caller[64];
-    char code[64];            /* word of the last failed request */
-    int cases;                /* registry: list of { name, function } */
+    char code[64]; /* word of the last failed request */
+    int cases;     /* registry: list of { name, function } */
     unsigned case_count;
 };
 
@@ -88,8 +88,14 @@ static bool engine_up(struct lua_test *test, char *why, size_t why_bytes)
 {
     if (!app_open(test, why, why_bytes)) return false;
     const struct runtime *runtimes[] = { lua_app_runtime(test->app) };
-    struct engine_options options = { .env = sim_env(test->sim), .data = "data", .shards = TEST_SHARDS, .threads = TEST_SHARDS,
-                                      .ports = 1, .catalog = test->catalog, .runtimes = runtimes, .runtime_count = 1 };
+    struct engine_options options = { .env = sim_env(test->sim),
+                                      .data = "data",
+                                      .shards = TEST_SHARDS,
+                                      .threads = TEST_SHARDS,
+                                      .ports = 1,
+                                      .catalog = test->catalog,
+                                      .runtimes = runtimes,
+                                      .runtime_count = 1 };
     struct store_recovery recovery;
     if (engine_open(&options, &test->engine, &recovery, why, why_bytes) != WEIR_OK) {
         test->engine = NULL;
@@ -154,19 +160,24 @@ static struct request *request_make(const struct handler *handler, struct weir_s
 }
 
 /* Raises the failure; t.fails() finds its word in test->code. */
-static void failure_raise(lua_State *L, struct lua_test *test, const struct request *request, const char *path)
+static void failure_raise(lua_State *L, struct lua_test *test, const struct request *request,
+                          const char *path)
 {
     snprintf(test->code, sizeof(test->code), "%.*s", STR_ARG(request->code));
-    if (request->status != WEIR_FAILED) snprintf(test->code, sizeof(test->code), "%s", weir_status_word(request->status));
+    if (request->status != WEIR_FAILED)
+        snprintf(test->code, sizeof(test->code), "%s", weir_status_word(request->status));
     luaL_where(L, 1);
     lua_pushfstring(L, "%s: %s ", path, test->code);
-    lua_pushlstring(L, request->detail.ptr ? request->detail.ptr : "", request->detail.ptr ? request->detail.len : 0);
+    lua_pushlstring(L, request->detail.ptr ? request->detail.ptr : "",
+                    request->detail.ptr ? request->detail.len : 0);
     lua_pushliteral(L, " ");
-    lua_pushlstring(L, request->text.ptr ? request->text.ptr : "", request->text.ptr ? request->text.len : 0);
+    lua_pushlstring(L, request->text.ptr ? request->text.ptr : "",
+                    request->text.ptr ? request->text.len : 0);
     lua_concat(L, 5);
 }
 
-static bool args_fill(lua_State *L, struct lua_test *test, struct request *request, const char *path)
+static bool args_fill(lua_State *L, struct lua_test *test, struct request *request,
+                      const char *path)
 {
     const struct shape *shape = request->handler->args;
     char *args = arena_alloc(&request->arena, shape->size + 8u);
@@ -174,9 +185,12 @@ static bool args_fill(lua_State *L, struct lua_test *test, struct request *reque
     struct problem problem = { 0 };
     int given = lua_gettop(L) - 1;
     bool fine = given <= (int)shape->count;
-    if (!fine) snprintf(conv.text, sizeof(conv.text), "%d arguments are more than %u", given, shape->count);
+    if (!fine)
+        snprintf(conv.text, sizeof(conv.text), "%d arguments are more than %u", given,
+                 shape->count);
     lua_settop(L, 1 + (int)shape->count);
-    for (uint32_t i = 0; fine && i < shape->count; i++) fine = value_read(&conv, L, 2 + (int)i, &shape->fields[i], args);
+    for (uint32_t i = 0; fine && i < shape->count; i++)
+        fine = value_read(&conv, L, 2 + (int)i, &shape->fields[i], args);
     if (fine && shape->count > 0 && shape_judge(shape, args, false, &problem) != WEIR_OK) {
         fine = false;
         snprintf(conv.text, sizeof(conv.text), "%s", problem.text);
@@ -204,7 +218,8 @@ static int test_call(lua_State *L)
     const struct handler *handler = type ? type_handler(type, str_of(name)) : NULL;
     if (handler == NULL) return luaL_error(L, "`%s` has no handler `%s`", lt->name, name);
     char path[200];
-    snprintf(path, sizeof(path), "%s/%.*s:%s", lt->name, (int)(key.len < 80 ? key.len : 80), key.ptr, name);
+    snprintf(path, sizeof(path), "%s/%.*s:%s", lt->name, (int)(key.len < 80 ? key.len : 80),
+             key.ptr, name);
     struct request *request = request_make(handler, key);
     if (!args_fill(L, test, request, path)) {
         request_free(request);
@@ -232,7 +247,8 @@ static int test_row(lua_State *L)
     struct weir_str key;
     struct lua_type *lt = handle_get(L, 1, &key);
     struct type *type = lt ? type_resolve(test->vm, lt) : NULL;
-    if (type == NULL || test->engine == NULL) return luaL_error(L, "t.row takes a handle: t.row(app.account \"ann\")");
+    if (type == NULL || test->engine == NULL)
+        return luaL_error(L, "t.row takes a handle: t.row(app.account \"ann\")");
     struct request *request = request_make(engine_row_query(test->engine, type), key);
     request->args = arena_alloc(&request->arena, request->handler->args->size + 8u);
     ask(L, test, request);
@@ -287,9 +303,11 @@ static int test_fails(lua_State *L)
     test->code[0] = 0;
     lua_settop(L, 2);
     lua_pushvalue(L, 2);
-    if (lua_pcall(L, 0, 0, 0) == 0) return luaL_error(L, "expected the failure `%s`, and nothing failed", want);
+    if (lua_pcall(L, 0, 0, 0) == 0)
+        return luaL_error(L, "expected the failure `%s`, and nothing failed", want);
     if (test->code[0] == 0) return lua_error(L);
-    if (strcmp(test->code, want) != 0) return luaL_error(L, "expected the failure `%s`, got: %s", want, lua_tostring(L, -1));
+    if (strcmp(test->code, want) != 0)
+        return luaL_error(L, "expected the failure `%s`, got: %s", want, lua_tostring(L, -1));
     return 0;
 }
 
@@ -313,7 +331,8 @@ static int test_as(lua_State *L)
     if (lua_isnoneornil(L, 1)) return 0;
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_getfield(L, 1, "id");
-    snprintf(test->caller, sizeof(test->caller), "%s", lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
+    snprintf(test->caller, sizeof(test->caller), "%s",
+             lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
     return 0;
 }
 
@@ -332,7 +351,8 @@ static int test_case(lua_State *L)
     struct lua_test *test = test_here(L);
     luaL_checkstring(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    if (test->case_count == CASES_MAX) return luaL_error(L, "more than %d cases in a file", (int)CASES_MAX);
+    if (test->case_count == CASES_MAX)
+        return luaL_error(L, "more than %d cases in a file", (int)CASES_MAX);
     lua_rawgeti(L, LUA_REGISTRYINDEX, test->cases);
     lua_createtable(L, 2, 0);
     lua_pushvalue(L, 1);
@@ -376,14 +396,17 @@ static int test_later(lua_State *L)
 {
     const char *name = lua_tostring(L, 2);
     bool later = name != NULL && (strcmp(name, "events") == 0 || strcmp(name, "outside") == 0);
-    return luaL_error(L, later ? "t.%s comes with a later release" : "there is no t.%s", name ? name : "?");
+    return luaL_error(L, later ? "t.%s comes with a later release" : "there is no t.%s",
+                      name ? name : "?");
 }
 
 static int test_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "app", test_app },     { "case", test_case }, { "equal", test_equal },
-                                          { "fails", test_fails }, { "pass", test_pass }, { "row", test_row },
-                                          { "as", test_as },       { "crash", test_crash }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "app", test_app },     { "case", test_case },
+                                          { "equal", test_equal }, { "fails", test_fails },
+                                          { "pass", test_pass },   { "row", test_row },
+                                          { "as", test_as },       { "crash", test_crash },
+                                          { NULL, NULL } };
     struct vm *vm = vm_of(L);
     lua_newtable(L);
     vm->test->cases = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -419,8 +442,8 @@ static const char *case_name(lua_State *L, struct lua_test *test, int place)
     return lua_tostring(L, -1);
 }
 
-static void case_run(struct lua_test *test, int place, const char *only, void (*each)(void *arg, const struct lua_test_result *result),
-                     void *arg)
+static void case_run(struct lua_test *test, int place, const char *only,
+                     void (*each)(void *arg, const struct lua_test_result *result), void *arg)
 {
     lua_State *L = test->vm->L;
     char why[600] = "";
@@ -438,7 +461,8 @@ static void case_run(struct lua_test *test, int place, const char *only, void (*
         lua_pushcfunction(L, case_push);
         lua_pushinteger(L, place);
         result.passed = lua_pcall(L, 1, 0, 0) == 0;
-        if (!result.passed) result.message = lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text";
+        if (!result.passed)
+            result.message = lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text";
     }
     engine_down(test);
     each(arg, &result);
@@ -447,8 +471,9 @@ static void case_run(struct lua_test *test, int place, const char *only, void (*
     lua_settop(L, 0);
 }
 
-bool lua_test_run(const char *path, uint64_t seed, const char *only, void (*each)(void *arg, const struct lua_test_result *result),
-                  void *arg, struct lua_problem *problem)
+bool lua_test_run(const char *path, uint64_t seed, const char *only,
+                  void (*each)(void *arg, const struct lua_test_result *result), void *arg,
+                  struct lua_problem *problem)
 {
     struct lua_options options = { .env = env_real() };
     struct lua_test *test = mem_alloc(sizeof(*test));
@@ -460,15 +485,18 @@ bool lua_test_run(const char *path, uint64_t seed, const char *only, void (*each
     test->vm->test = test;
     test->vm->request = test_call;
     struct source *source = source_read(test->shell, path, false, why, sizeof(why));
-    bool loaded = source != NULL && lua_cpcall(test->vm->L, test_open, NULL) == 0 && vm_load(test->vm, source, problem);
+    bool loaded = source != NULL && lua_cpcall(test->vm->L, test_open, NULL) == 0 &&
+                  vm_load(test->vm, source, problem);
     if (source == NULL) {
         problem_of(problem, path, "");
         snprintf(problem->text, sizeof(problem->text), "%s", why);
     } else if (loaded && test->path[0] == 0) {
         loaded = false;
-        problem_of(problem, source->name, "the file tests no application: local app = t.app \"bank.lua\"");
+        problem_of(problem, source->name,
+                   "the file tests no application: local app = t.app \"bank.lua\"");
     }
-    for (unsigned i = 1; loaded && i <= test->case_count; i++) case_run(test, (int)i, only, each, arg);
+    for (unsigned i = 1; loaded && i <= test->case_count; i++)
+        case_run(test, (int)i, only, each, arg);
     app_close(test);
     vm_destroy(test->vm);
     lua_app_destroy(test->shell);

@@ -19,8 +19,8 @@
 #define KIND_MAP 100
 #define WORDS_MAX 256
 
-const char *const lua_kind_words[] = { "nothing", "int", "float", "bool", "text", "bytes",
-                                       "time", "enum", "a handle", "a record", "list", "any" };
+const char *const lua_kind_words[] = { "nothing", "int",  "float",    "bool",     "text", "bytes",
+                                       "time",    "enum", "a handle", "a record", "list", "any" };
 
 struct builder {
     struct vm *vm;
@@ -47,7 +47,8 @@ struct weir_str where_called(lua_State *L, struct arena *arena)
     return arena_printf(arena, "%s:%d", debug.short_src, debug.currentline);
 }
 
-__attribute__((format(printf, 2, 3), noreturn)) static void refuse(lua_State *L, const char *format, ...)
+__attribute__((format(printf, 2, 3), noreturn)) static void refuse(lua_State *L, const char *format,
+                                                                   ...)
 {
     lua_Debug debug;
     if (where_line(L, &debug)) lua_pushfstring(L, "%s:%d: ", debug.short_src, debug.currentline);
@@ -98,10 +99,12 @@ static const char *kind_word(int kind)
 
 static void option_judge(lua_State *L, int kind, const char *name)
 {
-    static const char *const later[] = { "unique", "index", "was", "from", "on_delete", "with", "everywhere" };
-    bool bounds = kind == WEIR_INT || kind == WEIR_FLOAT || kind == WEIR_TEXT || kind == WEIR_BYTES || kind == WEIR_LIST ||
-                  kind == WEIR_TIME;
-    bool start = kind == WEIR_INT || kind == WEIR_FLOAT || kind == WEIR_TEXT || kind == WEIR_BOOL || kind == WEIR_ENUM;
+    static const char *const later[] = { "unique",    "index", "was",       "from",
+                                         "on_delete", "with",  "everywhere" };
+    bool bounds = kind == WEIR_INT || kind == WEIR_FLOAT || kind == WEIR_TEXT ||
+                  kind == WEIR_BYTES || kind == WEIR_LIST || kind == WEIR_TIME;
+    bool start = kind == WEIR_INT || kind == WEIR_FLOAT || kind == WEIR_TEXT || kind == WEIR_BOOL ||
+                 kind == WEIR_ENUM;
     if (bounds && (strcmp(name, "min") == 0 || strcmp(name, "max") == 0)) return;
     if (start && strcmp(name, "default") == 0) return;
     if (kind != KIND_MAP && strcmp(name, "check") == 0) return;
@@ -109,14 +112,16 @@ static void option_judge(lua_State *L, int kind, const char *name)
         if (strcmp(name, later[i]) == 0)
             refuse(L, "the option `%s` of %s comes with a later release", name, kind_word(kind));
     }
-    refuse(L, "%s has no option `%s`; it has%s%s%s", kind_word(kind), name, bounds ? " min, max" : "",
-           start ? " default" : "", kind != KIND_MAP ? " check" : " none");
+    refuse(L, "%s has no option `%s`; it has%s%s%s", kind_word(kind), name,
+           bounds ? " min, max" : "", start ? " default" : "",
+           kind != KIND_MAP ? " check" : " none");
 }
 
 /* A type called with a table: the same with options. */
 static int type_options(lua_State *L)
 {
-    if (lua_gettop(L) != 2 || !lua_istable(L, 2) || is_type(L, 2)) refuse(L, "options of a type are a table: int { min = 0 }");
+    if (lua_gettop(L) != 2 || !lua_istable(L, 2) || is_type(L, 2))
+        refuse(L, "options of a type are a table: int { min = 0 }");
     int kind = type_kind(L, 1);
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, 1) != 0;) {
@@ -125,7 +130,8 @@ static int type_options(lua_State *L)
         lua_rawset(L, 3);
     }
     for (lua_pushnil(L); lua_next(L, 2) != 0;) {
-        if (lua_type(L, -2) != LUA_TSTRING) refuse(L, "options of %s have names: { min = 0 }", kind_word(kind));
+        if (lua_type(L, -2) != LUA_TSTRING)
+            refuse(L, "options of %s have names: { min = 0 }", kind_word(kind));
         option_judge(L, kind, lua_tostring(L, -2));
         lua_pushvalue(L, -2);
         lua_insert(L, -2);
@@ -143,15 +149,18 @@ static bool is_any_type(lua_State *L, int idx)
 
 static int type_enum(lua_State *L)
 {
-    if (!lua_istable(L, 1) || is_type(L, 1)) refuse(L, "enum takes a list of words: enum { \"free\", \"held\" }");
+    if (!lua_istable(L, 1) || is_type(L, 1))
+        refuse(L, "enum takes a list of words: enum { \"free\", \"held\" }");
     size_t count = lua_objlen(L, 1), keys = 0;
     for (lua_pushnil(L); lua_next(L, 1) != 0; keys++) {
         size_t len = 0;
         const char *word = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-        if (word == NULL || len == 0 || len > NAME_BYTES_MAX) refuse(L, "the words of an enum are texts of 1 to 64 bytes");
+        if (word == NULL || len == 0 || len > NAME_BYTES_MAX)
+            refuse(L, "the words of an enum are texts of 1 to 64 bytes");
         lua_pop(L, 1);
     }
-    if (count == 0 || count != keys || count > WORDS_MAX) refuse(L, "enum takes a list of 1 to %d words", WORDS_MAX);
+    if (count == 0 || count != keys || count > WORDS_MAX)
+        refuse(L, "enum takes a list of 1 to %d words", WORDS_MAX);
     type_push(L, WEIR_ENUM);
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "words");
@@ -161,7 +170,8 @@ static int type_enum(lua_State *L)
 static int type_list(lua_State *L)
 {
     if (lua_gettop(L) != 1 || !is_any_type(L, 1)) refuse(L, "list takes one type: list(text)");
-    if (is_type(L, 1) && type_kind(L, 1) == KIND_MAP) refuse(L, "a list cannot hold maps: make them entities");
+    if (is_type(L, 1) && type_kind(L, 1) == KIND_MAP)
+        refuse(L, "a list cannot hold maps: make them entities");
     type_push(L, WEIR_LIST);
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "element");
@@ -180,7 +190,8 @@ static int type_opt(lua_State *L)
     } else {
         int kind = type_kind(L, 1);
         if (kind == WEIR_LIST || kind == KIND_MAP || kind == WEIR_BOOL)
-            refuse(L, "a %s cannot be opt: it has no nil%s", kind_word(kind), kind == WEIR_BOOL ? "; use an enum" : "");
+            refuse(L, "a %s cannot be opt: it has no nil%s", kind_word(kind),
+                   kind == WEIR_BOOL ? "; use an enum" : "");
         lua_newtable(L);
         for (lua_pushnil(L); lua_next(L, 1) != 0;) {
             lua_pushvalue(L, -2);
@@ -234,8 +245,8 @@ static bool option_get(lua_State *L, int idx, const char *name)
     return false;
 }
 
-static void bound_build(struct builder *b, lua_State *L, int idx, struct field *f, const char *name, bool *has, int64_t *n,
-                        double *x)
+static void bound_build(struct builder *b, lua_State *L, int idx, struct field *f, const char *name,
+                        bool *has, int64_t *n, double *x)
 {
     if (!option_get(L, idx, name)) return;
     if (lua_type(L, -1) != LUA_TNUMBER) refuse(L, "%s: `%s` is a number", b->path, name);
@@ -259,7 +270,8 @@ static void start_build(struct builder *b, lua_State *L, int idx, struct field *
     struct field one = *f;
     one.offset = 0;
     one.optional = false;
-    if (!value_read(&conv, L, lua_gettop(L), &one, at)) refuse(L, "%s: default: %s", b->path, conv.text);
+    if (!value_read(&conv, L, lua_gettop(L), &one, at))
+        refuse(L, "%s: default: %s", b->path, conv.text);
     f->has_start = true;
     if (f->kind == WEIR_FLOAT) memcpy(&f->start_float, at, sizeof(double));
     else if (f->kind == WEIR_TEXT) memcpy(&f->start_text, at, sizeof(struct weir_str));
@@ -279,7 +291,8 @@ static void words_build(struct builder *b, lua_State *L, int idx, struct field *
         const char *word = lua_tolstring(L, -1, &len);
         words[i] = arena_copy(b->arena, (struct weir_str){ word, len });
         for (uint32_t j = 0; j < i; j++) {
-            if (str_eq(words[i], words[j])) refuse(L, "%s: the enum has the word `%s` twice", b->path, word);
+            if (str_eq(words[i], words[j]))
+                refuse(L, "%s: the enum has the word `%s` twice", b->path, word);
         }
         lua_pop(L, 1);
     }
@@ -300,7 +313,8 @@ static struct lua_code *code_new(struct builder *b, lua_State *L, const char *na
 static void check_build(struct builder *b, lua_State *L, int idx, struct field *f)
 {
     if (!option_get(L, idx, "check")) return;
-    if (!lua_isfunction(L, -1) || lua_iscfunction(L, -1)) refuse(L, "%s: `check` is a function of the value", b->path);
+    if (!lua_isfunction(L, -1) || lua_iscfunction(L, -1))
+        refuse(L, "%s: `check` is a function of the value", b->path);
     struct lua_code *code = code_new(b, L, b->path);
     code->field = f;
     function_keep(L, code->function);
@@ -312,7 +326,10 @@ static uint32_t int_size(enum weir_kind kind)
 {
     switch (kind) {
     case WEIR_BOOL: return sizeof(bool);
-    case WEIR_TEXT: case WEIR_BYTES: case WEIR_ANY: case WEIR_REF: return sizeof(struct weir_str);
+    case WEIR_TEXT:
+    case WEIR_BYTES:
+    case WEIR_ANY:
+    case WEIR_REF: return sizeof(struct weir_str);
     case WEIR_LIST: return sizeof(struct weir_list);
     default: return 8;
     }
@@ -320,7 +337,8 @@ static uint32_t int_size(enum weir_kind kind)
 
 static void ref_build(struct builder *b, lua_State *L, const struct lua_type *type, struct field *f)
 {
-    if (type->service) refuse(L, "%s: `%s` is a service and no type of a value", b->path, type->name);
+    if (type->service)
+        refuse(L, "%s: `%s` is a service and no type of a value", b->path, type->name);
     f->kind = WEIR_REF;
     f->size = sizeof(struct weir_ref);
     f->type = arena_copy(b->arena, str_of(type->name));
@@ -336,8 +354,11 @@ static void field_build(struct builder *b, lua_State *L, int idx, struct field *
         ref_build(b, L, entity->type, f);
         return;
     }
-    if (lua_isfunction(L, idx)) refuse(L, "%s: a function is no type; list, opt, enum and map take theirs: list(text)", b->path);
-    if (!lua_istable(L, idx)) refuse(L, "%s: expected a type, got %s", b->path, luaL_typename(L, idx));
+    if (lua_isfunction(L, idx))
+        refuse(L, "%s: a function is no type; list, opt, enum and map take theirs: list(text)",
+               b->path);
+    if (!lua_istable(L, idx))
+        refuse(L, "%s: expected a type, got %s", b->path, luaL_typename(L, idx));
     if (!is_type(L, idx)) {
         f->kind = WEIR_RECORD;
         f->shape = shape_build(b, L, idx);
@@ -361,13 +382,15 @@ static void field_build(struct builder *b, lua_State *L, int idx, struct field *
         lua_getfield(L, idx, "element");
         size_t len = strlen(b->path);
         path_add(b, "[]");
-        f->shape = !is_type(L, -1) && lua_istable(L, -1) ? shape_build(b, L, lua_gettop(L)) : scalar_build(b, L, lua_gettop(L));
+        f->shape = !is_type(L, -1) && lua_istable(L, -1) ? shape_build(b, L, lua_gettop(L))
+                                                         : scalar_build(b, L, lua_gettop(L));
         b->path[len] = 0;
         lua_pop(L, 1);
     }
     bound_build(b, L, idx, f, "min", &f->has_min, &f->min, &f->float_min);
     bound_build(b, L, idx, f, "max", &f->has_max, &f->max, &f->float_max);
-    if (f->has_min && f->has_max && f->float_min > f->float_max) refuse(L, "%s: min is above max", b->path);
+    if (f->has_min && f->has_max && f->float_min > f->float_max)
+        refuse(L, "%s: min is above max", b->path);
     start_build(b, L, idx, f);
     check_build(b, L, idx, f);
 }
@@ -396,7 +419,8 @@ static const char **names_sorted(struct builder *b, lua_State *L, int idx, uint3
 {
     *count = 0;
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING) refuse(L, "%s: fields have names: { street = text }", b->path);
+        if (lua_type(L, -2) != LUA_TSTRING)
+            refuse(L, "%s: fields have names: { street = text }", b->path);
         ++*count;
     }
     if (*count > SHAPE_FIELDS_MAX) refuse(L, "%s: more than %u fields", b->path, SHAPE_FIELDS_MAX);
@@ -406,8 +430,10 @@ static const char **names_sorted(struct builder *b, lua_State *L, int idx, uint3
         size_t len;
         const char *name = lua_tolstring(L, -2, &len);
         if (!name_is_fit(name, len))
-            refuse(L, "%s: `%.80s` is no name for a field: a letter, then letters, digits and _, at most %u", b->path, name,
-                   NAME_BYTES_MAX);
+            refuse(L,
+                   "%s: `%.80s` is no name for a field: a letter, then letters, digits and _, at "
+                   "most %u",
+                   b->path, name, NAME_BYTES_MAX);
         names[i++] = arena_cstr(b->arena, (struct weir_str){ name, len });
     }
     qsort(names, *count, sizeof(*names), name_order);
@@ -416,7 +442,8 @@ static const char **names_sorted(struct builder *b, lua_State *L, int idx, uint3
 
 static struct shape *shape_build(struct builder *b, lua_State *L, int idx)
 {
-    if (++b->depth > SHAPE_DEPTH_MAX) refuse(L, "%s: types nested deeper than %u", b->path, SHAPE_DEPTH_MAX);
+    if (++b->depth > SHAPE_DEPTH_MAX)
+        refuse(L, "%s: types nested deeper than %u", b->path, SHAPE_DEPTH_MAX);
     struct shape *shape = arena_alloc(b->arena, sizeof(*shape));
     const char **names = names_sorted(b, L, idx, &shape->count);
     shape->fields = arena_alloc(b->arena, (shape->count + 1) * sizeof(struct field));
@@ -442,7 +469,9 @@ static struct shape *shape_build(struct builder *b, lua_State *L, int idx)
 struct type *type_resolve(struct vm *vm, struct lua_type *type)
 {
     if (vm->app->catalog == NULL) return NULL;
-    if (type->type == NULL) type->type = catalog_type(vm->app->catalog, (struct weir_str){ type->name, type->name_len });
+    if (type->type == NULL)
+        type->type = catalog_type(vm->app->catalog,
+                                  (struct weir_str){ type->name, type->name_len });
     if (type->type != NULL && !vm->declaring && !type->form_known) {
         type->form = type->type->key;
         type->form_known = true;
@@ -477,11 +506,14 @@ struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool ser
 
 static void name_judge(lua_State *L, const char *what, const char *name, size_t len)
 {
-    static const char *const reserved[] = { "streams", "requests", "sql", "metrics", "livez", "readyz", "openapi", "weir" };
+    static const char *const reserved[] = { "streams", "requests", "sql",     "metrics",
+                                            "livez",   "readyz",   "openapi", "weir" };
     if (!name_is_fit(name, len))
-        refuse(L, "`%.80s` is no name for %s: a letter, then letters, digits and _, at most %u", name, what, NAME_BYTES_MAX);
+        refuse(L, "`%.80s` is no name for %s: a letter, then letters, digits and _, at most %u",
+               name, what, NAME_BYTES_MAX);
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (strcmp(name, reserved[i]) == 0) refuse(L, "the name `%s` is the server's: take another for %s", name, what);
+        if (strcmp(name, reserved[i]) == 0)
+            refuse(L, "the name `%s` is the server's: take another for %s", name, what);
     }
 }
 
@@ -508,8 +540,14 @@ static void map_build(struct builder *b, lua_State *L, int idx, struct map_def *
         field_build(b, L, lua_gettop(L), &part);
         lua_pop(L, 1);
         switch (part.kind) {
-        case WEIR_INT: case WEIR_TEXT: case WEIR_TIME: case WEIR_ENUM: case WEIR_BOOL: case WEIR_REF: break;
-        default: refuse(L, "%s: %s cannot be part of a map's key", b->path, lua_kind_words[part.kind]);
+        case WEIR_INT:
+        case WEIR_TEXT:
+        case WEIR_TIME:
+        case WEIR_ENUM:
+        case WEIR_BOOL:
+        case WEIR_REF: break;
+        default:
+            refuse(L, "%s: %s cannot be part of a map's key", b->path, lua_kind_words[part.kind]);
         }
         if (part.optional) refuse(L, "%s: a part of a map's key cannot be opt", b->path);
         map->key[i] = part.kind;
@@ -530,7 +568,8 @@ static void fields_split(struct builder *b, lua_State *L, int idx, struct type *
     lua_newtable(L);
     int rest = lua_gettop(L);
     for (uint32_t i = 0; i < count; i++) {
-        if (strcmp(names[i], "key") == 0) refuse(L, "%s: `key` is the entity's own key: name the field otherwise", b->path);
+        if (strcmp(names[i], "key") == 0)
+            refuse(L, "%s: `key` is the entity's own key: name the field otherwise", b->path);
         lua_getfield(L, idx, names[i]);
         if (is_type(L, -1) && type_kind(L, -1) == KIND_MAP) {
             struct map_def map = { .name = str_of(names[i]) };
@@ -548,23 +587,26 @@ static void fields_split(struct builder *b, lua_State *L, int idx, struct type *
     }
 }
 
-static void entity_options(struct builder *b, lua_State *L, int idx, struct lua_type *lt, struct type *type,
-                           const struct shape *row)
+static void entity_options(struct builder *b, lua_State *L, int idx, struct lua_type *lt,
+                           struct type *type, const struct shape *row)
 {
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         if (strcmp(name, "key") == 0) {
-            if (lua_type(L, -1) != LUA_TSTRING) refuse(L, "%s: `key` is a text: key = \"{w}:i\"", b->path);
+            if (lua_type(L, -1) != LUA_TSTRING)
+                refuse(L, "%s: `key` is a text: key = \"{w}:i\"", b->path);
             const char *why = "";
             struct weir_str text = arena_copy(b->arena, str_of(lua_tostring(L, -1)));
-            if (!key_form_parse(b->arena, text, row, &lt->form, &why)) refuse(L, "%s: key: %s", b->path, why);
+            if (!key_form_parse(b->arena, text, row, &lt->form, &why))
+                refuse(L, "%s: key: %s", b->path, why);
             lt->form_known = true;
             if (type != NULL) {
                 type->key_text = text;
                 type->key = lt->form;
             }
         } else if (strcmp(name, "check") == 0) {
-            if (!lua_isfunction(L, -1) || lua_iscfunction(L, -1)) refuse(L, "%s: `check` is a function of the row", b->path);
+            if (!lua_isfunction(L, -1) || lua_iscfunction(L, -1))
+                refuse(L, "%s: `check` is a function of the row", b->path);
             struct lua_code *code = code_new(b, L, b->path);
             lua_pushvalue(L, -1);
             function_keep(L, code->function);
@@ -589,8 +631,10 @@ static void entity_declare(lua_State *L, struct lua_type *lt)
     if (lt->declared) refuse(L, "the entity `%s` is declared twice", lt->name);
     lt->declared = true;
     if (vm->declaring) {
-        type = catalog_add_type(vm->app->catalog, (struct weir_str){ lt->name, lt->name_len }, false);
-        if (type == NULL) refuse(L, "the type `%s` is there already: names are global over all files", lt->name);
+        type = catalog_add_type(vm->app->catalog, (struct weir_str){ lt->name, lt->name_len },
+                                false);
+        if (type == NULL)
+            refuse(L, "the type `%s` is there already: names are global over all files", lt->name);
         type->at = where_called(L, b.arena);
         type->row = arena_alloc(b.arena, sizeof(*type->row));
         lt->type = type;
@@ -610,13 +654,15 @@ static int weir_entity_lua(lua_State *L)
 {
     need_file_level(L, "weir.entity");
     size_t len;
-    if (lua_type(L, 1) != LUA_TSTRING) refuse(L, "weir.entity takes a name: weir.entity(\"account\", { balance = int })");
+    if (lua_type(L, 1) != LUA_TSTRING)
+        refuse(L, "weir.entity takes a name: weir.entity(\"account\", { balance = int })");
     const char *name = lua_tolstring(L, 1, &len);
     name_judge(L, "an entity", name, len);
     lua_settop(L, 3);
     struct lua_type *type = type_named(L, name, len, false);
     if (!lua_isnil(L, 2)) {
-        if (!lua_istable(L, 2) || is_type(L, 2)) refuse(L, "%s: the fields of an entity are a table", name);
+        if (!lua_istable(L, 2) || is_type(L, 2))
+            refuse(L, "%s: the fields of an entity are a table", name);
         entity_declare(L, type);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, type->object);
@@ -627,15 +673,18 @@ static int weir_service_lua(lua_State *L)
 {
     need_file_level(L, "weir.service");
     size_t len;
-    if (lua_type(L, 1) != LUA_TSTRING || lua_gettop(L) != 1) refuse(L, "weir.service takes a name: weir.service \"shop\"");
+    if (lua_type(L, 1) != LUA_TSTRING || lua_gettop(L) != 1)
+        refuse(L, "weir.service takes a name: weir.service \"shop\"");
     const char *name = lua_tolstring(L, 1, &len);
     name_judge(L, "a service", name, len);
     struct lua_type *lt = type_named(L, name, len, true);
     struct vm *vm = vm_of(L);
     if (vm->declaring && !lt->declared) {
         struct catalog *catalog = vm->app->catalog;
-        struct type *type = catalog_add_type(catalog, (struct weir_str){ lt->name, lt->name_len }, true);
-        if (type == NULL) refuse(L, "the type `%s` is there already: names are global over all files", name);
+        struct type *type = catalog_add_type(catalog, (struct weir_str){ lt->name, lt->name_len },
+                                             true);
+        if (type == NULL)
+            refuse(L, "the type `%s` is there already: names are global over all files", name);
         type->at = where_called(L, &catalog->arena);
         if (type->row == NULL) type->row = arena_alloc(&catalog->arena, sizeof(*type->row));
         lt->type = type;
@@ -651,8 +700,9 @@ static struct weir_str parameter_name(struct builder *b, lua_State *L, int funct
 {
     lua_pushvalue(L, function);
     const char *name = lua_getlocal(L, NULL, (int)i + 2);
-    struct weir_str text = name != NULL && name_is_fit(name, strlen(name)) ? arena_copy(b->arena, str_of(name))
-                                                                          : arena_printf(b->arena, "arg%u", i + 1);
+    struct weir_str text = name != NULL && name_is_fit(name, strlen(name))
+                               ? arena_copy(b->arena, str_of(name))
+                               : arena_printf(b->arena, "arg%u", i + 1);
     lua_pop(L, 1);
     return text;
 }
@@ -661,14 +711,16 @@ static struct shape *parameters_build(struct builder *b, lua_State *L, int signa
 {
     struct shape *shape = arena_alloc(b->arena, sizeof(*shape));
     shape->count = (uint32_t)lua_objlen(L, signature);
-    if (shape->count > SHAPE_FIELDS_MAX) refuse(L, "%s: more than %u parameters", b->path, SHAPE_FIELDS_MAX);
+    if (shape->count > SHAPE_FIELDS_MAX)
+        refuse(L, "%s: more than %u parameters", b->path, SHAPE_FIELDS_MAX);
     shape->fields = arena_alloc(b->arena, (shape->count + 1) * sizeof(struct field));
     for (uint32_t i = 0; i < shape->count; i++) {
         struct field *f = &shape->fields[i];
         f->id = i + 1;
         f->name = parameter_name(b, L, function, i);
         for (uint32_t j = 0; j < i; j++) {
-            if (str_eq(shape->fields[j].name, f->name)) f->name = arena_printf(b->arena, "arg%u", i + 1);
+            if (str_eq(shape->fields[j].name, f->name))
+                f->name = arena_printf(b->arena, "arg%u", i + 1);
         }
         size_t len = strlen(b->path);
         char part[24];
@@ -681,7 +733,8 @@ static struct shape *parameters_build(struct builder *b, lua_State *L, int signa
     }
     lua_pushvalue(L, function);
     const char *more = lua_getlocal(L, NULL, (int)shape->count + 2);
-    if (more != NULL) refuse(L, "%s: the parameter `%s` has no type in the signature", b->path, more);
+    if (more != NULL)
+        refuse(L, "%s: the parameter `%s` has no type in the signature", b->path, more);
     lua_pop(L, 1);
     shape_layout(shape);
     return shape;
@@ -698,13 +751,16 @@ static void signature_judge(struct builder *b, lua_State *L, int signature, stru
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         if (strcmp(name, "returns") == 0) continue;
         if (strcmp(name, "allow") != 0)
-            refuse(L, "%s: a signature has no `%s`; it has types in order, returns and allow", b->path, name);
+            refuse(L, "%s: a signature has no `%s`; it has types in order, returns and allow",
+                   b->path, name);
         size_t len;
         const char *role = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-        if (role == NULL || !name_is_fit(role, len)) refuse(L, "%s: `allow` is \"anyone\" or a role", b->path);
+        if (role == NULL || !name_is_fit(role, len))
+            refuse(L, "%s: `allow` is \"anyone\" or a role", b->path);
         handler->allow = arena_copy(b->arena, str_of(role));
     }
-    if (positions != count) refuse(L, "%s: a parameter's type is nil: is its name misspelt?", b->path);
+    if (positions != count)
+        refuse(L, "%s: a parameter's type is nil: is its name misspelt?", b->path);
 }
 
 static struct shape *result_build(struct builder *b, lua_State *L, int signature)
@@ -726,18 +782,25 @@ static int handler_add(lua_State *L)
     const char *verb = kind == WEIR_ON ? "on" : kind == WEIR_QUERY ? "query" : "create";
     need_file_level(L, verb);
     struct ud_type *object = ud_test(L, 1, UD_TYPE);
-    if (object == NULL) refuse(L, "write account:%s(\"name\", { types }, function), with a colon", verb);
+    if (object == NULL)
+        refuse(L, "write account:%s(\"name\", { types }, function), with a colon", verb);
     struct lua_type *lt = object->type;
-    if (lua_type(L, 2) != LUA_TSTRING || !lua_istable(L, 3) || is_type(L, 3) || !lua_isfunction(L, 4) || lua_iscfunction(L, 4))
-        refuse(L, "%s:%s takes a name, a signature and a function: %s:%s(\"name\", { int }, function(self, n) ... end)",
+    if (lua_type(L, 2) != LUA_TSTRING || !lua_istable(L, 3) || is_type(L, 3) ||
+        !lua_isfunction(L, 4) || lua_iscfunction(L, 4))
+        refuse(L,
+               "%s:%s takes a name, a signature and a function: %s:%s(\"name\", { int }, "
+               "function(self, n) ... end)",
                lt->name, verb, lt->name, verb);
     size_t len;
     const char *name = lua_tolstring(L, 2, &len);
     struct builder b = { .vm = vm, .arena = builder_arena(vm) };
     snprintf(b.path, sizeof(b.path), "%s:%s", lt->name, name);
-    if (!name_is_fit(name, len) || strcmp(name, "key") == 0) refuse(L, "`%.80s` is no name for a handler", name);
-    if (lt->service && kind == WEIR_CREATE) refuse(L, "%s: a service has no entity to create", b.path);
-    if (!lt->declared) refuse(L, "%s: declare the entity before its handlers, in this file", b.path);
+    if (!name_is_fit(name, len) || strcmp(name, "key") == 0)
+        refuse(L, "`%.80s` is no name for a handler", name);
+    if (lt->service && kind == WEIR_CREATE)
+        refuse(L, "%s: a service has no entity to create", b.path);
+    if (!lt->declared)
+        refuse(L, "%s: declare the entity before its handlers, in this file", b.path);
     struct handler handler = { .name = { name, len }, .kind = kind, .runtime = &vm->app->runtime };
     signature_judge(&b, L, 3, &handler);
     handler.args = parameters_build(&b, L, 3, 4);
@@ -746,7 +809,8 @@ static int handler_add(lua_State *L)
     handler.code = code;
     handler.at = where_called(L, b.arena);
     if (vm->declaring) {
-        if (catalog_add_handler(vm->app->catalog, lt->type, &handler) == NULL) refuse(L, "%s is declared twice", b.path);
+        if (catalog_add_handler(vm->app->catalog, lt->type, &handler) == NULL)
+            refuse(L, "%s is declared twice", b.path);
         if (kind == WEIR_CREATE) lt->type->has_create = true;
     }
     lua_pushvalue(L, 4);
@@ -772,17 +836,20 @@ static int weir_setting(lua_State *L)
 {
     struct vm *vm = vm_of(L);
     need_file_level(L, "weir.setting");
-    if (lua_type(L, 1) != LUA_TSTRING || !is_type(L, 2)) refuse(L, "weir.setting takes a name and a type: weir.setting(\"hold\", text)");
+    if (lua_type(L, 1) != LUA_TSTRING || !is_type(L, 2))
+        refuse(L, "weir.setting takes a name and a type: weir.setting(\"hold\", text)");
     struct builder b = { .vm = vm, .arena = &vm->arena };
     snprintf(b.path, sizeof(b.path), "setting `%s`", lua_tostring(L, 1));
     int kind = type_kind(L, 2);
-    if (kind != WEIR_INT && kind != WEIR_FLOAT && kind != WEIR_BOOL && kind != WEIR_TEXT && kind != WEIR_ENUM)
+    if (kind != WEIR_INT && kind != WEIR_FLOAT && kind != WEIR_BOOL && kind != WEIR_TEXT &&
+        kind != WEIR_ENUM)
         refuse(L, "%s: a setting is int, float, bool, text or enum", b.path);
     struct shape *shape = scalar_build(&b, L, 2);
     void *value = arena_alloc(b.arena, shape->size + 8u);
     const char *text = setting_find(vm->app, lua_tostring(L, 1));
     if (text == NULL) {
-        if (!shape->fields[0].has_start) refuse(L, "%s has no default and is not set: --set %s=...", b.path, lua_tostring(L, 1));
+        if (!shape->fields[0].has_start)
+            refuse(L, "%s has no default and is not set: --set %s=...", b.path, lua_tostring(L, 1));
         shape_start(shape, value);
     } else {
         struct problem problem = { 0 };
@@ -812,8 +879,8 @@ static int type_index(lua_State *L)
     if (strcmp(name, "follow") == 0 || strcmp(name, "find") == 0 || strcmp(name, "scan") == 0)
         refuse(L, "%s:%s comes with a later release", object->type->name, name);
     if (!object->type->service || vm->loading) {
-        refuse(L, "`%s` has no %s; handlers are called on an entity of it: %s(\"key\"):%s()", object->type->name, name,
-               object->type->name, name);
+        refuse(L, "`%s` has no %s; handlers are called on an entity of it: %s(\"key\"):%s()",
+               object->type->name, name, object->type->name, name);
     }
     if (vm->request != NULL) {
         lua_pushvalue(L, 2);
@@ -822,7 +889,8 @@ static int type_index(lua_State *L)
     }
     struct type *type = type_resolve(vm, object->type);
     struct handler *handler = type ? type_handler(type, str_of(name)) : NULL;
-    if (handler == NULL) refuse(L, "the service `%s` has no handler `%s`", object->type->name, name);
+    if (handler == NULL)
+        refuse(L, "the service `%s` has no handler `%s`", object->type->name, name);
     lua_pushlightuserdata(L, handler);
     lua_pushcclosure(L, handler_call, 1);
     return 1;
@@ -850,7 +918,8 @@ static int declare(lua_State *L)
     for (int i = 1; i <= args; i++) lua_pushvalue(L, i);
     if (lua_pcall(L, args, LUA_MULTRET, 0) == 0) return lua_gettop(L) - args;
     if (vm->problem_count < vm->problem_max)
-        problem_of(&vm->problems[vm->problem_count++], vm->source->name, lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
+        problem_of(&vm->problems[vm->problem_count++], vm->source->name,
+                   lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
     lua_settop(L, args);
     int stand_in = (int)lua_tointeger(L, lua_upvalueindex(2));
     if (stand_in == 0) return 0;
@@ -907,11 +976,12 @@ void types_open(lua_State *L)
         const char *name;
         lua_CFunction function;
         int stand_in;
-    } functions[] = { { "enum", type_enum, WEIR_ANY },   { "list", type_list, WEIR_ANY },
-                      { "opt", type_opt, WEIR_ANY },     { "map", map_type_make, WEIR_ANY },
-                      { "entity", weir_entity_lua, -1 }, { "service", weir_service_lua, -2 },
+    } functions[] = { { "enum", type_enum, WEIR_ANY },      { "list", type_list, WEIR_ANY },
+                      { "opt", type_opt, WEIR_ANY },        { "map", map_type_make, WEIR_ANY },
+                      { "entity", weir_entity_lua, -1 },    { "service", weir_service_lua, -2 },
                       { "setting", weir_setting, WEIR_ANY } };
-    static const enum weir_kind plain[] = { WEIR_INT, WEIR_FLOAT, WEIR_BOOL, WEIR_TEXT, WEIR_BYTES, WEIR_TIME, WEIR_ANY };
+    static const enum weir_kind plain[] = { WEIR_INT,   WEIR_FLOAT, WEIR_BOOL, WEIR_TEXT,
+                                            WEIR_BYTES, WEIR_TIME,  WEIR_ANY };
     type_meta_open(L);
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
         declare_push(L, functions[i].function, 0, functions[i].stand_in);

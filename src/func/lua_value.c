@@ -20,9 +20,21 @@ int64_t whole_load(const struct field *field, const char *base)
     const char *at = base + field->offset;
     switch (field->size) {
     case 1: return *(const int8_t *)at;
-    case 2: { int16_t n; memcpy(&n, at, 2); return n; }
-    case 4: { int32_t n; memcpy(&n, at, 4); return n; }
-    default: { int64_t n; memcpy(&n, at, 8); return n; }
+    case 2: {
+        int16_t n;
+        memcpy(&n, at, 2);
+        return n;
+    }
+    case 4: {
+        int32_t n;
+        memcpy(&n, at, 4);
+        return n;
+    }
+    default: {
+        int64_t n;
+        memcpy(&n, at, 8);
+        return n;
+    }
     }
 }
 
@@ -36,7 +48,8 @@ struct weir_str text_keep(lua_State *L, struct arena *arena, struct weir_str tex
     struct invocation *inv = vm_of(L)->current;
     if (inv != NULL && inv->arena == arena && arena->used > SCRATCH_BYTES_MAX) {
         inv->memory_hit = true;
-        luaL_error(L, "not enough memory: the values of this transaction take more than %d bytes", (int)SCRATCH_BYTES_MAX);
+        luaL_error(L, "not enough memory: the values of this transaction take more than %d bytes",
+                   (int)SCRATCH_BYTES_MAX);
     }
     return arena_copy(arena, text);
 }
@@ -59,7 +72,8 @@ static bool wrong(struct conv *c, const char *name, size_t len, const char *form
     return false;
 }
 
-static void path_before(struct conv *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void path_before(struct conv *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 static void path_before(struct conv *c, const char *format, ...)
 {
@@ -68,7 +82,8 @@ static void path_before(struct conv *c, const char *format, ...)
     va_start(args, format);
     vsnprintf(front, sizeof(front), format, args);
     va_end(args);
-    snprintf(path, sizeof(path), "%s%s%s", front, c->path[0] != 0 && c->path[0] != '[' ? "." : "", c->path);
+    snprintf(path, sizeof(path), "%s%s%s", front, c->path[0] != 0 && c->path[0] != '[' ? "." : "",
+             c->path);
     snprintf(c->path, sizeof(c->path), "%.90s", path);
 }
 
@@ -76,7 +91,8 @@ static const char *got(lua_State *L, int idx, char text[64])
 {
     if (lua_type(L, idx) == LUA_TNUMBER) snprintf(text, 64, "%.14g", lua_tonumber(L, idx));
     else if (lua_type(L, idx) == LUA_TSTRING) snprintf(text, 64, "\"%.40s\"", lua_tostring(L, idx));
-    else if (lua_type(L, idx) == LUA_TBOOLEAN) snprintf(text, 64, "%s", lua_toboolean(L, idx) ? "true" : "false");
+    else if (lua_type(L, idx) == LUA_TBOOLEAN)
+        snprintf(text, 64, "%s", lua_toboolean(L, idx) ? "true" : "false");
     else if (ud_test(L, idx, UD_LIST) != NULL) snprintf(text, 64, "a list");
     else if (ud_test(L, idx, UD_HANDLE) != NULL) snprintf(text, 64, "a handle");
     else snprintf(text, 64, "%s", luaL_typename(L, idx));
@@ -87,19 +103,24 @@ static bool expected(struct conv *c, lua_State *L, int idx, const struct field *
 {
     char text[64];
     snprintf(c->rule, sizeof(c->rule), "type");
-    return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len, "expected %s, got %s", what, got(L, idx, text));
+    return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len, "expected %s, got %s", what,
+                 got(L, idx, text));
 }
 
 static bool whole_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
-    if (lua_type(L, idx) != LUA_TNUMBER) return expected(c, L, idx, f, f->kind == WEIR_TIME ? "time in milliseconds" : "int");
+    if (lua_type(L, idx) != LUA_TNUMBER)
+        return expected(c, L, idx, f, f->kind == WEIR_TIME ? "time in milliseconds" : "int");
     double x = lua_tonumber(L, idx);
     if (x != floor(x) || fabs(x) > (double)WEIR_INT_MAX)
         return expected(c, L, idx, f, "int: a whole number within 2^53 (weir.round(x) makes one)");
     int64_t n = (int64_t)x;
     int bits = (int)f->size * 8;
     if (bits < 64 && (n < -((int64_t)1 << (bits - 1)) || n >= (int64_t)1 << (bits - 1)))
-        return expected(c, L, idx, f, bits == 8 ? "int of 8 bits" : bits == 16 ? "int of 16 bits" : "int of 32 bits");
+        return expected(c, L, idx, f,
+                        bits == 8    ? "int of 8 bits"
+                        : bits == 16 ? "int of 16 bits"
+                                     : "int of 32 bits");
     whole_store(f, base, n);
     return true;
 }
@@ -111,7 +132,8 @@ static bool text_read(struct conv *c, lua_State *L, int idx, const struct field 
     text.ptr = lua_tolstring(L, idx, &text.len);
     if (f->kind == WEIR_TEXT && !str_is_utf8(text)) {
         snprintf(c->rule, sizeof(c->rule), "utf8");
-        return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len, "expected text in UTF-8; bytes keep anything");
+        return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len,
+                     "expected text in UTF-8; bytes keep anything");
     }
     if (f->inline_text) {
         if (text.len > f->size) return expected(c, L, idx, f, "a shorter text");
@@ -149,7 +171,8 @@ static bool ref_read(struct conv *c, lua_State *L, int idx, const struct field *
     struct lua_type *type = handle_get(L, idx, &key);
     if (type == NULL || !str_eq((struct weir_str){ type->name, type->name_len }, f->type)) {
         char what[120];
-        snprintf(what, sizeof(what), "a handle of `%.*s`%s%s", STR_ARG(f->type), type ? ", not of " : "", type ? type->name : "");
+        snprintf(what, sizeof(what), "a handle of `%.*s`%s%s", STR_ARG(f->type),
+                 type ? ", not of " : "", type ? type->name : "");
         return expected(c, L, idx, f, what);
     }
     struct weir_ref ref = { text_keep(L, c->arena, key) };
@@ -179,7 +202,8 @@ static bool list_read(struct conv *c, lua_State *L, int idx, const struct field 
     }
     if (count > SHAPE_LIST_MAX) {
         snprintf(c->rule, sizeof(c->rule), "max");
-        return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len, "%zu elements are more than a list's %u", count, SHAPE_LIST_MAX);
+        return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len,
+                     "%zu elements are more than a list's %u", count, SHAPE_LIST_MAX);
     }
     struct weir_list list = { .count = count };
     if (count > 0) list.items = arena_alloc(c->arena, count * f->shape->size);
@@ -189,7 +213,8 @@ static bool list_read(struct conv *c, lua_State *L, int idx, const struct field 
         char *item = (char *)list.items + i * f->shape->size;
         element_push(L, idx, i);
         int at = lua_gettop(L);
-        bool fine = f->shape->scalar ? value_read(c, L, at, &f->shape->fields[0], item) : record_read(c, L, at, f->shape, item);
+        bool fine = f->shape->scalar ? value_read(c, L, at, &f->shape->fields[0], item)
+                                     : record_read(c, L, at, f->shape, item);
         if (!fine) {
             path_before(c, "%.*s[%zu]", STR_ARG(f->name), i + 1);
             return false;
@@ -216,7 +241,8 @@ static bool any_read(struct conv *c, lua_State *L, int idx, const struct field *
 
 static bool nil_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
-    bool may = f->optional || f->kind == WEIR_ANY || (c->row && (f->kind == WEIR_TIME || f->kind == WEIR_REF));
+    bool may = f->optional || f->kind == WEIR_ANY ||
+               (c->row && (f->kind == WEIR_TIME || f->kind == WEIR_REF));
     if (!may) {
         snprintf(c->rule, sizeof(c->rule), "missing");
         return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len, "expected %s, got nil",
@@ -254,7 +280,8 @@ bool value_read(struct conv *c, lua_State *L, int idx, const struct field *f, ch
     }
     case WEIR_FLOAT: {
         double x = lua_tonumber(L, idx);
-        if (lua_type(L, idx) != LUA_TNUMBER || !isfinite(x)) return expected(c, L, idx, f, "a finite number");
+        if (lua_type(L, idx) != LUA_TNUMBER || !isfinite(x))
+            return expected(c, L, idx, f, "a finite number");
         memcpy(base + f->offset, &x, sizeof(x));
         return true;
     }
@@ -327,7 +354,8 @@ static void whole_push(lua_State *L, const struct field *f, const char *base)
     int64_t n = whole_load(f, base);
     if (f->size == 8 && n == WEIR_NIL) lua_pushnil(L);
     else if (f->kind != WEIR_ENUM) lua_pushnumber(L, (double)n);
-    else if (n >= 0 && n < (int64_t)f->word_count) lua_pushlstring(L, f->words[n].ptr, f->words[n].len);
+    else if (n >= 0 && n < (int64_t)f->word_count)
+        lua_pushlstring(L, f->words[n].ptr, f->words[n].len);
     else lua_pushnil(L);
 }
 
@@ -397,7 +425,8 @@ void record_push(lua_State *L, const struct shape *shape, const char *base)
 void value_push_live(lua_State *L, const struct field *f, char *base, bool writable)
 {
     if (f->kind == WEIR_RECORD) record_proxy_push(L, f->shape, base + f->offset, writable);
-    else if (f->kind == WEIR_LIST) list_proxy_push(L, f, (struct weir_list *)(base + f->offset), writable);
+    else if (f->kind == WEIR_LIST)
+        list_proxy_push(L, f, (struct weir_list *)(base + f->offset), writable);
     else value_push(L, f, base);
 }
 
@@ -413,7 +442,8 @@ static void json_value(struct json_reader *r);
 
 static void json_space(struct json_reader *r)
 {
-    while (r->at < r->end && (*r->at == ' ' || *r->at == '\t' || *r->at == '\n' || *r->at == '\r')) r->at++;
+    while (r->at < r->end && (*r->at == ' ' || *r->at == '\t' || *r->at == '\n' || *r->at == '\r'))
+        r->at++;
 }
 
 __attribute__((noreturn)) static void json_bad(struct json_reader *r)
@@ -435,8 +465,10 @@ static unsigned hex4(struct json_reader *r)
     if (r->end - r->at < 4) json_bad(r);
     for (int i = 0; i < 4; i++) {
         char c = *r->at++;
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
-                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) : 99;
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+                                                : 99;
         if (digit == 99) json_bad(r);
         n = n * 16 + digit;
     }
@@ -469,7 +501,8 @@ static void json_escape(struct json_reader *r, luaL_Buffer *out)
     char c = *r->at++;
     if (c == 'u') {
         unsigned n = hex4(r);
-        if (n >= 0xd800 && n < 0xdc00 && r->end - r->at >= 6 && r->at[0] == '\\' && r->at[1] == 'u') {
+        if (n >= 0xd800 && n < 0xdc00 && r->end - r->at >= 6 && r->at[0] == '\\' &&
+            r->at[1] == 'u') {
             r->at += 2;
             n = 0x10000 + ((n - 0xd800) << 10) + (hex4(r) - 0xdc00);
         }
@@ -536,7 +569,8 @@ static void json_number(struct json_reader *r)
 {
     char text[64];
     size_t len = 0;
-    while (r->at < r->end && len < sizeof(text) - 1 && strchr("+-.eE0123456789", *r->at) != NULL) text[len++] = *r->at++;
+    while (r->at < r->end && len < sizeof(text) - 1 && strchr("+-.eE0123456789", *r->at) != NULL)
+        text[len++] = *r->at++;
     text[len] = 0;
     char *end;
     double x = strtod(text, &end);
@@ -606,7 +640,8 @@ static bool json_take_number(struct conv *c, double x, struct buf *out)
     return true;
 }
 
-static bool json_take_list(struct conv *c, lua_State *L, int idx, size_t count, struct buf *out, unsigned depth)
+static bool json_take_list(struct conv *c, lua_State *L, int idx, size_t count, struct buf *out,
+                           unsigned depth)
 {
     buf_add_byte(out, '[');
     for (size_t i = 0; i < count; i++) {
@@ -625,12 +660,14 @@ static int text_order(const void *a, const void *b)
 }
 
 /* Names in order, so that equal tables give equal bytes. */
-static bool json_take_object(struct conv *c, lua_State *L, int idx, size_t count, struct buf *out, unsigned depth)
+static bool json_take_object(struct conv *c, lua_State *L, int idx, size_t count, struct buf *out,
+                             unsigned depth)
 {
     struct weir_str *names = lua_newuserdata(L, (count + 1) * sizeof(*names));
     size_t i = 0;
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING || i == count) return json_wrong(c, "a table with both names and numbers cannot be JSON");
+        if (lua_type(L, -2) != LUA_TSTRING || i == count)
+            return json_wrong(c, "a table with both names and numbers cannot be JSON");
         names[i].ptr = lua_tolstring(L, -2, &names[i].len);
         i++;
     }
@@ -655,19 +692,22 @@ static bool json_take_table(struct conv *c, lua_State *L, int idx, struct buf *o
 {
     size_t keys = 0, count = lua_objlen(L, idx);
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) keys++;
-    if (keys > JSON_ITEMS_MAX) return json_wrong(c, "a table of more than 100000 entries is too large for JSON");
+    if (keys > JSON_ITEMS_MAX)
+        return json_wrong(c, "a table of more than 100000 entries is too large for JSON");
     if (keys == count) return json_take_list(c, L, idx, count, out, depth);
     return json_take_object(c, L, idx, keys, out, depth);
 }
 
-static bool json_take_userdata(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth)
+static bool json_take_userdata(struct conv *c, lua_State *L, int idx, struct buf *out,
+                               unsigned depth)
 {
     struct weir_str key;
     if (handle_get(L, idx, &key) != NULL) {
         json_write_text(out, key);
         return true;
     }
-    if (ud_test(L, idx, UD_LIST) != NULL) return json_take_list(c, L, idx, list_live(L, idx)->list->count, out, depth);
+    if (ud_test(L, idx, UD_LIST) != NULL)
+        return json_take_list(c, L, idx, list_live(L, idx)->list->count, out, depth);
     if (ud_test(L, idx, UD_RECORD) != NULL) {
         struct ud_record *record = record_live(L, idx);
         record_push(L, record->shape, record->base);
@@ -680,7 +720,8 @@ static bool json_take_userdata(struct conv *c, lua_State *L, int idx, struct buf
 
 bool json_take(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth)
 {
-    if (depth >= JSON_DEPTH_MAX) return json_wrong(c, "a table nested deeper than 64 cannot be JSON (or it holds itself)");
+    if (depth >= JSON_DEPTH_MAX)
+        return json_wrong(c, "a table nested deeper than 64 cannot be JSON (or it holds itself)");
     if (out->len > JSON_BYTES_MAX) return json_wrong(c, "JSON of more than 1 MiB");
     luaL_checkstack(L, 10, "JSON");
     switch (lua_type(L, idx)) {

@@ -31,7 +31,8 @@ enum weir_status native_load(struct weir_app *app, const char *path, char *why, 
     }
     enum weir_status st = module(app);
     if (st != WEIR_OK) {
-        snprintf(why, why_bytes, "%s: %s", path, app->why[0] != 0 ? app->why : weir_status_text(st));
+        snprintf(why, why_bytes, "%s: %s", path,
+                 app->why[0] != 0 ? app->why : weir_status_text(st));
         return WEIR_CONFIG;
     }
     return WEIR_OK;

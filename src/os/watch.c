@@ -29,7 +29,10 @@
 
 /* Code of loaded objects. A changed list is made in the other table and then shown to the handlers at once. */
 struct code {
-    struct { uintptr_t low, high; bool allowed; } range[OBJECTS_MAX];
+    struct {
+        uintptr_t low, high;
+        bool allowed;
+    } range[OBJECTS_MAX];
     unsigned count;
     unsigned long long objects; /* loaded so far, when the list was made */
     bool full;
@@ -95,8 +98,7 @@ bool watch_allow(const void *function)
 {
     unsigned long long objects = 0;
     dl_iterate_phdr(objects_count, &objects);
-    while (atomic_flag_test_and_set(&code_busy)) {
-    }
+    while (atomic_flag_test_and_set(&code_busy)) {}
     struct code *code = atomic_load(&code_now);
     if (code->count == 0 || code->objects != objects) {
         code = code == &codes[0] ? &codes[1] : &codes[0];
@@ -161,7 +163,8 @@ static void thread_ended(void *arg)
 
 static void watch_init(void)
 {
-    struct sigaction action = { .sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART };
+    struct sigaction action = { .sa_sigaction = on_tick,
+                                .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART };
     sigemptyset(&action.sa_mask);
     ASSERT(sigaction(WATCH_SIGNAL, &action, NULL) == 0);
     ASSERT(pthread_key_create(&thread_end, thread_ended) == 0);
@@ -169,7 +172,9 @@ static void watch_init(void)
 
 static bool timer_make(clockid_t clock, int mark, timer_t *timer)
 {
-    struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = WATCH_SIGNAL, .sigev_value.sival_int = mark };
+    struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID,
+                              .sigev_signo = WATCH_SIGNAL,
+                              .sigev_value.sival_int = mark };
 #ifdef sigev_notify_thread_id
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
 #else
@@ -193,7 +198,8 @@ bool watch_thread(void)
     }
     watched.started = true;
     pthread_setspecific(thread_end, &watched);
-    struct itimerspec tick = { .it_interval = { 0, WATCH_TICK_MS * 1000000L }, .it_value = { 0, WATCH_TICK_MS * 1000000L } };
+    struct itimerspec tick = { .it_interval = { 0, WATCH_TICK_MS * 1000000L },
+                               .it_value = { 0, WATCH_TICK_MS * 1000000L } };
     return timer_settime(watched.timer, 0, &tick, NULL) == 0;
 }
 

@@ -18,8 +18,8 @@
 #define WATCH_TICK_MS 10u
 
 struct watch_run {
-    sigjmp_buf jump;     /* sigsetjmp(run->jump, 0) on the stack the run is on */
-    uint32_t *ticks;     /* shared by all runs of one transaction */
+    sigjmp_buf jump; /* sigsetjmp(run->jump, 0) on the stack the run is on */
+    uint32_t *ticks; /* shared by all runs of one transaction */
     uint32_t ticks_max;
 };
 

@@ -172,13 +172,20 @@ static uint64_t thread_cpu(struct env *env)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static struct env env = { .dir_open = dir_open, .dir_close = dir_close, .open = file_open, .close = file_close, .size = file_size,
-                          .read = file_read, .random = random_bits, .thread_cpu_ns = thread_cpu };
+static struct env env = { .dir_open = dir_open,
+                          .dir_close = dir_close,
+                          .open = file_open,
+                          .close = file_close,
+                          .size = file_size,
+                          .read = file_read,
+                          .random = random_bits,
+                          .thread_cpu_ns = thread_cpu };
 
 /* ---- what catalog.c refers to beside ---- */
 
-static enum weir_status native_invoke(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
-                                      const void *args, void *result)
+static enum weir_status native_invoke(void *state, struct weir_ctx *ctx,
+                                      const struct handler *handler, void *row, const void *args,
+                                      void *result)
 {
     (void)state;
     return handler->fn(ctx, row, args, result);
@@ -220,7 +227,8 @@ static void start_row(struct fake_txn *t, struct fake_access *a)
 {
     struct type *type = a->entity->type;
     shape_start(type->row, a->row);
-    if (type->key.count > 0) key_apply(&type->key, type->row, arena_copy(&t->arena, buf_str(&a->entity->key)), a->row);
+    if (type->key.count > 0)
+        key_apply(&type->key, type->row, arena_copy(&t->arena, buf_str(&a->entity->key)), a->row);
 }
 
 static struct fake_access *access_of(struct fake_txn *t, struct fake_entity *e)
@@ -237,11 +245,13 @@ static struct fake_access *access_of(struct fake_txn *t, struct fake_entity *e)
     start_row(t, a);
     if (e->exists) {
         ASSERT(unpack(e->type->row, buf_str(&e->packed), &t->arena, true, a->row) == WEIR_OK);
-        if (e->type->key.count > 0) key_apply(&e->type->key, e->type->row, arena_copy(&t->arena, buf_str(&e->key)), a->row);
+        if (e->type->key.count > 0)
+            key_apply(&e->type->key, e->type->row, arena_copy(&t->arena, buf_str(&e->key)), a->row);
     }
     struct fake_map_row **tail = &a->rows;
     for (uint32_t m = 0; m < e->type->map_count; m++) {
-        struct reader keys = reader_of(buf_str(&e->row_keys[m])), values = reader_of(buf_str(&e->rows[m]));
+        struct reader keys = reader_of(buf_str(&e->row_keys[m])),
+                      values = reader_of(buf_str(&e->rows[m]));
         while (keys.at < keys.end) {
             struct fake_map_row *row = arena_alloc(&t->arena, sizeof(*row));
             row->map = (int)m;
@@ -304,7 +314,8 @@ enum weir_status ctx_fail(struct weir_ctx *f, enum weir_status status, const cha
     return doom(frame_of(f)->fake_txn, status, line);
 }
 
-enum weir_status ctx_fail_json(struct weir_ctx *f, enum weir_status status, struct weir_str code, struct weir_str json)
+enum weir_status ctx_fail_json(struct weir_ctx *f, enum weir_status status, struct weir_str code,
+                               struct weir_str json)
 {
     char line[ANSWER_MAX];
     if (status != WEIR_FAILED) code = str_of(weir_status_word(status));
@@ -334,13 +345,16 @@ static enum weir_status judge(struct frame *f)
     struct problem problem = { 0 };
     struct type *type = a->entity->type;
     if (type->service) return WEIR_OK;
-    if (shape_judge(type->row, a->row, true, &problem) != WEIR_OK) return ctx_fail(&f->ctx, problem.status, "%s: %s", problem.field, problem.text);
+    if (shape_judge(type->row, a->row, true, &problem) != WEIR_OK)
+        return ctx_fail(&f->ctx, problem.status, "%s: %s", problem.field, problem.text);
     for (struct fake_map_row *row = a->rows; row != NULL; row = row->next) {
-        if (row->present && shape_judge(type->maps[row->map].value, row->value, true, &problem) != WEIR_OK)
+        if (row->present &&
+            shape_judge(type->maps[row->map].value, row->value, true, &problem) != WEIR_OK)
             return ctx_fail(&f->ctx, problem.status, "%s: %s", problem.field, problem.text);
     }
     struct weir_str code = STR("");
-    if (type->check != NULL && !type->check(&f->ctx, type, a->row, &code)) return ctx_fail(&f->ctx, WEIR_CHECK, "%.*s", STR_ARG(code));
+    if (type->check != NULL && !type->check(&f->ctx, type, a->row, &code))
+        return ctx_fail(&f->ctx, WEIR_CHECK, "%.*s", STR_ARG(code));
     if (!f->ctx.read_only) a->exists = true;
     return WEIR_OK;
 }
@@ -350,17 +364,21 @@ static void frame_main(void *arg)
     struct frame *f = arg;
     const struct handler *h = f->ctx.handler;
     void *state = h->runtime == &native_runtime ? NULL : f->fake_txn->fake->state;
-    enum weir_status st = h->runtime->invoke(state, &f->ctx, h, h->type->service ? NULL : f->fake_access->row, f->ctx.args, f->ctx.result);
+    enum weir_status st = h->runtime->invoke(state, &f->ctx, h,
+                                             h->type->service ? NULL : f->fake_access->row,
+                                             f->ctx.args, f->ctx.result);
     if (st == WEIR_OK && f->fake_txn->status == WEIR_OK) {
         struct problem problem = { 0 };
         judge(f);
-        if (f->fake_txn->status == WEIR_OK && h->result->count > 0 && shape_judge(h->result, f->ctx.result, false, &problem) != WEIR_OK)
+        if (f->fake_txn->status == WEIR_OK && h->result->count > 0 &&
+            shape_judge(h->result, f->ctx.result, false, &problem) != WEIR_OK)
             ctx_fail(&f->ctx, WEIR_HANDLER, "result: %s", problem.text);
     }
 }
 
-static struct frame *frame_begin(struct fake_txn *t, const struct handler *handler, struct weir_str key, const void *args,
-                                 void *result, struct weir_ctx *caller)
+static struct frame *frame_begin(struct fake_txn *t, const struct handler *handler,
+                                 struct weir_str key, const void *args, void *result,
+                                 struct weir_ctx *caller)
 {
     struct frame *f = arena_alloc(&t->arena, sizeof(*f));
     f->fake_txn = t;
@@ -372,8 +390,10 @@ static struct frame *frame_begin(struct fake_txn *t, const struct handler *handl
     f->ctx.depth = caller ? caller->depth + 1 : 0;
     t->top = &f->ctx;
     f->fake_access = access_of(t, entity_named(t->fake, handler->type, key));
-    if (handler->kind == WEIR_CREATE && f->fake_access->exists) ctx_fail(&f->ctx, WEIR_EXISTS, "there is one");
-    if (handler->kind != WEIR_CREATE && handler->type->has_create && !f->fake_access->exists) ctx_fail(&f->ctx, WEIR_NOTFOUND, "there is none");
+    if (handler->kind == WEIR_CREATE && f->fake_access->exists)
+        ctx_fail(&f->ctx, WEIR_EXISTS, "there is one");
+    if (handler->kind != WEIR_CREATE && handler->type->has_create && !f->fake_access->exists)
+        ctx_fail(&f->ctx, WEIR_NOTFOUND, "there is none");
     if (f->ctx.depth > 63) ctx_fail(&f->ctx, WEIR_BUDGET, "calls deeper than call_depth_max");
     return f;
 }
@@ -413,14 +433,16 @@ void ctx_abandon(struct weir_ctx *f)
     for (;;) fiber_suspend(f->fiber);
 }
 
-enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args, void *result)
+enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                          const void *args, void *result)
 {
     struct fake_txn *t = frame_of(f)->fake_txn;
     if (t->status != WEIR_OK) return t->status;
     struct problem problem = { 0 };
     if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK)
         return ctx_fail(f, WEIR_ARG, "%s: %s", problem.field, problem.text);
-    if (f->read_only && handler->kind != WEIR_QUERY) return ctx_fail(f, WEIR_HANDLER, "a query calls what may write");
+    if (f->read_only && handler->kind != WEIR_QUERY)
+        return ctx_fail(f, WEIR_HANDLER, "a query calls what may write");
     if (str_eq(handler->type->name, STR("gate"))) {
         fiber_suspend(f->fiber);
         return t->status;
@@ -429,7 +451,8 @@ enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, str
     struct frame *callee = frame_begin(t, handler, key, args, inner, f);
     while (frame_go(callee)) fiber_suspend(f->fiber);
     if (f->lost) ctx_abandon(f);
-    if (t->status == WEIR_OK && result != NULL) shape_copy(handler->result, inner, &t->arena, result);
+    if (t->status == WEIR_OK && result != NULL)
+        shape_copy(handler->result, inner, &t->arena, result);
     return t->status;
 }
 
@@ -521,25 +544,30 @@ void *weir_scratch(struct weir_ctx *f, size_t bytes)
     return arena_alloc(ctx_arena(f), bytes);
 }
 
-static void effect(struct weir_ctx *f, const char *what, const struct handler *h, struct weir_str key, int64_t at, const void *args)
+static void effect(struct weir_ctx *f, const char *what, const struct handler *h,
+                   struct weir_str key, int64_t at, const void *args)
 {
     struct buf *out = &frame_of(f)->fake_txn->effects;
-    buf_printf(out, "%s %.*s/%.*s:%.*s", what, STR_ARG(h->type->name), STR_ARG(key), STR_ARG(h->name));
+    buf_printf(out, "%s %.*s/%.*s:%.*s", what, STR_ARG(h->type->name), STR_ARG(key),
+               STR_ARG(h->name));
     if (at >= 0) buf_printf(out, " at %lld", (long long)at);
     buf_add_byte(out, ' ');
     if (args != NULL) json_write(h->args, args, out);
     else buf_add_text(out, "all");
     buf_add_byte(out, '\n');
 }
-enum weir_status ctx_send(struct weir_ctx *f, const struct handler *h, struct weir_str key, const void *args)
+enum weir_status ctx_send(struct weir_ctx *f, const struct handler *h, struct weir_str key,
+                          const void *args)
 {
     struct problem problem = { 0 };
     if (f->read_only) return ctx_fail(f, WEIR_HANDLER, "a query sends");
-    if (shape_judge(h->args, args, false, &problem) != WEIR_OK) return ctx_fail(f, WEIR_ARG, "%s: %s", problem.field, problem.text);
+    if (shape_judge(h->args, args, false, &problem) != WEIR_OK)
+        return ctx_fail(f, WEIR_ARG, "%s: %s", problem.field, problem.text);
     effect(f, "send", h, key, -1, args);
     return WEIR_OK;
 }
-enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *h, int64_t time_ms, const void *args)
+enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *h, int64_t time_ms,
+                           const void *args)
 {
     if (f->read_only) return ctx_fail(f, WEIR_HANDLER, "a query sets a timer");
     effect(f, "timer", h, weir_self(f), time_ms, args);
@@ -565,7 +593,9 @@ static struct fake_map_row *row_at(struct weir_ctx *f, int map, struct weir_key 
 {
     struct weir_str bytes = key_bytes(f, map, key);
     struct fake_map_row **at = &frame_of(f)->fake_access->rows;
-    while (*at != NULL && ((*at)->map < map || ((*at)->map == map && str_cmp((*at)->key, bytes) < 0))) at = &(*at)->next;
+    while (*at != NULL &&
+           ((*at)->map < map || ((*at)->map == map && str_cmp((*at)->key, bytes) < 0)))
+        at = &(*at)->next;
     if (*at != NULL && (*at)->map == map && str_eq((*at)->key, bytes)) return *at;
     if (!make) return NULL;
     struct fake_map_row *row = arena_alloc(ctx_arena(f), sizeof(*row));
@@ -603,7 +633,8 @@ bool weir_map_remove(struct weir_ctx *f, int map, struct weir_key key)
 int64_t weir_map_count(struct weir_ctx *f, int map)
 {
     int64_t n = 0;
-    for (struct fake_map_row *row = frame_of(f)->fake_access->rows; row != NULL; row = row->next) n += row->map == map && row->present;
+    for (struct fake_map_row *row = frame_of(f)->fake_access->rows; row != NULL; row = row->next)
+        n += row->map == map && row->present;
     return n;
 }
 static bool within(struct weir_str key, struct weir_str bound, bool low)
@@ -611,13 +642,16 @@ static bool within(struct weir_str key, struct weir_str bound, bool low)
     if (key.len >= bound.len && memcmp(key.ptr, bound.ptr, bound.len) == 0) return true;
     return low ? str_cmp(key, bound) >= 0 : str_cmp(key, bound) <= 0;
 }
-bool weir_map_next(struct weir_ctx *f, int map, struct weir_scan *scan, struct weir_key *key, void **row)
+bool weir_map_next(struct weir_ctx *f, int map, struct weir_scan *scan, struct weir_key *key,
+                   void **row)
 {
     if (scan->limit > 0 && scan->seen >= scan->limit) return false;
     struct weir_str from = key_bytes(f, map, scan->from), to = key_bytes(f, map, scan->to);
     struct fake_map_row *best = NULL;
     for (struct fake_map_row *at = frame_of(f)->fake_access->rows; at != NULL; at = at->next) {
-        if (at->map != map || !at->present || !within(at->key, from, true) || (to.len > 0 && !within(at->key, to, false))) continue;
+        if (at->map != map || !at->present || !within(at->key, from, true) ||
+            (to.len > 0 && !within(at->key, to, false)))
+            continue;
         int order = scan->started ? str_cmp(at->key, scan->at) : 0;
         if (scan->started && (scan->reverse ? order >= 0 : order <= 0)) continue;
         best = at;
@@ -647,7 +681,11 @@ static void gate_add(struct catalog *catalog)
     if (gate == NULL) gate = catalog_add_type(catalog, STR("gate"), true);
     gate->row = arena_alloc(&catalog->arena, sizeof(*gate->row));
     struct shape *nothing = arena_alloc(&catalog->arena, sizeof(*nothing));
-    struct handler wait = { .name = STR("wait"), .kind = WEIR_QUERY, .args = nothing, .result = nothing, .runtime = &native_runtime };
+    struct handler wait = { .name = STR("wait"),
+                            .kind = WEIR_QUERY,
+                            .args = nothing,
+                            .result = nothing,
+                            .runtime = &native_runtime };
     catalog_add_handler(catalog, gate, &wait);
 }
 
@@ -728,7 +766,8 @@ void fake_now(struct fake *fake, int64_t ms)
     fake->now = ms;
 }
 
-struct fake_txn *fake_begin(struct fake *fake, const char *type_name, const char *key, const char *name, const char *args)
+struct fake_txn *fake_begin(struct fake *fake, const char *type_name, const char *key,
+                            const char *name, const char *args)
 {
     struct fake_txn *t = mem_alloc(sizeof(*t));
     t->fake = fake;
@@ -743,8 +782,10 @@ struct fake_txn *fake_begin(struct fake *fake, const char *type_name, const char
     t->result = arena_alloc(&t->arena, t->handler->result->size + 8u);
     struct problem problem = { 0 };
     enum weir_status st = json_read_args(t->handler->args, str_of(args), &t->arena, in, &problem);
-    if (st == WEIR_OK && t->handler->args->count > 0) st = shape_judge(t->handler->args, in, false, &problem);
-    struct frame *f = frame_begin(t, t->handler, arena_copy(&t->arena, str_of(key)), in, t->result, NULL);
+    if (st == WEIR_OK && t->handler->args->count > 0)
+        st = shape_judge(t->handler->args, in, false, &problem);
+    struct frame *f = frame_begin(t, t->handler, arena_copy(&t->arena, str_of(key)), in, t->result,
+                                  NULL);
     if (st != WEIR_OK) ctx_fail(&f->ctx, st, "%s: %s", problem.field, problem.text);
     return t;
 }
@@ -803,17 +844,18 @@ bool fake_lost(const struct fake_txn *t)
     return t->lost;
 }
 
-const char *fake_call(struct fake *fake, const char *type, const char *key, const char *handler, const char *args)
+const char *fake_call(struct fake *fake, const char *type, const char *key, const char *handler,
+                      const char *args)
 {
     struct fake_txn *t = fake_begin(fake, type, key, handler, args);
-    while (fake_step(t)) {
-    }
+    while (fake_step(t)) {}
     return fake_end(t);
 }
 
 const char *fake_row(struct fake *fake, const char *type, const char *key)
 {
-    struct fake_entity *e = entity_named(fake, catalog_type(fake->catalog, str_of(type)), str_of(key));
+    struct fake_entity *e = entity_named(fake, catalog_type(fake->catalog, str_of(type)),
+                                         str_of(key));
     if (!e->exists) return "none";
     struct arena arena = { 0 };
     struct buf json = { 0 };
@@ -828,21 +870,25 @@ const char *fake_row(struct fake *fake, const char *type, const char *key)
 
 const char *fake_map(struct fake *fake, const char *type, const char *key, const char *map)
 {
-    struct fake_entity *e = entity_named(fake, catalog_type(fake->catalog, str_of(type)), str_of(key));
+    struct fake_entity *e = entity_named(fake, catalog_type(fake->catalog, str_of(type)),
+                                         str_of(key));
     int m = type_map(e->type, str_of(map));
     struct arena arena = { 0 };
     struct buf out = { 0 };
-    struct reader keys = reader_of(buf_str(&e->row_keys[m])), values = reader_of(buf_str(&e->rows[m]));
+    struct reader keys = reader_of(buf_str(&e->row_keys[m])),
+                  values = reader_of(buf_str(&e->rows[m]));
     while (keys.at < keys.end) {
         struct weir_key parts;
-        map_key_read(e->type->maps[m].key, reader_bytes(&keys, reader_varint(&keys)), &arena, &parts);
+        map_key_read(e->type->maps[m].key, reader_bytes(&keys, reader_varint(&keys)), &arena,
+                     &parts);
         for (uint32_t i = 0; i < parts.count; i++) {
             if (parts.part[i].text.ptr != NULL) buf_add_str(&out, parts.part[i].text);
             else buf_printf(&out, "%lld", (long long)parts.part[i].n);
             buf_add_byte(&out, i + 1 < parts.count ? '/' : '=');
         }
         void *value = arena_alloc(&arena, e->type->maps[m].value->size + 8u);
-        unpack(e->type->maps[m].value, reader_bytes(&values, reader_varint(&values)), &arena, true, value);
+        unpack(e->type->maps[m].value, reader_bytes(&values, reader_varint(&values)), &arena, true,
+               value);
         json_write(e->type->maps[m].value, value, &out);
         if (keys.at < keys.end) buf_add_byte(&out, ' ');
     }

@@ -32,7 +32,8 @@ void fake_settings(const char *const *settings);
 void fake_cpu_ms(uint64_t ms);
 
 /** Runs type/key/handler with arguments in JSON; answers "ok JSON" or "word text" / "code detail". Until the next call. */
-const char *fake_call(struct fake *fake, const char *type, const char *key, const char *handler, const char *args);
+const char *fake_call(struct fake *fake, const char *type, const char *key, const char *handler,
+                      const char *args);
 /** The row as JSON, "none" without one. */
 const char *fake_row(struct fake *fake, const char *type, const char *key);
 /** The rows of a map as "key=value key=value". */
@@ -40,7 +41,8 @@ const char *fake_map(struct fake *fake, const char *type, const char *key, const
 /** Messages, timers, traces since the last call of this, one a line. */
 const char *fake_effects(struct fake *fake);
 
-struct fake_txn *fake_begin(struct fake *fake, const char *type, const char *key, const char *handler, const char *args);
+struct fake_txn *fake_begin(struct fake *fake, const char *type, const char *key,
+                            const char *handler, const char *args);
 /** True while it waits. */
 bool fake_step(struct fake_txn *txn);
 const char *fake_end(struct fake_txn *txn); /* the answer; frees */

@@ -9,20 +9,31 @@
 
 static const char head[] =
     "local weir = require 'weir'\n"
-    "local int, float, bool, text, bytes, time, any = weir.int, weir.float, weir.bool, weir.text, weir.bytes, weir.time, weir.any\n"
+    "local int, float, bool, text, bytes, time, any = weir.int, weir.float, weir.bool, weir.text, "
+    "weir.bytes, weir.time, weir.any\n"
     "local enum, list, opt, map = weir.enum, weir.list, weir.opt, weir.map\n"
     "local b = weir.entity('b', { n = int })\n"
-    "local a = weir.entity('a', { i = int { min = -5, max = 100 }, f = float, b = bool, t = text { max = 10 }, y = bytes, at = time,\n"
-    "  e = enum { 'free', 'held' }, h = b, o = opt(int), ot = opt(text), of = opt(float), oe = opt(enum { 'x', 'y' }),\n"
-    "  r = { street = text, zip = { code = text } }, l = list(int), lr = list { who = b, n = int }, ll = list(list(int)), j = any,\n"
-    "  d = int { default = 7 }, dt = text { default = 'hi' }, de = enum { 'p', 'q' } { default = 'q' }, even = int { check = function(n) return n % 2 == 0 end },\n"
-    "  m = map(int, { from = b, body = text, n = int { default = 3 } }), mt = map(text, int), mm = map({ text, b, bool, enum { 'u', 'v' } }, bool), ml = map(int, list(text)) },\n"
-    "  { check = function(r) if r.i == 66 then return false, 'no_66' end if r.i == 67 then return false end return true end })\n"
-    "b:on('add', { int { min = 1 }, returns = int }, function(self, n) self.n = self.n + n return self.n end)\n"
-    "b:on('fail', {}, function(self) self.n = 50 weir.fail('refused', { why = self, list = { 1, 2.5, 'x' } }) end)\n"
+    "local a = weir.entity('a', { i = int { min = -5, max = 100 }, f = float, b = bool, t = text { "
+    "max = 10 }, y = bytes, at = time,\n"
+    "  e = enum { 'free', 'held' }, h = b, o = opt(int), ot = opt(text), of = opt(float), oe = "
+    "opt(enum { 'x', 'y' }),\n"
+    "  r = { street = text, zip = { code = text } }, l = list(int), lr = list { who = b, n = int "
+    "}, ll = list(list(int)), j = any,\n"
+    "  d = int { default = 7 }, dt = text { default = 'hi' }, de = enum { 'p', 'q' } { default = "
+    "'q' }, even = int { check = function(n) return n % 2 == 0 end },\n"
+    "  m = map(int, { from = b, body = text, n = int { default = 3 } }), mt = map(text, int), mm = "
+    "map({ text, b, bool, enum { 'u', 'v' } }, bool), ml = map(int, list(text)) },\n"
+    "  { check = function(r) if r.i == 66 then return false, 'no_66' end if r.i == 67 then return "
+    "false end return true end })\n"
+    "b:on('add', { int { min = 1 }, returns = int }, function(self, n) self.n = self.n + n return "
+    "self.n end)\n"
+    "b:on('fail', {}, function(self) self.n = 50 weir.fail('refused', { why = self, list = { 1, "
+    "2.5, 'x' } }) end)\n"
     "b:on('err', {}, function(self) error('oops') end)\n"
-    "b:on('echo', { list { k = text, v = opt(int) }, opt(text), returns = { l = list(text), s = opt(text), n = int } }, function(self, l, s)\n"
-    "  local out = {} for i, e in ipairs(l) do out[i] = e.k .. (e.v or '-') end l[1] = nil return { l = out, s = s, n = #out } end)\n"
+    "b:on('echo', { list { k = text, v = opt(int) }, opt(text), returns = { l = list(text), s = "
+    "opt(text), n = int } }, function(self, l, s)\n"
+    "  local out = {} for i, e in ipairs(l) do out[i] = e.k .. (e.v or '-') end l[1] = nil return "
+    "{ l = out, s = s, n = #out } end)\n"
     "b:query('get', { returns = int }, function(self) return self.n end)\n"
     "b:query('write', {}, function(self) self.n = 1 end)\n"
     "b:query('calls', {}, function(self) b('z'):add(1) end)\n"
@@ -39,14 +50,16 @@ static void run(const struct probe *probes, size_t count)
     static char app[65536];
     size_t used = (size_t)snprintf(app, sizeof(app), "%s", head);
     for (size_t i = 0; i < count; i++)
-        used += (size_t)snprintf(app + used, sizeof(app) - used, "a:on('h%zu', {}, function(self)\n%s\nend)\n", i, probes[i].text);
+        used += (size_t)snprintf(app + used, sizeof(app) - used,
+                                 "a:on('h%zu', {}, function(self)\n%s\nend)\n", i, probes[i].text);
     struct fake *fake = fake_create(app);
     for (size_t i = 0; i < count; i++) {
         char name[32], key[32];
         snprintf(name, sizeof(name), "h%zu", i);
         snprintf(key, sizeof(key), "k%zu", i);
         const char *got = fake_call(fake, "a", key, name, "");
-        if (strncmp(got, probes[i].want, strlen(probes[i].want)) != 0) fail_msg("`%s` gave `%s`, not `%s`", probes[i].text, got, probes[i].want);
+        if (strncmp(got, probes[i].want, strlen(probes[i].want)) != 0)
+            fail_msg("`%s` gave `%s`, not `%s`", probes[i].text, got, probes[i].want);
     }
     fake_destroy(fake);
 }
@@ -56,21 +69,54 @@ static void field_takes_its_type_only(void **state)
 {
     (void)state;
     static const struct probe probes[] = {
-        { "return { self.i, self.f, self.b, self.t, self.y, self.e, self.d, self.dt, self.de, self.j == nil, self.at == nil, self.h == nil, self.o == nil, #self.l }",
+        { "return { self.i, self.f, self.b, self.t, self.y, self.e, self.d, self.dt, self.de, "
+          "self.j == nil, self.at == nil, self.h == nil, self.o == nil, #self.l }",
           "ok [0,0,false,\"\",\"\",\"free\",7,\"hi\",\"q\",true,true,true,true,0]" },
-        { "self.i = 5 self.f = 1.5 self.b = true self.t = 'x' self.e = 'held' self.h = b 'q' self.at = 5 self.o = 1 return { self.i, self.f, self.b, self.t, self.e, self.h, self.at, self.o }",
+        { "self.i = 5 self.f = 1.5 self.b = true self.t = 'x' self.e = 'held' self.h = b 'q' "
+          "self.at = 5 self.o = 1 return { self.i, self.f, self.b, self.t, self.e, self.h, "
+          "self.at, self.o }",
           "ok [5,1.5,true,\"x\",\"held\",\"q\",5,1]" },
-        { "self.o = 1 self.o = nil self.ot = 'x' self.ot = nil self.of = 1 self.of = nil self.oe = 'x' self.oe = nil self.h = b 'x' self.h = nil self.at = 1 self.at = nil self.j = 1 self.j = nil return self.o == nil and self.ot == nil and self.of == nil and self.oe == nil and self.h == nil and self.at == nil and self.j == nil", "ok true" },
-        { "self.i = 1.5", "handler app.lua:" }, { "self.i = 'x'", "handler app.lua:" }, { "self.i = true", "handler" }, { "self.i = nil", "handler" },
-        { "self.f = 'x'", "handler" }, { "self.f = 1/0", "handler" }, { "self.b = 1", "handler" }, { "self.b = nil", "handler" },
-        { "self.t = 5", "handler" }, { "self.t = '\\255'", "handler" }, { "self.y = '\\255' return #self.y", "ok 1" }, { "self.e = 'gone'", "handler" },
-        { "self.e = 1", "handler" }, { "self.h = 'key'", "handler" }, { "self.h = a 'x'", "handler" }, { "self.h = self", "handler" },
-        { "self.l = 5", "handler" }, { "self.l = { 1, 'x' }", "handler" }, { "self.l = { 1, nil, 3 }", "handler" }, { "self.l = { x = 1 }", "handler" },
-        { "self.r = { street = 'x' }", "handler" }, { "self.r = { street = 'x', zip = { code = 'y' }, more = 1 }", "handler" },
-        { "self.m = {}", "handler" }, { "self.add = 1", "handler" }, { "self.j = function() end", "handler" }, { "self.j = { 1, x = 2 }", "handler" },
-        { "local t = {} t.t = t self.j = t", "handler" }, { "self.j = 0/0", "handler" },
-        { "self.i = 101", "check i" }, { "self.i = -6", "check i" }, { "self.i = 1000 self.i = 1", "ok" }, { "self.t = '12345678901'", "check t" },
-        { "self.even = 3", "check even" }, { "self.even = 4", "ok" }, { "self.i = 66", "check no_66" }, { "self.i = 67", "check check" },
+        { "self.o = 1 self.o = nil self.ot = 'x' self.ot = nil self.of = 1 self.of = nil self.oe = "
+          "'x' self.oe = nil self.h = b 'x' self.h = nil self.at = 1 self.at = nil self.j = 1 "
+          "self.j = nil return self.o == nil and self.ot == nil and self.of == nil and self.oe == "
+          "nil and self.h == nil and self.at == nil and self.j == nil",
+          "ok true" },
+        { "self.i = 1.5", "handler app.lua:" },
+        { "self.i = 'x'", "handler app.lua:" },
+        { "self.i = true", "handler" },
+        { "self.i = nil", "handler" },
+        { "self.f = 'x'", "handler" },
+        { "self.f = 1/0", "handler" },
+        { "self.b = 1", "handler" },
+        { "self.b = nil", "handler" },
+        { "self.t = 5", "handler" },
+        { "self.t = '\\255'", "handler" },
+        { "self.y = '\\255' return #self.y", "ok 1" },
+        { "self.e = 'gone'", "handler" },
+        { "self.e = 1", "handler" },
+        { "self.h = 'key'", "handler" },
+        { "self.h = a 'x'", "handler" },
+        { "self.h = self", "handler" },
+        { "self.l = 5", "handler" },
+        { "self.l = { 1, 'x' }", "handler" },
+        { "self.l = { 1, nil, 3 }", "handler" },
+        { "self.l = { x = 1 }", "handler" },
+        { "self.r = { street = 'x' }", "handler" },
+        { "self.r = { street = 'x', zip = { code = 'y' }, more = 1 }", "handler" },
+        { "self.m = {}", "handler" },
+        { "self.add = 1", "handler" },
+        { "self.j = function() end", "handler" },
+        { "self.j = { 1, x = 2 }", "handler" },
+        { "local t = {} t.t = t self.j = t", "handler" },
+        { "self.j = 0/0", "handler" },
+        { "self.i = 101", "check i" },
+        { "self.i = -6", "check i" },
+        { "self.i = 1000 self.i = 1", "ok" },
+        { "self.t = '12345678901'", "check t" },
+        { "self.even = 3", "check even" },
+        { "self.even = 4", "ok" },
+        { "self.i = 66", "check no_66" },
+        { "self.i = 67", "check check" },
     };
     RUN(probes);
 }
@@ -79,20 +125,49 @@ static void list_and_record_are_part_of_the_row(void **state)
 {
     (void)state;
     static const struct probe probes[] = {
-        { "self.l = { 3, 1, 2 } self.l[4] = 9 self.l[1] = 4 local s = '' for i, v in ipairs(self.l) do s = s .. i .. v end return s .. #self.l", "ok \"142132494\"" },
-        { "for i = 1, 100 do table.insert(self.l, i) end table.insert(self.l, 1, 0) table.remove(self.l, 2) return { #self.l, self.l[1], self.l[2], self.l[100], self.l[101] == nil }", "ok [100,0,2,100,true]" },
-        { "self.l = { 3, 1, 2 } table.sort(self.l) local x = table.concat(self.l, '-') table.sort(self.l, function(p, q) return p > q end) return { x, unpack(self.l) }", "ok [\"1-2-3\",3,2,1]" },
-        { "self.l = { 1, 2 } self.l[#self.l] = nil return #self.l", "ok 1" }, { "self.l = { 1, 2 } self.l[1] = nil", "handler" }, { "self.l[3] = 1", "handler" },
-        { "self.l[1] = 'x'", "handler" }, { "self.l.x = 1", "handler" }, { "return self.l.x", "handler" }, { "self.l[1.5] = 1", "handler" }, { "table.insert(self.l, 5, 1)", "handler" },
-        { "for i = 1, 1001 do self.l[i] = i end", "handler" }, { "local t = {} for i = 1, 1001 do t[i] = i end self.l = t", "handler" },
-        { "self.lr = { { who = b 'x', n = 1 }, { who = b 'y', n = 2 } } self.lr[2].n = 5 self.lr[2].who:add(3) local gone = table.remove(self.lr, 1) return { gone.n, self.lr[1].n, self.lr[1].who, #self.lr }", "ok [1,5,\"y\",1]" },
-        { "self.lr[1] = { who = b 'x', n = 1 } self.lr[1].n = 'x'", "handler" }, { "self.lr[1] = { who = b 'x' }", "handler" }, { "self.lr[1] = { who = b 'x', n = 1, z = 1 }", "handler" },
-        { "self.ll = { { 1 }, { 2, 3 } } self.ll[2][2] = 7 table.insert(self.ll[1], 5) return { self.ll[2][2], #self.ll[1], self.ll }", "ok [7,2,[[1,5],[2,7]]]" },
-        { "self.r.street = 'x' self.r.zip.code = 'c' self.r.zip = { code = 'd' } return { self.r.street, self.r.zip.code, self.r }", "ok [\"x\",\"d\",{\"street\":\"x\",\"zip\":{\"code\":\"d\"}}]" },
-        { "self.r = { street = 's', zip = { code = 'z' } } local n = 0 for k, v in pairs(self.r) do n = n + 1 end for i, v in pairs(self.l) do n = n + 1 end return n", "ok 2" },
-        { "local t = { 1, 2 } self.l = t t[1] = 9 return self.l[1]", "ok 1" }, { "self.l = { 1 } self.l = self.l return #self.l", "ok 1" },
-        { "self.j = { x = { 1, 2, { y = 'z\\n\"' } }, n = 1.5, b = false } local j = self.j j.x[1] = 9 return { self.j.x[1], self.j.x[3].y, self.j.n, self.j.b, j.x[1] }", "ok [1,\"z\\n\\\"\",1.5,false,9]" },
-        { "self.j = self.l self.j = {} self.j = 'x' self.j = true self.j = b 'k' return self.j", "ok \"k\"" },
+        { "self.l = { 3, 1, 2 } self.l[4] = 9 self.l[1] = 4 local s = '' for i, v in "
+          "ipairs(self.l) do s = s .. i .. v end return s .. #self.l",
+          "ok \"142132494\"" },
+        { "for i = 1, 100 do table.insert(self.l, i) end table.insert(self.l, 1, 0) "
+          "table.remove(self.l, 2) return { #self.l, self.l[1], self.l[2], self.l[100], "
+          "self.l[101] == nil }",
+          "ok [100,0,2,100,true]" },
+        { "self.l = { 3, 1, 2 } table.sort(self.l) local x = table.concat(self.l, '-') "
+          "table.sort(self.l, function(p, q) return p > q end) return { x, unpack(self.l) }",
+          "ok [\"1-2-3\",3,2,1]" },
+        { "self.l = { 1, 2 } self.l[#self.l] = nil return #self.l", "ok 1" },
+        { "self.l = { 1, 2 } self.l[1] = nil", "handler" },
+        { "self.l[3] = 1", "handler" },
+        { "self.l[1] = 'x'", "handler" },
+        { "self.l.x = 1", "handler" },
+        { "return self.l.x", "handler" },
+        { "self.l[1.5] = 1", "handler" },
+        { "table.insert(self.l, 5, 1)", "handler" },
+        { "for i = 1, 1001 do self.l[i] = i end", "handler" },
+        { "local t = {} for i = 1, 1001 do t[i] = i end self.l = t", "handler" },
+        { "self.lr = { { who = b 'x', n = 1 }, { who = b 'y', n = 2 } } self.lr[2].n = 5 "
+          "self.lr[2].who:add(3) local gone = table.remove(self.lr, 1) return { gone.n, "
+          "self.lr[1].n, self.lr[1].who, #self.lr }",
+          "ok [1,5,\"y\",1]" },
+        { "self.lr[1] = { who = b 'x', n = 1 } self.lr[1].n = 'x'", "handler" },
+        { "self.lr[1] = { who = b 'x' }", "handler" },
+        { "self.lr[1] = { who = b 'x', n = 1, z = 1 }", "handler" },
+        { "self.ll = { { 1 }, { 2, 3 } } self.ll[2][2] = 7 table.insert(self.ll[1], 5) return { "
+          "self.ll[2][2], #self.ll[1], self.ll }",
+          "ok [7,2,[[1,5],[2,7]]]" },
+        { "self.r.street = 'x' self.r.zip.code = 'c' self.r.zip = { code = 'd' } return { "
+          "self.r.street, self.r.zip.code, self.r }",
+          "ok [\"x\",\"d\",{\"street\":\"x\",\"zip\":{\"code\":\"d\"}}]" },
+        { "self.r = { street = 's', zip = { code = 'z' } } local n = 0 for k, v in pairs(self.r) "
+          "do n = n + 1 end for i, v in pairs(self.l) do n = n + 1 end return n",
+          "ok 2" },
+        { "local t = { 1, 2 } self.l = t t[1] = 9 return self.l[1]", "ok 1" },
+        { "self.l = { 1 } self.l = self.l return #self.l", "ok 1" },
+        { "self.j = { x = { 1, 2, { y = 'z\\n\"' } }, n = 1.5, b = false } local j = self.j j.x[1] "
+          "= 9 return { self.j.x[1], self.j.x[3].y, self.j.n, self.j.b, j.x[1] }",
+          "ok [1,\"z\\n\\\"\",1.5,false,9]" },
+        { "self.j = self.l self.j = {} self.j = 'x' self.j = true self.j = b 'k' return self.j",
+          "ok \"k\"" },
     };
     RUN(probes);
 }
@@ -101,17 +176,51 @@ static void map_rows_are_the_rows_themselves(void **state)
 {
     (void)state;
     static const struct probe probes[] = {
-        { "local n = self.m:append { from = b 'x', body = 'one' } local k = self.m:append { from = b 'y', body = 'two', n = 9 } local r = self.m:get(1) r.body = 'changed' return { n, k, self.m:get(1).body, self.m:get(1).n, self.m:get(2).n, self.m:get(3) == nil, self.m:count() }", "ok [1,2,\"changed\",3,9,true,2]" },
-        { "self.m:put(5, {}) self.m:put(5, { body = 'x' }) local k, r = self.m:last() local f = self.m:first() return { k, r.body, f, self.m:remove(5), self.m:remove(5), self.m:count(), self.m:first() == nil }", "ok [5,\"x\",5,true,false,0,true]" },
-        { "for i = 1, 9 do self.m:put(i, { n = i }) end local s = '' for k, r in self.m:scan { from = 3, to = 8, reverse = true, limit = 3 } do s = s .. k .. r.n r.n = 0 end return s .. self.m:get(8).n", "ok \"8877660\"" },
-        { "for i = 1, 5 do self.m:put(i, {}) end for k in self.m:scan() do self.m:remove(k) end return self.m:count()", "ok 0" },
-        { "self.mt:put('b', 2) self.mt:put('a', 1) local s = '' for k, v in self.mt:scan() do s = s .. k .. v end return { s, self.mt:get 'a', self.mt:get 'z' == nil }", "ok [\"a1b2\",1,true]" },
-        { "self.mm:put('x', b 'k', true, 'v', true) self.mm:put('x', b 'j', false, 'u', true) self.mm:put('y', b 'j', false, 'u', true) local s = '' for t, h, f, e, v in self.mm:scan { from = { 'x' }, to = { 'x' } } do s = s .. t .. h.key .. tostring(f) .. e .. tostring(v) end return s", "ok \"xjfalseutruexktruevtrue\"" },
-        { "self.ml:put(1, { 'x' }) local l = self.ml:get(1) l[2] = 'y' return self.ml:get(1)", "ok [\"x\",\"y\"]" },
-        { "self.m:put('x', {})", "handler" }, { "self.m:put(1.5, {})", "handler" }, { "self.m:put(1)", "handler" }, { "self.m:get()", "handler" }, { "self.m:get(1, 2)", "handler" },
-        { "self.m:put(1, { nothing = 1 })", "handler" }, { "self.m:put(1, { n = 'x' })", "handler" }, { "self.mt:append(1)", "handler" }, { "self.mt:put('x', 'y')", "handler" }, { "self.mt:put('x', nil)", "handler" },
-        { "self.m.x = 1", "handler" }, { "self.m:nothing()", "handler" }, { "self.m.get(1)", "handler" }, { "self.m:scan { form = 1 }", "handler" }, { "self.m:scan { limit = 0 }", "handler" }, { "self.m:scan { from = { 1, 2 } }", "handler" },
-        { "self.mm:put('x', 'k', true, 'v', true)", "handler" }, { "self.mm:put('x', a 'k', true, 'v', true)", "handler" }, { "self.mm:put('x', b 'k', true, 'w', true)", "handler" },
+        { "local n = self.m:append { from = b 'x', body = 'one' } local k = self.m:append { from = "
+          "b 'y', body = 'two', n = 9 } local r = self.m:get(1) r.body = 'changed' return { n, k, "
+          "self.m:get(1).body, self.m:get(1).n, self.m:get(2).n, self.m:get(3) == nil, "
+          "self.m:count() }",
+          "ok [1,2,\"changed\",3,9,true,2]" },
+        { "self.m:put(5, {}) self.m:put(5, { body = 'x' }) local k, r = self.m:last() local f = "
+          "self.m:first() return { k, r.body, f, self.m:remove(5), self.m:remove(5), "
+          "self.m:count(), self.m:first() == nil }",
+          "ok [5,\"x\",5,true,false,0,true]" },
+        { "for i = 1, 9 do self.m:put(i, { n = i }) end local s = '' for k, r in self.m:scan { "
+          "from = 3, to = 8, reverse = true, limit = 3 } do s = s .. k .. r.n r.n = 0 end return s "
+          ".. self.m:get(8).n",
+          "ok \"8877660\"" },
+        { "for i = 1, 5 do self.m:put(i, {}) end for k in self.m:scan() do self.m:remove(k) end "
+          "return self.m:count()",
+          "ok 0" },
+        { "self.mt:put('b', 2) self.mt:put('a', 1) local s = '' for k, v in self.mt:scan() do s = "
+          "s .. k .. v end return { s, self.mt:get 'a', self.mt:get 'z' == nil }",
+          "ok [\"a1b2\",1,true]" },
+        { "self.mm:put('x', b 'k', true, 'v', true) self.mm:put('x', b 'j', false, 'u', true) "
+          "self.mm:put('y', b 'j', false, 'u', true) local s = '' for t, h, f, e, v in "
+          "self.mm:scan { from = { 'x' }, to = { 'x' } } do s = s .. t .. h.key .. tostring(f) .. "
+          "e .. tostring(v) end return s",
+          "ok \"xjfalseutruexktruevtrue\"" },
+        { "self.ml:put(1, { 'x' }) local l = self.ml:get(1) l[2] = 'y' return self.ml:get(1)",
+          "ok [\"x\",\"y\"]" },
+        { "self.m:put('x', {})", "handler" },
+        { "self.m:put(1.5, {})", "handler" },
+        { "self.m:put(1)", "handler" },
+        { "self.m:get()", "handler" },
+        { "self.m:get(1, 2)", "handler" },
+        { "self.m:put(1, { nothing = 1 })", "handler" },
+        { "self.m:put(1, { n = 'x' })", "handler" },
+        { "self.mt:append(1)", "handler" },
+        { "self.mt:put('x', 'y')", "handler" },
+        { "self.mt:put('x', nil)", "handler" },
+        { "self.m.x = 1", "handler" },
+        { "self.m:nothing()", "handler" },
+        { "self.m.get(1)", "handler" },
+        { "self.m:scan { form = 1 }", "handler" },
+        { "self.m:scan { limit = 0 }", "handler" },
+        { "self.m:scan { from = { 1, 2 } }", "handler" },
+        { "self.mm:put('x', 'k', true, 'v', true)", "handler" },
+        { "self.mm:put('x', a 'k', true, 'v', true)", "handler" },
+        { "self.mm:put('x', b 'k', true, 'w', true)", "handler" },
     };
     RUN(probes);
 }
@@ -120,22 +229,39 @@ static void calls_cross_as_values(void **state)
 {
     (void)state;
     static const struct probe probes[] = {
-        { "return b('c1'):add(5) + b('c1'):add(2)", "ok 12" }, { "return { self.h == nil, b('c1'):get() }", "ok [true,7]" },
-        { "local t = { { k = 'x', v = 1 }, { k = 'y' } } local r = b('c'):echo(t, nil) return { r, #t }", "ok [{\"l\":[\"x1\",\"y-\"],\"n\":2},2]" },
-        { "self.lr = { { who = b 'x', n = 1 } } return b('c'):echo({}, 'z')", "ok {\"l\":[],\"n\":0,\"s\":\"z\"}" },
+        { "return b('c1'):add(5) + b('c1'):add(2)", "ok 12" },
+        { "return { self.h == nil, b('c1'):get() }", "ok [true,7]" },
+        { "local t = { { k = 'x', v = 1 }, { k = 'y' } } local r = b('c'):echo(t, nil) return { r, "
+          "#t }",
+          "ok [{\"l\":[\"x1\",\"y-\"],\"n\":2},2]" },
+        { "self.lr = { { who = b 'x', n = 1 } } return b('c'):echo({}, 'z')",
+          "ok {\"l\":[],\"n\":0,\"s\":\"z\"}" },
         { "return b('c'):nothing()", "ok null" },
-        { "b('c'):add(0)", "arg" }, { "b('c'):add('x')", "arg" }, { "b('c'):add()", "arg" }, { "b('c'):add(1, 2)", "arg" }, { "b('c'):echo({ { v = 1 } })", "arg" },
+        { "b('c'):add(0)", "arg" },
+        { "b('c'):add('x')", "arg" },
+        { "b('c'):add()", "arg" },
+        { "b('c'):add(1, 2)", "arg" },
+        { "b('c'):echo({ { v = 1 } })", "arg" },
         { "b('c'):add(1) pcall(function() b('c'):add('x') end) return 1", "arg" },
-        { "self.i = 5 pcall(function() b('c'):fail() end) return 1", "refused {\"list\":[1,2.5,\"x\"],\"why\":\"c\"}" },
+        { "self.i = 5 pcall(function() b('c'):fail() end) return 1",
+          "refused {\"list\":[1,2.5,\"x\"],\"why\":\"c\"}" },
         { "while true do pcall(function() b('c'):err() end) end", "handler app.lua:" },
-        { "b('c'):wrong()", "handler" }, { "b('c'):write()", "handler" }, { "b('c'):calls()", "handler" },
-        { "b('c'):add(1) weir.fail('notfound', 'x')", "notfound \"x\"" }, { "weir.fail 'mine'", "mine " },
-        { "local r = weir.all({ 1, 2, 3 }, function(n) return b('all' .. n):add(n) end) return r", "ok [1,2,3]" },
-        { "self.l = { 4, 5 } return weir.all(self.l, function(n) return b('p' .. n):add(n) end)", "ok [4,5]" },
-        { "return weir.all { function() return b('q'):add(1) end, function() return 'x' end }", "ok [1,\"x\"]" },
+        { "b('c'):wrong()", "handler" },
+        { "b('c'):write()", "handler" },
+        { "b('c'):calls()", "handler" },
+        { "b('c'):add(1) weir.fail('notfound', 'x')", "notfound \"x\"" },
+        { "weir.fail 'mine'", "mine " },
+        { "local r = weir.all({ 1, 2, 3 }, function(n) return b('all' .. n):add(n) end) return r",
+          "ok [1,2,3]" },
+        { "self.l = { 4, 5 } return weir.all(self.l, function(n) return b('p' .. n):add(n) end)",
+          "ok [4,5]" },
+        { "return weir.all { function() return b('q'):add(1) end, function() return 'x' end }",
+          "ok [1,\"x\"]" },
         { "local t = {} for i = 1, 257 do t[i] = i end weir.all(t, function() end)", "budget" },
-        { "local s = ('abc'):gsub('.', function(c) return b('g'):add(1) end) return s", "ok \"123\"" },
-        { "return { weir.exists(b 'c1'), weir.exists(b 'never') }", "ok [true,false]" }, { "self.i = 5 weir.delete() return self.i", "ok 0" },
+        { "local s = ('abc'):gsub('.', function(c) return b('g'):add(1) end) return s",
+          "ok \"123\"" },
+        { "return { weir.exists(b 'c1'), weir.exists(b 'never') }", "ok [true,false]" },
+        { "self.i = 5 weir.delete() return self.i", "ok 0" },
     };
     RUN(probes);
 }
@@ -146,15 +272,21 @@ static void effects_wait_for_the_commit(void **state)
     static char app[8192];
     snprintf(app, sizeof(app), "%s%s", head,
              "a:on('later', { int, b }, function(self, n, h) end)\n"
-             "a:on('go', {}, function(self) weir.send(b 'x', 'add', 5) weir.after('15m', 'later', 1, b 'k') weir.at(77, 'later', 2, b 'k')\n"
-             " weir.cancel('later', 1, b 'k') weir.cancel 'later' weir.send(self, 'later', 3, b 'k') weir.trace('n', 1, true, self, { 1 }) end)\n"
-             "a:on('bad', {}, function(self) weir.send(b 'x', 'add', 5) weir.send(b 'x', 'add', 0) end)\n"
+             "a:on('go', {}, function(self) weir.send(b 'x', 'add', 5) weir.after('15m', 'later', "
+             "1, b 'k') weir.at(77, 'later', 2, b 'k')\n"
+             " weir.cancel('later', 1, b 'k') weir.cancel 'later' weir.send(self, 'later', 3, b "
+             "'k') weir.trace('n', 1, true, self, { 1 }) end)\n"
+             "a:on('bad', {}, function(self) weir.send(b 'x', 'add', 5) weir.send(b 'x', 'add', 0) "
+             "end)\n"
              "a:on('bad2', {}, function(self) weir.after('1s', 'later', 1) end)\n"
              "a:query('bad3', {}, function(self) weir.send(b 'x', 'add', 5) end)\n");
     struct fake *fake = fake_create(app);
     assert_string_equal(fake_call(fake, "a", "k", "go", ""), "ok null");
-    assert_string_equal(fake_effects(fake), "send b/x:add {\"n\":5}\ntimer a/k:later at 1900000 {\"n\":1,\"h\":\"k\"}\ntimer a/k:later at 77 {\"n\":2,\"h\":\"k\"}\n"
-                                            "cancel a/k:later {\"n\":1,\"h\":\"k\"}\ncancel a/k:later all\nsend a/k:later {\"n\":3,\"h\":\"k\"}\ntrace n 1 true k [1]\n");
+    assert_string_equal(fake_effects(fake),
+                        "send b/x:add {\"n\":5}\ntimer a/k:later at 1900000 "
+                        "{\"n\":1,\"h\":\"k\"}\ntimer a/k:later at 77 {\"n\":2,\"h\":\"k\"}\n"
+                        "cancel a/k:later {\"n\":1,\"h\":\"k\"}\ncancel a/k:later all\nsend "
+                        "a/k:later {\"n\":3,\"h\":\"k\"}\ntrace n 1 true k [1]\n");
     assert_int_equal(strncmp(fake_call(fake, "a", "k", "bad", ""), "arg", 3), 0);
     assert_int_equal(strncmp(fake_call(fake, "a", "k", "bad2", ""), "arg", 3), 0);
     assert_int_equal(strncmp(fake_call(fake, "a", "k", "bad3", ""), "handler", 7), 0);
@@ -171,22 +303,28 @@ static void typed_keys_and_services(void **state)
         "local named = weir.entity('named', { n = int })\n"
         "local main = named 'main'\n"
         "local shop = weir.service 'shop'\n"
-        "stock:on('take', { int, returns = int }, function(self, n) self.n = self.n + n + self.w * 1000 + self.i return self.n end)\n"
+        "stock:on('take', { int, returns = int }, function(self, n) self.n = self.n + n + self.w * "
+        "1000 + self.i return self.n end)\n"
         "stock:on('bad', {}, function(self) self.w = 5 end)\n"
         "named:create('open', { int }, function(self, n) self.n = n end)\n"
-        "named:on('add', { int, returns = int }, function(self, n) self.n = self.n + n return self.n end)\n"
-        "shop:on('go', { text, allow = 'anyone' }, function(self, who) main:open(5) return { stock(3, 117):take(1), stock('4:2'):take(1), stock(3, 117).key, self:other(), shop:other(), main:add(2) } end)\n"
+        "named:on('add', { int, returns = int }, function(self, n) self.n = self.n + n return "
+        "self.n end)\n"
+        "shop:on('go', { text, allow = 'anyone' }, function(self, who) main:open(5) return { "
+        "stock(3, 117):take(1), stock('4:2'):take(1), stock(3, 117).key, self:other(), "
+        "shop:other(), main:add(2) } end)\n"
         "shop:query('other', { returns = int }, function(self) return 42 end)\n"
         "shop:on('wrong', {}, function(self) return stock(3) end)\n"
         "shop:on('wrong2', {}, function(self) return stock('x', 1) end)\n"
         "shop:on('wrong3', {}, function(self) return shop 'x' end)\n"
         "shop:on('wrong4', {}, function(self) named('none'):add(1) end)\n"
         "shop:on('wrong5', {}, function(self) weir.after('1s', 'go') end)\n");
-    assert_string_equal(fake_call(fake, "shop", "", "go", "[\"ann\"]"), "ok [3118,4003,\"3:117\",42,42,7]");
+    assert_string_equal(fake_call(fake, "shop", "", "go", "[\"ann\"]"),
+                        "ok [3118,4003,\"3:117\",42,42,7]");
     assert_string_equal(fake_row(fake, "stock", "3:117"), "{\"i\":117,\"n\":3118,\"w\":3}");
     assert_int_equal(strncmp(fake_call(fake, "stock", "1:1", "bad", ""), "handler", 7), 0);
     static const char *const wrong[] = { "wrong", "wrong2", "wrong3", "wrong5" };
-    for (size_t i = 0; i < 4; i++) assert_int_equal(strncmp(fake_call(fake, "shop", "", wrong[i], ""), "handler", 7), 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(strncmp(fake_call(fake, "shop", "", wrong[i], ""), "handler", 7), 0);
     assert_int_equal(strncmp(fake_call(fake, "shop", "", "wrong4", ""), "notfound", 8), 0);
     assert_int_equal(strncmp(fake_call(fake, "shop", "", "go", "[\"ann\"]"), "exists", 6), 0);
     fake_destroy(fake);
@@ -197,8 +335,10 @@ static void row_is_kept_over_transactions(void **state)
     (void)state;
     static char app[8192];
     snprintf(app, sizeof(app), "%s%s", head,
-             "a:on('set', {}, function(self) self.t = 'x' self.l = { 1, 2 } self.r.street = 's' self.h = b 'q' self.j = { k = 1 } self.m:put(4, { body = 'z' }) end)\n"
-             "a:on('more', {}, function(self) self.l[3] = 3 self.m:get(4).n = 8 self.j = { k = self.j.k + 1 } end)\n");
+             "a:on('set', {}, function(self) self.t = 'x' self.l = { 1, 2 } self.r.street = 's' "
+             "self.h = b 'q' self.j = { k = 1 } self.m:put(4, { body = 'z' }) end)\n"
+             "a:on('more', {}, function(self) self.l[3] = 3 self.m:get(4).n = 8 self.j = { k = "
+             "self.j.k + 1 } end)\n");
     struct fake *fake = fake_create(app);
     assert_string_equal(fake_call(fake, "a", "k", "set", ""), "ok null");
     assert_string_equal(fake_call(fake, "a", "k", "more", ""), "ok null");

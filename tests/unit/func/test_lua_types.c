@@ -9,41 +9,51 @@
 
 #include "core/catalog.h"
 
-static const char head[] =
-    "local weir = require 'weir'\n"
-    "local int, float, bool, text, bytes, time, any = weir.int, weir.float, weir.bool, weir.text, weir.bytes, weir.time, weir.any\n"
-    "local enum, list, opt, map = weir.enum, weir.list, weir.opt, weir.map\n"
-    "local b = weir.entity('b', { n = int })\n";
+static const char head[] = "local weir = require 'weir'\n"
+                           "local int, float, bool, text, bytes, time, any = weir.int, weir.float, "
+                           "weir.bool, weir.text, weir.bytes, weir.time, weir.any\n"
+                           "local enum, list, opt, map = weir.enum, weir.list, weir.opt, weir.map\n"
+                           "local b = weir.entity('b', { n = int })\n";
 
 static void declarations_fill_the_catalog(void **state)
 {
     (void)state;
     static char app[4096];
-    snprintf(app, sizeof(app), "%s%s", head,
-             "local order = weir.entity 'order'\n"
-             "weir.entity('order', { who = b, zip = text { max = 5 }, lines = list { item = b, n = int { min = 1, max = 9 } } { min = 1 },\n"
-             "  log = map({ int, b, enum { 'x', 'y' } }, { at = time }) }, { key = nil })\n"
-             "order:create('place', { b, opt(int), list(text), allow = 'anyone', returns = { a = int, z = text } }, function(self, who, n, more) end)\n"
-             "order:query('all', {}, function(self) end)\n"
-             "local shop = weir.service 'shop'\n"
-             "shop:on('go', { int, int, returns = list(int), allow = 'clerk' }, function(self) end)\n");
+    snprintf(
+        app, sizeof(app), "%s%s", head,
+        "local order = weir.entity 'order'\n"
+        "weir.entity('order', { who = b, zip = text { max = 5 }, lines = list { item = b, n = int "
+        "{ min = 1, max = 9 } } { min = 1 },\n"
+        "  log = map({ int, b, enum { 'x', 'y' } }, { at = time }) }, { key = nil })\n"
+        "order:create('place', { b, opt(int), list(text), allow = 'anyone', returns = { a = int, z "
+        "= text } }, function(self, who, n, more) end)\n"
+        "order:query('all', {}, function(self) end)\n"
+        "local shop = weir.service 'shop'\n"
+        "shop:on('go', { int, int, returns = list(int), allow = 'clerk' }, function(self) end)\n");
     struct fake *fake = fake_create(app);
     const struct catalog *catalog = fake_catalog(fake);
     const struct type *order = catalog_type(catalog, STR("order"));
     assert_int_equal(order->row->count, 3);
-    assert_true(str_eq(order->row->fields[0].name, STR("lines")) && str_eq(order->row->fields[1].name, STR("who")));
-    assert_true(order->row->fields[0].has_min && order->row->fields[0].min == 1 && order->row->fields[0].shape->fields[1].max == 9);
+    assert_true(str_eq(order->row->fields[0].name, STR("lines")) &&
+                str_eq(order->row->fields[1].name, STR("who")));
+    assert_true(order->row->fields[0].has_min && order->row->fields[0].min == 1 &&
+                order->row->fields[0].shape->fields[1].max == 9);
     assert_true(str_eq(order->row->fields[1].type, STR("b")) && order->has_create);
     assert_int_equal(order->map_count, 1);
-    assert_true(order->maps[0].key_count == 3 && order->maps[0].key[1] == WEIR_REF && order->maps[0].key_word_count[2] == 2);
+    assert_true(order->maps[0].key_count == 3 && order->maps[0].key[1] == WEIR_REF &&
+                order->maps[0].key_word_count[2] == 2);
     const struct handler *place = type_handler(order, STR("place"));
-    assert_true(place->kind == WEIR_CREATE && str_eq(place->allow, STR("anyone")) && str_eq(place->at, STR("app.lua:8")));
-    assert_true(place->args->count == 3 && str_eq(place->args->fields[2].name, STR("more")) && place->args->fields[1].optional);
+    assert_true(place->kind == WEIR_CREATE && str_eq(place->allow, STR("anyone")) &&
+                str_eq(place->at, STR("app.lua:8")));
+    assert_true(place->args->count == 3 && str_eq(place->args->fields[2].name, STR("more")) &&
+                place->args->fields[1].optional);
     assert_true(place->result->count == 2 && !place->result->scalar);
     const struct handler *all = type_handler(order, STR("all"));
-    assert_true(all->kind == WEIR_QUERY && all->result->scalar && all->result->fields[0].kind == WEIR_ANY && all->allow.ptr == NULL);
+    assert_true(all->kind == WEIR_QUERY && all->result->scalar &&
+                all->result->fields[0].kind == WEIR_ANY && all->allow.ptr == NULL);
     const struct type *shop = catalog_type(catalog, STR("shop"));
-    assert_true(shop->service && str_eq(type_handler(shop, STR("go"))->args->fields[0].name, STR("arg1")));
+    assert_true(shop->service &&
+                str_eq(type_handler(shop, STR("go"))->args->fields[0].name, STR("arg1")));
     fake_destroy(fake);
 }
 
@@ -54,7 +64,8 @@ static void mistake_is_named_with_its_line(void **state)
         const char *text, *words;
     } mistakes[] = {
         { "weir.entity('a', { n = int { least = 0 } })", "no option `least`" },
-        { "weir.entity('a', { n = int { unique = true } })", "`unique` of int comes with a later release" },
+        { "weir.entity('a', { n = int { unique = true } })",
+          "`unique` of int comes with a later release" },
         { "weir.entity('a', { n = text { index = true } })", "comes with a later release" },
         { "weir.entity('a', { n = b { on_delete = 'cascade' } })", "later release" },
         { "weir.entity('a', { n = int { was = 'm' } })", "later release" },
@@ -108,7 +119,8 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.entity('a', { n = map(opt(int), int) })", "cannot be opt" },
         { "weir.entity('a', { n = map({ int, int, int, int, int }, int) })", "1 to 4 parts" },
         { "weir.entity('a', { n = map(int) })", "map takes" },
-        { "b:on('x', { int }, function(self) end, 1) b:on('x', {}, function(self) end)", "declared twice" },
+        { "b:on('x', { int }, function(self) end, 1) b:on('x', {}, function(self) end)",
+          "declared twice" },
         { "b:on('x', {}, function(self, n) end)", "the parameter `n` has no type" },
         { "b:on('x', { int, nil, int }, function(self) end)", "type is nil" },
         { "b:on('x', { int, allows = 'anyone' }, function(self) end)", "has no `allows`" },
@@ -121,7 +133,8 @@ static void mistake_is_named_with_its_line(void **state)
         { "b:on('a b', {}, function(self) end)", "no name for a handler" },
         { "b.on('x', {}, function(self) end)", "with a colon" },
         { "b:at('x', {}, function(self) end)", "has no at" },
-        { "weir.entity('later'):on('x', {}, function(self) end)", "declare the entity before its handlers" },
+        { "weir.entity('later'):on('x', {}, function(self) end)",
+          "declare the entity before its handlers" },
         { "weir.service('s'):create('x', {}, function(self) end)", "no entity to create" },
         { "weir.entity('a', { s = weir.service 's' })", "is a service" },
         { "weir.setting('x', int)", "is not set" },
@@ -150,7 +163,8 @@ static void unknown_reference_is_found_at_the_end(void **state)
 {
     (void)state;
     struct lua_problem problem = { .line = 0 };
-    assert_null(fake_try("local weir = require 'weir'\nweir.entity('a', { x = weir.entity 'nowhere' })", &problem));
+    assert_null(fake_try(
+        "local weir = require 'weir'\nweir.entity('a', { x = weir.entity 'nowhere' })", &problem));
     assert_non_null(strstr(problem.text, "nowhere"));
     fake_files_reset();
 }
@@ -158,15 +172,19 @@ static void unknown_reference_is_found_at_the_end(void **state)
 static void setting_comes_from_outside(void **state)
 {
     (void)state;
-    static const char *const settings[] = { "hold=20m", "n=7", "f=1.5", "on=true", "e=y", "n=8", NULL };
+    static const char *const settings[] = { "hold=20m", "n=7", "f=1.5", "on=true",
+                                            "e=y",      "n=8", NULL };
     fake_settings(settings);
     static char app[4096];
     snprintf(app, sizeof(app), "%s%s", head,
-             "local hold, n, f, on, e, d = weir.setting('hold', text { default = '15m' }), weir.setting('n', int), weir.setting('f', float),\n"
-             "  weir.setting('on', bool), weir.setting('e', enum { 'x', 'y' }), weir.setting('d', text { default = 'dd' })\n"
+             "local hold, n, f, on, e, d = weir.setting('hold', text { default = '15m' }), "
+             "weir.setting('n', int), weir.setting('f', float),\n"
+             "  weir.setting('on', bool), weir.setting('e', enum { 'x', 'y' }), weir.setting('d', "
+             "text { default = 'dd' })\n"
              "b:on('get', {}, function(self) return { hold, n, f, on, e, d } end)\n");
     struct fake *fake = fake_create(app);
-    assert_string_equal(fake_call(fake, "b", "x", "get", ""), "ok [\"20m\",8,1.5,true,\"y\",\"dd\"]");
+    assert_string_equal(fake_call(fake, "b", "x", "get", ""),
+                        "ok [\"20m\",8,1.5,true,\"y\",\"dd\"]");
     fake_destroy(fake);
 }
 
@@ -176,17 +194,17 @@ static void check_finds_all_mistakes(void **state)
     struct lua_problem problems[20];
     static char app[4096];
     snprintf(app, sizeof(app), "%s%s", head,
-             "local n = 0\n"                                              /* 5 */
-             "weir.entity('a', { x = int { least = 1 }, y = text })\n"   /* 6 */
-             "b:on('x', {}, function(self, n) end)\n"                    /* 7 */
-             "b:on('y', {}, function(self)\n"                            /* 8 */
-             "  n = 1\n"                                                  /* 9 */
-             "  fresh = 2\n"                                              /* 10 */
-             "  return lenght(self.n)\n"                                  /* 11 */
+             "local n = 0\n"                                           /* 5 */
+             "weir.entity('a', { x = int { least = 1 }, y = text })\n" /* 6 */
+             "b:on('x', {}, function(self, n) end)\n"                  /* 7 */
+             "b:on('y', {}, function(self)\n"                          /* 8 */
+             "  n = 1\n"                                               /* 9 */
+             "  fresh = 2\n"                                           /* 10 */
+             "  return lenght(self.n)\n"                               /* 11 */
              "end)\n"
-             "local c = weir.entity('c', { _x = int })\n"                /* 13 */
+             "local c = weir.entity('c', { _x = int })\n"                       /* 13 */
              "c:on('z', { int }, function(self, v) return undefined_one end)\n" /* 14 */
-             "weir.entity('sql', {})\n");                                 /* 15 */
+             "weir.entity('sql', {})\n");                                       /* 15 */
     unsigned count = fake_check(app, problems, 20);
     static const int lines[] = { 6, 7, 13, 15, 9, 10, 11, 14 };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
