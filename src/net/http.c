@@ -1,0 +1,778 @@
+/*
+ * http.c - HTTP/1.1 requests: framing, what a browser must not be able to do, and routes.
+ *
+ * The head is collected until its empty line and judged as raw bytes (line ends, control characters, size)
+ * before http_parser sees any of it, whole; then the body goes through http_parser as it comes. So where the
+ * bytes were split cannot matter, and the parser's leniencies cannot be reached. Bodies are JSON whatever
+ * their type says; against other sites' scripts stand the checks of Host and Origin (DECISIONS: C4).
+ * SPDX-License-Identifier: MIT
+ */
+#include "net/net_int.h"
+
+#include <http_parser.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <strings.h>
+
+#define SEGMENTS_MAX 4u
+#define RATE_MS 1000u
+#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
+
+struct http_state {
+    http_parser parser;
+    struct buf head, body;
+    size_t scanned;       /* of an unfinished head: known to hold no end */
+    bool in_body;         /* the head is through */
+    bool done;            /* on_message_complete() */
+    uint64_t head_ns;     /* when the head was complete */
+    size_t raw_bytes;     /* of the body, with the frames of chunks */
+    /* slices of head */
+    struct weir_str url, host, origin, id, expect;
+    struct weir_str field; /* name whose value comes */
+    uint32_t headers, hosts, ids, origins;
+    bool keep_alive, other_encoding;
+};
+
+/* ---- http_parser's calls ---- */
+
+static int on_url(http_parser *parser, const char *at, size_t len)
+{
+    struct http_state *http = parser->data;
+    if (!http->url.ptr) http->url.ptr = at;
+    http->url.len = (size_t)(at + len - http->url.ptr);
+    return 0;
+}
+
+static int on_header_field(http_parser *parser, const char *at, size_t len)
+{
+    struct http_state *http = parser->data;
+    if (http->in_body) return 0; /* a trailer */
+    http->field = (struct weir_str){ at, len };
+    http->headers++;
+    return 0;
+}
+
+static bool name_is(struct weir_str text, const char *name)
+{
+    size_t len = strlen(name);
+    return text.len == len && strncasecmp(text.ptr, name, len) == 0;
+}
+
+static int on_header_value(http_parser *parser, const char *at, size_t len)
+{
+    struct http_state *http = parser->data;
+    struct weir_str value = { at, len };
+    if (http->in_body) return 0;
+    if (name_is(http->field, "host")) {
+        http->host = value;
+        http->hosts++;
+    } else if (name_is(http->field, "origin")) {
+        http->origin = value;
+        http->origins++;
+    } else if (name_is(http->field, "idempotency-key")) {
+        http->id = value;
+        http->ids++;
+    } else if (name_is(http->field, "expect")) {
+        http->expect = value;
+    } else if (name_is(http->field, "transfer-encoding") && !name_is(value, "chunked")) {
+        http->other_encoding = true;
+    }
+    return 0;
+}
+
+static int on_headers_complete(http_parser *parser)
+{
+    struct http_state *http = parser->data;
+    if (parser->method != HTTP_CONNECT) parser->upgrade = 0; /* no protocol is changed here */
+    http->keep_alive = http_should_keep_alive(parser) != 0;
+    http->in_body = true;
+    return 0;
+}
+
+static int on_body(http_parser *parser, const char *at, size_t len)
+{
+    struct http_state *http = parser->data;
+    buf_add(&http->body, at, len);
+    return 0;
+}
+
+static int on_message_complete(http_parser *parser)
+{
+    struct http_state *http = parser->data;
+    http->done = true;
+    http_parser_pause(parser, 1);
+    return 0;
+}
+
+static const http_parser_settings settings = {
+    .on_url = on_url,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+};
+
+/* ---- state ---- */
+
+static void http_state_reset(struct http_state *http)
+{
+    struct buf head = http->head, body = http->body;
+    if (head.cap > 4096) buf_free(&head);
+    if (body.cap > 4096) buf_free(&body);
+    *http = (struct http_state){ .head = head, .body = body };
+    buf_reset(&http->head);
+    buf_reset(&http->body);
+    http_parser_init(&http->parser, HTTP_REQUEST);
+    http->parser.data = http;
+}
+
+static struct http_state *http_of(struct conn *conn)
+{
+    if (!conn->http) {
+        conn->http = mem_alloc(sizeof(*conn->http));
+        http_state_reset(conn->http);
+    }
+    return conn->http;
+}
+
+void http_state_destroy(struct conn *conn)
+{
+    if (!conn->http) return;
+    buf_free(&conn->http->head);
+    buf_free(&conn->http->body);
+    mem_free(conn->http);
+    conn->http = NULL;
+}
+
+bool http_is_midway(const struct conn *conn)
+{
+    return conn->http && conn->http->in_body;
+}
+
+uint64_t http_deadline(const struct conn *conn, const char **reason)
+{
+    const struct net_limits *limits = &conn->net->limits;
+    const struct http_state *http = conn->http;
+    if (!http || !http->in_body) {
+        *reason = "header_ms_max";
+        return conn->begun_ns + limits->header_ms_max * 1000000;
+    }
+    *reason = "body_bytes_per_s_min";
+    return http->head_ns +
+           (limits->header_ms_max + http->raw_bytes * RATE_MS / limits->body_bytes_per_s_min) * 1000000;
+}
+
+/* ---- refusals that end the connection ---- */
+
+__attribute__((format(printf, 4, 5))) static void refuse_and_close(struct conn *conn, enum weir_status status,
+                                                                   int http_status, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    struct call *call = call_begin(conn, 0);
+    call->close = true;
+    call->counted = true;
+    call->http_status = http_status;
+    conn->closing = true;
+    conn->linger = http_status >= 413;
+    call_refuse(call, status, "%s", text);
+}
+
+void http_time_out(struct conn *conn)
+{
+    refuse_and_close(conn, WEIR_BADREQUEST, 408, "the request came too slowly");
+}
+
+/* ---- the head as raw bytes ---- */
+
+/* Length of the head with its empty line; 0: not there yet. */
+static size_t head_length(struct http_state *http, const char *bytes, size_t len)
+{
+    size_t at = http->scanned;
+    while (at < len) {
+        const char *end = memchr(bytes + at, '\n', len - at);
+        if (!end) break;
+        at = (size_t)(end - bytes) + 1;
+        if (at >= 4 && memcmp(bytes + at - 4, "\r\n\r\n", 4) == 0) return at;
+        if (at >= 2 && memcmp(bytes + at - 2, "\n\n", 2) == 0) return at; /* refused by head_fault() */
+    }
+    http->scanned = len;
+    return 0;
+}
+
+/* What is wrong with the head's bytes, or NULL. */
+static const char *head_fault(const char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if (c == '\r') {
+            if (i + 1 == len || bytes[i + 1] != '\n') return "a CR without LF";
+            i++;
+            if (i + 1 < len && (bytes[i + 1] == ' ' || bytes[i + 1] == '\t')) return "a folded header line";
+        } else if (c == '\n') {
+            return "a line that does not end with CRLF";
+        } else if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return "a control character";
+        }
+    }
+    return NULL;
+}
+
+/* True when nothing can be done until more bytes come. */
+static bool head_is_unfinished(struct conn *conn, size_t head, const char *bytes, size_t len)
+{
+    size_t limit = conn->net->limits.header_bytes_max;
+    if (head == 0 && len <= limit) return true;
+    if (head > 0 && head <= limit) return false;
+    bool first_line = memchr(bytes, '\n', len < limit ? len : limit) == NULL;
+    refuse_and_close(conn, WEIR_TOOBIG, first_line ? 414 : 431, "%s larger than %zu bytes",
+                     first_line ? "a request line" : "headers", limit);
+    return false;
+}
+
+/* ---- what may be asked from where ---- */
+
+/* The host part of "host:port" or "[v6]:port"; nil when malformed. */
+static struct weir_str host_part(struct weir_str text)
+{
+    size_t len = 0;
+    if (text.len > 0 && text.ptr[0] == '[') {
+        while (len < text.len && text.ptr[len] != ']')
+            len++;
+        if (len == text.len) return STR_NIL;
+        len++;
+    } else {
+        while (len < text.len && text.ptr[len] != ':')
+            len++;
+    }
+    if (len < text.len && text.ptr[len] != ':') return STR_NIL;
+    for (size_t i = len + 1; i < text.len; i++)
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') return STR_NIL;
+    return (struct weir_str){ text.ptr, len };
+}
+
+bool http_host_is_known(const struct net *net, struct weir_str text)
+{
+    struct weir_str host = host_part(text);
+    const char *bound = net->options.http_host;
+    if (host.len == 0) return false;
+    return name_is(host, "localhost") || name_is(host, "127.0.0.1") || name_is(host, "[::1]") ||
+           (bound && name_is(host, bound));
+}
+
+static bool origin_is_known(const struct net *net, struct weir_str origin)
+{
+    if (origin.len > 7 && strncasecmp(origin.ptr, "http://", 7) == 0)
+        return http_host_is_known(net, (struct weir_str){ origin.ptr + 7, origin.len - 7 });
+    if (origin.len > 8 && strncasecmp(origin.ptr, "https://", 8) == 0)
+        return http_host_is_known(net, (struct weir_str){ origin.ptr + 8, origin.len - 8 });
+    return false;
+}
+
+/* "http://host/path" of a known host becomes "/path"; false for another host or form. */
+static bool url_strip(const struct net *net, struct weir_str *url)
+{
+    if (url->len > 0 && url->ptr[0] == '/') return true;
+    if (url->len <= 7 || strncasecmp(url->ptr, "http://", 7) != 0) return false;
+    struct weir_str host = { url->ptr + 7, 0 };
+    size_t left = url->len - 7;
+    while (host.len < left && host.ptr[host.len] != '/')
+        host.len++;
+    if (host.len == left || !http_host_is_known(net, host)) return false;
+    *url = (struct weir_str){ host.ptr + host.len, left - host.len };
+    return true;
+}
+
+/* Judges a complete head. False after refusing. */
+static bool head_is_fit(struct conn *conn)
+{
+    struct net *net = conn->net;
+    struct http_state *http = conn->http;
+    const http_parser *parser = &http->parser;
+    if (parser->http_major != 1) refuse_and_close(conn, WEIR_BADREQUEST, 505, "HTTP/1.1 is spoken here");
+    else if (http->headers > net->limits.headers_max)
+        refuse_and_close(conn, WEIR_TOOBIG, 431, "more than %llu headers",
+                         (unsigned long long)net->limits.headers_max);
+    else if (http->other_encoding)
+        refuse_and_close(conn, WEIR_BADREQUEST, 501, "of transfer encodings only chunked is known");
+    else if (http->hosts > 1 || http->ids > 1 || http->origins > 1)
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "a header that may come once came twice");
+    else if (http->hosts == 0 && parser->http_minor > 0)
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "the Host header is missing");
+    else if (http->hosts > 0 && !http_host_is_known(net, http->host))
+        refuse_and_close(conn, WEIR_DENIED, 403, "the Host header names another host: use localhost");
+    else if (http->origins > 0 && !origin_is_known(net, http->origin))
+        refuse_and_close(conn, WEIR_DENIED, 403, "the Origin header names another site");
+    else if (!url_strip(net, &http->url))
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "the request target is not a path of this server");
+    else if (http->expect.len > 0 && !name_is(http->expect, "100-continue"))
+        refuse_and_close(conn, WEIR_BADREQUEST, 417, "only 100-continue can be expected");
+    else if (!(parser->flags & F_CHUNKED) && parser->content_length != UINT64_MAX &&
+             parser->content_length > net->limits.request_bytes_max)
+        refuse_and_close(conn, WEIR_TOOBIG, 413, "a body of %llu bytes > %llu",
+                         (unsigned long long)parser->content_length,
+                         (unsigned long long)net->limits.request_bytes_max);
+    else
+        return true;
+    return false;
+}
+
+static void answer_continue(struct conn *conn)
+{
+    struct call *call = call_begin(conn, 0);
+    call->is_ready = call->interim = true;
+    call->ready = STR(CONTINUE);
+    call_answer(call);
+}
+
+/* ---- paths and parameters ---- */
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space, struct weir_str *out)
+{
+    char *at = arena_alloc(arena, text.len + 1);
+    *out = (struct weir_str){ at, 0 };
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (c == '%') {
+            int high = i + 2 < text.len ? hex_value(text.ptr[i + 1]) : -1;
+            int low = i + 2 < text.len ? hex_value(text.ptr[i + 2]) : -1;
+            if (high < 0 || low < 0) return false;
+            c = (char)(high * 16 + low);
+            i += 2;
+        } else if (c == '+' && plus_is_space) {
+            c = ' ';
+        }
+        if (c == 0) return false;
+        *at++ = c;
+    }
+    out->len = (size_t)(at - out->ptr);
+    return str_is_utf8(*out);
+}
+
+struct path {
+    struct weir_str segment[SEGMENTS_MAX];
+    uint32_t count;
+    bool too_many;
+    struct weir_str query; /* behind the question mark */
+};
+
+/* Splits and decodes; false for bad escapes, NUL, "." or "..", empty segments. */
+static bool path_read(struct arena *arena, struct weir_str url, struct path *path)
+{
+    *path = (struct path){ 0 };
+    const char *mark = memchr(url.ptr, '?', url.len);
+    if (mark) {
+        path->query = (struct weir_str){ mark + 1, (size_t)(url.ptr + url.len - mark - 1) };
+        url.len = (size_t)(mark - url.ptr);
+    }
+    if (url.len == 1) return true;
+    for (size_t at = 1; at <= url.len;) {
+        size_t end = at;
+        while (end < url.len && url.ptr[end] != '/')
+            end++;
+        struct weir_str segment;
+        if (!http_unescape(arena, (struct weir_str){ url.ptr + at, end - at }, false, &segment)) return false;
+        if (segment.len == 0 || str_eq(segment, STR(".")) || str_eq(segment, STR(".."))) return false;
+        if (path->count == SEGMENTS_MAX) path->too_many = true;
+        else path->segment[path->count++] = segment;
+        at = end + 1;
+    }
+    return true;
+}
+
+/* Takes the next "name=value" off a query; 1: taken, 0: none is left, -1: bad escape. */
+static int parameter_next(struct arena *arena, struct weir_str *query, struct weir_str *name,
+                          struct weir_str *value)
+{
+    while (query->len > 0 && query->ptr[0] == '&') {
+        query->ptr++;
+        query->len--;
+    }
+    if (query->len == 0) return 0;
+    size_t len = 0;
+    while (len < query->len && query->ptr[len] != '&')
+        len++;
+    const char *equals = memchr(query->ptr, '=', len);
+    struct weir_str left = { query->ptr, equals ? (size_t)(equals - query->ptr) : len };
+    struct weir_str right = { equals ? equals + 1 : query->ptr + len, equals ? len - left.len - 1 : 0 };
+    query->ptr += len;
+    query->len -= len;
+    return http_unescape(arena, left, true, name) && http_unescape(arena, right, true, value) ? 1 : -1;
+}
+
+static int field_find(const struct shape *shape, struct weir_str name)
+{
+    if (shape->scalar) return str_eq(name, STR("value")) ? 0 : -1;
+    for (uint32_t i = 0; i < shape->count; i++)
+        if (str_eq(shape->fields[i].name, name)) return (int)i;
+    return -1;
+}
+
+/* Arguments from a query string. False after answering. */
+static bool parameters_read(struct call *call, const struct handler *handler, struct weir_str query)
+{
+    const struct shape *shape = handler->args;
+    struct arena *arena = &call->request.arena;
+    bool given[SHAPE_FIELDS_MAX] = { false };
+    struct problem problem = { 0 };
+    struct weir_str name, value;
+    int more;
+    void *args = arena_alloc(arena, shape->size);
+    shape_start(shape, args);
+    while ((more = parameter_next(arena, &query, &name, &value)) > 0) {
+        int place = field_find(shape, name);
+        if (place < 0 || given[place]) {
+            call_refuse(call, WEIR_ARG, "%.*s %s parameter %.*s", STR_ARG(handler->name),
+                        place < 0 ? "has no" : "was given twice its", STR_ARG(name));
+            return false;
+        }
+        given[place] = true;
+        enum weir_status status = field_read_text(&shape->fields[place], value, arena, args, &problem);
+        if (status != WEIR_OK) {
+            call_refuse_problem(call, status, &problem);
+            return false;
+        }
+    }
+    if (more < 0) {
+        call_refuse(call, WEIR_ARG, "a parameter is not UTF-8 in percent escapes");
+        return false;
+    }
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (given[i] || shape->fields[i].optional) continue;
+        call_refuse(call, WEIR_ARG, "%.*s needs the parameter %.*s", STR_ARG(handler->name),
+                    STR_ARG(shape->scalar ? STR("value") : shape->fields[i].name));
+        return false;
+    }
+    enum weir_status status = shape_judge(shape, args, false, &problem);
+    if (status != WEIR_OK) call_refuse_problem(call, status, &problem);
+    call->request.args = args;
+    return status == WEIR_OK;
+}
+
+/* Arguments from a JSON body. False after answering. */
+static bool body_read(struct call *call, const struct handler *handler, struct weir_str body)
+{
+    struct problem problem = { 0 };
+    void *args = arena_alloc(&call->request.arena, handler->args->size);
+    enum weir_status status = json_read_args(handler->args, body, &call->request.arena, args, &problem);
+    if (status == WEIR_OK) status = shape_judge(handler->args, args, false, &problem);
+    if (status != WEIR_OK) call_refuse_problem(call, status, &problem);
+    call->request.args = args;
+    return status == WEIR_OK;
+}
+
+/* `Idempotency-Key`: a quoted string of structured fields, or bare. False after answering. */
+static bool id_read(struct call *call, const struct http_state *http)
+{
+    struct weir_str text = http->id;
+    if (http->ids == 0) return true;
+    while (text.len > 0 && (text.ptr[text.len - 1] == ' ' || text.ptr[text.len - 1] == '\t'))
+        text.len--;
+    char *out = arena_alloc(&call->request.arena, text.len + 1);
+    size_t len = 0;
+    bool fit = true;
+    if (text.len > 0 && text.ptr[0] == '"') {
+        size_t at = 1;
+        for (; at < text.len && text.ptr[at] != '"'; at++) {
+            if (text.ptr[at] == '\\') at++;
+            if (at < text.len) out[len++] = text.ptr[at];
+        }
+        fit = at + 1 == text.len;
+    } else {
+        memcpy(out, text.ptr, text.len);
+        len = text.len;
+    }
+    call->request.id = (struct weir_str){ out, len };
+    if (fit && len > 0 && len <= ID_BYTES_MAX && str_is_utf8(call->request.id)) return true;
+    call_refuse(call, WEIR_ARG, "Idempotency-Key is text of 1 to %u bytes, quoted or bare", ID_BYTES_MAX);
+    return false;
+}
+
+/* ---- routes ---- */
+
+static bool is_read(const struct http_state *http)
+{
+    return http->parser.method == HTTP_GET || http->parser.method == HTTP_HEAD;
+}
+
+static void refuse_method(struct call *call, const char *allow)
+{
+    call->http_status = 405;
+    call->allow = allow;
+    call_refuse(call, WEIR_BADREQUEST, "the method does not fit this path; allowed: %s", allow);
+}
+
+static void answer_body(struct call *call, int status, const char *type, struct buf *text)
+{
+    call->is_ready = true;
+    call->http_status = status;
+    call->content_type = type;
+    call->ready = arena_copy(&call->request.arena, buf_str(text));
+    buf_free(text);
+    call_answer(call);
+}
+
+static void route_handler(struct call *call, const struct http_state *http, const struct path *path,
+                          const struct handler *handler, struct weir_str key)
+{
+    if (handler->kind != WEIR_QUERY && is_read(http)) {
+        refuse_method(call, "POST");
+        return;
+    }
+    if (handler->type->service ? false : !key_is_fit(call, key)) return;
+    if (!is_read(http) && !id_read(call, http)) return;
+    bool by_query = is_read(http) || (http->body.len == 0 && path->query.len > 0);
+    if (by_query ? !parameters_read(call, handler, path->query) : !body_read(call, handler, buf_str(&http->body)))
+        return;
+    call->request.handler = handler;
+    if (!handler->type->service) call->request.key = key;
+    call_submit(call);
+}
+
+static void route_row(struct call *call, const struct http_state *http, const struct type *type,
+                      struct weir_str key)
+{
+    if (!is_read(http)) {
+        refuse_method(call, "GET, HEAD");
+        return;
+    }
+    if (!key_is_fit(call, key)) return;
+    const struct handler *handler = engine_row_query(call->conn->net->engine, type);
+    call->request.handler = handler;
+    call->request.key = key;
+    call->request.args = arena_alloc(&call->request.arena, handler->args->size);
+    call_submit(call);
+}
+
+/* A bound of a map walk: JSON as it stands; for a key of texts, a bare word too. */
+static struct weir_str bound_json(struct call *call, const struct map_def *map, struct weir_str text)
+{
+    bool number = map->key[0] == WEIR_INT || map->key[0] == WEIR_BOOL;
+    bool json = text.len > 0 && (text.ptr[0] == '[' || text.ptr[0] == '"' || number);
+    if (json && json_is_valid(text)) return text;
+    struct buf *out = &call->conn->net->scratch;
+    buf_reset(out);
+    json_write_text(out, text);
+    return arena_copy(&call->request.arena, buf_str(out));
+}
+
+static bool whole_number(struct weir_str text, int64_t least, int64_t most, int64_t *out)
+{
+    int64_t n = 0;
+    if (text.len == 0 || text.len > 6) return false;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') return false;
+        n = n * 10 + (text.ptr[i] - '0');
+    }
+    *out = n;
+    return n >= least && n <= most;
+}
+
+/* One parameter of a map walk; NULL or what is wrong with it. */
+static const char *walk_parameter(struct call *call, const struct map_def *map, struct weir_str name,
+                                  struct weir_str value, struct map_query *query)
+{
+    if (str_eq(name, STR("from"))) {
+        query->from = bound_json(call, map, value);
+    } else if (str_eq(name, STR("to"))) {
+        query->to = bound_json(call, map, value);
+    } else if (str_eq(name, STR("limit"))) {
+        if (!whole_number(value, 1, 1000, &query->limit)) return "limit is a whole number of 1 to 1000";
+    } else if (str_eq(name, STR("reverse"))) {
+        query->reverse = str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0;
+        if (!query->reverse && !str_eq(value, STR("false")) && !str_eq(value, STR("0")))
+            return "reverse is true or false";
+    } else {
+        return "a walk takes from, to, limit and reverse";
+    }
+    return NULL;
+}
+
+static void route_map(struct call *call, const struct http_state *http, const struct path *path,
+                      const struct type *type, int place)
+{
+    struct arena *arena = &call->request.arena;
+    struct weir_str query = path->query, name, value;
+    const char *fault = NULL;
+    int more = 0;
+    if (!is_read(http)) {
+        refuse_method(call, "GET, HEAD");
+        return;
+    }
+    if (!key_is_fit(call, path->segment[1])) return;
+    const struct handler *handler = engine_map_query(call->conn->net->engine, type);
+    size_t bytes = handler->args->size;
+    struct map_query *walk = arena_alloc(arena, bytes > sizeof(*walk) ? bytes : sizeof(*walk));
+    walk->map = place;
+    while (!fault && (more = parameter_next(arena, &query, &name, &value)) > 0)
+        fault = walk_parameter(call, &type->maps[place], name, value, walk);
+    if (fault || more < 0) {
+        call_refuse(call, WEIR_ARG, "%s", fault ? fault : "a parameter is not UTF-8 in percent escapes");
+        return;
+    }
+    call->request.handler = handler;
+    call->request.key = path->segment[1];
+    call->request.args = walk;
+    call_submit(call);
+}
+
+/* /livez, /readyz, /metrics and /: true if it was one of them. */
+static bool route_admin(struct call *call, const struct http_state *http, const struct path *path)
+{
+    struct net *net = call->conn->net;
+    struct weir_str name = path->count > 0 ? path->segment[0] : STR_NIL;
+    bool live = str_eq(name, STR("livez")), ready = str_eq(name, STR("readyz")) || str_eq(name, STR("healthz"));
+    bool metrics = str_eq(name, STR("metrics"));
+    struct buf text = { 0 };
+    int status = 200;
+    if (path->count > 1 || !(path->count == 0 || live || ready || metrics)) return false;
+    if (!is_read(http)) {
+        refuse_method(call, "GET, HEAD");
+        return true;
+    }
+    if (live) buf_add_text(&text, "{\"status\":\"ok\"}\n");
+    else if (ready) status = admin_ready(net, &text) ? 200 : 503;
+    else if (metrics) admin_metrics(net, &text);
+    else admin_index(net, NULL, &text);
+    answer_body(call, status, metrics ? "text/plain; version=0.0.4; charset=utf-8" : "application/json", &text);
+    return true;
+}
+
+/* A path whose first segment names a type or service. */
+static void route_type(struct call *call, const struct http_state *http, const struct path *path)
+{
+    struct net *net = call->conn->net;
+    struct weir_str name = path->segment[0], last = path->segment[path->count - 1];
+    const struct route *route = net_route(net, name, last);
+    const struct type *type = route->type;
+    call->counted = true;
+    if (!type) {
+        call_refuse(call, WEIR_NOTYPE, "no type or service %.*s; GET / lists what there is", STR_ARG(name));
+        return;
+    }
+    if (path->count == 1) {
+        struct buf text = { 0 };
+        if (!is_read(http)) {
+            refuse_method(call, "GET, HEAD");
+            return;
+        }
+        admin_index(net, type, &text);
+        answer_body(call, 200, "application/json", &text);
+        return;
+    }
+    if (!type->service && path->count == 2) {
+        route_row(call, http, type, path->segment[1]);
+        return;
+    }
+    bool fits = !path->too_many && path->count == (type->service ? 2u : 3u);
+    int map = type->service || !fits || route->handler ? -1 : type_map(type, last);
+    if (fits && route->handler) route_handler(call, http, path, route->handler, path->segment[1]);
+    else if (map >= 0) route_map(call, http, path, type, map);
+    else if (fits) call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(name), STR_ARG(last));
+    else if (type->service)
+        call_refuse(call, WEIR_NOHANDLER, "%.*s is a service: /%.*s/{handler}", STR_ARG(name), STR_ARG(name));
+    else call_refuse(call, WEIR_NOHANDLER, "no such path: /%.*s/{key}/{handler}", STR_ARG(name));
+}
+
+static void route_request(struct call *call, const struct http_state *http)
+{
+    struct path path;
+    unsigned method = http->parser.method;
+    if (!path_read(&call->request.arena, http->url, &path)) {
+        call->http_status = 400;
+        call_refuse(call, WEIR_BADREQUEST,
+                    "the path is not names in UTF-8 and percent escapes without NUL, '.', '..' and empty parts");
+    } else if (method != HTTP_GET && method != HTTP_HEAD && method != HTTP_POST) {
+        refuse_method(call, "GET, HEAD, POST");
+    } else if (route_admin(call, http, &path)) {
+        return;
+    } else if (!call->conn->net->engine) {
+        call_submit(call);
+    } else {
+        route_type(call, http, &path);
+    }
+}
+
+/* ---- input ---- */
+
+static void request_complete(struct conn *conn)
+{
+    struct http_state *http = conn->http;
+    struct call *call = call_begin(conn, http->head.len + http->raw_bytes);
+    call->head = http->parser.method == HTTP_HEAD;
+    call->close = !http->keep_alive;
+    if (call->close) conn->closing = true;
+    route_request(call, http);
+    http_state_reset(http);
+}
+
+static void refuse_parse(struct conn *conn)
+{
+    enum http_errno error = HTTP_PARSER_ERRNO(&conn->http->parser);
+    refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: %s", http_errno_description(error));
+}
+
+/* Bytes behind the head. Returns those used; the request may be complete then. */
+static size_t take_body(struct conn *conn, const char *bytes, size_t len)
+{
+    struct http_state *http = conn->http;
+    size_t limit = conn->net->limits.request_bytes_max;
+    /* http_parser reads nothing beyond the message: it is paused at its end */
+    size_t used = http_parser_execute(&http->parser, &settings, bytes, len);
+    enum http_errno error = HTTP_PARSER_ERRNO(&http->parser);
+    http->raw_bytes += used;
+    if (error != HPE_OK && error != HPE_PAUSED) {
+        refuse_parse(conn);
+        return len;
+    }
+    if (http->body.len > limit || http->raw_bytes > 2 * limit + conn->net->limits.header_bytes_max) {
+        refuse_and_close(conn, WEIR_TOOBIG, 413, "a body larger than %zu bytes", limit);
+        return len;
+    }
+    if (http->done) request_complete(conn);
+    return used;
+}
+
+static size_t take_head(struct conn *conn, const char *bytes, size_t len)
+{
+    struct http_state *http = conn->http;
+    if (http->scanned == 0 && len >= 2 && memcmp(bytes, "\r\n", 2) == 0) return 2; /* left by a former body */
+    size_t head = head_length(http, bytes, len);
+    if (head_is_unfinished(conn, head, bytes, len)) return 0;
+    if (conn->closing) return len;
+    const char *fault = head_fault(bytes, head);
+    if (fault) {
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: %s", fault);
+        return len;
+    }
+    buf_add(&http->head, bytes, head);
+    http_parser_execute(&http->parser, &settings, http->head.ptr, http->head.len);
+    enum http_errno error = HTTP_PARSER_ERRNO(&http->parser);
+    if ((error != HPE_OK && error != HPE_PAUSED) || !http->in_body || http->parser.upgrade) {
+        refuse_parse(conn);
+        return len;
+    }
+    if (!head_is_fit(conn)) return len;
+    http->head_ns = conn->net->now_ns;
+    if (http->done) request_complete(conn);
+    else if (http->expect.len > 0) answer_continue(conn);
+    return head;
+}
+
+size_t http_input(struct conn *conn, const char *bytes, size_t len)
+{
+    struct http_state *http = http_of(conn);
+    return http->in_body ? take_body(conn, bytes, len) : take_head(conn, bytes, len);
+}

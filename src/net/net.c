@@ -1,0 +1,838 @@
+/*
+ * net.c - the actor of the doors: accepts, reads, hands to the parsers, submits, writes in order.
+ *
+ * One turn: answers from the engine's port are put into their calls; a poll; each readable connection is
+ * read and parsed; requests are made visible to the shards by one flush; then each connection that moved
+ * writes what stands at the head of its order. A connection is freed at the end of a turn only, so that no
+ * event of the same poll meets a freed one. Reading stops, rather than memory growing, while a connection has
+ * too much read ahead or too much output waiting; what stays so for too long is closed.
+ * SPDX-License-Identifier: MIT
+ */
+#include "net/net_int.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define EVENTS_MAX 256
+#define ACCEPTS_MAX 64
+#define READS_MAX 4
+#define POOL_MAX 8192u
+#define POOL_ARENA_BYTES ((size_t)16 * 1024)
+#define OUT_KEEP_BYTES ((size_t)4 * 1024)
+#define NS_PER_MS UINT64_C(1000000)
+#define LINGER_NS (1000 * NS_PER_MS)
+#define SWEEP_NS_MAX (250 * NS_PER_MS)
+#define SWEEP_NS_MIN (5 * NS_PER_MS)
+#define DISCARD_BYTES_MAX ((size_t)1 << 20)
+
+/* ---- small things ---- */
+
+bool status_is_unknown(enum weir_status status)
+{
+    return status == WEIR_UNKNOWN;
+}
+
+enum weir_status status_public(enum weir_status status)
+{
+    /* an engine that fails inside cannot say whether the write reached the disk */
+    if (status >= WEIR_IO) return WEIR_UNKNOWN;
+    return status == WEIR_ABORTED ? WEIR_TIMEOUT : status;
+}
+
+struct weir_str request_text(const struct request *request)
+{
+    if (request->text.len > 0) return request->text;
+    return str_of(weir_status_text(status_public(request->status)));
+}
+
+bool net_is_draining(const struct net *net)
+{
+    return atomic_load_explicit(&net->draining, memory_order_relaxed);
+}
+
+void net_request_id(struct net *net, char out[REQUEST_ID_BYTES])
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    uint64_t high = net->env->random(net->env), low = net->env->random(net->env);
+    for (uint32_t i = 0; i < REQUEST_ID_BYTES; i++) {
+        out[i] = digits[(i < 13 ? high : low) & 31];
+        if (i < 13) high >>= 5;
+        else low >>= 5;
+    }
+}
+
+struct route *net_route(struct net *net, struct weir_str type, struct weir_str handler)
+{
+    uint64_t hash = hash64(hash64(0, type.ptr, type.len), handler.ptr, handler.len);
+    struct route *route = &net->routes[hash & (ROUTES - 1)];
+    if (route->type && route->handler && str_eq(route->type->name, type) &&
+        str_eq(route->handler->name, handler)) {
+        return route;
+    }
+    route->type = catalog_type(engine_catalog(net->engine), type);
+    route->handler = route->type ? type_handler(route->type, handler) : NULL;
+    return route;
+}
+
+void conn_trace(struct conn *conn, const char *reason, const char *limit_name, uint64_t limit)
+{
+    struct net *net = conn->net;
+    char members[256];
+    net->figures[conn->door].slow_total++;
+    if (!net->options.trace) return;
+    snprintf(members, sizeof(members),
+             "\"event\":\"connection_closed\",\"door\":\"%s\",\"client\":%llu,\"reason\":\"%s\","
+             "\"limit\":\"%s\",\"value\":%llu",
+             conn->door == DOOR_HTTP ? "http" : "resp", (unsigned long long)conn->id, reason,
+             limit_name, (unsigned long long)limit);
+    net->options.trace(net->options.trace_arg, members);
+}
+
+bool key_is_fit(struct call *call, struct weir_str key)
+{
+    if (key.len == 0) {
+        call_refuse(call, WEIR_ARG, "the key is empty");
+        return false;
+    }
+    if (key.len > KEY_BYTES_MAX) {
+        call_refuse(call, WEIR_TOOBIG, "key of %zu bytes > %u", key.len, KEY_BYTES_MAX);
+        return false;
+    }
+    if (!str_is_utf8(key) || memchr(key.ptr, 0, key.len)) {
+        call_refuse(call, WEIR_ARG, "the key is not UTF-8 text without NUL");
+        return false;
+    }
+    return true;
+}
+
+/* ---- calls ---- */
+
+static struct call *call_take(struct net *net)
+{
+    struct call *call = net->pool;
+    if (!call) return mem_alloc(sizeof(*call));
+    net->pool = call->next;
+    net->pool_count--;
+    struct arena arena = call->request.arena;
+    *call = (struct call){ 0 };
+    call->request.arena = arena;
+    return call;
+}
+
+static void call_give(struct net *net, struct call *call)
+{
+    if (net->pool_count >= POOL_MAX) {
+        arena_free(&call->request.arena);
+        mem_free(call);
+        return;
+    }
+    if (call->request.arena.used > POOL_ARENA_BYTES) arena_free(&call->request.arena);
+    else arena_reset(&call->request.arena);
+    call->next = net->pool;
+    net->pool = call;
+    net->pool_count++;
+}
+
+struct call *call_begin(struct conn *conn, size_t bytes)
+{
+    struct call *call = call_take(conn->net);
+    call->conn = conn;
+    call->begun_ns = conn->net->now_ns;
+    call->bytes = bytes;
+    call->protocol = conn->resp.protocol;
+    *conn->last = call;
+    conn->last = &call->next;
+    conn->ahead++;
+    conn->ahead_bytes += bytes;
+    return call;
+}
+
+static void conn_write_ready(struct conn *conn)
+{
+    struct net *net = conn->net;
+    while (conn->first && conn->first->answered) {
+        struct call *call = conn->first;
+        if (conn->door == DOOR_RESP) resp_add_answer(&conn->out, call);
+        else http_add_answer(net, &conn->out, call);
+        if (call->counted) admin_observe(net, call);
+        if (call->close) conn->closing = true;
+        conn->first = call->next;
+        if (!conn->first) conn->last = &conn->first;
+        conn->ahead--;
+        conn->ahead_bytes -= call->bytes;
+        conn->held_bytes -= call->held;
+        call_give(net, call);
+    }
+}
+
+void call_answer(struct call *call)
+{
+    struct conn *conn = call->conn;
+    call->answered = true;
+    if (conn->first != call) {
+        call->held = call->ready.len;
+        conn->held_bytes += call->held;
+    }
+    conn_touch(conn);
+    if (conn->first == call) conn_write_ready(conn);
+}
+
+void call_refuse(struct call *call, enum weir_status status, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    call->request.status = status;
+    call->request.text = arena_copy(&call->request.arena, str_of(text));
+    call_answer(call);
+}
+
+void call_refuse_problem(struct call *call, enum weir_status status, const struct problem *problem)
+{
+    struct buf *out = &call->conn->net->scratch;
+    buf_reset(out);
+    if (status == WEIR_CHECK || status == WEIR_BUDGET) status = WEIR_ARG; /* rules of parameters answer `arg` */
+    if (problem->field[0]) {
+        buf_add_text(out, "{\"field\":");
+        json_write_text(out, str_of(problem->field));
+        if (problem->rule[0]) {
+            buf_add_text(out, ",\"rule\":");
+            json_write_text(out, str_of(problem->rule));
+        }
+        buf_add_text(out, "}");
+        call->request.detail = arena_copy(&call->request.arena, buf_str(out));
+    }
+    call_refuse(call, status, "%s", problem->text[0] ? problem->text : weir_status_text(status));
+}
+
+void call_submit(struct call *call)
+{
+    struct net *net = call->conn->net;
+    call->counted = true;
+    if (!net->engine) {
+        call_refuse(call, WEIR_LOADING, "replaying the log");
+        return;
+    }
+    if (net_is_draining(net)) {
+        call_refuse(call, WEIR_SHUTDOWN, "shutting down, connect again later");
+        return;
+    }
+    call->request.user = call;
+    net->in_engine++;
+    net->submitted = true;
+    port_submit(net->port, &call->request);
+}
+
+static void net_take_answers(struct net *net)
+{
+    if (!net->port) return;
+    for (struct request *request; (request = port_next(net->port)) != NULL;) {
+        struct call *call = request->user;
+        net->in_engine--;
+        if (!call->conn) {
+            call_give(net, call);
+            continue;
+        }
+        call->answered = true;
+        conn_touch(call->conn);
+    }
+}
+
+/* ---- connections ---- */
+
+void conn_touch(struct conn *conn)
+{
+    struct net *net = conn->net;
+    if (conn->touched) return;
+    conn->touched = true;
+    conn->touched_next = NULL;
+    *net->touched_last = conn;
+    net->touched_last = &conn->touched_next;
+}
+
+static size_t conn_pending(const struct conn *conn)
+{
+    return conn->out.len - conn->out_at + conn->held_bytes;
+}
+
+/* Too much read ahead or unread by the other side: nothing more is parsed. */
+static bool conn_is_held(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->net->limits;
+    return conn->ahead >= limits->parsed_ahead_max ||
+           conn->ahead_bytes >= limits->parsed_ahead_bytes_max ||
+           conn_pending(conn) >= limits->output_soft_bytes;
+}
+
+static bool conn_takes_input(const struct conn *conn)
+{
+    return !conn->closing && !conn->broken && !conn_is_held(conn);
+}
+
+static size_t conn_feed(struct conn *conn, const char *bytes, size_t len)
+{
+    size_t at = 0;
+    while (at < len && conn_takes_input(conn)) {
+        if (len - at < conn->need) break;
+        size_t used = conn->door == DOOR_RESP ? resp_input(conn, bytes + at, len - at)
+                                              : http_input(conn, bytes + at, len - at);
+        if (used == 0) break;
+        at += used;
+        conn->need = 0;
+        conn->begun_ns = 0;
+    }
+    if (at < len && conn->begun_ns == 0 && conn_takes_input(conn)) conn->begun_ns = conn->net->now_ns;
+    return at;
+}
+
+/* Parses what earlier reads left. True if anything was used. */
+static bool conn_feed_rest(struct conn *conn)
+{
+    size_t left = conn->in.len - conn->in_at;
+    if (left == 0) return false;
+    size_t used = conn_feed(conn, conn->in.ptr + conn->in_at, left);
+    conn->in_at += used;
+    left -= used;
+    if (left == 0) {
+        if (conn->in.cap > OUT_KEEP_BYTES) buf_free(&conn->in);
+        buf_reset(&conn->in);
+        conn->in_at = 0;
+    } else if (conn->in_at > left) {
+        memmove(conn->in.ptr, conn->in.ptr + conn->in_at, left);
+        conn->in.len = left;
+        conn->in_at = 0;
+    }
+    return used > 0;
+}
+
+static void conn_take_bytes(struct conn *conn, size_t len)
+{
+    struct net *net = conn->net;
+    size_t used = 0;
+    if (conn->in.len == 0) {
+        used = conn_feed(conn, net->read_bytes, len);
+        if (used < len && !conn->closing) buf_add(&conn->in, net->read_bytes + used, len - used);
+    } else {
+        buf_add(&conn->in, net->read_bytes, len);
+        conn_feed_rest(conn);
+    }
+}
+
+/* The other side has ended, or talks on after we stopped listening: takes bytes away so that closing does
+ * not reset the connection before our answer is read. False at its end. */
+static bool conn_discard(struct conn *conn)
+{
+    struct net *net = conn->net;
+    for (size_t all = 0; all < DISCARD_BYTES_MAX;) {
+        int64_t n = net->env->recv(net->env, conn->fd, net->read_bytes, READ_BYTES);
+        if (n == 0 || (n < 0 && n != -EAGAIN)) return false;
+        if (n < 0) return true;
+        all += (size_t)n;
+    }
+    return true;
+}
+
+static void conn_read(struct conn *conn)
+{
+    struct net *net = conn->net;
+    conn_touch(conn);
+    if (conn->closing) {
+        if (!conn_discard(conn)) conn->broken = conn->broken || conn_pending(conn) == 0;
+        return;
+    }
+    for (int i = 0; i < READS_MAX && conn_takes_input(conn); i++) {
+        int64_t n = net->env->recv(net->env, conn->fd, net->read_bytes, READ_BYTES);
+        if (n == -EAGAIN || n == -EINTR) return;
+        if (n < 0) {
+            conn->broken = true;
+            return;
+        }
+        if (n == 0) {
+            conn->closing = true; /* what was asked is still answered */
+            return;
+        }
+        conn->moved_ns = net->now_ns;
+        net->figures[conn->door].bytes_in_total += (uint64_t)n;
+        conn_take_bytes(conn, (size_t)n);
+        if ((size_t)n < READ_BYTES) return;
+    }
+}
+
+static void conn_open(struct net *net, enum door door, int fd)
+{
+    struct conn *conn = mem_alloc(sizeof(*conn));
+    conn->kind = PEER_CONN;
+    conn->door = door;
+    conn->net = net;
+    conn->fd = fd;
+    conn->id = ++net->conn_ids;
+    conn->last = &conn->first;
+    conn->opened_ns = conn->moved_ns = net->now_ns;
+    conn->resp.protocol = 2;
+    conn->polls_read = true;
+    if (net->env->poll_add(net->env, &net->actor, fd, conn, false) < 0) {
+        net->env->sock_close(net->env, fd);
+        mem_free(conn);
+        return;
+    }
+    conn->next = net->conns;
+    conn->link = &net->conns;
+    if (net->conns) net->conns->link = &conn->next;
+    net->conns = conn;
+    net->conn_count++;
+    net->figures[door].conns++;
+    net->figures[door].conns_total++;
+    uint64_t due = net->now_ns + net->sweep_every_ns;
+    if (net->sweep_ns > due) net->sweep_ns = due;
+}
+
+static void conn_close(struct conn *conn)
+{
+    struct net *net = conn->net;
+    net->env->poll_remove(net->env, &net->actor, conn->fd);
+    net->env->sock_close(net->env, conn->fd);
+    while (conn->first) {
+        struct call *call = conn->first;
+        conn->first = call->next;
+        call->conn = NULL;
+        if (call->answered) call_give(net, call);
+    }
+    *conn->link = conn->next;
+    if (conn->next) conn->next->link = conn->link;
+    http_state_destroy(conn);
+    buf_free(&conn->in);
+    buf_free(&conn->out);
+    net->conn_count--;
+    net->figures[conn->door].conns--;
+    mem_free(conn);
+}
+
+static void conn_send(struct conn *conn)
+{
+    struct net *net = conn->net;
+    size_t left = conn->out.len - conn->out_at;
+    while (left > 0 && !conn->broken) {
+        int64_t n = net->env->send(net->env, conn->fd, conn->out.ptr + conn->out_at, left);
+        if (n == -EAGAIN || n == -EINTR) break;
+        if (n < 0) {
+            conn->broken = true;
+            return;
+        }
+        conn->out_at += (size_t)n;
+        left -= (size_t)n;
+        conn->moved_ns = net->now_ns;
+        net->figures[conn->door].bytes_out_total += (uint64_t)n;
+    }
+    conn->blocked = left > 0;
+    if (left == 0) {
+        if (conn->out.cap > OUT_KEEP_BYTES) buf_free(&conn->out);
+        buf_reset(&conn->out);
+        conn->out_at = 0;
+    } else if (conn->out_at > left) {
+        memmove(conn->out.ptr, conn->out.ptr + conn->out_at, left);
+        conn->out.len = left;
+        conn->out_at = 0;
+    }
+}
+
+static void conn_judge_output(struct conn *conn)
+{
+    const struct net_limits *limits = &conn->net->limits;
+    size_t pending = conn_pending(conn);
+    if (pending > limits->output_bytes_max) {
+        conn_trace(conn, "slow reader", "output_bytes_max", limits->output_bytes_max);
+        conn->broken = true;
+    } else if (pending < limits->output_soft_bytes) {
+        conn->soft_ns = 0;
+    } else if (conn->soft_ns == 0) {
+        conn->soft_ns = conn->net->now_ns;
+    }
+}
+
+/* True if the connection is to be freed now. */
+static bool conn_is_over(struct conn *conn)
+{
+    if (conn->broken) return true;
+    if (!conn->closing || conn->first || conn_pending(conn) > 0) return false;
+    if (!conn->linger) return true;
+    if (conn->linger_ns == 0) conn->linger_ns = conn->net->now_ns + LINGER_NS;
+    return conn->net->now_ns >= conn->linger_ns;
+}
+
+static void conn_poll(struct conn *conn)
+{
+    struct net *net = conn->net;
+    bool read = conn_takes_input(conn) || (conn->linger && conn->linger_ns != 0);
+    if (read == conn->polls_read && conn->blocked == conn->polls_write) return;
+    conn->polls_read = read;
+    conn->polls_write = conn->blocked;
+    if (net->env->poll_change(net->env, &net->actor, conn->fd, conn, read, conn->blocked) < 0)
+        conn->broken = true;
+}
+
+/* First half of a turn's end for one connection: encodes what is answered, parses what was held back. */
+static void conn_settle(struct conn *conn)
+{
+    conn_write_ready(conn);
+    while (conn_takes_input(conn) && conn_feed_rest(conn)) {
+    }
+}
+
+/* Second half; true if it stays touched: there is more to parse and nothing that will report it. */
+static bool conn_finish(struct conn *conn)
+{
+    bool was_held = conn_is_held(conn);
+    conn_send(conn);
+    conn_judge_output(conn);
+    if (conn_is_over(conn)) {
+        if (conn->closing && !conn->broken) conn_discard(conn);
+        conn_close(conn);
+        return false;
+    }
+    conn_poll(conn);
+    return was_held && conn_takes_input(conn) && conn->in.len > conn->in_at;
+}
+
+/* ---- listening ---- */
+
+static void net_refuse(struct net *net, enum door door, int fd)
+{
+    buf_reset(&net->scratch);
+    if (door == DOOR_RESP) buf_add_text(&net->scratch, "-ERR max number of clients reached\r\n");
+    else http_add_refusal(net, &net->scratch);
+    /* a fresh socket's buffer holds this; if not, the refusal is the closing */
+    (void)!net->env->send(net->env, fd, net->scratch.ptr, net->scratch.len);
+    net->env->sock_close(net->env, fd);
+    net->figures[door].conns_refused_total++;
+}
+
+static void listener_pause(struct net *net, struct listener *listener, bool pause)
+{
+    if (listener->fd < 0 || listener->paused == pause) return;
+    listener->paused = pause;
+    net->env->poll_change(net->env, &net->actor, listener->fd, listener, !pause, false);
+}
+
+static void listener_accept(struct net *net, struct listener *listener)
+{
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        int fd = net->env->accept(net->env, listener->fd);
+        if (fd == -EAGAIN) return;
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
+            listener_pause(net, listener, true); /* until the next sweep: it would only spin */
+            if (net->sweep_ns > net->now_ns + SWEEP_NS_MAX) net->sweep_ns = net->now_ns + SWEEP_NS_MAX;
+            return;
+        }
+        if (fd < 0) continue;
+        if (net->conn_count >= net->limits.connections_max) net_refuse(net, listener->door, fd);
+        else conn_open(net, listener->door, fd);
+    }
+}
+
+static void net_stop_listening(struct net *net)
+{
+    for (int i = 0; i < DOORS; i++) {
+        struct listener *listener = &net->listeners[i];
+        if (listener->fd < 0) continue;
+        net->env->poll_remove(net->env, &net->actor, listener->fd);
+        net->env->sock_close(net->env, listener->fd);
+        listener->fd = -1;
+    }
+    net->stopped_listening = true;
+}
+
+/* ---- time ---- */
+
+static uint64_t at_ms(uint64_t from_ns, uint64_t ms)
+{
+    return from_ns + ms * NS_PER_MS;
+}
+
+/* When an unfinished RESP command must be there: the time of a header, plus what its bytes need. */
+static uint64_t resp_deadline(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->net->limits;
+    uint64_t received = conn->in.len - conn->in_at;
+    return at_ms(conn->begun_ns, limits->header_ms_max + received * 1000 / limits->body_bytes_per_s_min);
+}
+
+static void conn_sweep_input(struct conn *conn)
+{
+    struct net *net = conn->net;
+    const struct net_limits *limits = &net->limits;
+    if (conn->closing) return;
+    bool midway = conn->in.len > conn->in_at || (conn->door == DOOR_HTTP && http_is_midway(conn));
+    if (conn_is_held(conn)) conn->begun_ns = 0; /* the wait is ours */
+    else if (midway && conn->begun_ns == 0) conn->begun_ns = net->now_ns;
+    if (midway && !conn_is_held(conn)) {
+        const char *reason = "slow sender";
+        uint64_t due = conn->door == DOOR_RESP ? resp_deadline(conn) : http_deadline(conn, &reason);
+        if (net->now_ns < due) return;
+        conn_trace(conn, "slow sender", reason, 0);
+        if (conn->door == DOOR_HTTP) http_time_out(conn);
+        else conn->closing = true;
+        conn_touch(conn);
+    } else if (conn->door == DOOR_HTTP && !conn->first && conn_pending(conn) == 0) {
+        bool fresh = conn->moved_ns == conn->opened_ns;
+        if (net->now_ns < at_ms(conn->moved_ns, fresh ? limits->header_ms_max : limits->keepalive_ms))
+            return;
+        conn->closing = true;
+        conn_touch(conn);
+    }
+}
+
+static void conn_sweep(struct conn *conn)
+{
+    struct net *net = conn->net;
+    const struct net_limits *limits = &net->limits;
+    if (conn->soft_ns && net->now_ns >= at_ms(conn->soft_ns, limits->output_soft_ms)) {
+        conn_trace(conn, "slow reader", "output_soft_ms", limits->output_soft_ms);
+        conn->broken = true;
+        conn_touch(conn);
+    } else if (conn->blocked && net->now_ns >= at_ms(conn->moved_ns, limits->keepalive_ms)) {
+        conn_trace(conn, "slow reader", "keepalive_ms", limits->keepalive_ms);
+        conn->broken = true;
+        conn_touch(conn);
+    }
+    if (conn->linger_ns && net->now_ns >= conn->linger_ns) conn_touch(conn);
+    conn_sweep_input(conn);
+}
+
+static void net_sweep(struct net *net)
+{
+    if (net->now_ns < net->sweep_ns) return;
+    for (struct conn *conn = net->conns; conn; conn = conn->next)
+        conn_sweep(conn);
+    bool paused = false;
+    for (int i = 0; i < DOORS; i++) {
+        paused = paused || net->listeners[i].paused;
+        listener_pause(net, &net->listeners[i], false);
+    }
+    net->sweep_ns = net->conns || paused ? net->now_ns + net->sweep_every_ns : ENV_NEVER;
+}
+
+/* ---- the actor ---- */
+
+static void net_take_engine(struct net *net)
+{
+    struct engine *engine = atomic_load_explicit(&net->engine_given, memory_order_acquire);
+    if (!engine || net->engine) return;
+    net->port = engine_port(engine, 0, &net->actor);
+    net->engine = engine;
+}
+
+static void net_handle(struct net *net, const struct env_event *event)
+{
+    enum peer_kind kind = *(enum peer_kind *)event->user;
+    if (kind == PEER_LISTENER) {
+        struct listener *listener = event->user;
+        if (listener->fd >= 0) listener_accept(net, listener);
+        return;
+    }
+    struct conn *conn = event->user;
+    if (event->writable) {
+        conn->blocked = false;
+        conn_touch(conn);
+    }
+    if (event->readable || event->broken) {
+        if (event->broken && !event->readable) conn->broken = true;
+        if (conn->polls_read || conn->broken) conn_read(conn);
+        conn_touch(conn);
+    }
+}
+
+/* Settles all that were touched, flushes once, then sends. Those with more to do stay in the list. */
+static void net_finish(struct net *net)
+{
+    for (struct conn *conn = net->touched; conn; conn = conn->touched_next)
+        conn_settle(conn);
+    if (net->submitted) {
+        net->submitted = false;
+        port_flush(net->port);
+    }
+    struct conn *conn = net->touched;
+    net->touched = NULL;
+    net->touched_last = &net->touched;
+    while (conn) {
+        struct conn *next = conn->touched_next;
+        conn->touched = false;
+        if (conn_finish(conn)) conn_touch(conn);
+        conn = next;
+    }
+}
+
+static void net_report_drained(struct net *net)
+{
+    if (!net_is_draining(net)) return;
+    if (!net->stopped_listening) net_stop_listening(net);
+    bool empty = net->in_engine == 0;
+    for (struct conn *conn = net->conns; conn && empty; conn = conn->next)
+        empty = conn_pending(conn) == 0 && !conn->first;
+    atomic_store_explicit(&net->drained, empty, memory_order_release);
+}
+
+static uint64_t net_turn(void *self)
+{
+    struct net *net = self;
+    struct env_event events[EVENTS_MAX];
+    net_take_engine(net);
+    net_take_answers(net); /* answers that came before the poll began must not wait for its end */
+    uint64_t until = net->touched ? 0 : net->sweep_ns;
+    int count = net->env->poll_wait(net->env, &net->actor, events, EVENTS_MAX, until);
+    net->now_ns = net->env->mono_ns(net->env);
+    net_take_engine(net);
+    net_take_answers(net);
+    for (int i = 0; i < count; i++)
+        net_handle(net, &events[i]);
+    net_sweep(net);
+    net_finish(net);
+    net_report_drained(net);
+    return 0; /* the waiting is done inside poll_wait() */
+}
+
+/* ---- the door ---- */
+
+bool net_host_is_loopback(const char *host)
+{
+    if (!strcmp(host, "localhost") || !strcmp(host, "::1") || !strcmp(host, "[::1]")) return true;
+    if (strncmp(host, "127.", 4) != 0) return false;
+    int dots = 0;
+    for (const char *at = host; *at; at++) {
+        if (*at == '.') dots++;
+        else if (*at < '0' || *at > '9') return false;
+    }
+    return dots == 3 && host[strlen(host) - 1] != '.';
+}
+
+static enum weir_status listener_open(struct net *net, enum door door, const char *host, int port,
+                                      char *error, size_t error_bytes)
+{
+    const char *name = door == DOOR_HTTP ? "HTTP" : "RESP";
+    struct listener *listener = &net->listeners[door];
+    if (!host) return WEIR_OK;
+    if (!net_host_is_loopback(host)) {
+        snprintf(error, error_bytes,
+                 "%s on %s would be open to other machines, and authentication does not exist yet: "
+                 "bind 127.0.0.1 or put a proxy in front",
+                 name, host);
+        return WEIR_CONFIG;
+    }
+    int fd = net->env->listen(net->env, host, port);
+    if (fd < 0) {
+        snprintf(error, error_bytes, "cannot listen for %s on %s port %d: %s%s", name, host, port,
+                 strerror(-fd), fd == -EADDRINUSE ? "; choose another port or stop what uses it" : "");
+        return WEIR_CONFIG;
+    }
+    listener->fd = fd;
+    listener->port = net->env->local_port(net->env, fd);
+    return WEIR_OK;
+}
+
+static void limits_fill(struct net_limits *limits)
+{
+#define X(name, value, text) if (limits->name == 0) limits->name = (value);
+    NET_LIMITS(X)
+#undef X
+    if (limits->arguments_max > RESP_ARGUMENTS_MAX) limits->arguments_max = RESP_ARGUMENTS_MAX;
+    if (limits->header_bytes_max > READ_BYTES) limits->header_bytes_max = READ_BYTES;
+}
+
+static uint64_t sweep_interval(const struct net_limits *limits)
+{
+    uint64_t least = limits->output_soft_ms;
+    if (least > limits->header_ms_max) least = limits->header_ms_max;
+    if (least > limits->keepalive_ms) least = limits->keepalive_ms;
+    uint64_t every = least * NS_PER_MS / 4;
+    if (every > SWEEP_NS_MAX) return SWEEP_NS_MAX;
+    return every < SWEEP_NS_MIN ? SWEEP_NS_MIN : every;
+}
+
+enum weir_status net_open(const struct net_options *options, struct net **out, char *error,
+                          size_t error_bytes)
+{
+    struct net *net = mem_alloc(sizeof(*net));
+    net->options = *options;
+    net->limits = options->limits;
+    limits_fill(&net->limits);
+    net->env = options->env;
+    net->actor = (struct actor){ .name = "net", .turn = net_turn, .self = net };
+    net->touched_last = &net->touched;
+    net->sweep_every_ns = sweep_interval(&net->limits);
+    net->sweep_ns = ENV_NEVER;
+    net->read_bytes = mem_alloc(READ_BYTES);
+    net->now_ns = net->env->mono_ns(net->env);
+    net->date_s = INT64_MIN;
+    for (int i = 0; i < DOORS; i++)
+        net->listeners[i] = (struct listener){ PEER_LISTENER, (enum door)i, -1, 0, false };
+    enum weir_status status = listener_open(net, DOOR_HTTP, options->http_host, options->http_port,
+                                            error, error_bytes);
+    if (status == WEIR_OK)
+        status = listener_open(net, DOOR_RESP, options->resp_host, options->resp_port, error, error_bytes);
+    if (status != WEIR_OK) {
+        net_close(net);
+        return status;
+    }
+    if (options->engine) net_serve(net, options->engine);
+    *out = net;
+    return WEIR_OK;
+}
+
+int net_http_port(const struct net *net)
+{
+    return net->listeners[DOOR_HTTP].port;
+}
+
+int net_resp_port(const struct net *net)
+{
+    return net->listeners[DOOR_RESP].port;
+}
+
+void net_serve(struct net *net, struct engine *engine)
+{
+    atomic_store_explicit(&net->engine_given, engine, memory_order_release);
+    if (net->started) net->env->actor_wake(net->env, &net->actor);
+}
+
+void net_start(struct net *net)
+{
+    for (int i = 0; i < DOORS; i++) {
+        struct listener *listener = &net->listeners[i];
+        if (listener->fd < 0) continue;
+        int rc = net->env->poll_add(net->env, &net->actor, listener->fd, listener, false);
+        ASSERT(rc >= 0);
+    }
+    net->started = true;
+    int rc = net->env->actor_start(net->env, &net->actor);
+    ASSERT(rc >= 0);
+}
+
+bool net_drain(struct net *net)
+{
+    if (!net->started) return true;
+    atomic_store_explicit(&net->draining, true, memory_order_relaxed);
+    if (atomic_load_explicit(&net->drained, memory_order_acquire)) return true;
+    net->env->actor_wake(net->env, &net->actor);
+    return false;
+}
+
+void net_close(struct net *net)
+{
+    if (net->started) net->env->actor_stop(net->env, &net->actor);
+    while (net->conns)
+        conn_close(net->conns); /* requests still in the engine stay its own: it may yet write to them */
+    net_stop_listening(net);
+    while (net->pool) {
+        struct call *call = net->pool;
+        net->pool = call->next;
+        arena_free(&call->request.arena);
+        mem_free(call);
+    }
+    arena_free(&net->judge);
+    buf_free(&net->scratch);
+    buf_free(&net->body);
+    mem_free(net->read_bytes);
+    mem_free(net);
+}

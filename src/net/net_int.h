@@ -1,0 +1,250 @@
+/*
+ * net_int.h - what the files of the net room share: connections, calls, parsers, writers.
+ *
+ * A call is one place in a connection's order of answers: a request in the engine, or an answer that the
+ * door itself made. Answers are written from the head of that order only. All of it belongs to the net
+ * actor's thread; other threads reach it through the atomics of struct net alone.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_NET_NET_INT_H
+#define WEIR_NET_NET_INT_H
+
+#include <stdatomic.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "net/net.h"
+
+#define READ_BYTES ((size_t)64 * 1024)
+#define RESP_ARGUMENTS_MAX 1024u /* how far the limit may be raised */
+#define REQUEST_ID_BYTES 26u
+#define ID_BYTES_MAX 255u
+#define OUTCOMES 48u /* above the highest status */
+#define LATENCY_BUCKETS 16u
+#define ROUTES 256u
+
+enum door { DOOR_HTTP, DOOR_RESP, DOORS };
+
+/* What an epoll user pointer points at. */
+enum peer_kind { PEER_LISTENER, PEER_CONN };
+
+/* An answer of the door itself, or how the engine's is to be written. */
+struct call {
+    struct request request; /* first: port_next() gives back its address */
+    struct call *next;      /* in its connection's order, or in the pool */
+    struct conn *conn;      /* NULL: the connection is gone */
+    uint64_t begun_ns;
+    size_t bytes;           /* counted as read ahead */
+    size_t held;            /* bytes of `ready` while it waits */
+    struct weir_str ready;  /* RESP: the whole answer; HTTP: the body */
+    bool is_ready;
+    bool answered;
+    bool counted;           /* belongs in the figures of requests */
+    /* RESP */
+    uint8_t protocol;       /* 2 or 3 */
+    bool absent_is_null;    /* GETROW */
+    /* HTTP */
+    bool head, close, interim; /* interim: 100 Continue */
+    int http_status;        /* 0: by the status */
+    const char *content_type;
+    const char *allow;
+};
+
+struct resp_state {
+    uint8_t protocol;
+    char name[64];
+    char lib_name[64], lib_version[64];
+};
+
+struct http_state; /* http.c's */
+
+struct conn {
+    enum peer_kind kind; /* first */
+    enum door door;
+    struct net *net;
+    struct conn *next, **link;
+    struct conn *touched_next;
+    int fd;
+    uint64_t id;
+    bool touched;
+    bool closing;        /* no more input; closed once all is answered and sent */
+    bool broken;         /* closed at the end of this turn */
+    bool linger;         /* after `closing`: reads and drops for a while, so that the answer is seen */
+    bool polls_read, polls_write;
+    bool blocked;        /* the socket took no more */
+    struct buf in;
+    size_t in_at;        /* parsed so far */
+    size_t need;         /* bytes from in_at without which parsing is in vain */
+    struct buf out;
+    size_t out_at;       /* sent so far */
+    struct call *first, **last;
+    uint32_t ahead;
+    size_t ahead_bytes, held_bytes;
+    uint64_t opened_ns;
+    uint64_t begun_ns;   /* the request being received began; 0: none */
+    uint64_t moved_ns;   /* bytes last went in or out */
+    uint64_t soft_ns;    /* output above the soft limit since; 0: is not */
+    uint64_t linger_ns;  /* end of lingering; 0: not yet begun */
+    struct resp_state resp;
+    struct http_state *http;
+};
+
+struct listener {
+    enum peer_kind kind; /* first */
+    enum door door;
+    int fd; /* -1: none */
+    int port;
+    bool paused;
+};
+
+struct door_figures {
+    uint64_t outcomes[OUTCOMES];
+    uint64_t buckets[LATENCY_BUCKETS + 1];
+    uint64_t latency_ns;
+    uint64_t latency_count;
+    uint64_t conns_total, conns_refused_total;
+    uint64_t bytes_in_total, bytes_out_total;
+    uint64_t slow_total;   /* closed for slowness or size */
+    uint32_t conns;
+};
+
+struct route {
+    struct type *type;
+    struct handler *handler;
+};
+
+struct net {
+    struct net_options options;
+    struct net_limits limits;
+    struct env *env;
+    struct actor actor;
+    bool started;
+    struct listener listeners[DOORS];
+    _Atomic(struct engine *) engine_given; /* by net_serve() */
+    atomic_bool draining;
+    atomic_bool drained;
+    struct engine *engine; /* the actor's own; NULL while loading */
+    struct port *port;
+    struct route routes[ROUTES];
+    struct conn *conns;
+    uint32_t conn_count;
+    uint64_t conn_ids;
+    struct conn *touched, **touched_last;
+    struct call *pool;
+    uint32_t pool_count;
+    uint32_t in_engine;
+    bool submitted;        /* something to flush */
+    bool stopped_listening;
+    uint64_t now_ns;       /* of this turn */
+    uint64_t sweep_ns;
+    uint64_t sweep_every_ns;
+    int64_t date_s;
+    char date[32];
+    struct door_figures figures[DOORS];
+    uint64_t commands_total;
+    char *read_bytes;
+    struct buf scratch, body;
+    struct arena judge;
+};
+
+/* ---- net.c ---- */
+
+/** A call at the end of the connection's order, counted as `bytes` read ahead. */
+struct call *call_begin(struct conn *conn, size_t bytes);
+/** Gives it to the engine, or answers at once when there is none or it is stopping. */
+void call_submit(struct call *call);
+/** The door's own answer is in the call: written as soon as it is its turn. */
+void call_answer(struct call *call);
+/** Answers with a status and a text for people. */
+void call_refuse(struct call *call, enum weir_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/** Answers with what judging an argument found. */
+void call_refuse_problem(struct call *call, enum weir_status status, const struct problem *problem);
+/** Finds type and handler by name; either may be NULL after it. */
+struct route *net_route(struct net *net, struct weir_str type, struct weir_str handler);
+bool net_is_draining(const struct net *net);
+/** A fresh id of the form of the engine's. */
+void net_request_id(struct net *net, char out[REQUEST_ID_BYTES]);
+void conn_touch(struct conn *conn);
+/** A line of trace on why a connection is closed by us. */
+void conn_trace(struct conn *conn, const char *reason, const char *limit_name, uint64_t limit);
+/** Whether the outcome of a request with this status is in doubt. */
+bool status_is_unknown(enum weir_status status);
+/** The status that clients see: the engine's own become `unknown`. */
+enum weir_status status_public(enum weir_status status);
+/** One sentence of an answered request, never empty. */
+struct weir_str request_text(const struct request *request);
+/** Judges the key of a request; false after answering the call. */
+bool key_is_fit(struct call *call, struct weir_str key);
+
+/* ---- resp.c ---- */
+
+enum resp_found { RESP_MORE, RESP_COMMAND, RESP_EMPTY, RESP_BROKEN, RESP_FOREIGN };
+struct resp_command {
+    struct weir_str args[RESP_ARGUMENTS_MAX];
+    uint32_t count;
+    size_t used;      /* bytes of the command */
+    size_t need;      /* RESP_MORE: at least so many bytes in all */
+    size_t text_bytes; /* of all arguments */
+    char error[96];   /* RESP_BROKEN: what follows "ERR Protocol error: " */
+};
+/** Parses one command from the start of `bytes`; `unquoted` holds the arguments of inline commands. */
+enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limits, struct buf *unquoted,
+                           struct resp_command *command);
+/** Takes one command; returns the bytes used, 0 for none. */
+size_t resp_input(struct conn *conn, const char *bytes, size_t len);
+
+/* ---- resp_reply.c ---- */
+
+void resp_add_int(struct buf *out, int64_t n);
+void resp_add_bulk(struct buf *out, struct weir_str text);
+void resp_add_simple(struct buf *out, const char *text);
+void resp_add_null(struct buf *out, uint8_t protocol);
+void resp_add_array(struct buf *out, uint64_t count);
+/** `count` pairs follow. */
+void resp_add_map(struct buf *out, uint8_t protocol, uint64_t count);
+void resp_add_float(struct buf *out, uint8_t protocol, double n);
+/** A value by its shape. */
+void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape, const void *value);
+/** Valid JSON as RESP values; anything else as a bulk. */
+void resp_add_json(struct buf *out, uint8_t protocol, struct weir_str json);
+/** "-WORD text" in one line. */
+void resp_add_error(struct buf *out, struct weir_str word, struct weir_str text);
+/** The whole answer of an answered call. */
+void resp_add_answer(struct buf *out, const struct call *call);
+
+/* ---- http.c ---- */
+
+/** Takes what it can of a request; returns the bytes used. */
+size_t http_input(struct conn *conn, const char *bytes, size_t len);
+void http_state_destroy(struct conn *conn);
+/** The time by which more must have come; ENV_NEVER for none. *reason says what of. */
+uint64_t http_deadline(const struct conn *conn, const char **reason);
+/** A request has come in part. */
+bool http_is_midway(const struct conn *conn);
+/** Answers 408 and closes. */
+void http_time_out(struct conn *conn);
+bool http_host_is_known(const struct net *net, struct weir_str host);
+bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space, struct weir_str *out);
+
+/* ---- http_reply.c ---- */
+
+void http_add_answer(struct net *net, struct buf *out, struct call *call);
+/** The refusal of a connection too many, whole. */
+void http_add_refusal(struct net *net, struct buf *out);
+
+/* ---- admin.c ---- */
+
+void admin_index(struct net *net, const struct type *only, struct buf *out);
+void admin_metrics(struct net *net, struct buf *out);
+/** `section` nil: all. */
+void admin_info(struct net *net, struct weir_str section, struct buf *out);
+/** True and an empty list of reasons when ready; JSON either way. */
+bool admin_ready(struct net *net, struct buf *out);
+void admin_observe(struct net *net, const struct call *call);
+/** The declared form of a parameter for people, e.g. "int" or "list(text)". */
+void admin_field_type(const struct field *field, struct buf *out);
+/** "withdraw(amount int, note text?)" */
+void admin_signature(const struct handler *handler, struct buf *out);
+
+#endif
