@@ -372,6 +372,7 @@ struct writer {
     uint64_t epoch;       /* being sealed or written */
     bool wrote;           /* its frame is on the file, not synced */
     uint64_t retry_ns;    /* disk full: when to try again */
+    uint64_t prepare_ns;  /* the same, for the next segment */
     int64_t wall_ms;      /* of the last frame */
     uint32_t checkpoint;  /* number of the running one; 0: none */
     bool checkpoint_begun, checkpoint_failed;

@@ -128,7 +128,8 @@ static void shard_deinit(struct engine *engine, uint32_t index)
 {
     struct shard *s = &engine->shards[index];
     for (uint32_t i = 0; i < engine->runtime_count; i++) {
-        if (engine->runtimes[i]->shard_stop != NULL) engine->runtimes[i]->shard_stop(engine->runtimes[i]->self, s->states[i]);
+        if (engine->started && engine->runtimes[i]->shard_stop != NULL)
+            engine->runtimes[i]->shard_stop(engine->runtimes[i]->self, s->states[i]);
     }
     for (uint32_t p = 0; p < engine->shard_count; p++) {
         if (p == index) continue;

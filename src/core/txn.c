@@ -233,7 +233,7 @@ static enum weir_status overlays_judge(struct weir_ctx *f, bool *wrote)
             enum weir_status st = overlay_judge(f, o, wrote);
             if (st != WEIR_OK) return st;
         }
-        if (o->changed) *wrote = true;
+        if (o->changed && o->present) *wrote = true;
     }
     return WEIR_OK;
 }

@@ -32,6 +32,13 @@ static void stats_publish(struct engine *engine)
     atomic_store(&engine->stats_lock, 0);
 }
 
+static void disk_full_set(struct engine *engine, bool full)
+{
+    if ((atomic_exchange(&engine->disk_full, full) != 0) == full) return;
+    engine_trace(engine, full ? "\"event\":\"disk_full\"" : "\"event\":\"disk_has_room\"");
+    stats_publish(engine);
+}
+
 /* ---- epochs ---- */
 
 static void writer_raise(struct engine *engine)
@@ -89,9 +96,8 @@ static uint64_t writer_write(struct engine *engine)
     struct store_frame frame = { .epoch = w->epoch, .wall_ms = w->wall_ms, .parts = parts, .part_count = count };
     enum weir_status st = store_write(engine->store, &frame);
     if (st == WEIR_DISKFULL) {
-        if (atomic_exchange(&engine->disk_full, 1) == 0) engine_trace(engine, "\"event\":\"disk_full\"");
+        disk_full_set(engine, true);
         w->retry_ns = engine->env->mono_ns(engine->env) + DISK_RETRY_NS;
-        stats_publish(engine);
         wake_ports(engine);
         return w->retry_ns;
     }
@@ -99,7 +105,6 @@ static uint64_t writer_write(struct engine *engine)
         writer_poison(engine);
         return ENV_NEVER;
     }
-    if (atomic_exchange(&engine->disk_full, 0) == 1) engine_trace(engine, "\"event\":\"disk_has_room\"");
     atomic_store_explicit(&engine->frame_ms, w->wall_ms, memory_order_relaxed);
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct buf *bytes = &engine->shards[i].buffers[w->epoch % EPOCH_BUFFERS];
@@ -211,6 +216,23 @@ static bool checkpoint_step(struct engine *engine)
     return true;
 }
 
+/* Idle: makes the next segment ahead of need. When there is no room for it, writes are refused from here on,
+ * while the current segment still takes what is under way. */
+static uint64_t writer_prepare(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    uint64_t now = engine->env->mono_ns(engine->env);
+    if (now < w->prepare_ns) return w->prepare_ns;
+    bool made = store_prepare(engine->store);
+    struct store_stats stats;
+    store_stats(engine->store, &stats);
+    disk_full_set(engine, stats.disk_full);
+    if (made) return 0;
+    if (!stats.disk_full) return ENV_NEVER;
+    w->prepare_ns = now + DISK_RETRY_NS;
+    return w->prepare_ns;
+}
+
 uint64_t writer_turn(void *self)
 {
     struct engine *engine = self;
@@ -239,5 +261,5 @@ uint64_t writer_turn(void *self)
         writer_raise(engine);
         return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }
-    return store_prepare(engine->store) ? 0 : ENV_NEVER;
+    return writer_prepare(engine);
 }

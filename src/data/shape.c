@@ -178,7 +178,7 @@ static bool shape_make(struct arena *arena, const struct weir_shape *from, struc
             if (str_eq(shape->fields[n].name, shape->fields[i].name)) return wrong(why, "two fields of one name");
         }
     }
-    shape->size = from->scalar ? (shape->fields[0].size + 7u) & ~7u : from->size;
+    shape->size = from->scalar ? shape->fields[0].size : from->size;
     *out = shape;
     return true;
 }

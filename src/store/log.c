@@ -110,7 +110,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
     bool again = store->spare != 0 && store->spare_bytes >= bytes;
     uint64_t need = again ? reserve : bytes + reserve;
     if (store->stats.disk_free_bytes >= 0 && (uint64_t)store->stats.disk_free_bytes < need) {
-        store->stats.disk_full = true;
+        store->no_segment = true;
         return WEIR_DISKFULL;
     }
     uint64_t sequence = store->next_sequence++;
@@ -135,6 +135,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         if (*fd >= 0) env->close(env, *fd);
         *fd = -1;
         (void)env->unlink(env, store->dir, name);
+        store->no_segment = status_of_errno((int)-error) == WEIR_DISKFULL;
         return status_of_errno((int)-error);
     }
     if (store->segment_count == store->segment_cap) {
@@ -143,6 +144,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
     }
     store->segments[store->segment_count++] = (struct segment){ .sequence = sequence, .bytes = bytes };
     enum weir_status st = manifest_write(store);
+    store->no_segment = st == WEIR_DISKFULL;
     if (st == WEIR_OK) return WEIR_OK;
     store->segment_count--;
     env->close(env, *fd);
@@ -186,7 +188,6 @@ enum weir_status log_append(struct store *store, enum record_kind kind, const st
     uint64_t whole = RECORD_HEADER_BYTES + padded(len);
     if (store->offset + whole > store->segments[store->current].bytes) {
         enum weir_status st = log_switch(store, whole);
-        if (st == WEIR_DISKFULL) store->stats.disk_full = true;
         if (st != WEIR_OK) return st;
     }
     struct segment *segment = &store->segments[store->current];
@@ -210,10 +211,8 @@ enum weir_status log_append(struct store *store, enum record_kind kind, const st
 #endif
     if (error < 0) {
         enum weir_status st = status_of_errno((int)-error);
-        if (st == WEIR_DISKFULL) {
-            store->stats.disk_full = true;
-            return st;
-        }
+        store->no_room = st == WEIR_DISKFULL;
+        if (store->no_room) return st;
         return store_poison(store, "write", segment->sequence, (int)-error);
     }
     store->offset += whole;
@@ -221,7 +220,7 @@ enum weir_status log_append(struct store *store, enum record_kind kind, const st
     store->written_epoch = segment->last_epoch = frame->epoch;
     store->wall_ms = frame->wall_ms;
     store->unsynced = true;
-    store->stats.disk_full = false;
+    store->no_room = false;
     store->stats.frames++;
     store->stats.bytes_written += whole;
     store->stats.log_bytes_since_checkpoint += whole;

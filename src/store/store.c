@@ -269,6 +269,7 @@ bool store_prepare(struct store *store)
 void store_stats(const struct store *store, struct store_stats *stats)
 {
     *stats = store->stats;
+    stats->disk_full = store->no_segment || store->no_room;
     stats->segment_count = store->segment_count;
     stats->checkpoint_count = store->checkpoint_count;
 }

@@ -46,6 +46,7 @@ struct store {
     uint64_t written_epoch;
     int64_t wall_ms;
     bool unsynced;
+    bool no_segment, no_room; /* the disk is full: no next segment could be made; a write failed */
     uint64_t spare;           /* sequence of a file to be used again; 0: none */
     uint64_t spare_bytes;
     /* checkpoint being written */
