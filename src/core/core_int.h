@@ -389,6 +389,7 @@ struct port {
     uint64_t next_shard;
     uint64_t touched;                       /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
+    uint64_t waiting_least[EPOCH_BUFFERS];  /* least epoch in the list; UINT64_MAX when empty */
     struct request *ready, **ready_tail;
     struct request **overflow, ***overflow_tail; /* per shard, behind a full ring */
 };

@@ -257,7 +257,10 @@ static void ports_make(struct engine *engine)
         port->engine = engine;
         port->index = p;
         port->ready_tail = &port->ready;
-        for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) port->waiting_tail[i] = &port->waiting[i];
+        for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
+            port->waiting_tail[i] = &port->waiting[i];
+            port->waiting_least[i] = UINT64_MAX;
+        }
         port->overflow = mem_alloc(engine->shard_count * sizeof(struct request *));
         port->overflow_tail = mem_alloc(engine->shard_count * sizeof(struct request **));
         for (uint32_t i = 0; i < engine->shard_count; i++) port->overflow_tail[i] = &port->overflow[i];
@@ -439,6 +442,35 @@ void port_flush(struct port *port)
     }
 }
 
+/* Hands out of one waiting list what is durable by now. A list may hold epochs four apart, when the door was
+ * away for a while: each answer is judged by its own. Those that can never be known become `unknown`. */
+static void port_release(struct port *port, uint32_t list, uint64_t durable, bool lost, uint64_t late_ns)
+{
+    struct request *r = port->waiting[list], *next;
+    port->waiting[list] = NULL;
+    port->waiting_tail[list] = &port->waiting[list];
+    port->waiting_least[list] = UINT64_MAX;
+    for (; r != NULL; r = next) {
+        next = r->next;
+        r->next = NULL;
+        bool gone = r->epoch > durable && (lost || (late_ns != 0 && r->arrival_ns < late_ns));
+        if (gone) {
+            r->status = WEIR_UNKNOWN;
+            r->text = STR("the outcome is unknown: the log could not be made durable");
+            r->detail = STR_NIL;
+            r->epoch = 0;
+        }
+        if (r->epoch > durable) {
+            *port->waiting_tail[list] = r;
+            port->waiting_tail[list] = &r->next;
+            if (r->epoch < port->waiting_least[list]) port->waiting_least[list] = r->epoch;
+            continue;
+        }
+        *port->ready_tail = r;
+        port->ready_tail = &r->next;
+    }
+}
+
 static void port_take(struct port *port)
 {
     struct engine *engine = port->engine;
@@ -447,29 +479,19 @@ static void port_take(struct port *port)
         struct request *r;
         while ((r = ring_pop(&engine->shards[i].to_port[port->index])) != NULL) {
             r->next = NULL;
-            struct request ***tail = r->epoch <= durable ? &port->ready_tail : &port->waiting_tail[r->epoch % EPOCH_BUFFERS];
+            uint32_t list = r->epoch % EPOCH_BUFFERS;
+            bool ready = r->epoch <= durable;
+            struct request ***tail = ready ? &port->ready_tail : &port->waiting_tail[list];
             **tail = r;
             *tail = &r->next;
+            if (!ready && r->epoch < port->waiting_least[list]) port->waiting_least[list] = r->epoch;
         }
     }
+    bool lost = atomic_load_explicit(&engine->poisoned, memory_order_relaxed) != 0;
+    bool full = atomic_load_explicit(&engine->disk_full, memory_order_relaxed) != 0;
+    uint64_t late_ns = full ? engine->env->mono_ns(engine->env) - engine->limits.request_deadline_ms * 1000000u : 0;
     for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
-        struct request *first = port->waiting[i];
-        bool poisoned = atomic_load_explicit(&engine->poisoned, memory_order_relaxed) != 0;
-        bool late = first != NULL && atomic_load_explicit(&engine->disk_full, memory_order_relaxed) &&
-                    engine->env->mono_ns(engine->env) > first->arrival_ns + engine->limits.request_deadline_ms * 1000000u;
-        if (first == NULL || (first->epoch > durable && !poisoned && !late)) continue;
-        if (first->epoch > durable) {
-            for (struct request *r = first; r != NULL; r = r->next) {
-                r->status = WEIR_UNKNOWN;
-                r->text = STR("the outcome is unknown: the log could not be made durable");
-                r->detail = STR_NIL;
-                r->epoch = 0;
-            }
-        }
-        *port->ready_tail = first;
-        port->ready_tail = port->waiting_tail[i];
-        port->waiting[i] = NULL;
-        port->waiting_tail[i] = &port->waiting[i];
+        if (lost || full || port->waiting_least[i] <= durable) port_release(port, i, durable, lost, late_ns);
     }
 }
 

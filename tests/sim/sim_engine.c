@@ -252,7 +252,7 @@ static uint64_t clients_turn(void *self)
     }
     port_flush(w->port);
     if (!w->final && w->begun >= w->target && w->busy == 0) w->stop = true;
-    return w->stop ? ENV_NEVER : w->env->mono_ns(w->env) + 1000 + sim_choose(w->sim, 100000);
+    return w->stop ? ENV_NEVER : w->env->mono_ns(w->env) + 1000 + sim_choose(w->sim, sim_choose(w->sim, 10) ? 100000 : 10000000);
 }
 
 /* ---- the engine's lives ---- */
