@@ -2,7 +2,9 @@
  * sim_engine.c - the whole engine, all shards, on one thread in the simulated world: random transactions from
  * many clients, crashes at random file operations, restarts with another number of shards.
  *
- *   sim_engine [--seed N] [--seeds COUNT] [--txns N] [--crashes N] [--history FILE] [--checkpoints]
+ *   sim_engine [--seed N] [--seeds COUNT] [--txns N] [--crashes N] [--history FILE] [--twice]
+ *   sim_engine --crash-op K [--mode M] [--second K2] ...    a crash at the K-th file operation of the first life, and
+ *                                                           one at the K2-th of the next: inside recovery
  *
  * What it judges by itself: every request is answered, a doomed engine ends, equal seeds give equal runs. What
  * it writes, the checker judges (tests/check): each transaction as its client saw it.
@@ -50,6 +52,7 @@ struct world {
     uint32_t shards, busy;
     bool stop, final;
     uint64_t final_next;
+    uint64_t checkpoint_bytes, segment_bytes;
 };
 
 struct move {
@@ -271,10 +274,10 @@ static void world_open(void *arg)
     struct engine_options options = { .env = w->env, .data = "data", .shards = w->shards,
                                       .threads = 1 + (uint32_t)sim_choose(w->sim, w->shards), .ports = 1,
                                       .catalog = w->app.catalog };
-    options.store = (struct store_options){ 32 << 10, 256 << 10, 0 };
+    options.store = (struct store_options){ w->segment_bytes, w->segment_bytes * 8, 0 };
     options.limits.request_deadline_ms = 60000;
     options.limits.queue_wait_max_ms = 60000;
-    options.limits.checkpoint_bytes_min = 60000;
+    options.limits.checkpoint_bytes_min = w->checkpoint_bytes;
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
     if (st != WEIR_OK) {
         printf("engine_open: %s: %s\n", weir_status_word(st), error);
@@ -331,12 +334,18 @@ static bool is_stopped(void *arg)
     return ((struct world *)arg)->stop;
 }
 
-static uint64_t run_seed(uint64_t seed, uint64_t txns, uint64_t crashes, FILE *history)
+struct plan {
+    uint64_t crash_op, second, mode; /* crash_op 0: at random */
+};
+
+static uint64_t run_seed(uint64_t seed, uint64_t txns, uint64_t crashes, const struct plan *plan, FILE *history)
 {
     struct world *w = mem_alloc(sizeof(*w));
     w->sim = sim_create(seed);
     w->env = sim_env(w->sim);
     w->history = history;
+    w->segment_bytes = plan->crash_op ? 4096 : 32768;
+    w->checkpoint_bytes = plan->crash_op ? 5000 : 60000;
     if (history != NULL) {
         for (int i = 0; i < ACCOUNTS; i++) fprintf(history, "i a%d %d\n", i, HISTORY_BALANCE);
     }
@@ -344,7 +353,10 @@ static uint64_t run_seed(uint64_t seed, uint64_t txns, uint64_t crashes, FILE *h
         w->stop = false;
         w->target = txns * (life + 1) / (crashes + 1);
         bool crash = life < crashes && sim_choose(w->sim, 8) != 0;
-        if (crash) sim_crash_at(w->sim, 1 + sim_choose(w->sim, 60 + txns / (crashes + 1) / 4), (enum sim_crash_mode)sim_choose(w->sim, 4));
+        uint64_t planned = life == 0 ? plan->crash_op : life == 1 ? plan->second : 0;
+        if (plan->crash_op != 0) {
+            sim_crash_at(w->sim, planned, (enum sim_crash_mode)plan->mode);
+        } else if (crash) sim_crash_at(w->sim, 1 + sim_choose(w->sim, 60 + txns / (crashes + 1) / 4), (enum sim_crash_mode)sim_choose(w->sim, 4));
         bool alive = sim_guard(w->sim, world_open, w);
         if (alive) alive = sim_run(w->sim, is_stopped, w, UINT64_C(3600000000000));
         if (alive && life == crashes) {
@@ -365,7 +377,8 @@ static uint64_t run_seed(uint64_t seed, uint64_t txns, uint64_t crashes, FILE *h
         if (!alive) world_gone(w);
     }
     uint64_t hash = sim_trace_hash(w->sim);
-    printf("seed %llu: %llu begun, %llu ok, %llu failed, %llu unknown, %llu over shards, %llu wounds, trace %016llx\n",
+    if (plan->crash_op != 0) printf("operations %llu\n", (unsigned long long)sim_operations(w->sim));
+    else printf("seed %llu: %llu begun, %llu ok, %llu failed, %llu unknown, %llu over shards, %llu wounds, trace %016llx\n",
            (unsigned long long)seed, (unsigned long long)w->begun, (unsigned long long)w->ok, (unsigned long long)w->failed,
            (unsigned long long)w->unknown, (unsigned long long)w->multi, (unsigned long long)w->wounds, (unsigned long long)hash);
     for (int i = 0; i < CLIENTS; i++) arena_free(&w->clients[i].request.arena);
@@ -378,6 +391,7 @@ int main(int argc, char **argv)
 {
     uint64_t seed = 1, seeds = 1, txns = 2000, crashes = 3;
     const char *history = NULL;
+    struct plan plan = { 0 };
     bool twice = false;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "0";
@@ -386,13 +400,16 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--txns") == 0) txns = strtoull(value, NULL, 10), i++;
         else if (strcmp(argv[i], "--crashes") == 0) crashes = strtoull(value, NULL, 10), i++;
         else if (strcmp(argv[i], "--history") == 0) history = value, i++;
+        else if (strcmp(argv[i], "--crash-op") == 0) plan.crash_op = strtoull(value, NULL, 10), i++;
+        else if (strcmp(argv[i], "--second") == 0) plan.second = strtoull(value, NULL, 10), i++;
+        else if (strcmp(argv[i], "--mode") == 0) plan.mode = strtoull(value, NULL, 10), i++;
         else if (strcmp(argv[i], "--twice") == 0) twice = true;
     }
     for (uint64_t s = seed; s < seed + seeds; s++) {
         FILE *file = history ? fopen(history, "w") : NULL;
-        uint64_t hash = run_seed(s, txns, crashes, file);
+        uint64_t hash = run_seed(s, txns, crashes, &plan, file);
         if (file != NULL) fclose(file);
-        if (twice && run_seed(s, txns, crashes, NULL) != hash) {
+        if (twice && run_seed(s, txns, crashes, &plan, NULL) != hash) {
             printf("seed %llu: two runs differ\n", (unsigned long long)s);
             return 1;
         }
