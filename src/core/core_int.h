@@ -312,7 +312,7 @@ struct shard {
     struct ring *in;
     struct message **overflow, ***overflow_tail;
     uint64_t *marks;                       /* seen this turn; UINT64_MAX when parked */
-    bool dirty_out;
+    bool loaded;                           /* they are, and the rings are not drained yet */
     /* ports */
     struct ring *from_port;                /* of struct request */
     struct ring *to_port;

@@ -30,7 +30,6 @@ void message_post(struct shard *s, uint32_t to, struct message *m)
 {
     ASSERT(to != s->index);
     struct ring *ring = &s->engine->shards[to].in[s->index];
-    s->dirty_out = true;
     if (s->overflow[to] == NULL && ring_push(ring, m)) return;
     m->next = NULL;
     *s->overflow_tail[to] = m;

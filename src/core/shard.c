@@ -130,17 +130,32 @@ static bool shard_seal(struct shard *s)
 
 /* ---- input and output ---- */
 
-/* State and mark of each peer are read before its ring is drained: that order is the proof (H1, H2). */
+/* G, then state and mark of each peer: all before its ring is drained. That order is the proof (H1, H2). */
+static void shard_load(struct shard *s)
+{
+    uint64_t epoch = atomic_load(&s->engine->epoch);
+#ifdef MUTANT_E1
+    if (!has_input(s))
+#endif
+    if (epoch > s->epoch) s->epoch = epoch;
+    s->epoch_seen = epoch;
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (p == s->index) continue;
+        uint32_t state = atomic_load(&s->engine->shards[p].state);
+        uint64_t mark = ring_mark(&s->in[p]);
+        s->marks[p] = state == SHARD_PARKED ? UINT64_MAX : mark;
+    }
+    s->loaded = true;
+}
+
 static bool shard_receive(struct shard *s)
 {
     bool any = false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (p == s->index) continue;
-        uint32_t state = atomic_load(&s->engine->shards[p].state);
-        uint64_t mark = ring_mark(&s->in[p]);
         for (struct message *m; (m = ring_pop(&s->in[p])) != NULL; any = true) message_handle(s, m);
-        s->marks[p] = state == SHARD_PARKED ? UINT64_MAX : mark;
     }
+    s->loaded = false;
     return any;
 }
 
@@ -168,7 +183,6 @@ static void shard_flush(struct shard *s)
         bool marked = mark != old && atomic_load(&peer->state) == SHARD_RUNNING;
         if (news || marked) shard_wake(peer);
     }
-    s->dirty_out = false;
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         struct port *port = &s->engine->ports[p];
         while (s->port_overflow[p] != NULL) {
@@ -266,19 +280,15 @@ uint64_t shard_turn(struct shard *s)
     bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) != atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
     if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {
         if (!has_input(s) && next_due(s) > s->now_ns && !walk) return next_due(s);
-#ifdef MUTANT_unpark_order
-        s->epoch = atomic_load(&engine->epoch);
-        atomic_store(&s->state, SHARD_RUNNING);
-        s->sealed_local = s->epoch - 1;
-        atomic_store(&s->sealed, s->epoch - 1);
-#else
         shard_unpark(s);
-#endif
     }
-    uint64_t epoch = atomic_load_explicit(&engine->epoch, memory_order_acquire);
-    if (epoch > s->epoch) s->epoch = epoch;
-    s->epoch_seen = epoch;
-    bool busy = shard_receive(s);
+    bool was_cut = s->loaded;
+    if (!s->loaded) {
+        shard_load(s);
+        if (s->env->cuts_turns && (s->env->random(s->env) & 1)) return 0;
+    }
+    bool busy = was_cut; /* a wake may have come in the cut: another turn looks what for */
+    busy |= shard_receive(s);
     busy |= run_ready(s);
     root_deadlines(s);
     if (s->timers.count > 0) timers_due(s);

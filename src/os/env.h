@@ -40,6 +40,9 @@ struct env_event {
 
 struct env {
     void *self;
+    /* The simulator's: an actor may end its turn between what it loads and what it does with that, as a thread
+     * may be stopped there. */
+    bool cuts_turns;
     /* time and randomness */
     uint64_t (*mono_ns)(struct env *env);
     int64_t (*wall_ms)(struct env *env);

@@ -136,7 +136,7 @@ struct sim *sim_create(uint64_t seed)
     sim->now_ns = 1000000;
     sim->wall_ms = INT64_C(1700000000000);
     sim->actors = mem_alloc(ACTORS_MAX * sizeof(struct sim_actor));
-    sim->env = (struct env){ .self = sim, .mono_ns = env_mono, .wall_ms = env_wall, .random = env_random,
+    sim->env = (struct env){ .self = sim, .cuts_turns = true, .mono_ns = env_mono, .wall_ms = env_wall, .random = env_random,
                              .thread_cpu_ns = env_mono, .actor_start = env_actor_start, .actor_wake = env_actor_wake,
                              .actor_stop = env_actor_stop, .listen = no_listen, .local_port = no_fd, .accept = no_fd,
                              .recv = no_recv, .send = no_send, .sock_close = no_close, .poll_add = no_poll_add,
