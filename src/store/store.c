@@ -280,8 +280,14 @@ void store_close(struct store *store)
     if (!store->stats.poisoned && store->fd >= 0) {
         enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
         struct store_frame mark = { .epoch = store->written_epoch, .wall_ms = store->wall_ms };
+        uint64_t at = store->offset;
         if (st == WEIR_OK) st = log_append(store, RECORD_CLEAN, &mark);
-        if (st == WEIR_OK) (void)log_sync(store);
+        bool same = store->offset > at; /* not in a segment of its own */
+        if (st == WEIR_OK && log_sync(store) != WEIR_OK) {
+            /* The kernel may show a mark that is not on the disk: the next start must not trust this tail. */
+            char zeros[RECORD_HEADER_BYTES] = { 0 };
+            (void)store->env->write(store->env, store->fd, zeros, sizeof(zeros), same ? at : FILE_HEADER_BYTES);
+        }
     }
     store_abandon(store);
 }
