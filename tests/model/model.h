@@ -44,6 +44,7 @@
     X(H1_writer_order, "park", "the writer reads sealed before state")                               \
     X(H2_mark_after_tail, "rings", "the mark is read after the tail")                                \
     X(H2_state_after_tail, "park_reader", "a peer's parked state is read after the tail")                   \
+    X(H2_state_before_raise, "park_reader", "a peer's parked state counts though read before G went above e") \
     X(H2_mark_published_first, "rings", "the mark is stored before the tail")                        \
     X(H2_cancel_overtakes, "opposite", "CANCEL is handled before the CALL ahead of it")              \
     X(H3_relay, "relay", "a participant relays COMMIT to those below it")                            \

@@ -876,7 +876,8 @@ static bool wants_unpark(const struct model *m, const struct state *st, int s)
 static bool may_read_mark(const struct model *m, const struct state *st, int s, int p)
 {
     const struct shard *shard = &st->shards[s];
-    if (shard->mark_read[p] || shard->epoch <= shard->sealed + 1) return false;
+    if (shard->mark_read[p]) return false;
+    if (shard->epoch <= shard->sealed + 1) return IS(H2_state_before_raise) && is_parked(m, st, p);
     return st->rings[p][s].mark > shard->sealed + 1 || is_parked(m, st, p);
 }
 
@@ -893,7 +894,8 @@ static void read_mark(const struct model *m, struct state *st, int s, int p)
 static bool may_read_tail(const struct model *m, const struct state *st, int s, int p)
 {
     const struct shard *shard = &st->shards[s];
-    if (shard->tail_read[p] || shard->epoch <= shard->sealed + 1) return false;
+    if (shard->tail_read[p]) return false;
+    if (shard->epoch <= shard->sealed + 1 && !IS(H2_state_before_raise)) return false;
     return shard->mark_read[p] || IS(H2_mark_after_tail) || IS(H2_state_after_tail);
 }
 

@@ -182,7 +182,7 @@ const struct scenario scenarios[] = {
             { A, true, 0, { CALL(1) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 3 } },
-        .cuts = 3, .parks = true, .fine_seal = true,
+        .cuts = 2, .parks = true, .fine_seal = true,
     },
     {
         .name = "park_message", .text = "A sends to B, on shards that park",
@@ -229,6 +229,54 @@ const struct scenario scenarios[] = {
         },
         .clients = { { .handler = 0 }, { .handler = 0 }, { .handler = 1 } },
         .cuts = 1, .crashes = 1,
+    },
+    {
+        .name = "conflicts", .text = "ring3, and a reader of A and B once the first was answered",
+        .shards = 3, .entities = 3, .txns = 4, .entity_shard = { 0, 1, 2 }, .large = true,
+        .handlers = {
+            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
+            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
+            { C, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
+            { A, false, 0, { CALL(7) } }, { B, false, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 }, { .handler = 6, .after = 1 } },
+    },
+    {
+        .name = "epochs3", .text = "A calls B and C calls B, on three shards, while epochs are cut; one crash",
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 }, .large = true,
+        .handlers = {
+            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { C, true, 0, { CALL(1) } }, { B, false, 0, { FAIL } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "message3", .text = "A sends to B and calls C; B's handler calls C; C calls A; one crash",
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 }, .large = true,
+        .handlers = {
+            { A, true, 0, { SEND(1), CALL(2) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } },
+            { C, true, 0, { CALL(4) } }, { A, true, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 }, { .handler = 3 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "words3", .text = "words with another writer of A, and a crash",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 }, .large = true,
+        .handlers = {
+            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } }, { A, false, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
+        .cuts = 2, .parks = true, .fine_seal = true, .fine_rings = true,
+    },
+    {
+        .name = "park4", .text = "park3 with one more cut",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 }, .large = true,
+        .handlers = {
+            { A, true, 0, { CALL(1) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+        .cuts = 3, .parks = true, .fine_seal = true,
     },
 };
 const size_t scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
