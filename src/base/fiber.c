@@ -302,8 +302,8 @@ static void fiber_enter(struct fiber *fiber)
 static struct fiber *fiber_create(struct fiber_pool *pool)
 {
     size_t whole = pool->page_bytes + pool->stack_bytes;
-    char *low = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK,
-                     -1, 0);
+    char *low = mmap(NULL, whole, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (low == MAP_FAILED) return NULL;
     if (mprotect(low + pool->page_bytes, pool->stack_bytes, PROT_READ | PROT_WRITE)) {
         munmap(low, whole);

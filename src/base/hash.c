@@ -12,9 +12,9 @@
 #include <xxhash.h>
 
 #define T1(i)                                                                                      \
-    (((i) & 1 ? 0xf26b8303u : 0) ^ ((i) & 2 ? 0xe13b70f7u : 0) ^ ((i) & 4 ? 0xc79a971fu : 0) ^      \
-     ((i) & 8 ? 0x8ad958cfu : 0) ^ ((i) & 16 ? 0x105ec76fu : 0) ^ ((i) & 32 ? 0x20bd8edeu : 0) ^    \
-     ((i) & 64 ? 0x417b1dbcu : 0) ^ ((i) & 128 ? 0x82f63b78u : 0))
+    (((i)&1 ? 0xf26b8303u : 0) ^ ((i)&2 ? 0xe13b70f7u : 0) ^ ((i)&4 ? 0xc79a971fu : 0) ^           \
+     ((i)&8 ? 0x8ad958cfu : 0) ^ ((i)&16 ? 0x105ec76fu : 0) ^ ((i)&32 ? 0x20bd8edeu : 0) ^         \
+     ((i)&64 ? 0x417b1dbcu : 0) ^ ((i)&128 ? 0x82f63b78u : 0))
 #define T4(i) T1(i), T1((i) + 1), T1((i) + 2), T1((i) + 3)
 #define T16(i) T4(i), T4((i) + 4), T4((i) + 8), T4((i) + 12)
 #define T64(i) T16(i), T16((i) + 16), T16((i) + 32), T16((i) + 48)
@@ -23,8 +23,7 @@ static const uint32_t crc_table[256] = { T64(0), T64(64), T64(128), T64(192) };
 
 static uint32_t crc_by_table(uint32_t crc, const uint8_t *at, size_t len)
 {
-    for (; len; at++, len--)
-        crc = crc >> 8 ^ crc_table[(crc ^ *at) & 0xff];
+    for (; len; at++, len--) crc = crc >> 8 ^ crc_table[(crc ^ *at) & 0xff];
     return crc;
 }
 
@@ -33,11 +32,9 @@ __attribute__((target("sse4.2"))) static uint32_t crc_by_sse42(uint32_t crc, con
                                                                size_t len)
 {
     uint64_t wide = crc;
-    for (; len >= 8; at += 8, len -= 8)
-        wide = __builtin_ia32_crc32di(wide, load_le64(at));
+    for (; len >= 8; at += 8, len -= 8) wide = __builtin_ia32_crc32di(wide, load_le64(at));
     crc = (uint32_t)wide;
-    for (; len; at++, len--)
-        crc = __builtin_ia32_crc32qi(crc, *at);
+    for (; len; at++, len--) crc = __builtin_ia32_crc32qi(crc, *at);
     return crc;
 }
 #endif

@@ -75,8 +75,7 @@ struct heap_item *heap_min(const struct heap *heap)
 
 void heap_free(struct heap *heap)
 {
-    for (size_t i = 0; i < heap->count; i++)
-        heap->items[i]->place = 0;
+    for (size_t i = 0; i < heap->count; i++) heap->items[i]->place = 0;
     mem_free(heap->items);
     *heap = (struct heap){ 0 };
 }

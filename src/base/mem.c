@@ -103,8 +103,7 @@ void buf_add_byte(struct buf *buf, uint8_t byte)
 void buf_add_varint(struct buf *buf, uint64_t n)
 {
     buf_reserve(buf, 10);
-    for (; n >= 0x80; n >>= 7)
-        buf->ptr[buf->len++] = (char)(n | 0x80);
+    for (; n >= 0x80; n >>= 7) buf->ptr[buf->len++] = (char)(n | 0x80);
     buf->ptr[buf->len++] = (char)n;
 }
 

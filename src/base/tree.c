@@ -82,8 +82,7 @@ static size_t node_total(const struct tree_node *node)
 {
     if (node->leaf) return node->count;
     size_t total = 0;
-    for (unsigned i = 0; i < node->count; i++)
-        total += inner_of(node)->counts[i];
+    for (unsigned i = 0; i < node->count; i++) total += inner_of(node)->counts[i];
     return total;
 }
 
@@ -95,7 +94,8 @@ static void entries_move(struct tree_node *to, unsigned to_i, const struct tree_
     memmove(to->items + to_i, from->items + from_i, count * sizeof(to->items[0]));
     if (to->leaf) return;
     struct inner *target = inner_of(to), *source = inner_of(from);
-    memmove(target->children + to_i, source->children + from_i, count * sizeof(target->children[0]));
+    memmove(target->children + to_i, source->children + from_i,
+            count * sizeof(target->children[0]));
     memmove(target->counts + to_i, source->counts + from_i, count * sizeof(target->counts[0]));
 }
 
@@ -218,8 +218,7 @@ static void node_destroy(struct tree_node *node)
 {
     if (!node) return;
     if (!node->leaf)
-        for (unsigned i = 0; i < node->count; i++)
-            node_destroy(inner_of(node)->children[i]);
+        for (unsigned i = 0; i < node->count; i++) node_destroy(inner_of(node)->children[i]);
     mem_free(node);
 }
 
@@ -261,8 +260,7 @@ static size_t tree_rank(const struct tree *tree, struct weir_str key)
     while (!node->leaf) {
         unsigned i = node_rank(node, &probe, false);
         if (i == 0) return rank;
-        for (unsigned before = 0; before < i - 1; before++)
-            rank += inner_of(node)->counts[before];
+        for (unsigned before = 0; before < i - 1; before++) rank += inner_of(node)->counts[before];
         node = inner_of(node)->children[i - 1];
     }
     return rank + node_rank(node, &probe, false);

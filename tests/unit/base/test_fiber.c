@@ -90,8 +90,7 @@ static void fiber_suspends_to_the_fiber_that_ran_it(void **state)
     struct fiber_pool *pool = fiber_pool_create(FIBER_STACK_BYTES_DEFAULT, 2);
     struct count outer = { .pool = pool };
     outer.self = fiber_take(pool, outer_main, &outer);
-    for (int i = 0; i < 3; i++)
-        assert_true(fiber_switch_in(outer.self));
+    for (int i = 0; i < 3; i++) assert_true(fiber_switch_in(outer.self));
     assert_int_equal(outer.steps, 6);
     assert_false(fiber_switch_in(outer.self));
     assert_int_equal(fiber_pool_in_use(pool), 0);

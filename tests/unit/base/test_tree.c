@@ -1,0 +1,208 @@
+/*
+ * test_tree.c - the tree beside a sorted array.
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/tree.h"
+#include "draw.h"
+
+struct twin {
+    struct tree tree;
+    struct tree_item **items; /* ascending */
+    size_t count, cap;
+    uint64_t random;
+};
+
+/* Keys that share prefixes, are prefixes of each other, and hold NULs and high bytes. */
+static struct weir_str key_draw(uint64_t *random, char *room, unsigned spread)
+{
+    static const char letters[] = { 0, 'a', 'b', (char)0xff };
+    size_t len = 0;
+    if (draw_below(random, 3) == 0) {
+        memcpy(room, "account/", 8);
+        len = 8;
+    }
+    size_t more = draw_below(random, spread);
+    while (more--) room[len++] = letters[draw_below(random, 4)];
+    return (struct weir_str){ room, len };
+}
+
+static struct tree_item *item_create(struct weir_str key)
+{
+    struct tree_item *item = mem_alloc(sizeof(*item) + key.len + 1);
+    char *copy = (char *)(item + 1);
+    if (key.len) memcpy(copy, key.ptr, key.len);
+    item->key = (struct weir_str){ copy, key.len };
+    return item;
+}
+
+/* Number of items below the key. */
+static size_t twin_rank(const struct twin *twin, struct weir_str key)
+{
+    size_t low = 0, high = twin->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (str_cmp(twin->items[middle]->key, key) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static bool twin_has(const struct twin *twin, struct weir_str key, size_t rank)
+{
+    return rank < twin->count && str_eq(twin->items[rank]->key, key);
+}
+
+static void twin_add(struct twin *twin, struct weir_str key)
+{
+    size_t rank = twin_rank(twin, key);
+    if (twin_has(twin, key, rank)) return;
+    if (twin->count == twin->cap) {
+        twin->cap = twin->cap ? 2 * twin->cap : 64;
+        twin->items = mem_realloc(twin->items, twin->cap * sizeof(twin->items[0]));
+    }
+    memmove(twin->items + rank + 1, twin->items + rank,
+            (twin->count - rank) * sizeof(twin->items[0]));
+    twin->items[rank] = item_create(key);
+    twin->count++;
+    tree_add(&twin->tree, twin->items[rank]);
+}
+
+static void twin_remove(struct twin *twin, struct weir_str key, uint64_t seed)
+{
+    size_t rank = twin_rank(twin, key);
+    struct tree_item *item = twin_has(twin, key, rank) ? twin->items[rank] : NULL;
+    CHECK(seed, tree_remove(&twin->tree, key) == item);
+    if (!item) return;
+    memmove(twin->items + rank, twin->items + rank + 1,
+            (twin->count - rank - 1) * sizeof(twin->items[0]));
+    twin->count--;
+    mem_free(item); /* the tree must not look at it again */
+}
+
+static struct tree_item *twin_at(const struct twin *twin, size_t i)
+{
+    return i < twin->count ? twin->items[i] : NULL;
+}
+
+static void twin_compare(struct twin *twin, struct weir_str key, struct weir_str to, uint64_t seed)
+{
+    size_t rank = twin_rank(twin, key), rank_to = twin_rank(twin, to);
+    bool has = twin_has(twin, key, rank);
+    CHECK(seed, twin->tree.count == twin->count);
+    CHECK(seed, tree_find(&twin->tree, key) == (has ? twin->items[rank] : NULL));
+    CHECK(seed, tree_seek(&twin->tree, key, false) == twin_at(twin, rank));
+    CHECK(seed, tree_seek(&twin->tree, key, true) == twin_at(twin, rank + has));
+    CHECK(seed, tree_seek_back(&twin->tree, key, true) == twin_at(twin, rank - 1));
+    CHECK(seed, tree_seek_back(&twin->tree, key, false) == twin_at(twin, rank + has - 1));
+    CHECK(seed, tree_count(&twin->tree, key, to) == (rank_to > rank ? rank_to - rank : 0));
+    CHECK(seed, tree_count(&twin->tree, key, STR_NIL) == twin->count - rank);
+}
+
+static void twin_free(struct twin *twin)
+{
+    tree_free(&twin->tree);
+    for (size_t i = 0; i < twin->count; i++) mem_free(twin->items[i]);
+    mem_free(twin->items);
+}
+
+/* Grows, shrinks and grows again, by odds that change with time. */
+static void tree_agrees_with_a_sorted_array(void **state)
+{
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct twin twin = { .random = seed };
+        unsigned spread = seed % 3 == 0 ? 4 : 12;
+        for (int step = 0; step < 6000; step++) {
+            char room[32], room_to[32];
+            struct weir_str key = key_draw(&twin.random, room, spread);
+            struct weir_str to = key_draw(&twin.random, room_to, spread);
+            uint64_t odds = step / 1500 % 2 ? 2 : 8;
+            if (draw_below(&twin.random, 10) < odds) {
+                twin_add(&twin, key);
+            } else if (twin.count && draw_below(&twin.random, 2)) {
+                struct weir_str there = twin.items[draw_below(&twin.random, twin.count)]->key;
+                memcpy(room, there.ptr, there.len);
+                twin_remove(&twin, (struct weir_str){ room, there.len }, seed);
+            } else {
+                twin_remove(&twin, key, seed);
+            }
+            twin_compare(&twin, key, to, seed);
+        }
+        twin_free(&twin);
+    }
+}
+
+static struct weir_str key_number(char *room, unsigned n)
+{
+    for (unsigned i = 0; i < 4; i++) room[i] = (char)(n >> (24 - 8 * i));
+    return (struct weir_str){ room, 4 };
+}
+
+/* Ascending keys split at the end; taking them from either side empties nodes one after the other. */
+static void tree_survives_queues_and_stacks_of_keys(void **state)
+{
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct twin twin = { .random = seed };
+        char room[4], room_to[4];
+        const unsigned n = 5000;
+        for (unsigned i = 0; i < n; i++)
+            twin_add(&twin, key_number(room, seed % 2 ? i : n - 1 - i));
+        for (unsigned i = 0; i < n; i++) {
+            unsigned taken = seed <= 2 ? i : n - 1 - i;
+            twin_compare(&twin, key_number(room, (unsigned)draw_below(&twin.random, n)),
+                         key_number(room_to, (unsigned)draw_below(&twin.random, n)), seed);
+            twin_remove(&twin, key_number(room, taken), seed);
+        }
+        CHECK(seed, twin.tree.count == 0 && !tree_seek(&twin.tree, STR_NIL, false));
+        twin_add(&twin, key_number(room, 1));
+        CHECK(seed, tree_seek(&twin.tree, STR_NIL, false) == twin.items[0]);
+        twin_free(&twin);
+    }
+}
+
+static void tree_that_is_empty_finds_nothing(void **state)
+{
+    struct tree tree = { 0 };
+    assert_null(tree_find(&tree, STR("a")));
+    assert_null(tree_remove(&tree, STR("a")));
+    assert_null(tree_seek(&tree, STR_NIL, false));
+    assert_null(tree_seek_back(&tree, STR("a"), false));
+    assert_int_equal(tree_count(&tree, STR_NIL, STR_NIL), 0);
+    tree_free(&tree);
+}
+
+static void tree_walk_by_seeking_survives_removals(void **state)
+{
+    struct twin twin = { .random = 1 };
+    char room[4];
+    unsigned seen = 0;
+    for (unsigned i = 0; i < 1000; i++) twin_add(&twin, key_number(room, i));
+    struct tree_item *item = tree_seek(&twin.tree, STR_NIL, false);
+    while (item) {
+        char at[4];
+        memcpy(at, item->key.ptr, 4);
+        struct weir_str key = { at, 4 };
+        twin_remove(&twin, key, 1);
+        seen++;
+        item = tree_seek(&twin.tree, key, true);
+    }
+    assert_int_equal(seen, 1000);
+    twin_free(&twin);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tree_agrees_with_a_sorted_array),
+        cmocka_unit_test(tree_survives_queues_and_stacks_of_keys),
+        cmocka_unit_test(tree_that_is_empty_finds_nothing),
+        cmocka_unit_test(tree_walk_by_seeking_survives_removals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
