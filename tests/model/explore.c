@@ -17,9 +17,9 @@
 #define PACKED_MAX (sizeof(struct state) + sizeof(struct state) / 8 + 2)
 
 struct node {
-    uint64_t at;     /* in the arena */
+    uint64_t at; /* in the arena */
     uint32_t parent;
-    uint32_t edges;  /* place of its first edge */
+    uint32_t edges; /* place of its first edge */
 };
 struct space {
     uint8_t *bytes;
@@ -94,7 +94,8 @@ static uint64_t hash(const uint8_t *ptr, size_t len)
 
 static size_t node_len(const struct space *space, size_t i)
 {
-    return (i + 1 < space->node_count ? space->nodes[i + 1].at : space->bytes_len) - space->nodes[i].at;
+    return (i + 1 < space->node_count ? space->nodes[i + 1].at : space->bytes_len) -
+           space->nodes[i].at;
 }
 
 static void table_grow(struct space *space)
@@ -104,7 +105,8 @@ static void table_grow(struct space *space)
     space->table = calloc(space->table_cap, sizeof(*space->table));
     if (space->table == NULL) exit(71);
     for (size_t i = 0; i < space->node_count; i++) {
-        size_t at = hash(space->bytes + space->nodes[i].at, node_len(space, i)) & (space->table_cap - 1);
+        size_t at = hash(space->bytes + space->nodes[i].at, node_len(space, i)) &
+                    (space->table_cap - 1);
         while (space->table[at]) at = (at + 1) & (space->table_cap - 1);
         space->table[at] = (uint32_t)(i + 1);
     }
@@ -119,10 +121,13 @@ static uint32_t space_add(struct space *space, const struct state *st, uint32_t 
     size_t at = hash(packed, len) & (space->table_cap - 1);
     for (; space->table[at]; at = (at + 1) & (space->table_cap - 1)) {
         uint32_t i = space->table[at] - 1;
-        if (node_len(space, i) == len && memcmp(space->bytes + space->nodes[i].at, packed, len) == 0) return i;
+        if (node_len(space, i) == len &&
+            memcmp(space->bytes + space->nodes[i].at, packed, len) == 0)
+            return i;
     }
     space->bytes = grow(space->bytes, &space->bytes_cap, space->bytes_len + len, 1);
-    space->nodes = grow(space->nodes, &space->node_cap, space->node_count + 1, sizeof(*space->nodes));
+    space->nodes = grow(space->nodes, &space->node_cap, space->node_count + 1,
+                        sizeof(*space->nodes));
     memcpy(space->bytes + space->bytes_len, packed, len);
     space->nodes[space->node_count] = (struct node){ .at = space->bytes_len, .parent = parent };
     space->bytes_len += len;
@@ -131,7 +136,8 @@ static uint32_t space_add(struct space *space, const struct state *st, uint32_t 
 }
 
 /* Prints the steps from the start to node `to`, then `last` if it is not NULL. */
-static void trace_print(struct model *m, const struct space *space, uint32_t to, const struct step *last)
+static void trace_print(struct model *m, const struct space *space, uint32_t to,
+                        const struct step *last)
 {
     size_t len = 1;
     for (uint32_t i = to; i != 0; i = space->nodes[i].parent) len++;
@@ -171,7 +177,8 @@ static void trace_print(struct model *m, const struct space *space, uint32_t to,
 static int64_t find_stuck(const struct space *space, uint8_t *good)
 {
     size_t n = space->node_count;
-    uint32_t *first = calloc(n + 1, sizeof(*first)), *back = malloc((space->edge_count + 1) * sizeof(*back));
+    uint32_t *first = calloc(n + 1, sizeof(*first)),
+             *back = malloc((space->edge_count + 1) * sizeof(*back));
     uint32_t *queue = malloc(n * sizeof(*queue));
     if (first == NULL || back == NULL || queue == NULL) exit(71);
     for (size_t i = 0; i < space->edge_count; i++) first[space->edges[i]]++;
@@ -186,7 +193,8 @@ static int64_t find_stuck(const struct space *space, uint8_t *good)
     memcpy(fill, first, (n + 1) * sizeof(*fill));
     for (size_t i = 0; i < n; i++) {
         size_t end = i + 1 < n ? space->nodes[i + 1].edges : space->edge_count;
-        for (size_t j = space->nodes[i].edges; j < end; j++) back[fill[space->edges[j]]++] = (uint32_t)i;
+        for (size_t j = space->nodes[i].edges; j < end; j++)
+            back[fill[space->edges[j]]++] = (uint32_t)i;
     }
     size_t head = 0, tail = 0;
     for (size_t i = 0; i < n; i++) {
@@ -254,15 +262,16 @@ struct exploration explore(struct model *m, uint64_t states_max, bool trace)
                 if (trace) trace_print(m, &space, (uint32_t)i, &steps[j]);
                 break;
             }
-            space.edges = grow(space.edges, &space.edge_cap, space.edge_count + 1, sizeof(*space.edges));
+            space.edges = grow(space.edges, &space.edge_cap, space.edge_count + 1,
+                               sizeof(*space.edges));
             space.edges[space.edge_count++] = space_add(&space, &next, (uint32_t)i);
         }
         if (space.node_count > states_max) result.broken = "model limit: more states than --states";
     }
     if (result.broken == NULL) result.broken = check_ends(m, &space, good, trace);
     result.states = space.node_count;
-    result.bytes = space.bytes_cap + space.node_cap * sizeof(struct node) + space.edge_cap * sizeof(uint32_t) +
-                   space.table_cap * sizeof(uint32_t);
+    result.bytes = space.bytes_cap + space.node_cap * sizeof(struct node) +
+                   space.edge_cap * sizeof(uint32_t) + space.table_cap * sizeof(uint32_t);
     free(space.bytes);
     free(space.nodes);
     free(space.edges);

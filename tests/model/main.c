@@ -20,10 +20,9 @@
 struct mutant_row {
     const char *name, *scenario, *text;
 };
-static const struct mutant_row mutants[] = {
-    { "none", "", "" },
+static const struct mutant_row mutants[] = { { "none", "", "" },
 #define X(name, scenario, text) { #name, scenario, text },
-    MUTANTS(X)
+                                             MUTANTS(X)
 #undef X
 };
 
@@ -63,7 +62,8 @@ static void met_add(const struct model *m)
 }
 
 /* One run, one line. True: as it must be. */
-static bool run_one(const struct scenario *scenario, enum mutant mutant, const struct options *options)
+static bool run_one(const struct scenario *scenario, enum mutant mutant,
+                    const struct options *options)
 {
     struct model m = { .scenario = scenario, .mutant = mutant };
     struct timespec start, end;
@@ -71,16 +71,21 @@ static bool run_one(const struct scenario *scenario, enum mutant mutant, const s
     struct exploration x = explore(&m, options->states_max, options->trace);
     clock_gettime(CLOCK_MONOTONIC, &end);
     if (mutant == MUTANT_NONE) met_add(&m);
-    double seconds = (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9;
+    double seconds = (double)(end.tv_sec - start.tv_sec) +
+                     (double)(end.tv_nsec - start.tv_nsec) / 1e9;
     bool limit = x.broken != NULL && strncmp(x.broken, "model limit", 11) == 0;
     bool pass = !limit && (x.broken != NULL) == (mutant != MUTANT_NONE);
-    printf("%s %s %s: ", pass ? "pass" : "FAIL", mutant ? mutants[mutant].name : "clean", scenario->name);
-    if (mutant && x.broken) printf("caught, %s (%llu states, %.2f s)\n", x.broken, (unsigned long long)x.states, seconds);
-    else if (mutant) printf("not caught (%llu states, %.2f s)\n", (unsigned long long)x.states, seconds);
+    printf("%s %s %s: ", pass ? "pass" : "FAIL", mutant ? mutants[mutant].name : "clean",
+           scenario->name);
+    if (mutant && x.broken)
+        printf("caught, %s (%llu states, %.2f s)\n", x.broken, (unsigned long long)x.states,
+               seconds);
+    else if (mutant)
+        printf("not caught (%llu states, %.2f s)\n", (unsigned long long)x.states, seconds);
     else
-        printf("%s%s%llu states, %llu steps, depth %u, %llu MiB, %.2f s\n", x.broken ? x.broken : "",
-               x.broken ? "; " : "", (unsigned long long)x.states, (unsigned long long)x.steps, x.depth,
-               (unsigned long long)(x.bytes >> 20), seconds);
+        printf("%s%s%llu states, %llu steps, depth %u, %llu MiB, %.2f s\n",
+               x.broken ? x.broken : "", x.broken ? "; " : "", (unsigned long long)x.states,
+               (unsigned long long)x.steps, x.depth, (unsigned long long)(x.bytes >> 20), seconds);
     fflush(stdout);
     return pass;
 }
@@ -92,7 +97,8 @@ static bool met_print(void)
     for (size_t i = MSG_CALL; i <= MSG_DONE; i++) all &= met.handled[i] != 0;
     for (size_t i = 0; i <= STEP_CRASH; i++) all &= met.done[i] != 0;
     printf("%s clean coverage:", all ? "pass" : "FAIL");
-    for (size_t i = MSG_CALL; i <= MSG_DONE; i++) printf(" %s %llu", message_names[i], (unsigned long long)met.handled[i]);
+    for (size_t i = MSG_CALL; i <= MSG_DONE; i++)
+        printf(" %s %llu", message_names[i], (unsigned long long)met.handled[i]);
     printf(", retries %llu, failures %llu, crashes %llu\n", (unsigned long long)met.retries,
            (unsigned long long)met.failures, (unsigned long long)met.done[STEP_CRASH]);
     return all;
@@ -101,7 +107,8 @@ static bool met_print(void)
 static void list(void)
 {
     for (size_t i = 0; i < scenario_count; i++)
-        printf("scenario %-14s %s%s\n", scenarios[i].name, scenarios[i].text, scenarios[i].large ? " (large)" : "");
+        printf("scenario %-14s %s%s\n", scenarios[i].name, scenarios[i].text,
+               scenarios[i].large ? " (large)" : "");
     for (size_t i = 1; i < MUTANT_COUNT; i++)
         printf("mutant   %-24s %-14s %s\n", mutants[i].name, mutants[i].scenario, mutants[i].text);
 }
@@ -118,8 +125,10 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--trace") == 0) options.trace = true;
         else if (strcmp(argv[i], "--large") == 0) options.large = true;
         else if (strcmp(argv[i], "--mutants") == 0) options.all_mutants = true;
-        else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc) options.mutant = mutant_find(argv[++i]);
-        else if (strcmp(argv[i], "--states") == 0 && i + 1 < argc) options.states_max = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc)
+            options.mutant = mutant_find(argv[++i]);
+        else if (strcmp(argv[i], "--states") == 0 && i + 1 < argc)
+            options.states_max = strtoull(argv[++i], NULL, 10);
         else if (argv[i][0] == '-') {
             fprintf(stderr, "model: unknown option %s\n", argv[i]);
             return 64;
@@ -129,14 +138,19 @@ int main(int argc, char **argv)
     }
     for (int i = 1; i < argc && named; i++) {
         if (strcmp(argv[i], "--mutant") == 0 || strcmp(argv[i], "--states") == 0) i++;
-        else if (argv[i][0] != '-') good &= run_one(scenario_find(argv[i]), options.mutant, &options);
+        else if (argv[i][0] != '-')
+            good &= run_one(scenario_find(argv[i]), options.mutant, &options);
     }
     if (named) return good ? 0 : 1;
-    if (options.mutant) return run_one(scenario_find(mutants[options.mutant].scenario), options.mutant, &options) ? 0 : 1;
+    if (options.mutant)
+        return run_one(scenario_find(mutants[options.mutant].scenario), options.mutant, &options)
+                   ? 0
+                   : 1;
     for (size_t i = 1; i < MUTANT_COUNT && options.all_mutants; i++)
         good &= run_one(scenario_find(mutants[i].scenario), (enum mutant)i, &options);
     for (size_t i = 0; i < scenario_count && !options.all_mutants; i++) {
-        if (!scenarios[i].large || options.large) good &= run_one(&scenarios[i], MUTANT_NONE, &options);
+        if (!scenarios[i].large || options.large)
+            good &= run_one(&scenarios[i], MUTANT_NONE, &options);
     }
     if (!options.all_mutants) good &= met_print();
     return good ? 0 : 1;

@@ -14,7 +14,8 @@
 
 #define IS(name) (m->mutant == MUTANT_##name)
 
-_Static_assert(offsetof(struct state, zero) + 2 == sizeof(struct state), "no padding: states compare by bytes");
+_Static_assert(offsetof(struct state, zero) + 2 == sizeof(struct state),
+               "no padding: states compare by bytes");
 
 static void run(struct model *m, struct state *st, int t);
 
@@ -74,7 +75,8 @@ static int sender_shard(const struct model *m, int t)
 {
     int sender = m->scenario->clients[t].sender - 1;
     for (int s = 0; s < m->scenario->shards; s++) {
-        if (handler_effects(m, sender, m->scenario->clients[sender].handler, s) & LOG_PUT(t)) return s;
+        if (handler_effects(m, sender, m->scenario->clients[sender].handler, s) & LOG_PUT(t))
+            return s;
     }
     return 0;
 }
@@ -113,7 +115,8 @@ static struct record *record_of(struct state *st, int t, int s)
 }
 static bool is_parked(const struct model *m, const struct state *st, int s)
 {
-    return m->scenario->parks && (st->shards[s].run == SHARD_PARKED || st->shards[s].run == SHARD_LOADED);
+    return m->scenario->parks &&
+           (st->shards[s].run == SHARD_PARKED || st->shards[s].run == SHARD_LOADED);
 }
 static bool is_decided(const struct txn *t)
 {
@@ -185,7 +188,7 @@ static void cancel(struct model *m, struct state *st, int t, int s)
     bool innermost = top == txn->depth - 1;
     if (innermost && txn->state == FRAME_WAITS_LOCK) {
         int e = handler_at(m, txn->frames[top].handler)->entity;
-        st->entities[e].waiters &= (uint8_t)~(1u << t);
+        st->entities[e].waiters &= (uint8_t) ~(1u << t);
         txn->state = FRAME_READY;
         return;
     }
@@ -227,12 +230,14 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
         const struct txn *other = &st->txns[u];
         if (u < t && (other->phase == TXN_LIVE || other->phase == TXN_NEW) && other->held_root &&
             root_entity(m, u) == e)
-            breaks(m, "order per key: a younger transaction passes one that has held its root entity");
+            breaks(m,
+                   "order per key: a younger transaction passes one that has held its root entity");
     }
     if (txn->touched & 1u << e) return;
     txn->touched |= (uint8_t)(1u << e);
     txn->seen[e] = entity->version;
-    if (handler_at(m, txn->frames[0].handler)->timer && txn->depth == 1 && !IS(H19_check_before_lock))
+    if (handler_at(m, txn->frames[0].handler)->timer && txn->depth == 1 &&
+        !IS(H19_check_before_lock))
         txn->noop = !entity->timer;
 }
 
@@ -240,7 +245,8 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
 static bool lock(struct model *m, struct state *st, int t)
 {
     struct txn *txn = &st->txns[t];
-    int e = handler_at(m, txn->frames[txn->depth - 1].handler)->entity, s = m->scenario->entity_shard[e];
+    int e = handler_at(m, txn->frames[txn->depth - 1].handler)->entity,
+        s = m->scenario->entity_shard[e];
     struct entity *entity = &st->entities[e];
     if (entity->owner == 0 || entity->owner == 1 + id_of(st, t)) {
         entity->owner = (uint8_t)(1 + id_of(st, t));
@@ -252,9 +258,12 @@ static bool lock(struct model *m, struct state *st, int t)
     int owner = entity->owner - 1, u = owner / ATTEMPTS_MAX;
     bool older = txn->age < st->txns[u].age;
     if (IS(wound_wait_reversed)) older = txn->age > st->txns[u].age;
-    if (txn->depth == 1 || !older || IS(wound_not_sent)) return false; /* a root without locks wounds nobody */
+    if (txn->depth == 1 || !older || IS(wound_not_sent))
+        return false; /* a root without locks wounds nobody */
     if (root_shard(m, u) == s) root_wound(m, st, owner);
-    else post(m, st, s, root_shard(m, u), (struct message){ .kind = MSG_WOUND, .id = (uint8_t)owner });
+    else
+        post(m, st, s, root_shard(m, u),
+             (struct message){ .kind = MSG_WOUND, .id = (uint8_t)owner });
     return false;
 }
 
@@ -270,7 +279,7 @@ static void release(struct model *m, struct state *st, int e)
         if (first) next = t;
     }
     if (next < 0) return;
-    entity->waiters &= (uint8_t)~(1u << next);
+    entity->waiters &= (uint8_t) ~(1u << next);
     entity->owner = (uint8_t)(1 + id_of(st, next));
     touch(m, st, next, e, m->scenario->entity_shard[e]);
     st->txns[next].state = FRAME_READY;
@@ -281,7 +290,8 @@ static void record_end(struct model *m, struct state *st, int id, int s, bool re
 {
     memset(&st->records[id][s], 0, sizeof(st->records[id][s]));
     for (int e = 0; e < m->scenario->entities; e++) {
-        if (st->entities[e].owner == 1 + id && m->scenario->entity_shard[e] == s && releases) release(m, st, e);
+        if (st->entities[e].owner == 1 + id && m->scenario->entity_shard[e] == s && releases)
+            release(m, st, e);
     }
 }
 
@@ -290,7 +300,8 @@ static void record_end(struct model *m, struct state *st, int id, int s, bool re
 static void effect(struct model *m, struct state *st, int s, uint8_t epoch, uint16_t effects)
 {
     if (effects == 0) return;
-    if (st->shards[s].sealed >= epoch) breaks(m, "an effect enters an epoch that its shard has sealed");
+    if (st->shards[s].sealed >= epoch)
+        breaks(m, "an effect enters an epoch that its shard has sealed");
     if (st->durable >= epoch) breaks(m, "an effect enters an epoch that is on disk");
     if (st->log[s][epoch] & effects) breaks(m, "an effect is logged twice");
     st->log[s][epoch] |= effects;
@@ -322,14 +333,15 @@ static void done(struct model *m, struct state *st, int s, int t, uint8_t epoch)
 {
     if (IS(H7_done_own_epoch)) epoch = st->shards[s].epoch;
     effect(m, st, s, epoch, LOG_DELETED(t));
-    st->shards[s].pending &= (uint8_t)~(1u << t);
+    st->shards[s].pending &= (uint8_t) ~(1u << t);
 }
 
 static void done_post(struct model *m, struct state *st, int from, int t, uint8_t epoch)
 {
     int to = sender_shard(m, t);
     if (to == from) done(m, st, to, t, epoch);
-    else post(m, st, from, to, (struct message){ .kind = MSG_DONE, .id = (uint8_t)t, .arg = epoch });
+    else
+        post(m, st, from, to, (struct message){ .kind = MSG_DONE, .id = (uint8_t)t, .arg = epoch });
 }
 
 /* What the attempt did on this shard becomes true in the commit epoch; its locks go. */
@@ -413,7 +425,8 @@ static void send_parts(struct model *m, struct state *st, int t, int s, uint8_t 
     uint8_t parts = record_of(st, t, s)->parts;
     for (int p = 0; p < m->scenario->shards; p++) {
         if (p != s && parts & 1u << p)
-            post(m, st, s, p, (struct message){ .kind = kind, .id = (uint8_t)id_of(st, t), .arg = arg });
+            post(m, st, s, p,
+                 (struct message){ .kind = kind, .id = (uint8_t)id_of(st, t), .arg = arg });
     }
 }
 
@@ -453,7 +466,7 @@ static void root_abort_early(struct model *m, struct state *st, int t)
     struct txn *txn = &st->txns[t];
     if (txn->depth > 0 && txn->state == FRAME_WAITS_LOCK) {
         int e = handler_at(m, txn->frames[txn->depth - 1].handler)->entity;
-        st->entities[e].waiters &= (uint8_t)~(1u << t);
+        st->entities[e].waiters &= (uint8_t) ~(1u << t);
     }
     root_again(m, st, t);
 }
@@ -478,17 +491,21 @@ static void check_decision(struct model *m, const struct state *st, int t, uint8
     for (int e = 0; e < m->scenario->entities; e++) {
         const struct entity *entity = &st->entities[e];
         if (!(txn->touched & 1u << e)) continue;
-        if (entity->owner != 1 + id_of(st, t)) breaks(m, "a transaction decides without a lock it needs");
-        if (entity->version != txn->seen[e]) breaks(m, "a transaction decides on a version that is not the newest");
+        if (entity->owner != 1 + id_of(st, t))
+            breaks(m, "a transaction decides without a lock it needs");
+        if (entity->version != txn->seen[e])
+            breaks(m, "a transaction decides on a version that is not the newest");
         if (entity->version && !is_decided(&st->txns[entity->version - 1]))
             breaks(m, "a transaction decides on a version that nobody committed");
-        if (entity->version_epoch > epoch) breaks(m, "a dependency points to a later epoch (ww, wr)");
+        if (entity->version_epoch > epoch)
+            breaks(m, "a dependency points to a later epoch (ww, wr)");
         if (entity->access_epoch > epoch) breaks(m, "a dependency points to a later epoch (rw)");
     }
     int sender = m->scenario->clients[t].sender;
     if (!sender) return;
     if (!is_decided(&st->txns[sender - 1])) breaks(m, "a message is delivered that nobody sent");
-    else if (st->txns[sender - 1].commit > epoch) breaks(m, "a dependency points to a later epoch (message)");
+    else if (st->txns[sender - 1].commit > epoch)
+        breaks(m, "a dependency points to a later epoch (message)");
     for (int u = 0; u < m->scenario->txns; u++) {
         if (u != t && same_pair(m, t, u) && st->txns[u].sent && st->txns[u].sent < txn->sent &&
             !is_decided(&st->txns[u]))
@@ -515,11 +532,12 @@ static void root_commit(struct model *m, struct state *st, int t)
         /* only to the first called; it tells the others */
         for (int p = 0; p < m->scenario->shards; p++) {
             int first = handler_at(m, m->scenario->clients[t].handler)->ops[0].arg;
-            if (p != handler_shard(m, first)) record_of(st, t, s)->parts &= (uint8_t)~(1u << p);
+            if (p != handler_shard(m, first)) record_of(st, t, s)->parts &= (uint8_t) ~(1u << p);
         }
     }
     send_parts(m, st, t, s, MSG_COMMIT, epoch);
-    if (delivers && !IS(H7_done_lost) && !(IS(H3_done_relay) && parts)) done_post(m, st, s, t, epoch);
+    if (delivers && !IS(H7_done_lost) && !(IS(H3_done_relay) && parts))
+        done_post(m, st, s, t, epoch);
     txn_clear(txn);
     apply(m, st, id, s, epoch);
 }
@@ -547,7 +565,8 @@ static void answer(struct model *m, struct state *st, int t, int s)
     post(m, st, s, handler_shard(m, txn->frames[txn->depth - 1].handler), msg);
     if (!IS(lock_early_release)) return;
     for (int e = 0; e < m->scenario->entities; e++) {
-        if (st->entities[e].owner == 1 + id_of(st, t) && m->scenario->entity_shard[e] == s) release(m, st, e);
+        if (st->entities[e].owner == 1 + id_of(st, t) && m->scenario->entity_shard[e] == s)
+            release(m, st, e);
     }
 }
 
@@ -566,7 +585,8 @@ static bool run_op(struct model *m, struct state *st, int t, int s, struct op op
     int to = handler_shard(m, op.arg);
     if (to == s) return lock(m, st, t);
     txn->state = FRAME_CALL_SENT;
-    post(m, st, s, to, (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = op.arg });
+    post(m, st, s, to,
+         (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = op.arg });
     return false;
 }
 
@@ -646,7 +666,8 @@ static void handle_commit(struct model *m, struct state *st, struct message msg,
     if (IS(H3_relay)) {
         for (int p = 0; p < m->scenario->shards; p++) {
             if (p != s && p != root_shard(m, t) && record.parts & 1u << p)
-                post(m, st, s, p, (struct message){ .kind = MSG_COMMIT, .id = msg.id, .arg = epoch });
+                post(m, st, s, p,
+                     (struct message){ .kind = MSG_COMMIT, .id = msg.id, .arg = epoch });
         }
     }
     if (IS(H3_done_relay) && m->scenario->clients[t].sender) done_post(m, st, s, t, epoch);
@@ -686,8 +707,8 @@ static void handle(struct model *m, struct state *st, int from, int s)
     case MSG_ABORT: handle_abort(m, st, msg, s); break;
     case MSG_WOUND: root_wound(m, st, msg.id); break;
     case MSG_CANCEL:
-        if (st->records[msg.id][s].flags && id_of(st, t) == msg.id && st->txns[t].phase == TXN_LIVE &&
-            !(st->records[msg.id][s].flags & RECORD_CANCELLED))
+        if (st->records[msg.id][s].flags && id_of(st, t) == msg.id &&
+            st->txns[t].phase == TXN_LIVE && !(st->records[msg.id][s].flags & RECORD_CANCELLED))
             cancel(m, st, t, s);
         break;
     case MSG_HINT: hint(m, st, msg.id); break;
@@ -710,8 +731,10 @@ static void check_frame(struct model *m, const struct state *st, uint8_t epoch)
                 if (m->scenario->clients[u].sender == 1 + t) own |= LOG_PUT(u);
             }
             uint16_t have = st->log[s][epoch] & own;
-            if (have & ~want) breaks(m, "a frame holds an effect of a transaction not committed in its epoch");
-            if (want & ~have) breaks(m, "a frame lacks an effect of a transaction committed in its epoch");
+            if (have & ~want)
+                breaks(m, "a frame holds an effect of a transaction not committed in its epoch");
+            if (want & ~have)
+                breaks(m, "a frame lacks an effect of a transaction committed in its epoch");
         }
     }
 }
@@ -720,7 +743,8 @@ static void write_frame(struct model *m, struct state *st)
 {
     uint8_t epoch = ++st->durable;
     for (int s = 0; s < m->scenario->shards; s++) {
-        bool parked = m->scenario->fine_seal ? st->writer_done[s] == 2 : st->shards[s].sealed < epoch;
+        bool parked = m->scenario->fine_seal ? st->writer_done[s] == 2
+                                             : st->shards[s].sealed < epoch;
         if (parked && !IS(E4_frame_early)) st->log[s][epoch] = 0;
         st->writer_state[s] = st->writer_done[s] = 0;
     }
@@ -765,7 +789,8 @@ static void crash(struct model *m, struct state *st)
     for (int t = 0; t < sc->txns; t++) {
         const struct txn *was = &old.txns[t];
         struct txn *txn = &st->txns[t];
-        if (was->phase == TXN_DONE || (is_decided(was) && was->commit <= durable && txn_writes(m, &old, t))) {
+        if (was->phase == TXN_DONE ||
+            (is_decided(was) && was->commit <= durable && txn_writes(m, &old, t))) {
             txn->phase = TXN_DONE;
             txn->failed = was->failed;
             txn->commit = was->commit;
@@ -787,7 +812,8 @@ static void crash(struct model *m, struct state *st)
             if (rows & LOG_DELETED(t)) breaks(m, "a message is lost");
             if (!(rows & LOG_PUT(t))) {
                 /* its sender may come again, but only if it had not begun */
-                if (st->txns[sc->clients[t].sender - 1].phase == TXN_NEW) st->txns[t].phase = TXN_NEW;
+                if (st->txns[sc->clients[t].sender - 1].phase == TXN_NEW)
+                    st->txns[t].phase = TXN_NEW;
                 continue;
             }
             st->txns[t].phase = TXN_NEW;
@@ -795,11 +821,16 @@ static void crash(struct model *m, struct state *st)
         }
         if (pending) st->shards[sender_shard(m, t)].pending |= (uint8_t)(1u << t);
     }
+    /* a message out keeps its shard from being parked from the first moment */
+    for (int s = 0; s < sc->shards; s++) {
+        if (st->shards[s].pending && !IS(H7_recovers_parked)) st->shards[s].run = SHARD_RUNNING;
+    }
     /* again in the order of their keys: that in which they were sent */
     for (int i = 1; i <= sc->txns && !IS(H7_no_rehint); i++) {
         int rank = IS(H7_rehint_unordered) ? sc->txns + 1 - i : i;
         for (int t = 0; t < sc->txns; t++) {
-            bool pending = sc->clients[t].sender && st->shards[sender_shard(m, t)].pending & 1u << t;
+            bool pending = sc->clients[t].sender &&
+                           st->shards[sender_shard(m, t)].pending & 1u << t;
             if (pending && st->txns[t].sent == rank) hint(m, st, t);
         }
     }
@@ -857,7 +888,8 @@ static bool may_park(const struct model *m, const struct state *st, int s)
     }
     for (int p = 0; p < m->scenario->shards; p++) {
         if (p == s) continue;
-        if (st->rings[p][s].published || st->rings[s][p].published < st->rings[s][p].count) return false;
+        if (st->rings[p][s].published || st->rings[s][p].published < st->rings[s][p].count)
+            return false;
     }
     return true;
 }
@@ -936,7 +968,8 @@ static bool may_write(const struct model *m, const struct state *st)
  * 3 not sealed); writer_done: 1 sealed, 2 parked with nothing sealed for the epoch. */
 static bool writer_asks(const struct model *m, const struct state *st, int s)
 {
-    if (!m->scenario->fine_seal || st->global <= st->durable + 1 || st->writer_done[s]) return false;
+    if (!m->scenario->fine_seal || st->global <= st->durable + 1 || st->writer_done[s])
+        return false;
     return s == 0 || st->writer_done[s - 1];
 }
 static bool may_ask_state(const struct model *m, const struct state *st, int s)
@@ -964,23 +997,30 @@ static int shard_steps(const struct model *m, const struct state *st, int s, str
 {
     const struct shard *shard = &st->shards[s];
     int n = 0;
-    if (shard->run == SHARD_PARKED && wants_unpark(m, st, s)) steps[n++] = (struct step){ STEP_UNPARK, (uint8_t)s, 0 };
-    if (shard->run == SHARD_UNPARKING || shard->run == SHARD_LOADED) steps[n++] = (struct step){ STEP_UNPARKED, (uint8_t)s, 0 };
+    if (shard->run == SHARD_PARKED && wants_unpark(m, st, s))
+        steps[n++] = (struct step){ STEP_UNPARK, (uint8_t)s, 0 };
+    if (shard->run == SHARD_UNPARKING || shard->run == SHARD_LOADED)
+        steps[n++] = (struct step){ STEP_UNPARKED, (uint8_t)s, 0 };
     for (int p = 0; p < m->scenario->shards; p++) {
         if (p == s || !m->scenario->fine_rings) continue;
         const struct ring *ring = &st->rings[s][p];
-        if (ring->published < ring->count) steps[n++] = (struct step){ STEP_PUBLISH_TAIL, (uint8_t)s, (uint8_t)p };
-        if (ring->mark < shard->epoch && (ring->published == ring->count || IS(H2_mark_published_first)))
+        if (ring->published < ring->count)
+            steps[n++] = (struct step){ STEP_PUBLISH_TAIL, (uint8_t)s, (uint8_t)p };
+        if (ring->mark < shard->epoch &&
+            (ring->published == ring->count || IS(H2_mark_published_first)))
             steps[n++] = (struct step){ STEP_PUBLISH_MARK, (uint8_t)s, (uint8_t)p };
     }
     if (shard->run != SHARD_RUNNING) return n;
     if (shard->epoch < st->global) steps[n++] = (struct step){ STEP_ADOPT, (uint8_t)s, 0 };
     for (int p = 0; p < m->scenario->shards; p++) {
         if (p == s) continue;
-        if (st->rings[p][s].published) steps[n++] = (struct step){ STEP_HANDLE, (uint8_t)p, (uint8_t)s };
+        if (st->rings[p][s].published)
+            steps[n++] = (struct step){ STEP_HANDLE, (uint8_t)p, (uint8_t)s };
         if (!m->scenario->fine_seal) continue;
-        if (may_read_mark(m, st, s, p)) steps[n++] = (struct step){ STEP_READ_MARK, (uint8_t)s, (uint8_t)p };
-        if (may_read_tail(m, st, s, p)) steps[n++] = (struct step){ STEP_READ_TAIL, (uint8_t)s, (uint8_t)p };
+        if (may_read_mark(m, st, s, p))
+            steps[n++] = (struct step){ STEP_READ_MARK, (uint8_t)s, (uint8_t)p };
+        if (may_read_tail(m, st, s, p))
+            steps[n++] = (struct step){ STEP_READ_TAIL, (uint8_t)s, (uint8_t)p };
     }
     if (may_seal(m, st, s)) steps[n++] = (struct step){ STEP_SEAL, (uint8_t)s, 0 };
     if (may_park(m, st, s)) steps[n++] = (struct step){ STEP_PARK, (uint8_t)s, 0 };
@@ -1003,7 +1043,8 @@ int state_steps(const struct model *m, const struct state *st, struct step *step
     for (int s = 0; s < m->scenario->shards; s++) {
         n += shard_steps(m, st, s, steps + n);
         if (may_ask_state(m, st, s)) steps[n++] = (struct step){ STEP_WRITER_STATE, (uint8_t)s, 0 };
-        if (may_ask_sealed(m, st, s)) steps[n++] = (struct step){ STEP_WRITER_SEALED, (uint8_t)s, 0 };
+        if (may_ask_sealed(m, st, s))
+            steps[n++] = (struct step){ STEP_WRITER_SEALED, (uint8_t)s, 0 };
     }
     if (may_raise(m, st)) steps[n++] = (struct step){ STEP_RAISE, 0, 0 };
     if (may_write(m, st)) steps[n++] = (struct step){ STEP_WRITE, 0, 0 };
@@ -1051,7 +1092,8 @@ static void check_skew(struct model *m, const struct state *st)
 {
     for (int s = 0; s < m->scenario->shards; s++) {
         const struct shard *shard = &st->shards[s];
-        if (shard->run == SHARD_RUNNING && shard->epoch > shard->sealed + 2) breaks(m, "a shard has three epochs open");
+        if (shard->run == SHARD_RUNNING && shard->epoch > shard->sealed + 2)
+            breaks(m, "a shard has three epochs open");
         for (int p = 0; p < m->scenario->shards; p++) {
             if (shard->run == SHARD_RUNNING && st->shards[p].run == SHARD_RUNNING &&
                 shard->epoch > st->shards[p].epoch + 1)
@@ -1075,7 +1117,9 @@ bool state_step(struct model *m, struct state *st, struct step step)
     case STEP_RUN: run(m, st, a); break;
     case STEP_ADOPT: epoch_raise(m, st, a, st->global); break;
     case STEP_READ_MARK: read_mark(m, st, a, b); break;
-    case STEP_READ_TAIL: st->shards[a].tail_read[b] = (uint8_t)(1 + st->rings[b][a].published); break;
+    case STEP_READ_TAIL:
+        st->shards[a].tail_read[b] = (uint8_t)(1 + st->rings[b][a].published);
+        break;
     case STEP_SEAL: seal(st, a); break;
     case STEP_PARK:
         st->shards[a].run = SHARD_PARKED;

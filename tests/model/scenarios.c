@@ -8,9 +8,18 @@
 #include "model.h"
 
 enum { A, B, C, D };
-#define CALL(h) { OP_CALL, h }
-#define SEND(t) { OP_SEND, t }
-#define FAIL { OP_FAIL, 0 }
+#define CALL(h)                                                                                    \
+    {                                                                                              \
+        OP_CALL, h                                                                                 \
+    }
+#define SEND(t)                                                                                    \
+    {                                                                                              \
+        OP_SEND, t                                                                                 \
+    }
+#define FAIL                                                                                       \
+    {                                                                                              \
+        OP_FAIL, 0                                                                                 \
+    }
 
 const struct scenario scenarios[] = {
     {
@@ -232,7 +241,7 @@ const struct scenario scenarios[] = {
     },
     {
         .name = "conflicts", .text = "ring3, and a reader of A and B once the first was answered",
-        .shards = 3, .entities = 3, .txns = 4, .entity_shard = { 0, 1, 2 }, .large = true,
+        .shards = 3, .entities = 3, .txns = 4, .entity_shard = { 0, 1, 2 },
         .handlers = {
             { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
             { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
@@ -243,7 +252,7 @@ const struct scenario scenarios[] = {
     },
     {
         .name = "epochs3", .text = "A calls B and C calls B, on three shards, while epochs are cut; one crash",
-        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 }, .large = true,
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
             { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { C, true, 0, { CALL(1) } }, { B, false, 0, { FAIL } },
         },
@@ -252,7 +261,7 @@ const struct scenario scenarios[] = {
     },
     {
         .name = "message3", .text = "A sends to B and calls C; B's handler calls C; C calls A; one crash",
-        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 }, .large = true,
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
             { A, true, 0, { SEND(1), CALL(2) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } },
             { C, true, 0, { CALL(4) } }, { A, true, 0, { { 0 } } },
@@ -261,8 +270,8 @@ const struct scenario scenarios[] = {
         .cuts = 2, .crashes = 1,
     },
     {
-        .name = "words3", .text = "words with another writer of A, and a crash",
-        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 }, .large = true,
+        .name = "words3", .text = "words with a reader of A",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {
             { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } }, { A, false, 0, { { 0 } } },
         },
@@ -277,6 +286,36 @@ const struct scenario scenarios[] = {
         },
         .clients = { { .handler = 0 }, { .handler = 3 } },
         .cuts = 3, .parks = true, .fine_seal = true,
+    },
+    {
+        .name = "conflicts_cut", .text = "ring3 while epochs are cut and shards park; one crash",
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
+            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
+            { C, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
+        .cuts = 2, .parks = true, .crashes = 1,
+    },
+    {
+        .name = "words4", .text = "words3 with one more cut and a crash",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 }, .large = true,
+        .handlers = {
+            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } }, { A, false, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
+        .cuts = 3, .parks = true, .fine_seal = true, .fine_rings = true, .crashes = 1,
+    },
+    {
+        .name = "message_park", .text = "message3 with one more cut, on shards that park",
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, 0, { SEND(1), CALL(2) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } },
+            { C, true, 0, { CALL(4) } }, { A, true, 0, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 }, { .handler = 3 } },
+        .cuts = 3, .crashes = 1, .parks = true,
     },
 };
 const size_t scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);

@@ -7,9 +7,8 @@
 
 #include "model.h"
 
-const char *const message_names[] = {
-    "nothing", "CALL", "ANSWER", "COMMIT", "ABORT", "WOUND", "CANCEL", "HINT", "DONE"
-};
+const char *const message_names[] = { "nothing", "CALL",   "ANSWER", "COMMIT", "ABORT",
+                                      "WOUND",   "CANCEL", "HINT",   "DONE" };
 
 static void print_message(const struct model *m, struct message msg)
 {
@@ -38,34 +37,43 @@ static void print_step(const struct model *m, const struct state *st, struct ste
         printf("shard %d reads mark %u, state %s of shard %d", a, st->rings[b][a].mark,
                st->shards[b].run == SHARD_PARKED ? "parked" : "running", b);
         break;
-    case STEP_READ_TAIL: printf("shard %d reads the tail of shard %d: %u left", a, b, st->rings[b][a].published); break;
+    case STEP_READ_TAIL:
+        printf("shard %d reads the tail of shard %d: %u left", a, b, st->rings[b][a].published);
+        break;
     case STEP_SEAL: printf("shard %d seals epoch %u", a, st->shards[a].sealed + 1); break;
     case STEP_PARK: printf("shard %d parks", a); break;
     case STEP_UNPARK: printf("shard %d unparks, first step", a); break;
     case STEP_UNPARKED: printf("shard %d unparks, second step", a); break;
     case STEP_PUBLISH_TAIL: printf("shard %d publishes its tail to shard %d", a, b); break;
-    case STEP_PUBLISH_MARK: printf("shard %d publishes mark %u to shard %d", a, st->shards[a].epoch, b); break;
+    case STEP_PUBLISH_MARK:
+        printf("shard %d publishes mark %u to shard %d", a, st->shards[a].epoch, b);
+        break;
     case STEP_RAISE: printf("the writer raises G to %u", st->global + 1); break;
     case STEP_WRITER_STATE:
         printf("the writer reads the state of shard %d: %s", a,
                st->shards[a].run == SHARD_PARKED ? "parked" : "running");
         break;
-    case STEP_WRITER_SEALED: printf("the writer reads sealed of shard %d: %u", a, st->shards[a].sealed); break;
+    case STEP_WRITER_SEALED:
+        printf("the writer reads sealed of shard %d: %u", a, st->shards[a].sealed);
+        break;
     case STEP_WRITE: printf("the frame of epoch %u is durable", st->durable + 1); break;
     case STEP_RELEASE: printf("the reply of T%d leaves", a); break;
     case STEP_CRASH: printf("crash; recovered up to epoch %u", st->durable); break;
     }
 }
 
-void step_print(const struct model *m, const struct state *before, const struct state *after, struct step step)
+void step_print(const struct model *m, const struct state *before, const struct state *after,
+                struct step step)
 {
     print_step(m, before, step);
     const char *between = "  ->  ";
     for (int t = 0; t < m->scenario->txns; t++) {
         const struct txn *old = &before->txns[t], *now = &after->txns[t];
-        static const char *const phases[] = { "waits to begin", "is live", "is decided", "is done", "is lost" };
+        static const char *const phases[] = { "waits to begin", "is live", "is decided", "is done",
+                                              "is lost" };
         if (old->phase != now->phase) {
-            printf("%sT%d %s", between, t, now->failed && now->phase == TXN_REPLIES ? "has failed" : phases[now->phase]);
+            printf("%sT%d %s", between, t,
+                   now->failed && now->phase == TXN_REPLIES ? "has failed" : phases[now->phase]);
             if (now->phase == TXN_REPLIES && !now->failed) printf(" in epoch %u", now->commit);
             between = "; ";
         }
@@ -82,8 +90,9 @@ void step_print(const struct model *m, const struct state *before, const struct 
     for (int e = 0; e < m->scenario->entities; e++) {
         const struct entity *old = &before->entities[e], *now = &after->entities[e];
         if (old->owner == now->owner) continue;
-        if (now->owner) printf("%s%c is held by T%u.%u", between, 'A' + e, (now->owner - 1) / ATTEMPTS_MAX,
-                               (now->owner - 1) % ATTEMPTS_MAX);
+        if (now->owner)
+            printf("%s%c is held by T%u.%u", between, 'A' + e, (now->owner - 1) / ATTEMPTS_MAX,
+                   (now->owner - 1) % ATTEMPTS_MAX);
         else printf("%s%c is free", between, 'A' + e);
         between = "; ";
     }
