@@ -24,12 +24,17 @@ static void print_message(const struct model *m, struct message msg)
 
 static void print_step(const struct model *m, const struct state *st, struct step step)
 {
-    int a = step.a, b = step.b;
+    int a = step.a, b = step.b, at;
     switch (step.kind) {
     case STEP_ARRIVE: printf("T%d begins", a); break;
     case STEP_HANDLE:
         printf("shard %d takes from shard %d: ", b, a);
-        print_message(m, st->rings[a][b].slots[0]);
+        at = 0;
+        for (int i = 0; m->mutant == MUTANT_H2_cancel_overtakes && i < st->rings[a][b].published;
+             i++) {
+            if (st->rings[a][b].slots[i].kind == MSG_CANCEL) at = i;
+        }
+        print_message(m, st->rings[a][b].slots[at]);
         break;
     case STEP_RUN: printf("T%d runs on", a); break;
     case STEP_ADOPT: printf("shard %d adopts epoch %u", a, st->global); break;
@@ -99,7 +104,8 @@ void step_print(const struct model *m, const struct state *before, const struct 
     for (int s = 0; s < m->scenario->shards; s++) {
         for (int i = 0; i < EPOCHS_MAX; i++) {
             if (before->log[s][i] == after->log[s][i] || step.kind == STEP_CRASH) continue;
-            printf("%sshard %d logs in epoch %d", between, s, i);
+            bool lost = before->log[s][i] & (uint16_t)~after->log[s][i];
+            printf("%sshard %d %s epoch %d", between, s, lost ? "is left out of" : "logs in", i);
             for (int t = 0; t < m->scenario->txns; t++) {
                 uint16_t fresh = after->log[s][i] & (uint16_t)~before->log[s][i];
                 if (fresh & LOG_WROTE(t)) printf(" writes-of-T%d", t);
