@@ -6,6 +6,7 @@
  * longer log serve. Form: docs/formats/checkpoint.md.
  * SPDX-License-Identifier: MIT
  */
+#include <errno.h>
 #include <stdio.h>
 
 #include "store/store_int.h"
@@ -64,7 +65,7 @@ enum weir_status store_checkpoint_begin(struct store *store, uint64_t begin)
     if (fd < 0) return status_of_errno(-fd);
     store->checkpoint_fd = fd;
     uint8_t header[FILE_HEADER_BYTES];
-    file_header(store, FILE_CHECKPOINT, store->checkpoint_sequence, header);
+    file_header(store, FILE_CHECKPOINT, store->checkpoint_sequence, 0, 0, header);
     int64_t error = env->write(env, fd, header, sizeof(header), 0);
     return error < 0 ? checkpoint_fail(store, error) : WEIR_OK;
 }
@@ -143,7 +144,7 @@ static enum weir_status checkpoint_read(struct store *store, const char *name, u
     char header[FILE_HEADER_BYTES];
     uint64_t begin = 0;
     b.fd = env->open(env, store->dir, name, ENV_READ);
-    if (b.fd < 0) return b.fd == -2 ? WEIR_CORRUPT : WEIR_IO;
+    if (b.fd < 0) return b.fd == -ENOENT ? WEIR_CORRUPT : WEIR_IO;
     int64_t got = env->read(env, b.fd, header, sizeof(header), 0);
     enum weir_status st = got < 0 ? WEIR_IO : got < (int64_t)sizeof(header) ? WEIR_CORRUPT
                                             : file_header_check(store, FILE_CHECKPOINT, sequence, header);
@@ -194,8 +195,14 @@ enum weir_status store_checkpoint_finish(struct store *store)
         memmove(store->checkpoints, store->checkpoints + 1, CHECKPOINTS_KEPT * sizeof(struct checkpoint));
         store->checkpoint_count = CHECKPOINTS_KEPT;
     }
-    st = manifest_write(store);
+    /* The first checkpoint has the whole log behind it as its second. */
+    struct cut cut = { 0 };
+    uint64_t needed = store->checkpoints[0].begin < begin ? store->checkpoints[0].begin : begin;
+    if (store->checkpoint_count == CHECKPOINTS_KEPT) log_cut_plan(store, needed, &cut);
+    st = manifest_write(store, false);
     if (st != WEIR_OK) {
+        if (cut.count > 0) log_cut_undo(store, &cut);
+        if (st != WEIR_POISONED) (void)env->unlink(env, store->dir, name);
         if (gone.sequence != 0) {
             memmove(store->checkpoints + 1, store->checkpoints, CHECKPOINTS_KEPT * sizeof(struct checkpoint));
             store->checkpoints[0] = gone;
@@ -209,8 +216,7 @@ enum weir_status store_checkpoint_finish(struct store *store)
         store_name(name, "checkpoint", gone.sequence);
         (void)env->unlink(env, store->dir, name);
     }
-    /* The first checkpoint has the whole log behind it as its second. */
-    if (store->checkpoint_count == CHECKPOINTS_KEPT) return log_cut(store, store->checkpoints[0].begin);
+    log_cut_finish(store, &cut);
     return WEIR_OK;
 }
 
@@ -227,13 +233,16 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
         enum weir_status st = checkpoint_read(store, name, c->sequence, c->begin, NULL, NULL, &rows);
         if (st == WEIR_OK) {
             *begin = c->begin;
+            if (c->begin <= store->cut_epoch)
+                return store_fail(store, WEIR_CORRUPT, "the log behind %s was cut: needed from epoch %llu, cut up to %llu", name,
+                                  (unsigned long long)c->begin, (unsigned long long)store->cut_epoch);
             return checkpoint_read(store, name, c->sequence, c->begin, apply, arg, &recovery->rows);
         }
         if (st == WEIR_IO || st == WEIR_NEWER) return store_fail(store, st, "cannot read %s: %s", name, weir_status_text(st));
         store->checkpoint_count--; /* the older one, or the whole log */
         recovery->damaged_checkpoints++;
     }
-    if (had == 0) return WEIR_OK;
-    if (had == 1) return WEIR_OK; /* no second was ever made: the log is whole */
-    return store_fail(store, WEIR_CORRUPT, "both checkpoints are damaged, and the log before them is gone; restore a copy of the directory");
+    if (store->cut_epoch == 0) return WEIR_OK; /* the log is whole */
+    return store_fail(store, WEIR_CORRUPT, had == 2 ? "both checkpoints are damaged, and the log before them is gone; restore a copy of the directory"
+                                                    : "the only checkpoint is damaged, and the log before it is gone; restore a copy of the directory");
 }

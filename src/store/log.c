@@ -51,9 +51,6 @@ static bool record_decode(const struct store *store, uint64_t sequence, uint64_t
                           struct record *r)
 {
     if (room < RECORD_HEADER_BYTES || load_le32(bytes) != RECORD_MAGIC) return false;
-#ifdef MUTANT_store_stale_record
-    sequence = 0;
-#endif
     if (load_le32(bytes + 60) != crc32c((uint32_t)store_seed(store, sequence, offset), bytes, 60)) return false;
     r->kind = load_le32(bytes + 4);
     r->len = load_le64(bytes + 8);
@@ -62,7 +59,7 @@ static bool record_decode(const struct store *store, uint64_t sequence, uint64_t
     r->wall_ms = (int64_t)load_le64(bytes + 32);
     r->chain = load_le64(bytes + 40);
     r->hash = load_le64(bytes + 48);
-    return (r->kind == RECORD_FRAME || r->kind == RECORD_CLEAN) && load_le32(bytes + 56) == 0 &&
+    return r->kind == RECORD_FRAME && load_le32(bytes + 56) == 0 &&
            r->len <= room - RECORD_HEADER_BYTES;
 }
 
@@ -125,7 +122,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
     if (error >= 0) error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
     if (error >= 0 && !again) error = write_zeros(store, *fd, bytes);
     uint8_t header[FILE_HEADER_BYTES];
-    file_header(store, FILE_LOG, sequence, header);
+    file_header(store, FILE_LOG, sequence, again ? FILE_RECYCLED : 0, 0, header);
     if (error >= 0) error = env->write(env, *fd, header, sizeof(header), 0);
     if (error >= 0) error = env->sync(env, *fd);
 #ifndef MUTANT_store_segment_dir_not_synced
@@ -143,13 +140,13 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         store->segments = mem_realloc(store->segments, store->segment_cap * sizeof(struct segment));
     }
     store->segments[store->segment_count++] = (struct segment){ .sequence = sequence, .bytes = bytes };
-    enum weir_status st = manifest_write(store);
+    enum weir_status st = manifest_write(store, false);
     store->no_segment = st == WEIR_DISKFULL;
     if (st == WEIR_OK) return WEIR_OK;
     store->segment_count--;
     env->close(env, *fd);
     *fd = -1;
-    (void)env->unlink(env, store->dir, name);
+    if (st != WEIR_POISONED) (void)env->unlink(env, store->dir, name); /* else a manifest may name it */
     return st;
 }
 
@@ -180,7 +177,7 @@ static enum weir_status log_switch(struct store *store, uint64_t need)
     return WEIR_OK;
 }
 
-enum weir_status log_append(struct store *store, enum record_kind kind, const struct store_frame *frame)
+enum weir_status log_append(struct store *store, const struct store_frame *frame)
 {
     struct env *env = store->env;
     uint64_t len = 0;
@@ -198,7 +195,7 @@ enum weir_status log_append(struct store *store, enum record_kind kind, const st
     out->len = RECORD_HEADER_BYTES;
     for (uint32_t i = 0; i < frame->part_count; i++) buf_add_str(out, frame->parts[i]);
     while (out->len < whole) buf_add_byte(out, 0);
-    struct record r = { .kind = kind, .len = len, .epoch = frame->epoch, .durable = store->stats.durable_epoch,
+    struct record r = { .kind = RECORD_FRAME, .len = len, .epoch = frame->epoch, .durable = store->stats.durable_epoch,
                         .wall_ms = frame->wall_ms, .chain = store->chain };
     r.hash = hash64(store_seed(store, segment->sequence, store->offset), out->ptr + RECORD_HEADER_BYTES, len);
     record_encode(store, segment->sequence, store->offset, &r, out->ptr);
@@ -212,12 +209,15 @@ enum weir_status log_append(struct store *store, enum record_kind kind, const st
     if (error < 0) {
         enum weir_status st = status_of_errno((int)-error);
         store->no_room = st == WEIR_DISKFULL;
-        if (store->no_room) return st;
+        /* Nothing happened: what a part of the write may have left must never be taken for the frame. */
+        static const char zeros[RECORD_HEADER_BYTES];
+        if (store->no_room && env->write(env, store->fd, zeros, sizeof(zeros), store->offset) >= 0) return st;
         return store_poison(store, "write", segment->sequence, (int)-error);
     }
     store->offset += whole;
     store->chain = r.hash;
     store->written_epoch = segment->last_epoch = frame->epoch;
+    segment->last_chain = r.hash;
     store->wall_ms = frame->wall_ms;
     store->unsynced = true;
     store->no_room = false;
@@ -242,6 +242,7 @@ enum weir_status log_sync(struct store *store)
     store->stats.last_sync_ns = env->mono_ns(env) - begin;
     store->stats.syncs++;
     store->stats.durable_epoch = store->written_epoch;
+    store->durable_wall_ms = store->wall_ms;
     return WEIR_OK;
 }
 
@@ -254,45 +255,61 @@ bool log_prepare(struct store *store)
     return true;
 }
 
-/* Segments all of whose epochs lie below go: first out of the manifest, then from the directory. */
-enum weir_status log_cut(struct store *store, uint64_t below_epoch)
+/* Segments all of whose epochs lie below leave the list. The tail stays. */
+void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut)
 {
-    uint32_t cut = 0;
-    while (cut < store->current && store->segments[cut].last_epoch < below_epoch) cut++;
-    if (cut == 0) return WEIR_OK;
-    struct env *env = store->env;
-    struct segment *gone = mem_alloc(cut * sizeof(*gone));
-    memcpy(gone, store->segments, cut * sizeof(*gone));
-    char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
+    *cut = (struct cut){ .cut_epoch = store->cut_epoch, .cut_chain = store->cut_chain };
+    while (cut->count < store->current && store->segments[cut->count].last_epoch < below_epoch) cut->count++;
+    if (cut->count == 0) return;
+    cut->gone = mem_alloc(cut->count * sizeof(*cut->gone));
+    memcpy(cut->gone, store->segments, cut->count * sizeof(*cut->gone));
+    for (uint32_t i = 0; i < cut->count; i++) {
+        if (cut->gone[i].last_epoch == 0) continue;
+        store->cut_epoch = cut->gone[i].last_epoch;
+        store->cut_chain = cut->gone[i].last_chain;
+    }
+    store->segment_count -= cut->count;
+    store->current -= cut->count;
+    memmove(store->segments, store->segments + cut->count, store->segment_count * sizeof(struct segment));
 #ifdef MUTANT_store_delete_before_manifest
-    for (uint32_t i = 0; i < cut; i++) {
-        store_name(name, "log", gone[i].sequence);
-        (void)env->unlink(env, store->dir, name);
+    char name[ENV_NAME_MAX];
+    for (uint32_t i = 0; i < cut->count; i++) {
+        store_name(name, "log", cut->gone[i].sequence);
+        (void)store->env->unlink(store->env, store->dir, name);
     }
-    (void)env->dir_sync(env, store->dir);
+    (void)store->env->dir_sync(store->env, store->dir);
 #endif
-    memmove(store->segments, store->segments + cut, (store->segment_count - cut) * sizeof(struct segment));
-    store->segment_count -= cut;
-    store->current -= cut;
-    enum weir_status st = manifest_write(store);
-    if (st != WEIR_OK) {
-        mem_free(gone);
-        return st;
-    }
-    for (uint32_t i = 0; i < cut; i++) {
-        store_name(name, "log", gone[i].sequence);
-        bool keep = store->spare == 0 && gone[i].bytes >= store->options.segment_bytes_first;
-        if (keep) {
-            store_name(spare, "spare", gone[i].sequence);
-            if (env->rename(env, store->dir, name, spare) < 0) continue;
-            store->spare = gone[i].sequence;
-            store->spare_bytes = gone[i].bytes;
-        } else {
+}
+
+void log_cut_undo(struct store *store, struct cut *cut)
+{
+    memmove(store->segments + cut->count, store->segments, store->segment_count * sizeof(struct segment));
+    if (cut->count > 0) memcpy(store->segments, cut->gone, cut->count * sizeof(*cut->gone));
+    store->segment_count += cut->count;
+    store->current += cut->count;
+    store->cut_epoch = cut->cut_epoch;
+    store->cut_chain = cut->cut_chain;
+    mem_free(cut->gone);
+}
+
+/* One of the files is kept to be used again: its blocks are there already. */
+void log_cut_finish(struct store *store, struct cut *cut)
+{
+    struct env *env = store->env;
+    char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
+    for (uint32_t i = 0; i < cut->count; i++) {
+        const struct segment *gone = &cut->gone[i];
+        store_name(name, "log", gone->sequence);
+        if (store->spare != 0 || gone->bytes < store->options.segment_bytes_first) {
             (void)env->unlink(env, store->dir, name);
+            continue;
         }
+        store_name(spare, "spare", gone->sequence);
+        if (env->rename(env, store->dir, name, spare) < 0) continue;
+        store->spare = gone->sequence;
+        store->spare_bytes = gone->bytes;
     }
-    mem_free(gone);
-    return WEIR_OK;
+    mem_free(cut->gone);
 }
 
 /* ---- recovery ---- */
@@ -320,7 +337,6 @@ struct scan {
     uint64_t offset;       /* behind it */
     uint64_t chain, epoch, durable;
     int64_t wall_ms;
-    bool any, clean;
 };
 
 /* Does any record at or behind this place, here or in later segments, know an epoch beyond `epoch` as durable?
@@ -349,13 +365,28 @@ static enum weir_status segment_read(struct store *store, uint32_t i, struct buf
     if (st != WEIR_OK) return store_fail(store, st, "cannot read %s", name);
     if (out->len < FILE_HEADER_BYTES || file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
         return store_fail(store, WEIR_CORRUPT, "%s has a damaged header", name);
-    if (out->len < store->segments[i].bytes)
-        return store_fail(store, WEIR_CORRUPT, "%s is shorter (%zu) than it was made (%llu): epochs may be lost", name,
+    if (out->len != store->segments[i].bytes)
+        return store_fail(store, WEIR_CORRUPT, "%s has not the size (%zu) that it was made with (%llu): epochs may be lost", name,
                           out->len, (unsigned long long)store->segments[i].bytes);
     return WEIR_OK;
 }
 
-/* Takes the valid records of one segment. The first may be anyone's successor in the oldest segment. */
+bool log_file_was_used(struct store *store, const char *name, uint64_t sequence)
+{
+    struct buf bytes = { 0 };
+    struct record r;
+    bool used = false;
+    if (file_read(store, name, &bytes) == WEIR_OK && bytes.len >= FILE_HEADER_BYTES &&
+        file_header_check(store, FILE_LOG, sequence, bytes.ptr) == WEIR_OK) {
+        uint64_t at = file_copied(bytes.ptr) > FILE_HEADER_BYTES ? file_copied(bytes.ptr) : FILE_HEADER_BYTES;
+        for (; at + RECORD_HEADER_BYTES <= bytes.len && !used; at += 8)
+            used = record_decode(store, sequence, at, bytes.ptr + at, bytes.len - at, &r);
+    }
+    buf_free(&bytes);
+    return used;
+}
+
+/* Takes the valid records of one segment. */
 static enum weir_status segment_scan(struct store *store, uint32_t i, struct weir_str bytes, struct scan *scan, uint64_t from_epoch,
                                      store_apply_fn *apply, void *arg, struct store_recovery *recovery)
 {
@@ -363,22 +394,19 @@ static enum weir_status segment_scan(struct store *store, uint32_t i, struct wei
     struct record r;
     while (record_decode(store, store->segments[i].sequence, at, bytes.ptr + at, bytes.len - at, &r)) {
         const char *payload = bytes.ptr + at + RECORD_HEADER_BYTES;
-        if (scan->any && r.chain != scan->chain) break;
-        if (r.kind == RECORD_FRAME && scan->any && r.epoch <= scan->epoch) break;
+#ifndef MUTANT_store_stale_record
+        if (r.chain != scan->chain || r.epoch <= scan->epoch) break;
+#endif
         if (!payload_is_good(store, store->segments[i].sequence, at, payload, &r)) break;
-        scan->clean = r.kind == RECORD_CLEAN;
-        if (r.kind == RECORD_FRAME) {
-            scan->epoch = r.epoch;
-            store->segments[i].last_epoch = r.epoch;
-            struct weir_str changes = { payload, r.len };
-            bool needed = r.epoch >= from_epoch;
-            if (!changes_apply(changes, needed ? apply : NULL, arg, needed ? &recovery->changes : &(uint64_t){ 0 })) {
-                return store_fail(store, WEIR_CORRUPT, "log-%016llx at %llu: epoch %llu holds changes that cannot be read",
-                                  (unsigned long long)store->segments[i].sequence, (unsigned long long)at, (unsigned long long)r.epoch);
-            }
+        struct weir_str changes = { payload, r.len };
+        bool needed = r.epoch >= from_epoch;
+        if (!changes_apply(changes, needed ? apply : NULL, arg, needed ? &recovery->changes : &(uint64_t){ 0 })) {
+            return store_fail(store, WEIR_CORRUPT, "log-%016llx at %llu: epoch %llu holds changes that cannot be read",
+                              (unsigned long long)store->segments[i].sequence, (unsigned long long)at, (unsigned long long)r.epoch);
         }
-        scan->any = true;
-        scan->chain = r.hash;
+        if (needed) store->stats.log_bytes_since_checkpoint += RECORD_HEADER_BYTES + padded(r.len);
+        scan->epoch = store->segments[i].last_epoch = r.epoch;
+        scan->chain = store->segments[i].last_chain = r.hash;
         scan->wall_ms = r.wall_ms;
         at += RECORD_HEADER_BYTES + padded(r.len);
         scan->segment = i;
@@ -387,17 +415,25 @@ static enum weir_status segment_scan(struct store *store, uint32_t i, struct wei
     return WEIR_OK;
 }
 
-static void save_torn(struct store *store, struct weir_str bytes, uint64_t at, struct store_recovery *recovery)
+/* Measures what lies behind the last record, and saves it aside for people to look at. In a segment that is used
+ * again, old bytes are no torn record unless its header is sound. */
+static void save_torn(struct store *store, uint64_t sequence, struct weir_str bytes, uint64_t at,
+                      struct store_recovery *recovery)
 {
+    struct record r;
     uint64_t end = bytes.len;
+    if (file_flags(bytes.ptr) & FILE_RECYCLED) {
+        if (!record_decode(store, sequence, at, bytes.ptr + at, bytes.len - at, &r)) return;
+        end = at + RECORD_HEADER_BYTES + r.len;
+    }
     while (end > at && bytes.ptr[end - 1] == 0) end--;
-    if (end <= at || end - at < 4 || load_le32(bytes.ptr + at) != RECORD_MAGIC) return;
-    recovery->torn_bytes = end - at;
+    if (end == at) return;
+    recovery->torn_bytes += end - at;
     struct env *env = store->env;
     char name[ENV_NAME_MAX];
-    store_name(name, "torn", store->next_sequence);
+    store_name(name, "torn", store->next_sequence++);
     int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    if (fd < 0) return; /* only kept for people to look at */
+    if (fd < 0) return;
     uint64_t len = end - at < TORN_BYTES_MAX ? end - at : TORN_BYTES_MAX;
     (void)env->write(env, fd, bytes.ptr + at, len, 0);
     env->close(env, fd);
@@ -405,97 +441,133 @@ static void save_torn(struct store *store, struct weir_str bytes, uint64_t at, s
 
 /* Writes the last records again, into a file of their own, before anything trusts them: what a failed sync left
  * in the page cache only is thereby made real ("Can Applications Recover from fsync Failures?", ATC 2020). */
-static enum weir_status rehome(struct store *store, struct scan *scan, struct weir_str bytes)
+static void rehome_encode(struct store *store, const struct scan *scan, struct weir_str bytes, uint64_t to, struct buf *out,
+                          uint64_t *chain)
 {
-    struct env *env = store->env;
-    uint64_t from = store->segments[scan->segment].sequence, end = scan->offset;
-    uint64_t first_chain = 0;
+    uint64_t from = store->segments[scan->segment].sequence, at = FILE_HEADER_BYTES;
     struct record r;
-    uint64_t last_epoch = store->segments[scan->segment].last_epoch, bytes_of = store->segments[scan->segment].bytes;
-    struct segment tail[1];
-    /* Everything from the tail's segment on is replaced by one new segment. */
-    uint32_t keep = scan->segment, old_count = store->segment_count;
-    struct segment *old = mem_alloc((old_count - keep) * sizeof(*old));
-    memcpy(old, store->segments + keep, (old_count - keep) * sizeof(*old));
-    struct buf out = { 0 };
-    uint64_t sequence = store->next_sequence++;
-    uint8_t header[FILE_HEADER_BYTES];
-    file_header(store, FILE_LOG, sequence, header);
-    buf_add(&out, header, sizeof(header));
-    uint64_t at = FILE_HEADER_BYTES, chain = 0;
-    while (at < end && record_decode(store, from, at, bytes.ptr + at, bytes.len - at, &r)) {
-        uint64_t whole = RECORD_HEADER_BYTES + padded(r.len);
-        if (at == FILE_HEADER_BYTES) first_chain = r.chain;
-        r.chain = at == FILE_HEADER_BYTES ? first_chain : chain;
-        r.hash = hash64(store_seed(store, sequence, at), bytes.ptr + at + RECORD_HEADER_BYTES, r.len);
-        chain = r.hash;
+    uint8_t header[FILE_HEADER_BYTES] = { 0 };
+    buf_add(out, header, sizeof(header));
+    *chain = store->segments[scan->segment].last_epoch == 0 ? scan->chain : 0;
+    while (at < scan->offset && record_decode(store, from, at, bytes.ptr + at, bytes.len - at, &r)) {
+        const char *payload = bytes.ptr + at + RECORD_HEADER_BYTES;
         char head[RECORD_HEADER_BYTES];
-        record_encode(store, sequence, at, &r, head);
-        buf_add(&out, head, sizeof(head));
-        buf_add(&out, bytes.ptr + at + RECORD_HEADER_BYTES, whole - RECORD_HEADER_BYTES);
-        at += whole;
+        if (at > FILE_HEADER_BYTES) r.chain = *chain; /* the first goes on from the segment before */
+        r.hash = *chain = hash64(store_seed(store, to, at), payload, r.len);
+        record_encode(store, to, at, &r, head);
+        buf_add(out, head, sizeof(head));
+        buf_add(out, payload, padded(r.len));
+        at += RECORD_HEADER_BYTES + padded(r.len);
     }
-    char name[ENV_NAME_MAX];
-    store_name(name, "log", sequence);
-    if (bytes_of < out.len + 4096) bytes_of = padded(out.len + 4096);
-    int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    int64_t error = fd;
-    if (error >= 0) error = write_zeros(store, fd, bytes_of);
-    if (error >= 0) error = env->write(env, fd, out.ptr, out.len, 0);
-    if (error >= 0) error = env->sync(env, fd);
-    if (error >= 0) error = env->dir_sync(env, store->dir);
-    uint64_t tail_at = out.len;
-    buf_free(&out);
-    enum weir_status st = error < 0 ? status_of_errno((int)-error) : WEIR_OK;
-    if (st == WEIR_OK) {
-        tail[0] = (struct segment){ .sequence = sequence, .bytes = bytes_of, .last_epoch = last_epoch };
-        store->segments[keep] = tail[0];
-        store->segment_count = keep + 1;
-        st = manifest_write(store);
-    }
-    if (st != WEIR_OK) {
-        if (fd >= 0) env->close(env, fd);
-        mem_free(old);
-        return store_fail(store, st, "cannot write the tail of the log again (%s): %s", name, weir_status_text(st));
-    }
-    for (uint32_t i = 0; i < old_count - keep; i++) {
-        store_name(name, "log", old[i].sequence);
-        (void)env->unlink(env, store->dir, name);
-    }
-    mem_free(old);
-    store->fd = fd;
-    store->current = keep;
-    store->offset = tail_at;
-    store->chain = chain;
-    return WEIR_OK;
+    ASSERT(at == scan->offset && out->len == at);
+    file_header(store, FILE_LOG, to, 0, out->len, header);
+    memcpy(out->ptr, header, sizeof(header));
 }
 
-/* After a clean stop the tail is as it was left. */
+static int64_t rehome_write(struct store *store, const char *name, const struct buf *out, uint64_t bytes, int *fd)
+{
+    struct env *env = store->env;
+    int64_t error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    if (error >= 0) error = write_zeros(store, *fd, bytes);
+    if (error >= 0) error = env->write(env, *fd, out->ptr, out->len, 0);
+    if (error >= 0) error = env->sync(env, *fd);
+    if (error >= 0) error = env->dir_sync(env, store->dir);
+    if (error >= 0) return 0;
+    if (*fd >= 0) env->close(env, *fd);
+    *fd = -1;
+    (void)env->unlink(env, store->dir, name);
+    return error;
+}
+
+/* Everything from the tail's segment on is replaced by one new segment. */
+static enum weir_status rehome(struct store *store, const struct scan *scan, struct weir_str bytes)
+{
+    struct env *env = store->env;
+    struct buf out = { 0 };
+    char name[ENV_NAME_MAX];
+    int fd;
+    uint32_t keep = scan->segment, gone_count = store->segment_count - keep;
+    uint64_t chain, sequence = store->next_sequence++, size = store->segments[keep].bytes;
+    rehome_encode(store, scan, bytes, sequence, &out, &chain);
+    store_name(name, "log", sequence);
+    int64_t error = rehome_write(store, name, &out, size, &fd);
+    if (error < 0 && status_of_errno((int)-error) == WEIR_DISKFULL && out.len < size) {
+        size = out.len; /* a start on a full disk: only what must be kept */
+        sequence = store->next_sequence++;
+        buf_reset(&out);
+        rehome_encode(store, scan, bytes, sequence, &out, &chain);
+        store_name(name, "log", sequence);
+        error = rehome_write(store, name, &out, size, &fd);
+    }
+    uint64_t end = out.len;
+    buf_free(&out);
+    if (error < 0) {
+        enum weir_status st = status_of_errno((int)-error);
+        return store_fail(store, st, "cannot write the tail of the log again (%s): %s", name, weir_status_text(st));
+    }
+    struct segment *gone = mem_alloc(gone_count * sizeof(*gone));
+    memcpy(gone, store->segments + keep, gone_count * sizeof(*gone));
+    store->segments[keep] = (struct segment){ sequence, size, gone[0].last_epoch, gone[0].last_epoch ? chain : 0 };
+    store->segment_count = keep + 1;
+    store->fd = fd;
+    store->current = keep;
+    store->offset = end;
+    store->chain = chain;
+    enum weir_status st = manifest_write(store, false);
+    for (uint32_t i = 0; i < gone_count && st == WEIR_OK; i++) {
+        store_name(name, "log", gone[i].sequence);
+        (void)env->unlink(env, store->dir, name);
+    }
+    mem_free(gone);
+    if (st == WEIR_OK) return WEIR_OK;
+    return store_fail(store, st, "cannot name the tail of the log (%s) in the manifest: %s", name,
+                      weir_status_text(st));
+}
+
+/* After a clean stop the tail is as it was left, and so is what was prepared behind it. */
 static enum weir_status tail_open(struct store *store, const struct scan *scan)
 {
+    struct env *env = store->env;
     char name[ENV_NAME_MAX];
     store_name(name, "log", store->segments[scan->segment].sequence);
-    store->fd = store->env->open(store->env, store->dir, name, ENV_WRITE);
+    store->fd = env->open(env, store->dir, name, ENV_WRITE);
     store->current = scan->segment;
     store->offset = scan->offset;
     store->chain = scan->chain;
-    return store->fd < 0 ? store_fail(store, WEIR_IO, "cannot open %s for writing", name) : WEIR_OK;
+    if (store->fd < 0) return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
+    if (store->current + 1 < store->segment_count) {
+        store_name(name, "log", store->segments[store->segment_count - 1].sequence);
+        store->next_fd = env->open(env, store->dir, name, ENV_WRITE);
+        if (store->next_fd < 0) return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
+    }
+    return WEIR_OK;
+}
+
+/* Is the log as long as it must be? */
+static enum weir_status scan_judge(struct store *store, const struct scan *scan)
+{
+    if (scan->epoch >= store->known_durable) return WEIR_OK;
+    return store_fail(store, WEIR_CORRUPT,
+                      "log-%016llx is damaged at %llu: the log ends with epoch %llu, but epochs up to %llu were durable and are lost; restore a copy of the directory",
+                      (unsigned long long)store->segments[scan->segment].sequence, (unsigned long long)scan->offset,
+                      (unsigned long long)scan->epoch, (unsigned long long)store->known_durable);
 }
 
 enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
                              struct store_recovery *recovery)
 {
-    struct scan scan = { .segment = 0, .offset = FILE_HEADER_BYTES };
+    struct scan scan = { .offset = FILE_HEADER_BYTES, .epoch = store->cut_epoch, .chain = store->cut_chain,
+                         .wall_ms = store->durable_wall_ms };
     struct buf bytes = { 0 }, tail = { 0 };
     enum weir_status st = WEIR_OK;
     for (uint32_t i = 0; i < store->segment_count && st == WEIR_OK; i++) {
         st = segment_read(store, i, &bytes);
         if (st != WEIR_OK) break;
+        uint64_t before = scan.epoch;
         st = segment_scan(store, i, buf_str(&bytes), &scan, from_epoch, apply, arg, recovery);
         if (st != WEIR_OK) break;
-        bool newest = scan.any && scan.segment == i;
-        uint64_t end = newest ? scan.offset : FILE_HEADER_BYTES;
-        uint64_t witness;
+        bool newest = scan.epoch > before;
+        uint64_t end = newest ? scan.offset : FILE_HEADER_BYTES, witness;
         if (later_record_knows(store, i, buf_str(&bytes), end, scan.epoch, &witness)) {
             st = store_fail(store, WEIR_CORRUPT,
                             "log-%016llx is damaged at %llu: epochs above %llu up to %llu were durable and are lost; restore a copy of the directory",
@@ -509,17 +581,16 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
             bytes = swap;
         }
     }
-    recovery->durable_epoch = scan.epoch;
-    recovery->wall_ms = scan.wall_ms;
-    recovery->clean = scan.clean;
-    store->written_epoch = store->stats.durable_epoch = scan.epoch;
-    store->wall_ms = scan.wall_ms;
+    if (st == WEIR_OK) st = scan_judge(store, &scan);
     if (st == WEIR_OK) {
-        save_torn(store, buf_str(&tail), scan.offset, recovery);
+        recovery->durable_epoch = store->written_epoch = store->stats.durable_epoch = scan.epoch;
+        recovery->wall_ms = store->wall_ms = store->durable_wall_ms = scan.wall_ms;
+        save_torn(store, store->segments[scan.segment].sequence, buf_str(&tail), scan.offset, recovery);
+        recovery->clean = store->was_clean && scan.epoch == store->known_durable && recovery->torn_bytes == 0;
 #ifdef MUTANT_store_tail_not_cut
         st = tail_open(store, &scan);
 #else
-        st = scan.clean ? tail_open(store, &scan) : rehome(store, &scan, buf_str(&tail));
+        st = recovery->clean ? tail_open(store, &scan) : rehome(store, &scan, buf_str(&tail));
 #endif
     }
     buf_free(&bytes);

@@ -1,18 +1,23 @@
 /*
- * manifest.c - which files are the data: two generations, written in turns.
+ * manifest.c - which files are the data: two slots with the same content but for their generation.
  *
- * A new manifest is written to a name of its own, synced, renamed over the older of manifest-a and manifest-b,
- * and the directory synced; the valid one of the higher generation wins. So one bad manifest costs nothing,
- * and a file is deleted only once the manifest that does not name it is durable. Form: docs/formats/manifest.md.
+ * A change writes and syncs both under temporary names, then renames one after the other, each followed by a sync
+ * of the directory. Space runs out, if it does, before the first rename: then nothing changed. A crash between the
+ * renames leaves new content in one slot and old in the other, and nothing that the old one names is gone yet.
+ * After the second either slot is enough: damage to one loses nothing. (With the content in one slot only, damage
+ * to the newer would bring back an older list, and with it lose what later segments hold.) A file is deleted only
+ * once both are durable. Form: docs/formats/manifest.md.
  * SPDX-License-Identifier: MIT
  */
+#include <errno.h>
 #include <stdio.h>
 
 #include "store/store_int.h"
 
 #define MANIFEST_BYTES_MAX (1u << 20)
 
-static const char *const names[2] = { "manifest-a", "manifest-b" };
+static const char *const names[2] = { "manifest-a", "manifest-b" }; /* of even and odd generations */
+static const char *const temporaries[2] = { "manifest-a-tmp", "manifest-b-tmp" };
 
 static void add_le64(struct buf *out, uint64_t n)
 {
@@ -27,11 +32,16 @@ static uint64_t take_le64(struct reader *reader)
     return reader->failed ? 0 : load_le64(bytes.ptr);
 }
 
-static void manifest_encode(const struct store *store, struct buf *out)
+static void manifest_encode(const struct store *store, uint64_t generation, bool clean, struct buf *out)
 {
     uint8_t header[FILE_HEADER_BYTES];
-    file_header(store, FILE_MANIFEST, store->generation, header);
+    file_header(store, FILE_MANIFEST, generation, 0, 0, header);
     buf_add(out, header, sizeof(header));
+    add_le64(out, store->stats.durable_epoch);
+    add_le64(out, (uint64_t)store->durable_wall_ms);
+    add_le64(out, store->cut_epoch);
+    add_le64(out, store->cut_chain);
+    add_le64(out, clean);
     add_le64(out, store->next_sequence);
     add_le64(out, store->segment_count);
     for (uint32_t i = 0; i < store->segment_count; i++) {
@@ -43,7 +53,7 @@ static void manifest_encode(const struct store *store, struct buf *out)
         add_le64(out, store->checkpoints[i].sequence);
         add_le64(out, store->checkpoints[i].begin);
     }
-    add_le64(out, hash64(store->generation, out->ptr, out->len));
+    add_le64(out, hash64(generation, out->ptr, out->len));
 }
 
 static bool manifest_decode(struct store *store, struct weir_str bytes, uint64_t generation)
@@ -51,6 +61,11 @@ static bool manifest_decode(struct store *store, struct weir_str bytes, uint64_t
     if (bytes.len < FILE_HEADER_BYTES + 8 || bytes.len > MANIFEST_BYTES_MAX) return false;
     if (load_le64(bytes.ptr + bytes.len - 8) != hash64(generation, bytes.ptr, bytes.len - 8)) return false;
     struct reader reader = reader_of((struct weir_str){ bytes.ptr + FILE_HEADER_BYTES, bytes.len - FILE_HEADER_BYTES - 8 });
+    store->known_durable = take_le64(&reader);
+    store->durable_wall_ms = (int64_t)take_le64(&reader);
+    store->cut_epoch = take_le64(&reader);
+    store->cut_chain = take_le64(&reader);
+    store->was_clean = take_le64(&reader) == 1;
     store->next_sequence = take_le64(&reader);
     uint64_t segments = take_le64(&reader);
     if (segments > SEGMENTS_MAX) return false;
@@ -89,12 +104,13 @@ static uint64_t manifest_peek(struct store *store, const char *name, struct buf 
     return *st == WEIR_OK ? generation : 0;
 }
 
-enum weir_status manifest_read(struct store *store, bool *found)
+enum weir_status manifest_read(struct store *store, bool *found, bool *repair)
 {
     struct buf bytes[2] = { { 0 }, { 0 } };
     enum weir_status st[2];
     uint64_t generation[2];
     bool present[2];
+    *repair = false;
     for (int i = 0; i < 2; i++) {
         generation[i] = manifest_peek(store, names[i], &bytes[i], &st[i]);
         present[i] = st[i] != WEIR_NOTFOUND;
@@ -112,45 +128,89 @@ enum weir_status manifest_read(struct store *store, bool *found)
         memcpy(store->uuid, bytes[best].ptr + 16, sizeof(store->uuid));
         if (!manifest_decode(store, buf_str(&bytes[best]), generation[best]))
             result = store_fail(store, WEIR_CORRUPT, "%s is damaged", names[best]);
+        /* Two whole slots hold the same from behind the header to before the checksum. */
+        const struct buf *one = &bytes[0], *other = &bytes[1];
+        *repair = generation[best] != generation[!best] + 1 || one->len != other->len ||
+                  memcmp(one->ptr + FILE_HEADER_BYTES, other->ptr + FILE_HEADER_BYTES, one->len - FILE_HEADER_BYTES - 8) != 0;
+        if (generation[!best] != 0 && memcmp(one->ptr + 16, other->ptr + 16, sizeof(store->uuid)) != 0)
+            result = store_fail(store, WEIR_CORRUPT, "manifest-a and manifest-b are of two data directories");
     }
     buf_free(&bytes[0]);
     buf_free(&bytes[1]);
     return result;
 }
 
-enum weir_status manifest_write(struct store *store)
+#ifdef MUTANT_store_manifest_in_place
+static enum weir_status slots_write(struct store *store, struct buf bytes[2], int first)
 {
     struct env *env = store->env;
-    struct buf bytes = { 0 };
-    store->generation++;
-    manifest_encode(store, &bytes);
-#ifdef MUTANT_store_manifest_in_place
-    const char *name = names[store->generation % 2];
-    int fd = env->open(env, store->dir, names[0], ENV_WRITE | ENV_CREATE);
-    (void)name;
-#else
-    const char *name = "manifest-tmp";
-    int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-#endif
-    int64_t error = fd;
-    if (fd >= 0) {
-        error = env->truncate(env, fd, 0);
-        if (error >= 0) error = env->write(env, fd, bytes.ptr, bytes.len, 0);
-#ifndef MUTANT_store_manifest_not_synced
-        if (error >= 0) error = env->sync(env, fd);
-#endif
+    for (int i = 0; i < 2; i++) {
+        int fd = env->open(env, store->dir, names[i], ENV_WRITE | ENV_CREATE);
+        if (fd < 0 || env->truncate(env, fd, 0) < 0 || env->write(env, fd, bytes[i].ptr, bytes[i].len, 0) < 0) return WEIR_IO;
         env->close(env, fd);
     }
-    buf_free(&bytes);
-#ifndef MUTANT_store_manifest_in_place
-    if (error >= 0) error = env->rename(env, store->dir, name, names[store->generation % 2]);
+    for (int i = 0; i < 2; i++) {
+        int fd = env->open(env, store->dir, names[i], ENV_WRITE);
+        if (fd < 0 || env->sync(env, fd) < 0) return WEIR_IO;
+        env->close(env, fd);
+    }
+    return env->dir_sync(env, store->dir) < 0 ? WEIR_IO : WEIR_OK;
+}
+#else
+/* A file of its own each time: one whose sync failed before is never synced again. */
+static int64_t temporary_write(struct store *store, const char *name, const struct buf *bytes)
+{
+    struct env *env = store->env;
+    int gone = env->unlink(env, store->dir, name);
+    if (gone < 0 && gone != -ENOENT) return gone;
+    int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    if (fd < 0) return fd;
+    int64_t error = env->write(env, fd, bytes->ptr, bytes->len, 0);
+#ifndef MUTANT_store_manifest_not_synced
+    if (error >= 0) error = env->sync(env, fd);
 #endif
+    env->close(env, fd);
+    return error;
+}
+
+static enum weir_status slots_write(struct store *store, struct buf bytes[2], int first)
+{
+    struct env *env = store->env;
+    int64_t error = 0;
+    for (int i = 0; i < 2 && error >= 0; i++) error = temporary_write(store, temporaries[i], &bytes[i]);
+    if (error < 0) {
+        for (int i = 0; i < 2; i++) (void)env->unlink(env, store->dir, temporaries[i]);
+        return status_of_errno((int)-error);
+    }
+    for (int n = 0; n < 2 && error >= 0; n++) {
+        int i = n == 0 ? first : 1 - first;
+        error = env->rename(env, store->dir, temporaries[i], names[i]);
 #ifndef MUTANT_store_manifest_dir_not_synced
-    if (error >= 0) error = env->dir_sync(env, store->dir);
+        if (error >= 0) error = env->dir_sync(env, store->dir);
 #endif
-    if (error >= 0) return WEIR_OK;
-    store->generation--;
-    return status_of_errno((int)-error);
+    }
+    return error < 0 ? store_poison(store, "naming the files", store->next_sequence - 1, (int)-error) : WEIR_OK;
+}
+#endif
+
+enum weir_status manifest_write(struct store *store, bool clean)
+{
+    struct buf bytes[2] = { { 0 }, { 0 } };
+    ASSERT(!store->stats.poisoned && store->segment_count > 0);
+    /* The slot of the older generation goes first: the newest content is always in one of them. */
+    int first = (int)((store->generation + 1) % 2);
+    manifest_encode(store, store->generation + 1, clean, &bytes[first]);
+    manifest_encode(store, store->generation + 2, clean, &bytes[1 - first]);
+    enum weir_status st = slots_write(store, bytes, first);
+    buf_free(&bytes[0]);
+    buf_free(&bytes[1]);
+    if (st == WEIR_OK) store->generation += 2;
+    return st;
+}
+
+bool manifest_is_temporary(const char *name)
+{
+    return strcmp(name, temporaries[0]) == 0 || strcmp(name, temporaries[1]) == 0;
 }
 
 bool manifest_names(const struct store *store, const char *name)

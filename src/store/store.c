@@ -43,6 +43,9 @@ void store_name(char *out, const char *kind, uint64_t sequence)
 uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offset)
 {
     char bytes[32];
+#ifdef MUTANT_store_stale_record
+    sequence = 0;
+#endif
     memcpy(bytes, store->uuid, 16);
     store_le64(bytes + 16, sequence);
     store_le64(bytes + 24, offset);
@@ -51,7 +54,8 @@ uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offse
 
 static const char *const magics[] = { "", "WEIRLOG", "WEIRCKP", "WEIRMAN" };
 
-void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint8_t out[FILE_HEADER_BYTES])
+void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags, uint64_t copied,
+                 uint8_t out[FILE_HEADER_BYTES])
 {
     memset(out, 0, FILE_HEADER_BYTES);
     memcpy(out, magics[kind], 8);
@@ -59,16 +63,18 @@ void file_header(const struct store *store, enum file_kind kind, uint64_t sequen
     store_le32(out + 12, kind);
     memcpy(out + 16, store->uuid, 16);
     store_le64(out + 32, sequence);
+    store_le64(out + 40, copied);
+    store_le32(out + 48, flags);
     store_le32(out + 60, crc32c(0, out, 60));
 }
 
 enum weir_status file_header_check(const struct store *store, enum file_kind kind, uint64_t sequence, const char *bytes)
 {
-    static const char zeros[20] = { 0 };
+    static const char zeros[8] = { 0 };
     if (memcmp(bytes, magics[kind], 8) != 0 || load_le32(bytes + 60) != crc32c(0, bytes, 60)) return WEIR_CORRUPT;
-    if (load_le32(bytes + 8) > STORE_VERSION) return WEIR_NEWER;
+    if (load_le32(bytes + 8) > STORE_VERSION || (file_flags(bytes) & ~(uint32_t)FILE_RECYCLED)) return WEIR_NEWER;
     bool good = load_le32(bytes + 8) == STORE_VERSION && load_le32(bytes + 12) == kind &&
-                memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence && memcmp(bytes + 40, zeros, 20) == 0;
+                memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence && memcmp(bytes + 52, zeros, 8) == 0;
     return good ? WEIR_OK : WEIR_CORRUPT;
 }
 
@@ -118,9 +124,13 @@ enum weir_status file_read(struct store *store, const char *name, struct buf *ou
 
 /* ---- opening ---- */
 
+#define TORN_KEPT 3u /* and the newest */
+
 struct listing {
     struct store *store;
     struct buf unnamed; /* NUL-ended names of leftovers */
+    struct buf torn;    /* likewise, of ends that were cut, oldest first */
+    uint32_t torn_count;
     uint64_t newest;    /* sequence in any name: new names go above it */
     bool any_log;
 };
@@ -144,17 +154,36 @@ static void list_one(void *arg, const char *name)
     uint64_t sequence = 0;
     bool ours = name_is(name, "log", &sequence) || name_is(name, "checkpoint", &sequence);
     if (ours) l->any_log = true;
-    bool leftover = ours ? !manifest_names(l->store, name) : name_is(name, "writing", &sequence) || name_is(name, "spare", &sequence);
-    if (!ours && !leftover && !name_is(name, "torn", &sequence)) return;
+    bool leftover = ours ? !manifest_names(l->store, name)
+                         : name_is(name, "writing", &sequence) || name_is(name, "spare", &sequence) || manifest_is_temporary(name);
+    bool torn = !ours && !leftover && name_is(name, "torn", &sequence);
+    if (!ours && !leftover && !torn) return;
     if (sequence > l->newest) l->newest = sequence;
+    if (torn) l->torn_count++;
+    if (torn) buf_add(&l->torn, name, strlen(name) + 1);
     if (leftover) buf_add(&l->unnamed, name, strlen(name) + 1);
+}
+
+/* A log file above all that the manifest names, with epochs of its own: the manifest is a copy from before it. */
+static enum weir_status refuse_old_manifest(struct store *store, struct listing *l)
+{
+    uint64_t newest = store->segments[store->segment_count - 1].sequence, sequence;
+    for (size_t at = 0; at < l->unnamed.len; at += strlen(l->unnamed.ptr + at) + 1) {
+        const char *name = l->unnamed.ptr + at;
+        if (!name_is(name, "log", &sequence) || sequence <= newest || !log_file_was_used(store, name, sequence)) continue;
+        return store_fail(store, WEIR_CORRUPT, "the manifest is older than %s, whose epochs it does not name: was a part of the "
+                          "directory restored? restore all of it", name);
+    }
+    return WEIR_OK;
 }
 
 static void remove_leftovers(struct store *store, struct listing *l)
 {
     for (size_t at = 0; at < l->unnamed.len; at += strlen(l->unnamed.ptr + at) + 1)
         (void)store->env->unlink(store->env, store->dir, l->unnamed.ptr + at);
-    buf_free(&l->unnamed);
+    size_t at = 0;
+    for (; l->torn_count > TORN_KEPT; l->torn_count--, at += strlen(l->torn.ptr + at) + 1)
+        (void)store->env->unlink(store->env, store->dir, l->torn.ptr + at);
 }
 
 static enum weir_status open_new(struct store *store)
@@ -169,7 +198,7 @@ static enum weir_status open_new(struct store *store)
     return WEIR_OK;
 }
 
-static enum weir_status open_existing(struct store *store, store_apply_fn *apply, void *arg, struct store_recovery *recovery)
+static enum weir_status open_existing(struct store *store, bool repair, store_apply_fn *apply, void *arg, struct store_recovery *recovery)
 {
     uint64_t begin;
     uint32_t checkpoints = store->checkpoint_count;
@@ -177,8 +206,9 @@ static enum weir_status open_existing(struct store *store, store_apply_fn *apply
     if (st != WEIR_OK) return st;
     st = log_recover(store, begin, apply, arg, recovery);
     if (st != WEIR_OK) return st;
-    /* Rows of a checkpoint may be as new as its end; that epoch was durable before it was named. */
-    return checkpoints == store->checkpoint_count ? WEIR_OK : manifest_write(store);
+    if (!recovery->clean || (!repair && checkpoints == store->checkpoint_count)) return WEIR_OK;
+    st = manifest_write(store, true);
+    return st == WEIR_OK ? WEIR_OK : store_fail(store, st, "cannot write the manifest again: %s", weir_status_text(st));
 }
 
 static enum weir_status open_locked(struct store *store, const char *path, store_apply_fn *apply, void *arg,
@@ -188,8 +218,11 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     int error = env->dir_lock(env, store->dir);
     if (error == -EWOULDBLOCK) return store_fail(store, WEIR_LOCKED, "%s is in use by another weir; stop that, or give this one another --data", path);
     if (error < 0) return store_fail(store, WEIR_LOCKED, "cannot lock %s (error %d)", path, -error);
-    bool found = false;
-    enum weir_status st = manifest_read(store, &found);
+    /* Names that a killed process changed may be known to the cache alone. */
+    error = env->dir_sync(env, store->dir);
+    if (error < 0) return store_fail(store, WEIR_IO, "cannot sync %s (error %d)", path, -error);
+    bool found = false, repair = false;
+    enum weir_status st = manifest_read(store, &found, &repair);
     if (st != WEIR_OK) return st;
     struct listing listing = { .store = store };
     if (env->dir_list(env, store->dir, list_one, &listing) < 0) return store_fail(store, WEIR_IO, "cannot list %s", path);
@@ -208,12 +241,15 @@ static enum weir_status open_locked(struct store *store, const char *path, store
         buf_free(&bytes);
         if (data) {
             buf_free(&listing.unnamed);
+            buf_free(&listing.torn);
             return store_fail(store, WEIR_CORRUPT, "%s has logs but no manifest: which files are live is lost; restore a copy of the directory", path);
         }
     }
-    st = found ? open_existing(store, apply, arg, recovery) : open_new(store);
+    if (found) st = refuse_old_manifest(store, &listing);
+    if (st == WEIR_OK) st = found ? open_existing(store, repair, apply, arg, recovery) : open_new(store);
     if (st == WEIR_OK) remove_leftovers(store, &listing);
-    else buf_free(&listing.unnamed);
+    buf_free(&listing.unnamed);
+    buf_free(&listing.torn);
     return st;
 }
 
@@ -235,6 +271,7 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     if (store->dir < 0) st = store_fail(store, WEIR_LOCKED, "cannot open the data directory %s (error %d): check the path and its owner", path, -store->dir);
     else st = open_locked(store, path, apply, arg, recovery);
     store->error = NULL;
+    if (st == WEIR_POISONED) st = WEIR_IO; /* before it is open, there is nothing to poison */
     if (st != WEIR_OK) {
         store_abandon(store);
         return st;
@@ -250,7 +287,7 @@ enum weir_status store_write(struct store *store, const struct store_frame *fram
 {
     if (store->stats.poisoned) return WEIR_POISONED;
     ASSERT(frame->epoch > store->written_epoch && frame->wall_ms >= store->wall_ms);
-    enum weir_status st = log_append(store, RECORD_FRAME, frame);
+    enum weir_status st = log_append(store, frame);
     if (st == WEIR_IO) return store_poison(store, "creating a segment", store->next_sequence - 1, EIO);
     return st;
 }
@@ -279,15 +316,8 @@ void store_close(struct store *store)
     store_checkpoint_abort(store);
     if (!store->stats.poisoned && store->fd >= 0) {
         enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
-        struct store_frame mark = { .epoch = store->written_epoch, .wall_ms = store->wall_ms };
-        uint64_t at = store->offset;
-        if (st == WEIR_OK) st = log_append(store, RECORD_CLEAN, &mark);
-        bool same = store->offset > at; /* not in a segment of its own */
-        if (st == WEIR_OK && log_sync(store) != WEIR_OK) {
-            /* The kernel may show a mark that is not on the disk: the next start must not trust this tail. */
-            char zeros[RECORD_HEADER_BYTES] = { 0 };
-            (void)store->env->write(store->env, store->fd, zeros, sizeof(zeros), same ? at : FILE_HEADER_BYTES);
-        }
+        /* The clean mark is in the manifest: a file of its own, so a failed sync leaves none behind. */
+        if (st == WEIR_OK) (void)manifest_write(store, true);
     }
     store_abandon(store);
 }

@@ -16,12 +16,14 @@
 #define CHECKPOINTS_KEPT 2u
 
 enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3 };
-enum record_kind { RECORD_FRAME = 1, RECORD_CLEAN = 2 };
+enum record_kind { RECORD_FRAME = 1 };
+enum file_flag { FILE_RECYCLED = 1 }; /* behind its records lie old bytes, not zeros */
 
 struct segment {
     uint64_t sequence;
     uint64_t bytes;       /* of the file */
     uint64_t last_epoch;  /* newest in it; 0: none */
+    uint64_t last_chain;  /* payload checksum of that record */
 };
 struct checkpoint {
     uint64_t sequence, begin;
@@ -38,13 +40,16 @@ struct store {
     uint32_t segment_count, segment_cap;
     struct checkpoint checkpoints[CHECKPOINTS_KEPT + 1]; /* oldest first */
     uint32_t checkpoint_count;
+    uint64_t cut_epoch, cut_chain; /* where the log that was cut from the front ended; 0: nothing was cut */
+    uint64_t known_durable;   /* as the manifest read at start knows it; less in the log is a loss */
+    bool was_clean;           /* that manifest was written by store_close() */
     /* log */
     int fd, next_fd;          /* of segments[current], and of the one behind it; -1: none */
     uint32_t current;
     uint64_t offset;          /* tail in the current segment */
     uint64_t chain;           /* payload checksum of the last record */
     uint64_t written_epoch;
-    int64_t wall_ms;
+    int64_t wall_ms, durable_wall_ms;
     bool unsynced;
     bool no_segment, no_room; /* the disk is full: no next segment could be made; a write failed */
     uint64_t spare;           /* sequence of a file to be used again; 0: none */
@@ -64,7 +69,11 @@ uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offse
 enum weir_status store_fail(struct store *store, enum weir_status st, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum weir_status store_poison(struct store *store, const char *what, uint64_t sequence, int error);
-void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint8_t out[FILE_HEADER_BYTES]);
+/** @param copied  log: records before this offset were taken from another file */
+void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags, uint64_t copied,
+                 uint8_t out[FILE_HEADER_BYTES]);
+static inline uint64_t file_copied(const char *header) { return load_le64(header + 40); }
+static inline uint32_t file_flags(const char *header) { return load_le32(header + 48); }
 /** WEIR_OK, CORRUPT or NEWER. */
 enum weir_status file_header_check(const struct store *store, enum file_kind kind, uint64_t sequence, const char *bytes);
 /** The whole file into `out`. */
@@ -75,16 +84,30 @@ enum weir_status status_of_errno(int error);
 enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd);
 enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
                              struct store_recovery *recovery);
-enum weir_status log_append(struct store *store, enum record_kind kind, const struct store_frame *frame);
+enum weir_status log_append(struct store *store, const struct store_frame *frame);
 enum weir_status log_sync(struct store *store);
 bool log_prepare(struct store *store);
-enum weir_status log_cut(struct store *store, uint64_t below_epoch);
+/* Segments that leave the log: out of the list, then (once the manifest is durable) out of the directory, or back. */
+struct cut {
+    struct segment *gone;
+    uint32_t count;
+    uint64_t cut_epoch, cut_chain; /* as they were */
+};
+void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut);
+void log_cut_finish(struct store *store, struct cut *cut);
+void log_cut_undo(struct store *store, struct cut *cut);
+/** Does this log file, that no manifest names, hold epochs that were written after it had been named? */
+bool log_file_was_used(struct store *store, const char *name, uint64_t sequence);
 bool changes_apply(struct weir_str payload, store_apply_fn *apply, void *arg, uint64_t *count);
 
 /* ---- manifest.c ---- */
-enum weir_status manifest_read(struct store *store, bool *found);
-enum weir_status manifest_write(struct store *store);
+/** @param repair  out: a slot is missing, damaged or behind; write both again */
+enum weir_status manifest_read(struct store *store, bool *found, bool *repair);
+/** Makes the store's lists the content of both slots. Errors: WEIR_DISKFULL, WEIR_IO: nothing changed on disk;
+ *  WEIR_POISONED: the names may have changed, so nothing that either content names may go. */
+enum weir_status manifest_write(struct store *store, bool clean);
 bool manifest_names(const struct store *store, const char *name);
+bool manifest_is_temporary(const char *name);
 
 /* ---- checkpoint.c ---- */
 enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg, struct store_recovery *recovery,
