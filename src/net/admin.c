@@ -9,21 +9,22 @@
 
 #include "net/net_int.h"
 
-static const double buckets[LATENCY_BUCKETS] = { 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-                                                 0.05,   0.1,     0.25,   0.5,   1,      2.5,   5,    10 };
+static const double buckets[LATENCY_BUCKETS] = { 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+                                                 0.01,   0.025,   0.05,   0.1,   0.25,   0.5,
+                                                 1,      2.5,     5,      10 };
 static const char *const door_names[DOORS] = { "http", "resp" };
 
 /* ---- signatures ---- */
 
 void admin_field_type(const struct field *field, struct buf *out)
 {
-    static const char *const names[] = { "nothing", "int", "float", "bool", "text", "bytes", "time", "enum", "ref", "record", "list", "any" };
+    static const char *const names[] = { "nothing", "int",  "float", "bool",   "text", "bytes",
+                                         "time",    "enum", "ref",   "record", "list", "any" };
     switch (field->kind) {
-    case WEIR_REF:
-        buf_printf(out, "%.*s", STR_ARG(field->type));
-        break;
+    case WEIR_REF: buf_printf(out, "%.*s", STR_ARG(field->type)); break;
     case WEIR_ENUM:
-        for (uint32_t i = 0; i < field->word_count; i++) buf_printf(out, "%s%.*s", i ? "|" : "", STR_ARG(field->words[i]));
+        for (uint32_t i = 0; i < field->word_count; i++)
+            buf_printf(out, "%s%.*s", i ? "|" : "", STR_ARG(field->words[i]));
         break;
     case WEIR_LIST:
         buf_add_text(out, "list(");
@@ -71,9 +72,33 @@ static void add_handler(const struct handler *handler, struct buf *out)
     buf_add_text(out, ",\"allow\":");
     if (handler->allow.ptr) json_write_text(out, handler->allow);
     else buf_add_text(out, "null");
-    buf_printf(out, ",\"path\":\"/%.*s%s/%.*s\",\"methods\":[%s\"POST\"]}", STR_ARG(type->name), type->service ? "" : "/{key}",
-               STR_ARG(handler->name), handler->kind == WEIR_QUERY ? "\"GET\"," : "");
+    buf_printf(out, ",\"path\":\"/%.*s%s/%.*s\",\"methods\":[%s\"POST\"]}", STR_ARG(type->name),
+               type->service ? "" : "/{key}", STR_ARG(handler->name),
+               handler->kind == WEIR_QUERY ? "\"GET\"," : "");
     buf_free(&signature);
+}
+
+/* A first command to try: the first handler that is called with a body. */
+static void add_example(struct net *net, struct buf *out)
+{
+    const struct catalog *catalog = engine_catalog(net->engine);
+    struct buf text = { 0 };
+    for (uint32_t i = 0; i < catalog->type_count && text.len == 0; i++) {
+        const struct type *type = catalog->types[i];
+        for (uint32_t h = 0; h < type->handler_count && text.len == 0; h++) {
+            const struct handler *handler = type->handlers[h];
+            if (handler->kind == WEIR_QUERY) continue;
+            buf_add_text(&text, "curl -d '[");
+            for (uint32_t a = 0; a < handler->args->count; a++)
+                buf_printf(&text, "%s%.*s", a ? ", " : "", STR_ARG(handler->args->fields[a].name));
+            buf_printf(&text, "]' http://%s:%d/%.*s%s/%.*s",
+                       net->options.http_host ? net->options.http_host : "127.0.0.1",
+                       net_http_port(net), STR_ARG(type->name), type->service ? "" : "/KEY",
+                       STR_ARG(handler->name));
+        }
+    }
+    json_write_text(out, buf_str(&text));
+    buf_free(&text);
 }
 
 void admin_index(struct net *net, const struct type *only, struct buf *out)
@@ -83,7 +108,8 @@ void admin_index(struct net *net, const struct type *only, struct buf *out)
         return;
     }
     const struct catalog *catalog = engine_catalog(net->engine);
-    buf_printf(out, "{\"weir\":\"%s\",\"types\":[", net->options.version ? net->options.version : "");
+    buf_printf(out, "{\"weir\":\"%s\",\"types\":[",
+               net->options.version ? net->options.version : "");
     bool first = true;
     for (uint32_t i = 0; i < catalog->type_count; i++) {
         const struct type *type = catalog->types[i];
@@ -103,9 +129,11 @@ void admin_index(struct net *net, const struct type *only, struct buf *out)
         }
         buf_add_text(out, "]}");
     }
-    buf_printf(out, "],\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} with a JSON array or object\","
-                    "\"example\":\"curl -d '[100]' http://%s:%d/account/ann/deposit\"}\n",
-               net->options.http_host ? net->options.http_host : "127.0.0.1", net_http_port(net));
+    buf_add_text(out, "],\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} "
+                      "with a JSON array or "
+                      "object\",\"health\":[\"/livez\",\"/readyz\",\"/metrics\"],\"example\":");
+    add_example(net, out);
+    buf_add_text(out, "}\n");
 }
 
 /* ---- health ---- */
@@ -123,8 +151,8 @@ bool admin_ready(struct net *net, struct buf *out)
         if (stats.store.disk_full) buf_printf(&reasons, "%s\"disk_full\"", reasons.len ? "," : "");
     }
     bool ready = reasons.len == 0;
-    buf_printf(out, "{\"status\":\"%s\",\"reasons\":[%.*s]}\n", ready ? "ready" : "not ready", (int)reasons.len,
-               reasons.ptr ? reasons.ptr : "");
+    buf_printf(out, "{\"status\":\"%s\",\"reasons\":[%.*s]}\n", ready ? "ready" : "not ready",
+               (int)reasons.len, reasons.ptr ? reasons.ptr : "");
     buf_free(&reasons);
     return ready;
 }
@@ -156,29 +184,38 @@ static void add_doors(struct net *net, struct buf *out)
         for (uint32_t i = 0; i < OUTCOMES; i++) {
             uint64_t n = net->figures[d].outcomes[i];
             if (n > 0 || i == WEIR_OK)
-                buf_printf(out, "weir_requests_total{door=\"%s\",outcome=\"%s\"} %llu\n", door_names[d], weir_status_word(i), (unsigned long long)n);
+                buf_printf(out, "weir_requests_total{door=\"%s\",outcome=\"%s\"} %llu\n",
+                           door_names[d], weir_status_word(i), (unsigned long long)n);
         }
     }
-    add_family(out, "weir_request_duration_seconds", "histogram", "From a request read to its answer written.");
+    add_family(out, "weir_request_duration_seconds", "histogram",
+               "From a request read to its answer written.");
     for (int d = 0; d < DOORS; d++) {
         const struct door_figures *f = &net->figures[d];
         uint64_t sum = 0;
         for (uint32_t i = 0; i < LATENCY_BUCKETS; i++) {
             sum += f->buckets[i];
-            buf_printf(out, "weir_request_duration_seconds_bucket{door=\"%s\",le=\"%g\"} %llu\n", door_names[d], buckets[i], (unsigned long long)sum);
+            buf_printf(out, "weir_request_duration_seconds_bucket{door=\"%s\",le=\"%g\"} %llu\n",
+                       door_names[d], buckets[i], (unsigned long long)sum);
         }
-        buf_printf(out, "weir_request_duration_seconds_bucket{door=\"%s\",le=\"+Inf\"} %llu\n", door_names[d], (unsigned long long)f->latency_count);
-        buf_printf(out, "weir_request_duration_seconds_sum{door=\"%s\"} %.9f\n", door_names[d], (double)f->latency_ns / 1e9);
-        buf_printf(out, "weir_request_duration_seconds_count{door=\"%s\"} %llu\n", door_names[d], (unsigned long long)f->latency_count);
+        buf_printf(out, "weir_request_duration_seconds_bucket{door=\"%s\",le=\"+Inf\"} %llu\n",
+                   door_names[d], (unsigned long long)f->latency_count);
+        buf_printf(out, "weir_request_duration_seconds_sum{door=\"%s\"} %.9f\n", door_names[d],
+                   (double)f->latency_ns / 1e9);
+        buf_printf(out, "weir_request_duration_seconds_count{door=\"%s\"} %llu\n", door_names[d],
+                   (unsigned long long)f->latency_count);
     }
-#define DOOR_METRIC(member, name, type, help)                                                                        \
-    add_family(out, name, type, help);                                                                               \
-    for (int d = 0; d < DOORS; d++)                                                                                  \
-        buf_printf(out, "%s{door=\"%s\"} %llu\n", name, door_names[d], (unsigned long long)net->figures[d].member)
+#define DOOR_METRIC(member, name, type, help)                                                      \
+    add_family(out, name, type, help);                                                             \
+    for (int d = 0; d < DOORS; d++)                                                                \
+    buf_printf(out, "%s{door=\"%s\"} %llu\n", name, door_names[d],                                 \
+               (unsigned long long)net->figures[d].member)
     DOOR_METRIC(conns, "weir_connections", "gauge", "Connections open.");
     DOOR_METRIC(conns_total, "weir_connections_total", "counter", "Connections accepted.");
-    DOOR_METRIC(conns_refused_total, "weir_connections_refused_total", "counter", "Connections refused.");
-    DOOR_METRIC(slow_total, "weir_connections_closed_for_limits_total", "counter", "Connections closed for slowness or size.");
+    DOOR_METRIC(conns_refused_total, "weir_connections_refused_total", "counter",
+                "Connections refused.");
+    DOOR_METRIC(slow_total, "weir_connections_closed_for_limits_total", "counter",
+                "Connections closed for slowness or size.");
     DOOR_METRIC(bytes_in_total, "weir_network_receive_bytes_total", "counter", "Bytes received.");
     DOOR_METRIC(bytes_out_total, "weir_network_transmit_bytes_total", "counter", "Bytes sent.");
 #undef DOOR_METRIC
@@ -199,16 +236,19 @@ static void add_number(struct buf *out, const char *name, const char *help, uint
 void admin_metrics(struct net *net, struct buf *out)
 {
     add_family(out, "weir_build_info", "gauge", "Version.");
-    buf_printf(out, "weir_build_info{version=\"%s\"} 1\n", net->options.version ? net->options.version : "");
+    buf_printf(out, "weir_build_info{version=\"%s\"} 1\n",
+               net->options.version ? net->options.version : "");
     add_family(out, "weir_up", "gauge", "1 when the log is recovered and requests are taken.");
     buf_printf(out, "weir_up %d\n", net->engine != NULL);
     add_family(out, "process_start_time_seconds", "gauge", "Start of the process since 1970.");
-    buf_printf(out, "process_start_time_seconds %.3f\n", (double)net->options.started_wall_ms / 1000);
+    buf_printf(out, "process_start_time_seconds %.3f\n",
+               (double)net->options.started_wall_ms / 1000);
     add_doors(net, out);
     if (net->engine == NULL) return;
     struct engine_stats s;
     engine_stats(net->engine, &s);
-#define X(name, text) if (strcmp(#name, "requests_total") != 0) add_number(out, #name, text ".", s.name);
+#define X(name, text)                                                                              \
+    if (strcmp(#name, "requests_total") != 0) add_number(out, #name, text ".", s.name);
     ENGINE_COUNTERS(X)
 #undef X
     add_number(out, "epoch", "Newest open epoch.", s.epoch);
@@ -218,11 +258,17 @@ void admin_metrics(struct net *net, struct buf *out)
     add_number(out, "log_written_bytes_total", "Bytes written to the log.", s.store.bytes_written);
     add_number(out, "log_segments", "Segments of the log.", s.store.segment_count);
     add_number(out, "checkpoints", "Checkpoints kept.", s.store.checkpoint_count);
-    add_number(out, "log_since_checkpoint_bytes", "Log since the last checkpoint.", s.store.log_bytes_since_checkpoint);
+    add_number(out, "log_since_checkpoint_bytes", "Log since the last checkpoint.",
+               s.store.log_bytes_since_checkpoint);
     add_family(out, "weir_log_last_sync_seconds", "gauge", "Duration of the last sync.");
     buf_printf(out, "weir_log_last_sync_seconds %.9f\n", (double)s.store.last_sync_ns / 1e9);
-    add_number(out, "disk_free_bytes", "Free space for the data.", (uint64_t)(s.store.disk_free_bytes > 0 ? s.store.disk_free_bytes : 0));
-    add_number(out, "disk_full", "1 while writes are refused for want of space.", s.store.disk_full);
+    add_number(out, "disk_free_bytes", "Free space for the data.",
+               (uint64_t)(s.store.disk_free_bytes > 0 ? s.store.disk_free_bytes : 0));
+    add_number(out, "disk_full", "1 while writes are refused for want of space.",
+               s.store.disk_full);
+    add_family(out, "weir_dedup_window_seconds", "gauge",
+               "Age up to which a repeated request is known.");
+    buf_printf(out, "weir_dedup_window_seconds %.3f\n", (double)s.dedup_window_ms / 1000);
     add_number(out, "shards", "Shards.", s.shards);
     add_number(out, "threads", "Threads that run shards.", s.threads);
 }
@@ -244,37 +290,56 @@ static bool wants(struct weir_str section, const char *name)
 static void info_engine(const struct engine_stats *s, struct weir_str section, struct buf *out)
 {
     if (wants(section, "persistence")) {
-        buf_printf(out, "# Persistence\r\nloading:0\r\ndurable_epoch:%llu\r\nepoch:%llu\r\nlast_fsync_us:%llu\r\nsyncs_total:%llu\r\n"
-                        "log_bytes_total:%llu\r\nlog_bytes_since_checkpoint:%llu\r\nlog_segments:%llu\r\ncheckpoints:%llu\r\n"
-                        "disk_free:%lld\r\ndisk_full:%d\r\nlog_failed:%d\r\ndegraded:%s\r\n\r\n",
-                   (unsigned long long)s->durable_epoch, (unsigned long long)s->epoch, (unsigned long long)(s->store.last_sync_ns / 1000),
+        buf_printf(out,
+                   "# "
+                   "Persistence\r\nloading:0\r\ndurable_epoch:%llu\r\nepoch:%llu\r\nlast_fsync_us:%"
+                   "llu\r\nsyncs_total:%llu\r\n"
+                   "log_bytes_total:%llu\r\nlog_bytes_since_checkpoint:%llu\r\nlog_segments:%"
+                   "llu\r\ncheckpoints:%llu\r\n"
+                   "disk_free:%lld\r\ndisk_full:%d\r\nlog_failed:%d\r\ndegraded:%s\r\n\r\n",
+                   (unsigned long long)s->durable_epoch, (unsigned long long)s->epoch,
+                   (unsigned long long)(s->store.last_sync_ns / 1000),
                    (unsigned long long)s->store.syncs, (unsigned long long)s->store.bytes_written,
-                   (unsigned long long)s->store.log_bytes_since_checkpoint, (unsigned long long)s->store.segment_count,
-                   (unsigned long long)s->store.checkpoint_count, (long long)s->store.disk_free_bytes, s->store.disk_full, s->store.poisoned,
-                   s->store.poisoned ? "log_failed" : s->store.disk_full ? "disk_full" : "");
+                   (unsigned long long)s->store.log_bytes_since_checkpoint,
+                   (unsigned long long)s->store.segment_count,
+                   (unsigned long long)s->store.checkpoint_count,
+                   (long long)s->store.disk_free_bytes, s->store.disk_full, s->store.poisoned,
+                   s->store.poisoned    ? "log_failed"
+                   : s->store.disk_full ? "disk_full"
+                                        : "");
     }
     if (wants(section, "stats")) {
         buf_add_text(out, "# Stats\r\n");
 #define X(name, text) buf_printf(out, #name ":%llu\r\n", (unsigned long long)s->name);
         ENGINE_COUNTERS(X)
 #undef X
-        buf_printf(out, "dedup_window_ms:%llu\r\nshed_total:%llu\r\nshards:%u\r\nthreads:%u\r\n\r\n", (unsigned long long)s->dedup_window_ms,
-                   (unsigned long long)s->overloads_total, s->shards, s->threads);
+        buf_printf(out,
+                   "dedup_window_ms:%llu\r\nshed_total:%llu\r\nshards:%u\r\nthreads:%u\r\n\r\n",
+                   (unsigned long long)s->dedup_window_ms, (unsigned long long)s->overloads_total,
+                   s->shards, s->threads);
     }
-    if (wants(section, "memory")) buf_printf(out, "# Memory\r\nused_memory_rows:%llu\r\n\r\n", (unsigned long long)s->state_bytes);
+    if (wants(section, "memory"))
+        buf_printf(out, "# Memory\r\nused_memory_rows:%llu\r\n\r\n",
+                   (unsigned long long)s->state_bytes);
 }
 
 void admin_info(struct net *net, struct weir_str section, struct buf *out)
 {
     uint64_t started = net->options.started_wall_ms, now = (uint64_t)net->env->wall_ms(net->env);
     if (wants(section, "server")) {
-        buf_printf(out, "# Server\r\nserver_name:weir\r\nweir_version:%s\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\ntcp_port:%d\r\nhttp_port:%d\r\nuptime_in_seconds:%llu\r\n\r\n",
-                   net->options.version ? net->options.version : "", net_resp_port(net), net_http_port(net),
-                   (unsigned long long)(now > started ? (now - started) / 1000 : 0));
+        buf_printf(
+            out,
+            "# "
+            "Server\r\nserver_name:weir\r\nweir_version:%s\r\nredis_version:7.0.0\r\nredis_mode:"
+            "standalone\r\ntcp_port:%d\r\nhttp_port:%d\r\nuptime_in_seconds:%llu\r\n\r\n",
+            net->options.version ? net->options.version : "", net_resp_port(net),
+            net_http_port(net), (unsigned long long)(now > started ? (now - started) / 1000 : 0));
     }
     if (wants(section, "clients")) {
-        buf_printf(out, "# Clients\r\nconnected_clients:%u\r\nmaxclients:%llu\r\nrequests_in_flight:%u\r\n\r\n", net->conn_count,
-                   (unsigned long long)net->limits.connections_max, net->in_engine);
+        buf_printf(
+            out,
+            "# Clients\r\nconnected_clients:%u\r\nmaxclients:%llu\r\nrequests_in_flight:%u\r\n\r\n",
+            net->conn_count, (unsigned long long)net->limits.connections_max, net->in_engine);
     }
     if (net->engine == NULL) {
         if (wants(section, "persistence")) buf_add_text(out, "# Persistence\r\nloading:1\r\n\r\n");
@@ -282,10 +347,12 @@ void admin_info(struct net *net, struct weir_str section, struct buf *out)
     }
     struct engine_stats stats;
     engine_stats(net->engine, &stats);
-    uint64_t unknown = net->figures[0].outcomes[WEIR_UNKNOWN] + net->figures[1].outcomes[WEIR_UNKNOWN];
+    uint64_t unknown = net->figures[0].outcomes[WEIR_UNKNOWN] +
+                       net->figures[1].outcomes[WEIR_UNKNOWN];
     info_engine(&stats, section, out);
     if (wants(section, "stats")) {
         out->len -= 2;
-        buf_printf(out, "total_commands_processed:%llu\r\nunknown_total:%llu\r\n\r\n", (unsigned long long)net->commands_total, (unsigned long long)unknown);
+        buf_printf(out, "total_commands_processed:%llu\r\nunknown_total:%llu\r\n\r\n",
+                   (unsigned long long)net->commands_total, (unsigned long long)unknown);
     }
 }

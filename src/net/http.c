@@ -21,11 +21,11 @@
 struct http_state {
     http_parser parser;
     struct buf head, body;
-    size_t scanned;       /* of an unfinished head: known to hold no end */
-    bool in_body;         /* the head is through */
-    bool done;            /* on_message_complete() */
-    uint64_t head_ns;     /* when the head was complete */
-    size_t raw_bytes;     /* of the body, with the frames of chunks */
+    size_t scanned;   /* of an unfinished head: known to hold no end */
+    bool in_body;     /* the head is through */
+    bool done;        /* on_message_complete() */
+    uint64_t head_ns; /* when the head was complete */
+    size_t raw_bytes; /* of the body, with the frames of chunks */
     /* slices of head */
     struct weir_str url, host, origin, id, expect;
     struct weir_str field; /* name whose value comes */
@@ -160,13 +160,16 @@ uint64_t http_deadline(const struct conn *conn, const char **reason)
     }
     *reason = "body_bytes_per_s_min";
     return http->head_ns +
-           (limits->header_ms_max + http->raw_bytes * RATE_MS / limits->body_bytes_per_s_min) * 1000000;
+           (limits->header_ms_max + http->raw_bytes * RATE_MS / limits->body_bytes_per_s_min) *
+               1000000;
 }
 
 /* ---- refusals that end the connection ---- */
 
-__attribute__((format(printf, 4, 5))) static void refuse_and_close(struct conn *conn, enum weir_status status,
-                                                                   int http_status, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void refuse_and_close(struct conn *conn,
+                                                                   enum weir_status status,
+                                                                   int http_status,
+                                                                   const char *format, ...)
 {
     char text[256];
     va_list args;
@@ -198,7 +201,8 @@ static size_t head_length(struct http_state *http, const char *bytes, size_t len
         if (!end) break;
         at = (size_t)(end - bytes) + 1;
         if (at >= 4 && memcmp(bytes + at - 4, "\r\n\r\n", 4) == 0) return at;
-        if (at >= 2 && memcmp(bytes + at - 2, "\n\n", 2) == 0) return at; /* refused by head_fault() */
+        if (at >= 2 && memcmp(bytes + at - 2, "\n\n", 2) == 0)
+            return at; /* refused by head_fault() */
     }
     http->scanned = len;
     return 0;
@@ -212,7 +216,8 @@ static const char *head_fault(const char *bytes, size_t len)
         if (c == '\r') {
             if (i + 1 == len || bytes[i + 1] != '\n') return "a CR without LF";
             i++;
-            if (i + 1 < len && (bytes[i + 1] == ' ' || bytes[i + 1] == '\t')) return "a folded header line";
+            if (i + 1 < len && (bytes[i + 1] == ' ' || bytes[i + 1] == '\t'))
+                return "a folded header line";
         } else if (c == '\n') {
             return "a line that does not end with CRLF";
         } else if ((c < 0x20 && c != '\t') || c == 0x7f) {
@@ -241,13 +246,11 @@ static struct weir_str host_part(struct weir_str text)
 {
     size_t len = 0;
     if (text.len > 0 && text.ptr[0] == '[') {
-        while (len < text.len && text.ptr[len] != ']')
-            len++;
+        while (len < text.len && text.ptr[len] != ']') len++;
         if (len == text.len) return STR_NIL;
         len++;
     } else {
-        while (len < text.len && text.ptr[len] != ':')
-            len++;
+        while (len < text.len && text.ptr[len] != ':') len++;
     }
     if (len < text.len && text.ptr[len] != ':') return STR_NIL;
     for (size_t i = len + 1; i < text.len; i++)
@@ -280,8 +283,7 @@ static bool url_strip(const struct net *net, struct weir_str *url)
     if (url->len <= 7 || strncasecmp(url->ptr, "http://", 7) != 0) return false;
     struct weir_str host = { url->ptr + 7, 0 };
     size_t left = url->len - 7;
-    while (host.len < left && host.ptr[host.len] != '/')
-        host.len++;
+    while (host.len < left && host.ptr[host.len] != '/') host.len++;
     if (host.len == left || !http_host_is_known(net, host)) return false;
     *url = (struct weir_str){ host.ptr + host.len, left - host.len };
     return true;
@@ -293,7 +295,8 @@ static bool head_is_fit(struct conn *conn)
     struct net *net = conn->net;
     struct http_state *http = conn->http;
     const http_parser *parser = &http->parser;
-    if (parser->http_major != 1) refuse_and_close(conn, WEIR_BADREQUEST, 505, "HTTP/1.1 is spoken here");
+    if (parser->http_major != 1)
+        refuse_and_close(conn, WEIR_BADREQUEST, 505, "HTTP/1.1 is spoken here");
     else if (http->headers > net->limits.headers_max)
         refuse_and_close(conn, WEIR_TOOBIG, 431, "more than %llu headers",
                          (unsigned long long)net->limits.headers_max);
@@ -304,11 +307,13 @@ static bool head_is_fit(struct conn *conn)
     else if (http->hosts == 0 && parser->http_minor > 0)
         refuse_and_close(conn, WEIR_BADREQUEST, 400, "the Host header is missing");
     else if (http->hosts > 0 && !http_host_is_known(net, http->host))
-        refuse_and_close(conn, WEIR_DENIED, 403, "the Host header names another host: use localhost");
+        refuse_and_close(conn, WEIR_DENIED, 403,
+                         "the Host header names another host: use localhost");
     else if (http->origins > 0 && !origin_is_known(net, http->origin))
         refuse_and_close(conn, WEIR_DENIED, 403, "the Origin header names another site");
     else if (!url_strip(net, &http->url))
-        refuse_and_close(conn, WEIR_BADREQUEST, 400, "the request target is not a path of this server");
+        refuse_and_close(conn, WEIR_BADREQUEST, 400,
+                         "the request target is not a path of this server");
     else if (http->expect.len > 0 && !name_is(http->expect, "100-continue"))
         refuse_and_close(conn, WEIR_BADREQUEST, 417, "only 100-continue can be expected");
     else if (!(parser->flags & F_CHUNKED) && parser->content_length != UINT64_MAX &&
@@ -316,8 +321,7 @@ static bool head_is_fit(struct conn *conn)
         refuse_and_close(conn, WEIR_TOOBIG, 413, "a body of %llu bytes > %llu",
                          (unsigned long long)parser->content_length,
                          (unsigned long long)net->limits.request_bytes_max);
-    else
-        return true;
+    else return true;
     return false;
 }
 
@@ -339,7 +343,8 @@ static int hex_value(char c)
     return -1;
 }
 
-bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space, struct weir_str *out)
+bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space,
+                   struct weir_str *out)
 {
     char *at = arena_alloc(arena, text.len + 1);
     *out = (struct weir_str){ at, 0 };
@@ -380,11 +385,12 @@ static bool path_read(struct arena *arena, struct weir_str url, struct path *pat
     if (url.len == 1) return true;
     for (size_t at = 1; at <= url.len;) {
         size_t end = at;
-        while (end < url.len && url.ptr[end] != '/')
-            end++;
+        while (end < url.len && url.ptr[end] != '/') end++;
         struct weir_str segment;
-        if (!http_unescape(arena, (struct weir_str){ url.ptr + at, end - at }, false, &segment)) return false;
-        if (segment.len == 0 || str_eq(segment, STR(".")) || str_eq(segment, STR(".."))) return false;
+        if (!http_unescape(arena, (struct weir_str){ url.ptr + at, end - at }, false, &segment))
+            return false;
+        if (segment.len == 0 || str_eq(segment, STR(".")) || str_eq(segment, STR("..")))
+            return false;
         if (path->count == SEGMENTS_MAX) path->too_many = true;
         else path->segment[path->count++] = segment;
         at = end + 1;
@@ -402,14 +408,15 @@ static int parameter_next(struct arena *arena, struct weir_str *query, struct we
     }
     if (query->len == 0) return 0;
     size_t len = 0;
-    while (len < query->len && query->ptr[len] != '&')
-        len++;
+    while (len < query->len && query->ptr[len] != '&') len++;
     const char *equals = memchr(query->ptr, '=', len);
     struct weir_str left = { query->ptr, equals ? (size_t)(equals - query->ptr) : len };
-    struct weir_str right = { equals ? equals + 1 : query->ptr + len, equals ? len - left.len - 1 : 0 };
+    struct weir_str right = { equals ? equals + 1 : query->ptr + len,
+                              equals ? len - left.len - 1 : 0 };
     query->ptr += len;
     query->len -= len;
-    return http_unescape(arena, left, true, name) && http_unescape(arena, right, true, value) ? 1 : -1;
+    return http_unescape(arena, left, true, name) && http_unescape(arena, right, true, value) ? 1
+                                                                                              : -1;
 }
 
 static int field_find(const struct shape *shape, struct weir_str name)
@@ -439,7 +446,8 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
             return false;
         }
         given[place] = true;
-        enum weir_status status = field_read_text(&shape->fields[place], value, arena, args, &problem);
+        enum weir_status status = field_read_text(&shape->fields[place], value, arena, args,
+                                                  &problem);
         if (status != WEIR_OK) {
             call_refuse_problem(call, status, &problem);
             return false;
@@ -456,8 +464,8 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
         return false;
     }
     enum weir_status status = shape_judge(shape, args, false, &problem);
+    call->request.args = args; /* before a refusal, which may give the call back */
     if (status != WEIR_OK) call_refuse_problem(call, status, &problem);
-    call->request.args = args;
     return status == WEIR_OK;
 }
 
@@ -466,10 +474,11 @@ static bool body_read(struct call *call, const struct handler *handler, struct w
 {
     struct problem problem = { 0 };
     void *args = arena_alloc(&call->request.arena, handler->args->size);
-    enum weir_status status = json_read_args(handler->args, body, &call->request.arena, args, &problem);
+    enum weir_status status = json_read_args(handler->args, body, &call->request.arena, args,
+                                             &problem);
     if (status == WEIR_OK) status = shape_judge(handler->args, args, false, &problem);
-    if (status != WEIR_OK) call_refuse_problem(call, status, &problem);
     call->request.args = args;
+    if (status != WEIR_OK) call_refuse_problem(call, status, &problem);
     return status == WEIR_OK;
 }
 
@@ -496,7 +505,8 @@ static bool id_read(struct call *call, const struct http_state *http)
     }
     call->request.id = (struct weir_str){ out, len };
     if (fit && len > 0 && len <= ID_BYTES_MAX && str_is_utf8(call->request.id)) return true;
-    call_refuse(call, WEIR_ARG, "Idempotency-Key is text of 1 to %u bytes, quoted or bare", ID_BYTES_MAX);
+    call_refuse(call, WEIR_ARG, "Idempotency-Key is text of 1 to %u bytes, quoted or bare",
+                ID_BYTES_MAX);
     return false;
 }
 
@@ -534,7 +544,8 @@ static void route_handler(struct call *call, const struct http_state *http, cons
     if (handler->type->service ? false : !key_is_fit(call, key)) return;
     if (!is_read(http) && !id_read(call, http)) return;
     bool by_query = is_read(http) || (http->body.len == 0 && path->query.len > 0);
-    if (by_query ? !parameters_read(call, handler, path->query) : !body_read(call, handler, buf_str(&http->body)))
+    if (by_query ? !parameters_read(call, handler, path->query)
+                 : !body_read(call, handler, buf_str(&http->body)))
         return;
     call->request.handler = handler;
     if (!handler->type->service) call->request.key = key;
@@ -557,7 +568,8 @@ static void route_row(struct call *call, const struct http_state *http, const st
 }
 
 /* A bound of a map walk: JSON as it stands; for a key of texts, a bare word too. */
-static struct weir_str bound_json(struct call *call, const struct map_def *map, struct weir_str text)
+static struct weir_str bound_json(struct call *call, const struct map_def *map,
+                                  struct weir_str text)
 {
     bool number = map->key[0] == WEIR_INT || map->key[0] == WEIR_BOOL;
     bool json = text.len > 0 && (text.ptr[0] == '[' || text.ptr[0] == '"' || number);
@@ -581,15 +593,17 @@ static bool whole_number(struct weir_str text, int64_t least, int64_t most, int6
 }
 
 /* One parameter of a map walk; NULL or what is wrong with it. */
-static const char *walk_parameter(struct call *call, const struct map_def *map, struct weir_str name,
-                                  struct weir_str value, struct map_query *query)
+static const char *walk_parameter(struct call *call, const struct map_def *map,
+                                  struct weir_str name, struct weir_str value,
+                                  struct map_query *query)
 {
     if (str_eq(name, STR("from"))) {
         query->from = bound_json(call, map, value);
     } else if (str_eq(name, STR("to"))) {
         query->to = bound_json(call, map, value);
     } else if (str_eq(name, STR("limit"))) {
-        if (!whole_number(value, 1, 1000, &query->limit)) return "limit is a whole number of 1 to 1000";
+        if (!whole_number(value, 1, 1000, &query->limit))
+            return "limit is a whole number of 1 to 1000";
     } else if (str_eq(name, STR("reverse"))) {
         query->reverse = str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0;
         if (!query->reverse && !str_eq(value, STR("false")) && !str_eq(value, STR("0")))
@@ -619,7 +633,8 @@ static void route_map(struct call *call, const struct http_state *http, const st
     while (!fault && (more = parameter_next(arena, &query, &name, &value)) > 0)
         fault = walk_parameter(call, &type->maps[place], name, value, walk);
     if (fault || more < 0) {
-        call_refuse(call, WEIR_ARG, "%s", fault ? fault : "a parameter is not UTF-8 in percent escapes");
+        call_refuse(call, WEIR_ARG, "%s",
+                    fault ? fault : "a parameter is not UTF-8 in percent escapes");
         return;
     }
     call->request.handler = handler;
@@ -633,7 +648,8 @@ static bool route_admin(struct call *call, const struct http_state *http, const 
 {
     struct net *net = call->conn->net;
     struct weir_str name = path->count > 0 ? path->segment[0] : STR_NIL;
-    bool live = str_eq(name, STR("livez")), ready = str_eq(name, STR("readyz")) || str_eq(name, STR("healthz"));
+    bool live = str_eq(name, STR("livez")),
+         ready = str_eq(name, STR("readyz")) || str_eq(name, STR("healthz"));
     bool metrics = str_eq(name, STR("metrics"));
     struct buf text = { 0 };
     int status = 200;
@@ -646,7 +662,8 @@ static bool route_admin(struct call *call, const struct http_state *http, const 
     else if (ready) status = admin_ready(net, &text) ? 200 : 503;
     else if (metrics) admin_metrics(net, &text);
     else admin_index(net, NULL, &text);
-    answer_body(call, status, metrics ? "text/plain; version=0.0.4; charset=utf-8" : "application/json", &text);
+    answer_body(call, status,
+                metrics ? "text/plain; version=0.0.4; charset=utf-8" : "application/json", &text);
     return true;
 }
 
@@ -659,7 +676,8 @@ static void route_type(struct call *call, const struct http_state *http, const s
     const struct type *type = route->type;
     call->counted = true;
     if (!type) {
-        call_refuse(call, WEIR_NOTYPE, "no type or service %.*s; GET / lists what there is", STR_ARG(name));
+        call_refuse(call, WEIR_NOTYPE, "no type or service %.*s; GET / lists what there is",
+                    STR_ARG(name));
         return;
     }
     if (path->count == 1) {
@@ -680,9 +698,11 @@ static void route_type(struct call *call, const struct http_state *http, const s
     int map = type->service || !fits || route->handler ? -1 : type_map(type, last);
     if (fits && route->handler) route_handler(call, http, path, route->handler, path->segment[1]);
     else if (map >= 0) route_map(call, http, path, type, map);
-    else if (fits) call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(name), STR_ARG(last));
+    else if (fits)
+        call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(name), STR_ARG(last));
     else if (type->service)
-        call_refuse(call, WEIR_NOHANDLER, "%.*s is a service: /%.*s/{handler}", STR_ARG(name), STR_ARG(name));
+        call_refuse(call, WEIR_NOHANDLER, "%.*s is a service: /%.*s/{handler}", STR_ARG(name),
+                    STR_ARG(name));
     else call_refuse(call, WEIR_NOHANDLER, "no such path: /%.*s/{key}/{handler}", STR_ARG(name));
 }
 
@@ -693,7 +713,8 @@ static void route_request(struct call *call, const struct http_state *http)
     if (!path_read(&call->request.arena, http->url, &path)) {
         call->http_status = 400;
         call_refuse(call, WEIR_BADREQUEST,
-                    "the path is not names in UTF-8 and percent escapes without NUL, '.', '..' and empty parts");
+                    "the path is not names in UTF-8 and percent escapes without NUL, '.', '..' and "
+                    "empty parts");
     } else if (method != HTTP_GET && method != HTTP_HEAD && method != HTTP_POST) {
         refuse_method(call, "GET, HEAD, POST");
     } else if (route_admin(call, http, &path)) {
@@ -713,6 +734,7 @@ static void request_complete(struct conn *conn)
     struct call *call = call_begin(conn, http->head.len + http->raw_bytes);
     call->head = http->parser.method == HTTP_HEAD;
     call->close = !http->keep_alive;
+    call->old = http->parser.http_minor == 0;
     if (call->close) conn->closing = true;
     route_request(call, http);
     http_state_reset(http);
@@ -721,7 +743,8 @@ static void request_complete(struct conn *conn)
 static void refuse_parse(struct conn *conn)
 {
     enum http_errno error = HTTP_PARSER_ERRNO(&conn->http->parser);
-    refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: %s", http_errno_description(error));
+    refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: %s",
+                     http_errno_description(error));
 }
 
 /* Bytes behind the head. Returns those used; the request may be complete then. */
@@ -737,7 +760,8 @@ static size_t take_body(struct conn *conn, const char *bytes, size_t len)
         refuse_parse(conn);
         return len;
     }
-    if (http->body.len > limit || http->raw_bytes > 2 * limit + conn->net->limits.header_bytes_max) {
+    if (http->body.len > limit ||
+        http->raw_bytes > 2 * limit + conn->net->limits.header_bytes_max) {
         refuse_and_close(conn, WEIR_TOOBIG, 413, "a body larger than %zu bytes", limit);
         return len;
     }
@@ -748,7 +772,8 @@ static size_t take_body(struct conn *conn, const char *bytes, size_t len)
 static size_t take_head(struct conn *conn, const char *bytes, size_t len)
 {
     struct http_state *http = conn->http;
-    if (http->scanned == 0 && len >= 2 && memcmp(bytes, "\r\n", 2) == 0) return 2; /* left by a former body */
+    if (bytes[0] == '\r' && len == 1) return 0;
+    if (memcmp(bytes, "\r\n", len < 2 ? 1 : 2) == 0) return 2; /* left by a former body */
     size_t head = head_length(http, bytes, len);
     if (head_is_unfinished(conn, head, bytes, len)) return 0;
     if (conn->closing) return len;

@@ -40,13 +40,14 @@ static const char *date_text(struct net *net)
     int64_t now = net->env->wall_ms(net->env) / 1000;
     if (now != net->date_s) {
         static const char *const days[] = { "Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed" };
-        static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+        static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                              "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
         time_t seconds = (time_t)now;
         struct tm tm;
         gmtime_r(&seconds, &tm);
-        snprintf(net->date, sizeof(net->date), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[(now / 86400) % 7],
-                 tm.tm_mday % 100, months[tm.tm_mon % 12], (tm.tm_year + 1900) % 10000, tm.tm_hour % 100, tm.tm_min % 100,
-                 tm.tm_sec % 100);
+        snprintf(net->date, sizeof(net->date), "%s, %02d %s %04d %02d:%02d:%02d GMT",
+                 days[(now / 86400) % 7], tm.tm_mday % 100, months[tm.tm_mon % 12],
+                 (tm.tm_year + 1900) % 10000, tm.tm_hour % 100, tm.tm_min % 100, tm.tm_sec % 100);
         net->date_s = now;
     }
     return net->date;
@@ -93,18 +94,21 @@ static void add_problem(struct buf *body, const struct call *call, int http)
                status_is_unknown(status) ? "\"unknown\"" : "false");
 }
 
-static void add_head(struct net *net, struct buf *out, const struct call *call, int http, const char *type, size_t len)
+static void add_head(struct net *net, struct buf *out, const struct call *call, int http,
+                     const char *type, size_t len)
 {
     const struct request *r = &call->request;
     enum weir_status status = status_public(r->status);
-    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n", http, reason_of(http),
-               date_text(net), type, len);
+    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n",
+               http, reason_of(http), date_text(net), type, len);
     buf_printf(out, "X-Request-Id: %.*s\r\n", STR_ARG(r->request_id));
     if (call->allow) buf_printf(out, "Allow: %s\r\n", call->allow);
     if (http == 429 || http == 503) buf_add_text(out, "Retry-After: 1\r\n");
     if (r->replayed && status == WEIR_OK) buf_add_text(out, "Idempotency-Replayed: true\r\n");
     if (http != 200 || !call->is_ready) buf_add_text(out, "Cache-Control: no-store\r\n");
+    buf_add_text(out, "X-Content-Type-Options: nosniff\r\n");
     if (call->close) buf_add_text(out, "Connection: close\r\n");
+    else if (call->old) buf_add_text(out, "Connection: keep-alive\r\n");
     buf_add_text(out, "\r\n");
 }
 
@@ -117,6 +121,7 @@ void http_add_answer(struct net *net, struct buf *out, struct call *call)
         buf_add_text(out, "HTTP/1.1 100 Continue\r\n\r\n");
         return;
     }
+    if (net_is_draining(net)) call->close = true;
     if (r->request_id.len == 0) {
         net_request_id(net, id);
         r->request_id = (struct weir_str){ id, sizeof(id) };
@@ -143,9 +148,13 @@ void http_add_answer(struct net *net, struct buf *out, struct call *call)
 
 void http_add_refusal(struct net *net, struct buf *out)
 {
-    static const char body[] = "{\"type\":\"/problems/overloaded\",\"title\":\"too busy, try again\",\"status\":503,"
-                               "\"code\":\"overloaded\",\"detail\":\"connections_max connections are open\",\"applied\":false}\n";
-    buf_printf(out, "HTTP/1.1 503 Service Unavailable\r\nDate: %s\r\nContent-Type: application/problem+json\r\n"
-                    "Content-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
-               date_text(net), sizeof(body) - 1, body);
+    static const char body[] =
+        "{\"type\":\"/problems/overloaded\",\"title\":\"too busy, try again\",\"status\":503,"
+        "\"code\":\"overloaded\",\"detail\":\"connections_max connections are "
+        "open\",\"applied\":false}\n";
+    buf_printf(
+        out,
+        "HTTP/1.1 503 Service Unavailable\r\nDate: %s\r\nContent-Type: application/problem+json\r\n"
+        "Content-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+        date_text(net), sizeof(body) - 1, body);
 }

@@ -194,7 +194,8 @@ void call_refuse_problem(struct call *call, enum weir_status status, const struc
 {
     struct buf *out = &call->conn->net->scratch;
     buf_reset(out);
-    if (status == WEIR_CHECK || status == WEIR_BUDGET) status = WEIR_ARG; /* rules of parameters answer `arg` */
+    if (status == WEIR_CHECK || status == WEIR_BUDGET)
+        status = WEIR_ARG; /* rules of parameters answer `arg` */
     if (problem->field[0]) {
         buf_add_text(out, "{\"field\":");
         json_write_text(out, str_of(problem->field));
@@ -237,6 +238,10 @@ static void net_take_answers(struct net *net)
             continue;
         }
         call->answered = true;
+        if (call->conn->first != call) {
+            call->held = request->arena.used;
+            call->conn->held_bytes += call->held;
+        }
         conn_touch(call->conn);
     }
 }
@@ -251,6 +256,12 @@ void conn_touch(struct conn *conn)
     conn->touched_next = NULL;
     *net->touched_last = conn;
     net->touched_last = &conn->touched_next;
+}
+
+static void conn_break(struct conn *conn)
+{
+    conn->broken = true;
+    conn_touch(conn);
 }
 
 static size_t conn_pending(const struct conn *conn)
@@ -284,7 +295,8 @@ static size_t conn_feed(struct conn *conn, const char *bytes, size_t len)
         conn->need = 0;
         conn->begun_ns = 0;
     }
-    if (at < len && conn->begun_ns == 0 && conn_takes_input(conn)) conn->begun_ns = conn->net->now_ns;
+    if (at < len && conn->begun_ns == 0 && conn_takes_input(conn))
+        conn->begun_ns = conn->net->now_ns;
     return at;
 }
 
@@ -470,15 +482,14 @@ static void conn_poll(struct conn *conn)
     conn->polls_read = read;
     conn->polls_write = conn->blocked;
     if (net->env->poll_change(net->env, &net->actor, conn->fd, conn, read, conn->blocked) < 0)
-        conn->broken = true;
+        conn_break(conn);
 }
 
 /* First half of a turn's end for one connection: encodes what is answered, parses what was held back. */
 static void conn_settle(struct conn *conn)
 {
     conn_write_ready(conn);
-    while (conn_takes_input(conn) && conn_feed_rest(conn)) {
-    }
+    while (conn_takes_input(conn) && conn_feed_rest(conn)) {}
 }
 
 /* Second half; true if it stays touched: there is more to parse and nothing that will report it. */
@@ -505,6 +516,8 @@ static void net_refuse(struct net *net, enum door door, int fd)
     else http_add_refusal(net, &net->scratch);
     /* a fresh socket's buffer holds this; if not, the refusal is the closing */
     (void)!net->env->send(net->env, fd, net->scratch.ptr, net->scratch.len);
+    /* unread bytes at closing would reset the connection before the refusal is read */
+    (void)!net->env->recv(net->env, fd, net->read_bytes, READ_BYTES);
     net->env->sock_close(net->env, fd);
     net->figures[door].conns_refused_total++;
 }
@@ -523,7 +536,8 @@ static void listener_accept(struct net *net, struct listener *listener)
         if (fd == -EAGAIN) return;
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS) {
             listener_pause(net, listener, true); /* until the next sweep: it would only spin */
-            if (net->sweep_ns > net->now_ns + SWEEP_NS_MAX) net->sweep_ns = net->now_ns + SWEEP_NS_MAX;
+            if (net->sweep_ns > net->now_ns + SWEEP_NS_MAX)
+                net->sweep_ns = net->now_ns + SWEEP_NS_MAX;
             return;
         }
         if (fd < 0) continue;
@@ -556,7 +570,8 @@ static uint64_t resp_deadline(const struct conn *conn)
 {
     const struct net_limits *limits = &conn->net->limits;
     uint64_t received = conn->in.len - conn->in_at;
-    return at_ms(conn->begun_ns, limits->header_ms_max + received * 1000 / limits->body_bytes_per_s_min);
+    return at_ms(conn->begun_ns,
+                 limits->header_ms_max + received * 1000 / limits->body_bytes_per_s_min);
 }
 
 static void conn_sweep_input(struct conn *conn)
@@ -577,7 +592,8 @@ static void conn_sweep_input(struct conn *conn)
         conn_touch(conn);
     } else if (conn->door == DOOR_HTTP && !conn->first && conn_pending(conn) == 0) {
         bool fresh = conn->moved_ns == conn->opened_ns;
-        if (net->now_ns < at_ms(conn->moved_ns, fresh ? limits->header_ms_max : limits->keepalive_ms))
+        if (net->now_ns <
+            at_ms(conn->moved_ns, fresh ? limits->header_ms_max : limits->keepalive_ms))
             return;
         conn->closing = true;
         conn_touch(conn);
@@ -590,12 +606,10 @@ static void conn_sweep(struct conn *conn)
     const struct net_limits *limits = &net->limits;
     if (conn->soft_ns && net->now_ns >= at_ms(conn->soft_ns, limits->output_soft_ms)) {
         conn_trace(conn, "slow reader", "output_soft_ms", limits->output_soft_ms);
-        conn->broken = true;
-        conn_touch(conn);
+        conn_break(conn);
     } else if (conn->blocked && net->now_ns >= at_ms(conn->moved_ns, limits->keepalive_ms)) {
         conn_trace(conn, "slow reader", "keepalive_ms", limits->keepalive_ms);
-        conn->broken = true;
-        conn_touch(conn);
+        conn_break(conn);
     }
     if (conn->linger_ns && net->now_ns >= conn->linger_ns) conn_touch(conn);
     conn_sweep_input(conn);
@@ -604,8 +618,7 @@ static void conn_sweep(struct conn *conn)
 static void net_sweep(struct net *net)
 {
     if (net->now_ns < net->sweep_ns) return;
-    for (struct conn *conn = net->conns; conn; conn = conn->next)
-        conn_sweep(conn);
+    for (struct conn *conn = net->conns; conn; conn = conn->next) conn_sweep(conn);
     bool paused = false;
     for (int i = 0; i < DOORS; i++) {
         paused = paused || net->listeners[i].paused;
@@ -647,8 +660,7 @@ static void net_handle(struct net *net, const struct env_event *event)
 /* Settles all that were touched, flushes once, then sends. Those with more to do stay in the list. */
 static void net_finish(struct net *net)
 {
-    for (struct conn *conn = net->touched; conn; conn = conn->touched_next)
-        conn_settle(conn);
+    for (struct conn *conn = net->touched; conn; conn = conn->touched_next) conn_settle(conn);
     if (net->submitted) {
         net->submitted = false;
         port_flush(net->port);
@@ -685,8 +697,7 @@ static uint64_t net_turn(void *self)
     net->now_ns = net->env->mono_ns(net->env);
     net_take_engine(net);
     net_take_answers(net);
-    for (int i = 0; i < count; i++)
-        net_handle(net, &events[i]);
+    for (int i = 0; i < count; i++) net_handle(net, &events[i]);
     net_sweep(net);
     net_finish(net);
     net_report_drained(net);
@@ -723,7 +734,8 @@ static enum weir_status listener_open(struct net *net, enum door door, const cha
     int fd = net->env->listen(net->env, host, port);
     if (fd < 0) {
         snprintf(error, error_bytes, "cannot listen for %s on %s port %d: %s%s", name, host, port,
-                 strerror(-fd), fd == -EADDRINUSE ? "; choose another port or stop what uses it" : "");
+                 strerror(-fd),
+                 fd == -EADDRINUSE ? "; choose another port or stop what uses it" : "");
         return WEIR_CONFIG;
     }
     listener->fd = fd;
@@ -733,7 +745,8 @@ static enum weir_status listener_open(struct net *net, enum door door, const cha
 
 static void limits_fill(struct net_limits *limits)
 {
-#define X(name, value, text) if (limits->name == 0) limits->name = (value);
+#define X(name, value, text)                                                                       \
+    if (limits->name == 0) limits->name = (value);
     NET_LIMITS(X)
 #undef X
     if (limits->arguments_max > RESP_ARGUMENTS_MAX) limits->arguments_max = RESP_ARGUMENTS_MAX;
@@ -770,7 +783,8 @@ enum weir_status net_open(const struct net_options *options, struct net **out, c
     enum weir_status status = listener_open(net, DOOR_HTTP, options->http_host, options->http_port,
                                             error, error_bytes);
     if (status == WEIR_OK)
-        status = listener_open(net, DOOR_RESP, options->resp_host, options->resp_port, error, error_bytes);
+        status = listener_open(net, DOOR_RESP, options->resp_host, options->resp_port, error,
+                               error_bytes);
     if (status != WEIR_OK) {
         net_close(net);
         return status;
@@ -822,7 +836,8 @@ void net_close(struct net *net)
 {
     if (net->started) net->env->actor_stop(net->env, &net->actor);
     while (net->conns)
-        conn_close(net->conns); /* requests still in the engine stay its own: it may yet write to them */
+        conn_close(
+            net->conns); /* requests still in the engine stay its own: it may yet write to them */
     net_stop_listening(net);
     while (net->pool) {
         struct call *call = net->pool;

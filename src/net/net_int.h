@@ -34,18 +34,19 @@ struct call {
     struct call *next;      /* in its connection's order, or in the pool */
     struct conn *conn;      /* NULL: the connection is gone */
     uint64_t begun_ns;
-    size_t bytes;           /* counted as read ahead */
-    size_t held;            /* bytes of `ready` while it waits */
-    struct weir_str ready;  /* RESP: the whole answer; HTTP: the body */
+    size_t bytes;          /* counted as read ahead */
+    size_t held;           /* bytes of `ready` while it waits */
+    struct weir_str ready; /* RESP: the whole answer; HTTP: the body */
     bool is_ready;
     bool answered;
-    bool counted;           /* belongs in the figures of requests */
+    bool counted; /* belongs in the figures of requests */
     /* RESP */
-    uint8_t protocol;       /* 2 or 3 */
-    bool absent_is_null;    /* GETROW */
+    uint8_t protocol;    /* 2 or 3 */
+    bool absent_is_null; /* GETROW */
     /* HTTP */
     bool head, close, interim; /* interim: 100 Continue */
-    int http_status;        /* 0: by the status */
+    bool old;                  /* HTTP/1.0: is told that the connection stays */
+    int http_status;           /* 0: by the status */
     const char *content_type;
     const char *allow;
 };
@@ -67,24 +68,24 @@ struct conn {
     int fd;
     uint64_t id;
     bool touched;
-    bool closing;        /* no more input; closed once all is answered and sent */
-    bool broken;         /* closed at the end of this turn */
-    bool linger;         /* after `closing`: reads and drops for a while, so that the answer is seen */
+    bool closing; /* no more input; closed once all is answered and sent */
+    bool broken;  /* closed at the end of this turn */
+    bool linger;  /* after `closing`: reads and drops for a while, so that the answer is seen */
     bool polls_read, polls_write;
-    bool blocked;        /* the socket took no more */
+    bool blocked; /* the socket took no more */
     struct buf in;
-    size_t in_at;        /* parsed so far */
-    size_t need;         /* bytes from in_at without which parsing is in vain */
+    size_t in_at; /* parsed so far */
+    size_t need;  /* bytes from in_at without which parsing is in vain */
     struct buf out;
-    size_t out_at;       /* sent so far */
+    size_t out_at; /* sent so far */
     struct call *first, **last;
     uint32_t ahead;
     size_t ahead_bytes, held_bytes;
     uint64_t opened_ns;
-    uint64_t begun_ns;   /* the request being received began; 0: none */
-    uint64_t moved_ns;   /* bytes last went in or out */
-    uint64_t soft_ns;    /* output above the soft limit since; 0: is not */
-    uint64_t linger_ns;  /* end of lingering; 0: not yet begun */
+    uint64_t begun_ns;  /* the request being received began; 0: none */
+    uint64_t moved_ns;  /* bytes last went in or out */
+    uint64_t soft_ns;   /* output above the soft limit since; 0: is not */
+    uint64_t linger_ns; /* end of lingering; 0: not yet begun */
     struct resp_state resp;
     struct http_state *http;
 };
@@ -104,7 +105,7 @@ struct door_figures {
     uint64_t latency_count;
     uint64_t conns_total, conns_refused_total;
     uint64_t bytes_in_total, bytes_out_total;
-    uint64_t slow_total;   /* closed for slowness or size */
+    uint64_t slow_total; /* closed for slowness or size */
     uint32_t conns;
 };
 
@@ -133,9 +134,9 @@ struct net {
     struct call *pool;
     uint32_t pool_count;
     uint32_t in_engine;
-    bool submitted;        /* something to flush */
+    bool submitted; /* something to flush */
     bool stopped_listening;
-    uint64_t now_ns;       /* of this turn */
+    uint64_t now_ns; /* of this turn */
     uint64_t sweep_ns;
     uint64_t sweep_every_ns;
     int64_t date_s;
@@ -183,14 +184,14 @@ enum resp_found { RESP_MORE, RESP_COMMAND, RESP_EMPTY, RESP_BROKEN, RESP_FOREIGN
 struct resp_command {
     struct weir_str args[RESP_ARGUMENTS_MAX];
     uint32_t count;
-    size_t used;      /* bytes of the command */
-    size_t need;      /* RESP_MORE: at least so many bytes in all */
+    size_t used;       /* bytes of the command */
+    size_t need;       /* RESP_MORE: at least so many bytes in all */
     size_t text_bytes; /* of all arguments */
-    char error[96];   /* RESP_BROKEN: what follows "ERR Protocol error: " */
+    char error[96];    /* RESP_BROKEN: what follows "ERR Protocol error: " */
 };
 /** Parses one command from the start of `bytes`; `unquoted` holds the arguments of inline commands. */
-enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limits, struct buf *unquoted,
-                           struct resp_command *command);
+enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limits,
+                           struct buf *unquoted, struct resp_command *command);
 /** Takes one command; returns the bytes used, 0 for none. */
 size_t resp_input(struct conn *conn, const char *bytes, size_t len);
 
@@ -205,7 +206,8 @@ void resp_add_array(struct buf *out, uint64_t count);
 void resp_add_map(struct buf *out, uint8_t protocol, uint64_t count);
 void resp_add_float(struct buf *out, uint8_t protocol, double n);
 /** A value by its shape. */
-void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape, const void *value);
+void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape,
+                    const void *value);
 /** Valid JSON as RESP values; anything else as a bulk. */
 void resp_add_json(struct buf *out, uint8_t protocol, struct weir_str json);
 /** "-WORD text" in one line. */
@@ -225,7 +227,8 @@ bool http_is_midway(const struct conn *conn);
 /** Answers 408 and closes. */
 void http_time_out(struct conn *conn);
 bool http_host_is_known(const struct net *net, struct weir_str host);
-bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space, struct weir_str *out);
+bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space,
+                   struct weir_str *out);
 
 /* ---- http_reply.c ---- */
 

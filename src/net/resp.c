@@ -51,8 +51,8 @@ static int length_line(struct weir_str bytes, size_t at, int64_t *number, size_t
     return 1;
 }
 
-static enum resp_found parse_bulk(struct weir_str bytes, const struct net_limits *limits, uint32_t left,
-                                  size_t *at, struct resp_command *command)
+static enum resp_found parse_bulk(struct weir_str bytes, const struct net_limits *limits,
+                                  uint32_t left, size_t *at, struct resp_command *command)
 {
     int64_t len;
     size_t next;
@@ -111,8 +111,10 @@ static int hex_digit(char c)
 static size_t unescape(struct weir_str line, size_t at, struct buf *out)
 {
     char c = line.ptr[at];
-    if (c == 'x' && at + 2 < line.len && hex_digit(line.ptr[at + 1]) >= 0 && hex_digit(line.ptr[at + 2]) >= 0) {
-        buf_add_byte(out, (uint8_t)(hex_digit(line.ptr[at + 1]) * 16 + hex_digit(line.ptr[at + 2])));
+    if (c == 'x' && at + 2 < line.len && hex_digit(line.ptr[at + 1]) >= 0 &&
+        hex_digit(line.ptr[at + 2]) >= 0) {
+        buf_add_byte(out,
+                     (uint8_t)(hex_digit(line.ptr[at + 1]) * 16 + hex_digit(line.ptr[at + 2])));
         return at + 3;
     }
     static const char from[] = "nrtba", to[] = "\n\r\t\b\a";
@@ -167,23 +169,25 @@ static enum resp_found parse_inline(struct weir_str bytes, const struct net_limi
     struct weir_str line = { bytes.ptr, len };
     if (len > 0 && line.ptr[len - 1] == '\r') line.len--;
     buf_reset(unquoted);
-    buf_reserve(unquoted, line.len + 1); /* unquoting never makes it longer: pointers into it stay */
+    buf_reserve(unquoted,
+                line.len + 1); /* unquoting never makes it longer: pointers into it stay */
     for (size_t at = 0;;) {
-        while (at < line.len && isspace((unsigned char)line.ptr[at]))
-            at++;
+        while (at < line.len && isspace((unsigned char)line.ptr[at])) at++;
         if (at == line.len) break;
-        if (command->count == limits->arguments_max) return broken(command, "invalid multibulk length");
+        if (command->count == limits->arguments_max)
+            return broken(command, "invalid multibulk length");
         size_t begin = unquoted->len;
-        if (!inline_argument(line, &at, unquoted)) return broken(command, "unbalanced quotes in request");
-        command->args[command->count++] =
-            (struct weir_str){ unquoted->ptr + begin, unquoted->len - begin };
+        if (!inline_argument(line, &at, unquoted))
+            return broken(command, "unbalanced quotes in request");
+        command->args[command->count++] = (struct weir_str){ unquoted->ptr + begin,
+                                                             unquoted->len - begin };
         command->text_bytes += unquoted->len - begin;
     }
     return command->count > 0 ? RESP_COMMAND : RESP_EMPTY;
 }
 
-enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limits, struct buf *unquoted,
-                           struct resp_command *command)
+enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limits,
+                           struct buf *unquoted, struct resp_command *command)
 {
     command->count = 0;
     command->used = command->need = command->text_bytes = 0;
@@ -245,8 +249,7 @@ static const struct weir_str *arguments_keep(struct call *call, const struct res
     struct arena *arena = &call->request.arena;
     uint32_t count = command->count - from;
     size_t bytes = 0;
-    for (uint32_t i = from; i < command->count; i++)
-        bytes += command->args[i].len;
+    for (uint32_t i = from; i < command->count; i++) bytes += command->args[i].len;
     struct weir_str *kept = arena_alloc(arena, count * sizeof(*kept) + bytes + 1);
     char *at = (char *)(kept + count);
     for (uint32_t i = 0; i < count; i++) {
@@ -259,8 +262,8 @@ static const struct weir_str *arguments_keep(struct call *call, const struct res
 }
 
 /* Reads arguments by position; those left out at the end must be optional. False after answering. */
-static bool arguments_read(struct call *call, const struct handler *handler, const struct weir_str *texts,
-                           uint32_t count)
+static bool arguments_read(struct call *call, const struct handler *handler,
+                           const struct weir_str *texts, uint32_t count)
 {
     const struct shape *shape = handler->args;
     struct problem problem = { 0 };
@@ -270,7 +273,8 @@ static bool arguments_read(struct call *call, const struct handler *handler, con
     if (missing) {
         struct buf *out = scratch_of(call);
         admin_signature(handler, out);
-        call_refuse(call, WEIR_ARG, "%.*s takes %u, not %u", STR_ARG(buf_str(out)), shape->count, count);
+        call_refuse(call, WEIR_ARG, "%.*s takes %u, not %u", STR_ARG(buf_str(out)), shape->count,
+                    count);
         return false;
     }
     void *args = arena_alloc(&call->request.arena, shape->size);
@@ -302,7 +306,8 @@ static void call_handler(struct call *call, const struct weir_str *texts, uint32
         return;
     }
     if (!route->handler) {
-        call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(texts[0]), STR_ARG(texts[2]));
+        call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(texts[0]),
+                    STR_ARG(texts[2]));
         return;
     }
     bool no_key = texts[1].len == 1 && texts[1].ptr[0] == '-';
@@ -392,8 +397,9 @@ static void do_select(struct call *call, const struct resp_command *command)
 
 static void do_auth(struct call *call, const struct resp_command *command)
 {
-    answer_error(call, "ERR", "AUTH called without any password configured: there are no users yet, connect "
-                              "without one");
+    answer_error(call, "ERR",
+                 "AUTH called without any password configured: there are no users yet, connect "
+                 "without one");
 }
 
 static void do_shutdown(struct call *call, const struct resp_command *command)
@@ -453,7 +459,8 @@ static void do_hello(struct call *call, const struct resp_command *command)
     for (uint32_t i = 2; i < command->count;) {
         if (text_is(command->args[i], "SETNAME") && i + 1 < command->count) {
             if (!name_set(command->args[i + 1], name)) {
-                answer_error(call, "ERR", "Client names cannot contain spaces, newlines or special characters.");
+                answer_error(call, "ERR",
+                             "Client names cannot contain spaces, newlines or special characters.");
                 return;
             }
             named = true;
@@ -463,7 +470,8 @@ static void do_hello(struct call *call, const struct resp_command *command)
             return;
         } else {
             answer_error(call, "ERR", "Syntax error in HELLO option '%.*s'",
-                         (int)(command->args[i].len < 64 ? command->args[i].len : 64), command->args[i].ptr);
+                         (int)(command->args[i].len < 64 ? command->args[i].len : 64),
+                         command->args[i].ptr);
             return;
         }
     }
@@ -484,12 +492,15 @@ static void client_line(struct call *call, struct buf *out)
 static void client_setinfo(struct call *call, const struct resp_command *command)
 {
     struct resp_state *resp = &call->conn->resp;
-    bool name = text_is(command->args[2], "LIB-NAME"), version = text_is(command->args[2], "LIB-VER");
+    bool name = text_is(command->args[2], "LIB-NAME"),
+         version = text_is(command->args[2], "LIB-VER");
     if (!name && !version) {
         answer_error(call, "ERR", "Unrecognized option '%.*s'",
-                     (int)(command->args[2].len < 64 ? command->args[2].len : 64), command->args[2].ptr);
+                     (int)(command->args[2].len < 64 ? command->args[2].len : 64),
+                     command->args[2].ptr);
     } else if (!name_set(command->args[3], name ? resp->lib_name : resp->lib_version)) {
-        answer_error(call, "ERR", "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
+        answer_error(call, "ERR",
+                     "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
     } else {
         answer_simple(call, "OK");
     }
@@ -511,7 +522,9 @@ static void do_client(struct call *call, const struct resp_command *command)
         }
     } else if (text_is(verb, "SETNAME") && command->count == 3) {
         if (name_set(command->args[2], conn->resp.name)) answer_simple(call, "OK");
-        else answer_error(call, "ERR", "Client names cannot contain spaces, newlines or special characters.");
+        else
+            answer_error(call, "ERR",
+                         "Client names cannot contain spaces, newlines or special characters.");
     } else if (text_is(verb, "SETINFO") && command->count == 4) {
         client_setinfo(call, command);
     } else if (text_is(verb, "INFO") || text_is(verb, "LIST")) {
@@ -522,8 +535,9 @@ static void do_client(struct call *call, const struct resp_command *command)
     } else if (text_is(verb, "REPLY")) {
         answer_error(call, "ERR", "CLIENT REPLY is refused: each request is answered");
     } else {
-        answer_error(call, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Known: ID, "
-                                  "GETNAME, SETNAME, SETINFO, INFO, LIST",
+        answer_error(call, "ERR",
+                     "unknown subcommand or wrong number of arguments for '%.*s'. Known: ID, "
+                     "GETNAME, SETNAME, SETINFO, INFO, LIST",
                      (int)(verb.len < 64 ? verb.len : 64), verb.ptr);
     }
 }
@@ -567,8 +581,7 @@ static bool glob_fits(struct weir_str pattern, struct weir_str name)
             return false;
         }
     }
-    while (p < pattern.len && pattern.ptr[p] == '*')
-        p++;
+    while (p < pattern.len && pattern.ptr[p] == '*') p++;
     return p == pattern.len;
 }
 
@@ -601,19 +614,19 @@ static bool config_fits(const struct resp_command *command, const char *name)
 
 static void do_config(struct call *call, const struct resp_command *command)
 {
-    static const char *const empties[] = { "save", "appendonly" }; /* what redis-benchmark asks for */
+    static const char *const empties[] = { "save",
+                                           "appendonly" }; /* what redis-benchmark asks for */
     struct setting settings[64];
     size_t count, fits = 0;
     char number[24];
     if (!text_is(command->args[1], "GET") || command->count < 3) {
-        answer_error(call, "ERR", "CONFIG knows GET name [name...] only: settings are given at the start");
+        answer_error(call, "ERR",
+                     "CONFIG knows GET name [name...] only: settings are given at the start");
         return;
     }
     settings_read(call->conn->net, settings, &count);
-    for (size_t i = 0; i < 2; i++)
-        fits += config_fits(command, empties[i]);
-    for (size_t i = 0; i < count; i++)
-        fits += config_fits(command, settings[i].name);
+    for (size_t i = 0; i < 2; i++) fits += config_fits(command, empties[i]);
+    for (size_t i = 0; i < count; i++) fits += config_fits(command, settings[i].name);
     struct buf *out = scratch_of(call);
     resp_add_map(out, call->protocol, fits);
     for (size_t i = 0; i < 2; i++)
@@ -632,7 +645,7 @@ struct resp_verb {
     const char *name;
     uint32_t least, most; /* arguments with the name */
     void (*run)(struct call *call, const struct resp_command *command);
-    const char *flags;    /* one, for COMMAND */
+    const char *flags; /* one, for COMMAND */
     const char *use, *summary;
 };
 
@@ -640,7 +653,8 @@ static void do_command(struct call *call, const struct resp_command *command);
 static void do_help(struct call *call, const struct resp_command *command);
 
 static const struct resp_verb verbs[] = {
-    { "call", 4, UINT32_MAX, do_call, "write", "type key handler [arg ...]", "Runs a handler; key - for a service" },
+    { "call", 4, UINT32_MAX, do_call, "write", "type key handler [arg ...]",
+      "Runs a handler; key - for a service" },
     { "call.once", 5, UINT32_MAX, do_call_once, "write", "id type key handler [arg ...]",
       "The same once for each id: a repeat gets the first answer" },
     { "getrow", 3, 3, do_getrow, "readonly", "type key", "The row of an entity, or null" },
@@ -649,10 +663,10 @@ static const struct resp_verb verbs[] = {
     { "hello", 1, UINT32_MAX, do_hello, "fast", "[2|3 [SETNAME name]]", "Chooses the protocol" },
     { "auth", 2, 3, do_auth, "fast", "[user] password", "Refused: there are no users yet" },
     { "select", 2, 2, do_select, "fast", "0", "There is one database" },
-    { "client", 2, UINT32_MAX, do_client, "admin", "ID|GETNAME|SETNAME name|SETINFO name value|INFO|LIST",
-      "About this connection" },
-    { "command", 1, UINT32_MAX, do_command, "loading", "[COUNT|LIST|DOCS [name ...]|INFO [name ...]]",
-      "About these commands" },
+    { "client", 2, UINT32_MAX, do_client, "admin",
+      "ID|GETNAME|SETNAME name|SETINFO name value|INFO|LIST", "About this connection" },
+    { "command", 1, UINT32_MAX, do_command, "loading",
+      "[COUNT|LIST|DOCS [name ...]|INFO [name ...]]", "About these commands" },
     { "config", 2, UINT32_MAX, do_config, "admin", "GET name [name ...]", "Limits in force" },
     { "info", 1, 2, do_info, "loading", "[section]", "Figures of server and engine" },
     { "reset", 1, 1, do_reset, "fast", "", "Protocol 2, no name" },
@@ -676,8 +690,7 @@ static void add_verb(struct buf *out, const struct resp_verb *verb)
     resp_add_int(out, verb->least == verb->most ? (int64_t)verb->least : -(int64_t)verb->least);
     resp_add_array(out, 1);
     resp_add_simple(out, verb->flags);
-    for (int i = 0; i < 3; i++)
-        resp_add_int(out, 0); /* no key stands at a fixed place */
+    for (int i = 0; i < 3; i++) resp_add_int(out, 0); /* no key stands at a fixed place */
 }
 
 static void add_docs(struct buf *out, uint8_t protocol, const struct resp_verb *verb)
@@ -695,14 +708,12 @@ static void do_command(struct call *call, const struct resp_command *command)
     struct buf *out = scratch_of(call);
     struct weir_str part = command->count > 1 ? command->args[1] : STR("INFO");
     uint32_t named = command->count > 2 ? command->count - 2 : 0, known = 0;
-    for (uint32_t i = 0; i < named; i++)
-        known += verb_find(command->args[2 + i]) != NULL;
+    for (uint32_t i = 0; i < named; i++) known += verb_find(command->args[2 + i]) != NULL;
     if (text_is(part, "COUNT")) {
         resp_add_int(out, (int64_t)VERBS);
     } else if (text_is(part, "LIST")) {
         resp_add_array(out, VERBS);
-        for (size_t i = 0; i < VERBS; i++)
-            resp_add_bulk(out, str_of(verbs[i].name));
+        for (size_t i = 0; i < VERBS; i++) resp_add_bulk(out, str_of(verbs[i].name));
     } else if (text_is(part, "DOCS")) {
         resp_add_map(out, call->protocol, named ? known : VERBS);
         for (size_t i = 0; i < (named ? named : VERBS); i++) {
@@ -759,8 +770,8 @@ static void run_command(struct conn *conn, const struct resp_command *command)
     if (!verb) {
         refuse_unknown(call, command->args[0]);
     } else if (command->count < verb->least || command->count > verb->most) {
-        answer_error(call, "ERR", "wrong number of arguments for '%s' command, use: %s %s", verb->name,
-                     verb->name, verb->use);
+        answer_error(call, "ERR", "wrong number of arguments for '%s' command, use: %s %s",
+                     verb->name, verb->name, verb->use);
     } else {
         verb->run(call, command);
     }
@@ -771,9 +782,7 @@ size_t resp_input(struct conn *conn, const char *bytes, size_t len)
     struct net *net = conn->net;
     struct resp_command command; /* left unset: only what is parsed is read */
     switch (resp_parse((struct weir_str){ bytes, len }, &net->limits, &net->body, &command)) {
-    case RESP_MORE:
-        conn->need = command.need;
-        return 0;
+    case RESP_MORE: conn->need = command.need; return 0;
     case RESP_EMPTY: return command.used;
     case RESP_COMMAND: run_command(conn, &command); return command.used;
     case RESP_FOREIGN:

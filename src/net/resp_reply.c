@@ -119,7 +119,8 @@ static int64_t int_at(const void *at, uint32_t size)
     }
 }
 
-static void add_struct(struct buf *out, uint8_t protocol, const struct shape *shape, const void *value);
+static void add_struct(struct buf *out, uint8_t protocol, const struct shape *shape,
+                       const void *value);
 
 static void add_text(struct buf *out, uint8_t protocol, struct weir_str text)
 {
@@ -161,7 +162,8 @@ static void add_field(struct buf *out, uint8_t protocol, const struct field *fie
     }
     case WEIR_BOOL: add_bool(out, protocol, *(const bool *)at); break;
     case WEIR_TEXT:
-        if (field->inline_text) resp_add_bulk(out, (struct weir_str){ at, strnlen(at, field->size) });
+        if (field->inline_text)
+            resp_add_bulk(out, (struct weir_str){ at, strnlen(at, field->size) });
         else add_text(out, protocol, *text);
         break;
     case WEIR_BYTES: add_text(out, protocol, *text); break;
@@ -176,7 +178,8 @@ static void add_field(struct buf *out, uint8_t protocol, const struct field *fie
     }
 }
 
-static void add_struct(struct buf *out, uint8_t protocol, const struct shape *shape, const void *value)
+static void add_struct(struct buf *out, uint8_t protocol, const struct shape *shape,
+                       const void *value)
 {
     resp_add_map(out, protocol, shape->count);
     for (uint32_t i = 0; i < shape->count; i++) {
@@ -196,8 +199,7 @@ void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape
 
 static const char *skip_space(const char *at, const char *end)
 {
-    while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r'))
-        at++;
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r')) at++;
     return at;
 }
 
@@ -216,7 +218,8 @@ static const char *skip_value(const char *at, const char *end, uint64_t *count)
     at = skip_space(at, end);
     while (at < end) {
         char c = *at;
-        if (depth > 0 && c != ']' && c != '}' && c != ' ' && c != '\n' && c != '\t' && c != '\r') empty = false;
+        if (depth > 0 && c != ']' && c != '}' && c != ' ' && c != '\n' && c != '\t' && c != '\r')
+            empty = false;
         if (c == '"') {
             at = skip_string(at, end);
         } else if (c == '[' || c == '{') {
@@ -232,8 +235,7 @@ static const char *skip_value(const char *at, const char *end, uint64_t *count)
             at++;
             continue;
         } else {
-            while (at < end && !strchr(",]}: \n\t\r", *at))
-                at++;
+            while (at < end && !strchr(",]}: \n\t\r", *at)) at++;
             at = depth > 0 ? skip_space(at, end) : at;
         }
         if (depth == 0) break;
@@ -317,7 +319,8 @@ static const char *add_json_string(struct buf *out, const char *at, const char *
     return at;
 }
 
-static const char *add_json_number(struct buf *out, uint8_t protocol, const char *at, const char *end)
+static const char *add_json_number(struct buf *out, uint8_t protocol, const char *at,
+                                   const char *end)
 {
     char text[64];
     size_t len = 0;
@@ -394,46 +397,50 @@ static struct weir_str status_word(enum weir_status status, char word[32])
     return (struct weir_str){ word, n };
 }
 
-/* "code detail": a detail that is a JSON string stands bare. */
-static void add_refusal(struct buf *out, const struct request *request)
+/* What a request has to say beside its word; a detail that is a JSON string stands bare. */
+static void add_detail(struct buf *line, struct weir_str detail)
 {
-    struct buf line = { 0 };
-    struct weir_str detail = request->detail.len > 0 ? request->detail : request->text;
-    buf_add_str(&line, request->code);
-    if (detail.len > 0) {
-        buf_add_byte(&line, ' ');
-        if (detail.ptr[0] == '"') add_unescaped(&line, detail.ptr, detail.ptr + detail.len);
-        else buf_add_str(&line, detail);
-    }
-    resp_add_error(out, STR("APPERR"), buf_str(&line));
-    buf_free(&line);
+    if (detail.len == 0) return;
+    if (line->len > 0) buf_add_byte(line, ' ');
+    if (detail.ptr[0] == '"') add_unescaped(line, detail.ptr, detail.ptr + detail.len);
+    else buf_add_str(line, detail);
 }
 
 static void add_failure(struct buf *out, const struct request *request)
 {
     char word[32];
-    char text[128];
+    struct buf line = { 0 };
     enum weir_status status = status_public(request->status);
-    struct weir_str line = request_text(request);
     switch (status) {
-    case WEIR_FAILED: add_refusal(out, request); return;
-    case WEIR_OVERLOADED: line = STR("retry_after_ms=200"); break;
-    case WEIR_UNKNOWN:
-        snprintf(text, sizeof(text), "outcome unknown, request_id=%.*s", STR_ARG(request->request_id));
-        line = str_of(text);
+    case WEIR_FAILED:
+        buf_add_str(&line, request->code);
+        add_detail(&line, request->detail.len > 0 ? request->detail : request->text);
         break;
-    case WEIR_OOM: line = STR("command not allowed when used memory > 'maxmemory'."); break;
-    default: break;
+    case WEIR_OVERLOADED: buf_add_text(&line, "retry_after_ms=200"); break;
+    case WEIR_UNKNOWN:
+        buf_printf(&line, "outcome unknown, request_id=%.*s", STR_ARG(request->request_id));
+        break;
+    case WEIR_OOM:
+        buf_add_text(&line, "command not allowed when used memory > 'maxmemory'.");
+        break;
+    default:
+        add_detail(&line, request->text.len > 0 ? request->text : request->detail);
+        if (line.len == 0) buf_add_text(&line, weir_status_text(status));
+        break;
     }
-    resp_add_error(out, status_word(status, word), line);
+    resp_add_error(out, status == WEIR_FAILED ? STR("APPERR") : status_word(status, word),
+                   buf_str(&line));
+    buf_free(&line);
 }
 
 void resp_add_answer(struct buf *out, const struct call *call)
 {
     const struct request *request = &call->request;
     if (call->is_ready) buf_add_str(out, call->ready);
+    else if (request->status == WEIR_OK && !request->result) resp_add_null(out, call->protocol);
     else if (request->status == WEIR_OK)
         resp_add_value(out, call->protocol, request->handler->result, request->result);
-    else if (request->status == WEIR_NOTFOUND && call->absent_is_null) resp_add_null(out, call->protocol);
+    else if (request->status == WEIR_NOTFOUND && call->absent_is_null)
+        resp_add_null(out, call->protocol);
     else add_failure(out, request);
 }
