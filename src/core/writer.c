@@ -198,12 +198,10 @@ static bool checkpoint_step(struct engine *engine)
     }
     if (!ended) return false;
     /* H9 (5): what the walk saw up to its end must be durable before the manifest names it. */
-#ifndef MUTANT_checkpoint_rule
     if (!w->checkpoint_failed && atomic_load(&engine->durable) < end) {
         if (atomic_load(&engine->wanted) < end) atomic_store(&engine->wanted, end);
         return false;
     }
-#endif
     w->checkpoint = 0;
     if (w->checkpoint_failed) return true;
     ASSERT(end <= atomic_load(&engine->durable));
