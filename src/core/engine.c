@@ -127,6 +127,8 @@ static void worker_stop_all(struct engine *engine)
 static void shard_deinit(struct engine *engine, uint32_t index)
 {
     struct shard *s = &engine->shards[index];
+    heap_free(&s->deadlines); /* before what is in them */
+    heap_free(&s->retries);
     for (uint32_t i = 0; i < engine->runtime_count; i++) {
         if (engine->started && engine->runtimes[i]->shard_stop != NULL)
             engine->runtimes[i]->shard_stop(engine->runtimes[i]->self, s->states[i]);
@@ -191,8 +193,6 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     if (batch != NULL) buf_free(&batch->bytes);
     mem_free(batch);
     buf_free(&s->walk.row_at);
-    heap_free(&s->deadlines);
-    heap_free(&s->retries);
     mem_free(s->pairs);
     state_free(s);
     fiber_pool_destroy(s->fibers);
