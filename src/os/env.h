@@ -46,41 +46,46 @@ struct env {
     /* time and randomness */
     uint64_t (*mono_ns)(struct env *env);
     int64_t (*wall_ms)(struct env *env);
-    uint64_t (*random)(struct env *env);          /* secure in the real world */
-    uint64_t (*thread_cpu_ns)(struct env *env);   /* CPU time of the calling thread */
+    uint64_t (*random)(struct env *env);        /* secure in the real world */
+    uint64_t (*thread_cpu_ns)(struct env *env); /* CPU time of the calling thread */
     /* files */
     int (*dir_open)(struct env *env, const char *path, bool create); /* a handle; -errno */
     void (*dir_close)(struct env *env, int dir);
-    int (*dir_lock)(struct env *env, int dir);    /* flock on the file "lock"; -EWOULDBLOCK if held */
+    int (*dir_lock)(struct env *env, int dir); /* flock on the file "lock"; -EWOULDBLOCK if held */
     int (*dir_sync)(struct env *env, int dir);
     /* Calls `each` for every plain file, in name order. */
     int (*dir_list)(struct env *env, int dir, void (*each)(void *arg, const char *name), void *arg);
     int64_t (*dir_free_bytes)(struct env *env, int dir);
     int (*open)(struct env *env, int dir, const char *name, int flags);
     void (*close)(struct env *env, int fd);
-    int64_t (*read)(struct env *env, int fd, void *bytes, size_t len, uint64_t offset);  /* short at end */
-    int64_t (*write)(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset); /* all, or -errno */
-    int (*sync)(struct env *env, int fd);         /* data and what is needed to find it */
+    int64_t (*read)(struct env *env, int fd, void *bytes, size_t len,
+                    uint64_t offset); /* short at end */
+    int64_t (*write)(struct env *env, int fd, const void *bytes, size_t len,
+                     uint64_t offset);    /* all, or -errno */
+    int (*sync)(struct env *env, int fd); /* data and what is needed to find it */
     int64_t (*size)(struct env *env, int fd);
     int (*truncate)(struct env *env, int fd, uint64_t len);
     int (*rename)(struct env *env, int dir, const char *from, const char *to);
     int (*unlink)(struct env *env, int dir, const char *name);
     /* actors */
     int (*actor_start)(struct env *env, struct actor *actor);
-    void (*actor_wake)(struct env *env, struct actor *actor);  /* from any thread; cheap when awake */
-    void (*actor_stop)(struct env *env, struct actor *actor);  /* after its current turn; joins */
+    void (*actor_wake)(struct env *env,
+                       struct actor *actor); /* from any thread; cheap when awake */
+    void (*actor_stop)(struct env *env, struct actor *actor); /* after its current turn; joins */
     /* sockets: non-blocking TCP. A poller belongs to one actor; env_wake on that actor ends its poll. */
     int (*listen)(struct env *env, const char *host, int port);
     int (*local_port)(struct env *env, int fd);
-    int (*accept)(struct env *env, int fd);                    /* -EAGAIN when none */
-    int64_t (*recv)(struct env *env, int fd, void *bytes, size_t len);   /* 0: peer closed */
+    int (*accept)(struct env *env, int fd);                            /* -EAGAIN when none */
+    int64_t (*recv)(struct env *env, int fd, void *bytes, size_t len); /* 0: peer closed */
     int64_t (*send)(struct env *env, int fd, const void *bytes, size_t len);
     void (*sock_close)(struct env *env, int fd);
     int (*poll_add)(struct env *env, struct actor *actor, int fd, void *user, bool write);
-    int (*poll_change)(struct env *env, struct actor *actor, int fd, void *user, bool read, bool write);
+    int (*poll_change)(struct env *env, struct actor *actor, int fd, void *user, bool read,
+                       bool write);
     void (*poll_remove)(struct env *env, struct actor *actor, int fd);
     /* Inside the actor's turn: waits until an event, a wake or `until_ns`; returns the count. */
-    int (*poll_wait)(struct env *env, struct actor *actor, struct env_event *events, int max, uint64_t until_ns);
+    int (*poll_wait)(struct env *env, struct actor *actor, struct env_event *events, int max,
+                     uint64_t until_ns);
 };
 
 /** The kernel's. One per process. */

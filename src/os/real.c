@@ -102,8 +102,7 @@ static uint64_t real_random(struct env *env)
     static _Thread_local unsigned left;
     if (left == 0) {
         ssize_t got;
-        do
-            got = getrandom(pool, sizeof(pool), 0);
+        do got = getrandom(pool, sizeof(pool), 0);
         while (got < 0 && errno == EINTR);
         ASSERT(got == sizeof(pool)); /* up to 256 bytes come whole */
         left = 32;
@@ -207,8 +206,7 @@ static int real_dir_list(struct env *env, int dir, void (*each)(void *arg, const
     closedir(stream);
     if (!failed && names.len) {
         qsort(names.ptr, names.len / ENV_NAME_MAX, ENV_NAME_MAX, name_cmp);
-        for (size_t at = 0; at < names.len; at += ENV_NAME_MAX)
-            each(arg, names.ptr + at);
+        for (size_t at = 0; at < names.len; at += ENV_NAME_MAX) each(arg, names.ptr + at);
     }
     buf_free(&names);
     return -failed;
@@ -276,8 +274,7 @@ static int64_t real_size(struct env *env, int fd)
 static int real_truncate(struct env *env, int fd, uint64_t len)
 {
     int rc;
-    do
-        rc = ftruncate(fd, (off_t)len);
+    do rc = ftruncate(fd, (off_t)len);
     while (rc && errno == EINTR);
     return rc ? -errno : 0;
 }
@@ -430,7 +427,8 @@ static int real_listen(struct env *env, const char *host, int port)
 {
     char service[16];
     struct addrinfo *found = NULL;
-    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+    struct addrinfo hints = { .ai_family = AF_UNSPEC,
+                              .ai_socktype = SOCK_STREAM,
                               .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
     if (port < 0 || port > 65535) return -EINVAL;
     snprintf(service, sizeof(service), "%d", port);
@@ -457,8 +455,7 @@ static int real_accept(struct env *env, int fd)
 {
     int on = 1, peer;
     /* a peer that left before we came is not an error of the listener */
-    do
-        peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    do peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     while (peer < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (peer < 0) return -errno;
     setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -468,8 +465,7 @@ static int real_accept(struct env *env, int fd)
 static int64_t real_recv(struct env *env, int fd, void *bytes, size_t len)
 {
     ssize_t got;
-    do
-        got = recv(fd, bytes, len, 0);
+    do got = recv(fd, bytes, len, 0);
     while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }
@@ -477,8 +473,7 @@ static int64_t real_recv(struct env *env, int fd, void *bytes, size_t len)
 static int64_t real_send(struct env *env, int fd, const void *bytes, size_t len)
 {
     ssize_t put;
-    do
-        put = send(fd, bytes, len, MSG_NOSIGNAL);
+    do put = send(fd, bytes, len, MSG_NOSIGNAL);
     while (put < 0 && errno == EINTR);
     return put < 0 ? -errno : put;
 }
@@ -491,6 +486,10 @@ static int handle_open_poll(struct handle *handle)
     if (handle->epoll_fd >= 0) return 0;
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) return -errno;
+    /* what an earlier actor of this handle was woken by is no edge for this one */
+    uint64_t count;
+    ssize_t got = read(handle->event_fd, &count, sizeof(count));
+    (void)got;
     if (epoll_ctl(fd, EPOLL_CTL_ADD, handle->event_fd, &wake)) {
         int failed = errno;
         close(fd);

@@ -116,14 +116,16 @@ static int no_poll_add(struct env *env, struct actor *actor, int fd, void *user,
 {
     return -ENOSYS;
 }
-static int no_poll_change(struct env *env, struct actor *actor, int fd, void *user, bool read, bool write)
+static int no_poll_change(struct env *env, struct actor *actor, int fd, void *user, bool read,
+                          bool write)
 {
     return -ENOSYS;
 }
 static void no_poll_remove(struct env *env, struct actor *actor, int fd)
 {
 }
-static int no_poll_wait(struct env *env, struct actor *actor, struct env_event *events, int max, uint64_t until_ns)
+static int no_poll_wait(struct env *env, struct actor *actor, struct env_event *events, int max,
+                        uint64_t until_ns)
 {
     return -ENOSYS;
 }
@@ -136,11 +138,25 @@ struct sim *sim_create(uint64_t seed)
     sim->now_ns = 1000000;
     sim->wall_ms = INT64_C(1700000000000);
     sim->actors = mem_alloc(ACTORS_MAX * sizeof(struct sim_actor));
-    sim->env = (struct env){ .self = sim, .cuts_turns = true, .mono_ns = env_mono, .wall_ms = env_wall, .random = env_random,
-                             .thread_cpu_ns = env_mono, .actor_start = env_actor_start, .actor_wake = env_actor_wake,
-                             .actor_stop = env_actor_stop, .listen = no_listen, .local_port = no_fd, .accept = no_fd,
-                             .recv = no_recv, .send = no_send, .sock_close = no_close, .poll_add = no_poll_add,
-                             .poll_change = no_poll_change, .poll_remove = no_poll_remove, .poll_wait = no_poll_wait };
+    sim->env = (struct env){ .self = sim,
+                             .cuts_turns = true,
+                             .mono_ns = env_mono,
+                             .wall_ms = env_wall,
+                             .random = env_random,
+                             .thread_cpu_ns = env_mono,
+                             .actor_start = env_actor_start,
+                             .actor_wake = env_actor_wake,
+                             .actor_stop = env_actor_stop,
+                             .listen = no_listen,
+                             .local_port = no_fd,
+                             .accept = no_fd,
+                             .recv = no_recv,
+                             .send = no_send,
+                             .sock_close = no_close,
+                             .poll_add = no_poll_add,
+                             .poll_change = no_poll_change,
+                             .poll_remove = no_poll_remove,
+                             .poll_wait = no_poll_wait };
     sim_disk_env(sim);
     return sim;
 }
@@ -196,7 +212,7 @@ bool sim_advance(struct sim *sim, uint64_t max_ns)
         if (sim->actors[i].wish < next) next = sim->actors[i].wish;
     }
     if (next == ENV_NEVER) return false;
-    uint64_t most = sim->now_ns + max_ns;
+    uint64_t most = max_ns < ENV_NEVER - sim->now_ns ? sim->now_ns + max_ns : ENV_NEVER;
     uint64_t to = next < most ? next : most;
     if (to > sim->now_ns) sim->now_ns = to;
     return true;
@@ -204,7 +220,7 @@ bool sim_advance(struct sim *sim, uint64_t max_ns)
 
 bool sim_run(struct sim *sim, bool (*done)(void *arg), void *arg, uint64_t limit_ns)
 {
-    uint64_t end = sim->now_ns + limit_ns;
+    uint64_t end = limit_ns < ENV_NEVER - sim->now_ns ? sim->now_ns + limit_ns : ENV_NEVER;
     while (!done(arg)) {
         if (sim_step(sim)) continue;
         if (sim->crashed || sim->now_ns >= end) return false;

@@ -16,8 +16,13 @@
 struct sim;
 
 enum sim_crash_mode { SIM_KEEP_NOTHING, SIM_KEEP_ALL, SIM_KEEP_RANDOM, SIM_KEEP_PREFIX_TORN };
-enum sim_fault { SIM_FAULT_NONE, SIM_FAULT_EIO, SIM_FAULT_ENOSPC, SIM_FAULT_SYNC_LOST /* sync fails once,
-    pages marked clean and lost at the next crash: ext4 and XFS */ };
+enum sim_fault {
+    SIM_FAULT_NONE,
+    SIM_FAULT_EIO,
+    SIM_FAULT_ENOSPC,
+    SIM_FAULT_SYNC_LOST /* sync fails once,
+    pages marked clean and lost at the next crash: ext4 and XFS */
+};
 
 struct sim *sim_create(uint64_t seed);
 void sim_destroy(struct sim *sim);
@@ -28,8 +33,8 @@ bool sim_step(struct sim *sim);
 bool sim_advance(struct sim *sim, uint64_t max_ns);
 /** Steps, and moves the clock when idle, until `done` says so or limit_ns of simulated time passed. */
 bool sim_run(struct sim *sim, bool (*done)(void *arg), void *arg, uint64_t limit_ns);
-void sim_clock_add(struct sim *sim, uint64_t ns);         /* both clocks */
-void sim_wall_jump(struct sim *sim, int64_t ms);          /* wall clock only */
+void sim_clock_add(struct sim *sim, uint64_t ns); /* both clocks */
+void sim_wall_jump(struct sim *sim, int64_t ms);  /* wall clock only */
 /** Crash when the n-th file operation from now begins (counted: write, sync, dir_sync, open with create,
  *  rename, unlink, truncate). 0 switches off. The call longjmps out of sim_step()/sim_run(): those then
  *  return false and sim_crashed() is true. Calls made outside a turn longjmp to sim_guard(). */
@@ -39,7 +44,7 @@ bool sim_crashed(const struct sim *sim);
 bool sim_guard(struct sim *sim, void (*fn)(void *arg), void *arg);
 /** Crash now (between steps). */
 void sim_crash(struct sim *sim, enum sim_crash_mode mode);
-uint64_t sim_operations(const struct sim *sim);           /* file operations so far */
+uint64_t sim_operations(const struct sim *sim); /* file operations so far */
 /** The n-th file operation from now fails with the fault. */
 void sim_fault_at(struct sim *sim, uint64_t operation, enum sim_fault fault);
 /** Free space: writes beyond fail with ENOSPC. */

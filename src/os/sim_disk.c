@@ -155,16 +155,30 @@ static int operation(struct sim *sim, int kind, bool is_sync)
     return 0;
 }
 
+/* Numbers go round over crashes too (fd_take), so that a handle from before one is soon nobody's: -EBADF. */
+static struct sim_fd *dir_fd(struct sim *sim, int handle)
+{
+    if (handle < DIR_HANDLE || (uint32_t)(handle - DIR_HANDLE) >= FD_MAX) return NULL;
+    struct sim_fd *fd = &sim->fds[handle - DIR_HANDLE];
+    return fd->dir ? fd : NULL;
+}
+
 static struct sim_dir *dir_of(struct sim *sim, int handle)
 {
-    struct sim_fd *fd = &sim->fds[handle - DIR_HANDLE];
-    return fd->dir;
+    struct sim_fd *fd = dir_fd(sim, handle);
+    return fd ? fd->dir : NULL;
+}
+
+static struct sim_file *file_of(struct sim *sim, int fd)
+{
+    return fd >= 0 && (uint32_t)fd < FD_MAX ? sim->fds[fd].file : NULL;
 }
 
 static int fd_take(struct sim *sim)
 {
     for (uint32_t i = 3; i < FD_MAX; i++) {
-        if (sim->fds[i].file == NULL && sim->fds[i].dir == NULL) return (int)i;
+        uint32_t at = sim->fd_count++ % (FD_MAX - 3) + 3;
+        if (sim->fds[at].file == NULL && sim->fds[at].dir == NULL) return (int)at;
     }
     return -EMFILE;
 }
@@ -193,15 +207,17 @@ static int disk_dir_open(struct env *env, const char *path, bool create)
 static void disk_dir_close(struct env *env, int handle)
 {
     struct sim *sim = env->self;
-    struct sim_fd *fd = &sim->fds[handle - DIR_HANDLE];
-    if (fd->dir != NULL && fd->lock) fd->dir->locked = false;
+    struct sim_fd *fd = dir_fd(sim, handle);
+    if (fd == NULL) return;
+    if (fd->lock) fd->dir->locked = false;
     *fd = (struct sim_fd){ 0 };
 }
 
 static int disk_dir_lock(struct env *env, int handle)
 {
     struct sim *sim = env->self;
-    struct sim_fd *fd = &sim->fds[handle - DIR_HANDLE];
+    struct sim_fd *fd = dir_fd(sim, handle);
+    if (fd == NULL) return -EBADF;
     if (fd->dir->locked) return -EWOULDBLOCK;
     fd->dir->locked = fd->lock = true;
     return 0;
@@ -221,17 +237,22 @@ static void ops_drop(struct sim_dir *dir)
 static int disk_dir_sync(struct env *env, int handle)
 {
     struct sim *sim = env->self;
+    struct sim_dir *dir = dir_of(sim, handle);
+    if (dir == NULL) return -EBADF;
     int error = operation(sim, 1, true);
     if (error < 0) return error;
-    struct sim_dir *dir = dir_of(sim, handle);
-    for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next) names_apply(&dir->durable, op);
+    for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next)
+        names_apply(&dir->durable, op);
     ops_drop(dir);
     return 0;
 }
 
-static int disk_dir_list(struct env *env, int handle, void (*each)(void *arg, const char *name), void *arg)
+static int disk_dir_list(struct env *env, int handle, void (*each)(void *arg, const char *name),
+                         void *arg)
 {
-    for (struct sim_name *n = dir_of(env->self, handle)->now; n != NULL; n = n->next) each(arg, n->name);
+    struct sim_dir *dir = dir_of(env->self, handle);
+    if (dir == NULL) return -EBADF;
+    for (struct sim_name *n = dir->now; n != NULL; n = n->next) each(arg, n->name);
     return 0;
 }
 
@@ -256,6 +277,7 @@ static int disk_open(struct env *env, int handle, const char *name, int flags)
 {
     struct sim *sim = env->self;
     struct sim_dir *dir = dir_of(sim, handle);
+    if (dir == NULL) return -EBADF;
     struct sim_name *n = name_find(dir->now, name);
     if (n != NULL && (flags & ENV_EXCLUSIVE)) return -EEXIST;
     if (n == NULL && !(flags & ENV_CREATE)) return -ENOENT;
@@ -277,22 +299,26 @@ static int disk_open(struct env *env, int handle, const char *name, int flags)
 static void disk_close(struct env *env, int fd)
 {
     struct sim *sim = env->self;
-    if (fd < 0 || (uint32_t)fd >= FD_MAX) return;
-    file_release(sim->fds[fd].file);
+    struct sim_file *file = file_of(sim, fd);
+    if (file == NULL) return;
     sim->fds[fd].file = NULL;
+    file_release(file);
 }
 
 static int64_t disk_read(struct env *env, int fd, void *bytes, size_t len, uint64_t offset)
 {
     struct sim *sim = env->self;
-    struct buf *now = &sim->fds[fd].file->now;
+    struct sim_file *file = file_of(sim, fd);
+    if (file == NULL) return -EBADF;
+    struct buf *now = &file->now;
     if (offset >= now->len) return 0;
     size_t left = now->len - offset < len ? now->len - offset : len;
     memcpy(bytes, now->ptr + offset, left);
     return (int64_t)left;
 }
 
-static void pending_add(struct sim_file *file, uint64_t offset, const void *bytes, uint64_t len, bool truncate)
+static void pending_add(struct sim_file *file, uint64_t offset, const void *bytes, uint64_t len,
+                        bool truncate)
 {
     struct sim_write *w = mem_alloc(sizeof(*w));
     w->offset = offset;
@@ -309,7 +335,8 @@ static void pending_add(struct sim_file *file, uint64_t offset, const void *byte
 static int64_t disk_write(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset)
 {
     struct sim *sim = env->self;
-    struct sim_file *file = sim->fds[fd].file;
+    struct sim_file *file = file_of(sim, fd);
+    if (file == NULL) return -EBADF;
     uint64_t grows = offset + len > file->now.len ? offset + len - file->now.len : 0;
     if (sim->disk_limit != 0 && disk_used(sim) + grows > sim->disk_limit) return -ENOSPC;
     pending_add(file, offset, bytes, len, false);
@@ -334,23 +361,26 @@ static void writes_settle(struct sim_file *file, bool keep)
 static int disk_sync(struct env *env, int fd)
 {
     struct sim *sim = env->self;
+    struct sim_file *file = file_of(sim, fd);
+    if (file == NULL) return -EBADF;
     int error = operation(sim, 4, true);
     bool lost = error < 0 && sim->fault == SIM_FAULT_SYNC_LOST;
     if (error < 0 && !lost) return error;
-    writes_settle(sim->fds[fd].file, !lost); /* lost: the pages count as clean, yet are not on the disk */
+    writes_settle(file, !lost); /* lost: the pages count as clean, yet are not on the disk */
     return error;
 }
 
 static int64_t disk_size(struct env *env, int fd)
 {
-    struct sim *sim = env->self;
-    return (int64_t)sim->fds[fd].file->now.len;
+    struct sim_file *file = file_of(env->self, fd);
+    return file ? (int64_t)file->now.len : -EBADF;
 }
 
 static int disk_truncate(struct env *env, int fd, uint64_t len)
 {
     struct sim *sim = env->self;
-    struct sim_file *file = sim->fds[fd].file;
+    struct sim_file *file = file_of(sim, fd);
+    if (file == NULL) return -EBADF;
     pending_add(file, 0, NULL, len, true);
     bytes_truncate(&file->now, len);
     return operation(sim, 5, false);
@@ -360,8 +390,10 @@ static int disk_rename(struct env *env, int handle, const char *from, const char
 {
     struct sim *sim = env->self;
     struct sim_dir *dir = dir_of(sim, handle);
+    if (dir == NULL) return -EBADF;
     struct sim_name *n = name_find(dir->now, from);
     if (n == NULL) return -ENOENT;
+    if (strcmp(from, to) == 0) return 0;
     dir_op(dir, from, to, n->file);
     return operation(sim, 6, false);
 }
@@ -370,6 +402,7 @@ static int disk_unlink(struct env *env, int handle, const char *name)
 {
     struct sim *sim = env->self;
     struct sim_dir *dir = dir_of(sim, handle);
+    if (dir == NULL) return -EBADF;
     if (name_find(dir->now, name) == NULL) return -ENOENT;
     dir_op(dir, name, "", NULL);
     return operation(sim, 7, false);
@@ -413,7 +446,8 @@ static void file_crash(struct sim *sim, struct sim_file *file, enum sim_crash_mo
     uint64_t kept = kept_prefix(sim, mode, count);
     for (struct sim_write *w = file->pending; w != NULL; w = w->next, i++) {
         if (w->truncate) {
-            if (i < kept && (mode != SIM_KEEP_RANDOM || sim_choose(sim, 2))) bytes_truncate(&file->durable, w->len);
+            if (i < kept && (mode != SIM_KEEP_RANDOM || sim_choose(sim, 2)))
+                bytes_truncate(&file->durable, w->len);
             continue;
         }
         bool torn = mode == SIM_KEEP_PREFIX_TORN && i == kept;
@@ -446,7 +480,8 @@ void sim_disk_crash(struct sim *sim, enum sim_crash_mode mode)
         for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next) count++;
         uint64_t kept = kept_prefix(sim, mode, count);
         for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next, i++) {
-            if (i < kept && (mode != SIM_KEEP_RANDOM || sim_choose(sim, 2))) names_apply(&dir->durable, op);
+            if (i < kept && (mode != SIM_KEEP_RANDOM || sim_choose(sim, 2)))
+                names_apply(&dir->durable, op);
         }
         ops_drop(dir);
         names_free(&dir->now);
@@ -498,7 +533,9 @@ bool sim_flip(struct sim *sim, const char *path, uint64_t offset, int bit)
     const char *slash = strrchr(path, '/');
     if (slash == NULL) return false;
     for (struct sim_dir *dir = sim->dirs; dir != NULL; dir = dir->next) {
-        if (strlen(dir->path) != (size_t)(slash - path) || strncmp(dir->path, path, (size_t)(slash - path)) != 0) continue;
+        if (strlen(dir->path) != (size_t)(slash - path) ||
+            strncmp(dir->path, path, (size_t)(slash - path)) != 0)
+            continue;
         struct sim_name *n = name_find(dir->durable, slash + 1);
         if (n == NULL || offset >= n->file->durable.len) return false;
         n->file->durable.ptr[offset] ^= (char)(1 << bit);

@@ -29,7 +29,7 @@ struct sim {
     uint64_t disk_limit;
     struct sim_dir *dirs;
     struct sim_fd *fds;
-    uint32_t fd_count;
+    uint32_t fd_count; /* handles given out so far */
 };
 
 uint64_t sim_random(struct sim *sim);
