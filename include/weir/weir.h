@@ -71,7 +71,10 @@ struct weir_bound {
     int64_t n;
     bool set;
 };
-#define WEIR_BOUND(value) { (value), true }
+#define WEIR_BOUND(value)                                                                          \
+    {                                                                                              \
+        (value), true                                                                              \
+    }
 
 struct weir_shape;
 
@@ -80,7 +83,7 @@ struct weir_field {
     const char *name;
     enum weir_kind kind;
     uint32_t offset;
-    uint32_t size; /* bytes of the member; picks the width of whole numbers */
+    uint32_t size;                  /* bytes of the member; picks the width of whole numbers */
     const char *type;               /* WEIR_REF: the entity type it names */
     const char *const *words;       /* WEIR_ENUM: NULL-terminated */
     const struct weir_shape *shape; /* WEIR_RECORD: its fields; WEIR_LIST: the element */
@@ -98,14 +101,27 @@ struct weir_shape {
 };
 
 #define WEIR_FIELD(structure, member, kind_, ...)                                                  \
-    { .name = #member, .kind = kind_, .offset = (uint32_t)offsetof(structure, member),             \
-      .size = (uint32_t)sizeof(((structure *)0)->member), __VA_ARGS__ }
-#define WEIR_END { 0 }
-#define WEIR_SHAPE(structure, table) { .size = (uint32_t)sizeof(structure), .fields = table }
+    {                                                                                              \
+        .name = #member, .kind = kind_, .offset = (uint32_t)offsetof(structure, member),           \
+        .size = (uint32_t)sizeof(((structure *)0)->member), __VA_ARGS__                            \
+    }
+#define WEIR_END                                                                                   \
+    {                                                                                              \
+        0                                                                                          \
+    }
+#define WEIR_SHAPE(structure, table)                                                               \
+    {                                                                                              \
+        .size = (uint32_t)sizeof(structure), .fields = table                                       \
+    }
 /* A single value: int64_t, double, bool, struct weir_str or struct weir_ref by kind. */
 #define WEIR_SCALAR(kind_, ...)                                                                    \
-    { .size = 0, .scalar = true, .one = { .name = "", .kind = kind_, __VA_ARGS__ } }
-#define WEIR_NOTHING { 0 }
+    {                                                                                              \
+        .size = 0, .scalar = true, .one = {.name = "", .kind = kind_, __VA_ARGS__ }                \
+    }
+#define WEIR_NOTHING                                                                               \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 struct weir_ctx; /* the running handler; valid inside it only */
 
@@ -130,7 +146,8 @@ struct weir_handler {
 /* A map owned by an entity: rows of `value` ordered by key. */
 struct weir_map {
     const char *name;
-    enum weir_kind key[WEIR_KEY_PARTS_MAX]; /* WEIR_INT, TEXT, TIME, ENUM, BOOL, REF; rest WEIR_NONE */
+    enum weir_kind
+        key[WEIR_KEY_PARTS_MAX]; /* WEIR_INT, TEXT, TIME, ENUM, BOOL, REF; rest WEIR_NONE */
     struct weir_shape value;
     const char *type; /* the entity type of a WEIR_REF key part */
 };
@@ -167,8 +184,10 @@ struct weir_verb {
 struct weir_app;
 
 /** Registers a type. `entity` is kept until the application closes. Errors: WEIR_CONFIG. */
-WEIR_EXPORT enum weir_status weir_add_entity(struct weir_app *app, const struct weir_entity *entity);
-WEIR_EXPORT enum weir_status weir_add_service(struct weir_app *app, const struct weir_service *service);
+WEIR_EXPORT enum weir_status weir_add_entity(struct weir_app *app,
+                                             const struct weir_entity *entity);
+WEIR_EXPORT enum weir_status weir_add_service(struct weir_app *app,
+                                              const struct weir_service *service);
 /** Declares a verb that handlers will call; checked once everything is loaded. */
 WEIR_EXPORT enum weir_status weir_use(struct weir_app *app, struct weir_verb *verb);
 /** What a native service exports: registers its types. */
@@ -177,9 +196,11 @@ WEIR_EXPORT enum weir_status weir_module(struct weir_app *app);
 /* ---- inside a handler ------------------------------------------------------------------------- */
 
 /** Undoes the whole transaction; `code` is a lower-case word, `detail` any text (sent as a JSON string). */
-WEIR_EXPORT enum weir_status weir_fail(struct weir_ctx *ctx, const char *code, struct weir_str detail);
+WEIR_EXPORT enum weir_status weir_fail(struct weir_ctx *ctx, const char *code,
+                                       struct weir_str detail);
 /** As weir_fail(), with `detail` already JSON. */
-WEIR_EXPORT enum weir_status weir_fail_json(struct weir_ctx *ctx, const char *code, struct weir_str json);
+WEIR_EXPORT enum weir_status weir_fail_json(struct weir_ctx *ctx, const char *code,
+                                            struct weir_str json);
 /** The failure that dooms this transaction; WEIR_OK while there is none. */
 WEIR_EXPORT enum weir_status weir_failed(struct weir_ctx *ctx);
 
@@ -187,7 +208,8 @@ WEIR_EXPORT enum weir_status weir_failed(struct weir_ctx *ctx);
 WEIR_EXPORT struct weir_str weir_self(struct weir_ctx *ctx);
 /** Calls a handler in the same transaction, on whatever shard. `result` NULL discards the answer. */
 WEIR_EXPORT enum weir_status weir_call(struct weir_ctx *ctx, struct weir_ref to,
-                                       const struct weir_verb *verb, const void *args, void *result);
+                                       const struct weir_verb *verb, const void *args,
+                                       void *result);
 /** Sends a message: delivered after commit, exactly once, in order per sender and receiver. */
 WEIR_EXPORT enum weir_status weir_send(struct weir_ctx *ctx, struct weir_ref to,
                                        const struct weir_verb *verb, const void *args);
@@ -198,7 +220,8 @@ WEIR_EXPORT enum weir_status weir_after(struct weir_ctx *ctx, int64_t delay_ms, 
 WEIR_EXPORT enum weir_status weir_at(struct weir_ctx *ctx, int64_t time_ms, const char *handler,
                                      const void *args);
 /** Cancels the timer with these arguments; `args` NULL cancels all timers of the handler. */
-WEIR_EXPORT enum weir_status weir_cancel(struct weir_ctx *ctx, const char *handler, const void *args);
+WEIR_EXPORT enum weir_status weir_cancel(struct weir_ctx *ctx, const char *handler,
+                                         const void *args);
 
 /** Milliseconds since 1970 UTC, one value per transaction. */
 WEIR_EXPORT int64_t weir_now(struct weir_ctx *ctx);
@@ -244,9 +267,9 @@ static inline struct weir_part weir_handle(struct weir_ref ref)
 {
     return (struct weir_part){ .kind = WEIR_REF, .text = ref.key };
 }
-#define WEIR_KEY(...) weir_key_of((const struct weir_part[]){ __VA_ARGS__ },                       \
-                                  sizeof((const struct weir_part[]){ __VA_ARGS__ }) /              \
-                                      sizeof(struct weir_part))
+#define WEIR_KEY(...)                                                                              \
+    weir_key_of((const struct weir_part[]){ __VA_ARGS__ },                                         \
+                sizeof((const struct weir_part[]){ __VA_ARGS__ }) / sizeof(struct weir_part))
 static inline struct weir_key weir_key_of(const struct weir_part *parts, size_t count)
 {
     struct weir_key key = { .count = (uint32_t)count };
@@ -287,12 +310,15 @@ WEIR_EXPORT bool weir_map_next(struct weir_ctx *ctx, int map, struct weir_scan *
 struct weir_engine;
 
 struct weir_options {
-    uint32_t size;         /* sizeof(struct weir_options) */
-    const char *data;      /* data directory; created if absent */
-    uint32_t shards;       /* 0: one per core less one */
-    uint32_t threads;      /* 0: as shards, at most cores less one */
+    uint32_t size;    /* sizeof(struct weir_options) */
+    const char *data; /* data directory; created if absent */
+    uint32_t shards;  /* 0: one per core less one */
+    uint32_t threads; /* 0: as shards, at most cores less one */
 };
-#define WEIR_OPTIONS { .size = (uint32_t)sizeof(struct weir_options) }
+#define WEIR_OPTIONS                                                                               \
+    {                                                                                              \
+        .size = (uint32_t)sizeof(struct weir_options)                                              \
+    }
 
 struct weir_error {
     enum weir_status status;

@@ -13,8 +13,14 @@ uint32_t crc32c(uint32_t seed, const void *bytes, size_t len);
 /** XXH3-64 with seed (libxxhash). Stable over versions: may stand on disk. */
 uint64_t hash64(uint64_t seed, const void *bytes, size_t len);
 
-static inline void store_le32(void *at, uint32_t n) { __builtin_memcpy(at, &n, 4); }
-static inline void store_le64(void *at, uint64_t n) { __builtin_memcpy(at, &n, 8); }
+static inline void store_le32(void *at, uint32_t n)
+{
+    __builtin_memcpy(at, &n, 4);
+}
+static inline void store_le64(void *at, uint64_t n)
+{
+    __builtin_memcpy(at, &n, 8);
+}
 static inline uint32_t load_le32(const void *at)
 {
     uint32_t n;

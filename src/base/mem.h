@@ -37,7 +37,10 @@ void buf_add_byte(struct buf *buf, uint8_t byte);
 void buf_add_varint(struct buf *buf, uint64_t n);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_free(struct buf *buf);
-static inline void buf_reset(struct buf *buf) { buf->len = 0; }
+static inline void buf_reset(struct buf *buf)
+{
+    buf->len = 0;
+}
 static inline struct weir_str buf_str(const struct buf *buf)
 {
     return (struct weir_str){ buf->ptr ? buf->ptr : "", buf->len };
@@ -57,8 +60,14 @@ uint64_t reader_varint(struct reader *reader);
 uint8_t reader_byte(struct reader *reader);
 struct weir_str reader_bytes(struct reader *reader, size_t len);
 
-static inline uint64_t zigzag(int64_t n) { return ((uint64_t)n << 1) ^ (uint64_t)(n >> 63); }
-static inline int64_t unzigzag(uint64_t n) { return (int64_t)(n >> 1) ^ -(int64_t)(n & 1); }
+static inline uint64_t zigzag(int64_t n)
+{
+    return ((uint64_t)n << 1) ^ (uint64_t)(n >> 63);
+}
+static inline int64_t unzigzag(uint64_t n)
+{
+    return (int64_t)(n >> 1) ^ -(int64_t)(n & 1);
+}
 
 /* An arena: chunks kept over resets. Under the address sanitizer a reset poisons what it takes back. */
 struct arena {

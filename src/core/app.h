@@ -11,8 +11,8 @@ struct weir_app {
     struct catalog *catalog;
     struct weir_verb **verbs; /* bound by app_finish() */
     uint32_t verb_count, verb_cap;
-    char why[512];            /* the first mistake, for weir_open's error */
-    void *embed;              /* the embedding's, NULL in modules */
+    char why[512]; /* the first mistake, for weir_open's error */
+    void *embed;   /* the embedding's, NULL in modules */
 };
 
 void app_init(struct weir_app *app, struct catalog *catalog);

@@ -53,7 +53,8 @@ static struct shape *key_shape(struct arena *arena, const struct map_def *map)
     return shape;
 }
 
-static bool read_bound(struct weir_ctx *f, const struct map_def *map, struct weir_str json, struct weir_key *key)
+static bool read_bound(struct weir_ctx *f, const struct map_def *map, struct weir_str json,
+                       struct weir_key *key)
 {
     if (json.ptr == NULL || json.len == 0) return true;
     struct arena *arena = &f->txn->arena;
@@ -70,13 +71,15 @@ static bool read_bound(struct weir_ctx *f, const struct map_def *map, struct wei
             const char *at = (const char *)value + shape->fields[i].offset;
             struct weir_part *part = &key->part[i];
             part->kind = map->key[i];
-            if (map->key[i] == WEIR_TEXT || map->key[i] == WEIR_REF) part->text = *(const struct weir_str *)(const void *)at;
+            if (map->key[i] == WEIR_TEXT || map->key[i] == WEIR_REF)
+                part->text = *(const struct weir_str *)(const void *)at;
             else if (map->key[i] == WEIR_BOOL) part->n = *(const bool *)at;
             else part->n = *(const int64_t *)(const void *)at;
         }
         return true;
     }
-    ctx_fail(f, WEIR_ARG, "from or to is not a key of the map `%.*s`: %s", STR_ARG(map->name), problem.text);
+    ctx_fail(f, WEIR_ARG, "from or to is not a key of the map `%.*s`: %s", STR_ARG(map->name),
+             problem.text);
     return false;
 }
 
@@ -86,7 +89,8 @@ static void write_key(struct weir_ctx *f, const struct map_def *map, const struc
     void *value = arena_alloc(&f->txn->arena, shape->size + 8u);
     for (uint32_t i = 0; i < map->key_count; i++) {
         char *at = (char *)value + shape->fields[i].offset;
-        if (map->key[i] == WEIR_TEXT || map->key[i] == WEIR_REF) *(struct weir_str *)(void *)at = key->part[i].text;
+        if (map->key[i] == WEIR_TEXT || map->key[i] == WEIR_REF)
+            *(struct weir_str *)(void *)at = key->part[i].text;
         else if (map->key[i] == WEIR_BOOL) *(bool *)at = key->part[i].n != 0;
         else *(int64_t *)(void *)at = key->part[i].n;
     }
@@ -102,8 +106,10 @@ static enum weir_status query_map(struct weir_ctx *f, void *row, const void *arg
     if (in->limit < 0 || in->limit > MAP_LIMIT_MAX)
         return ctx_fail(f, WEIR_ARG, "limit must be 1 to %d", MAP_LIMIT_MAX);
     const struct map_def *map = &type->maps[in->map];
-    struct weir_scan scan = { .reverse = in->reverse, .limit = in->limit ? in->limit : MAP_LIMIT_DEFAULT };
-    if (!read_bound(f, map, in->from, &scan.from) || !read_bound(f, map, in->to, &scan.to)) return weir_failed(f);
+    struct weir_scan scan = { .reverse = in->reverse,
+                              .limit = in->limit ? in->limit : MAP_LIMIT_DEFAULT };
+    if (!read_bound(f, map, in->from, &scan.from) || !read_bound(f, map, in->to, &scan.to))
+        return weir_failed(f);
     struct shape *shape = key_shape(&f->txn->arena, map);
     struct buf json = { 0 };
     struct weir_key key;
@@ -138,12 +144,14 @@ static const struct weir_field map_query_fields[] = {
     WEIR_FIELD(struct map_query, reverse, WEIR_BOOL),
     WEIR_END
 };
-static const struct weir_shape nothing = WEIR_NOTHING, any = WEIR_SCALAR(WEIR_ANY, .optional = true),
+static const struct weir_shape nothing = WEIR_NOTHING,
+                               any = WEIR_SCALAR(WEIR_ANY, .optional = true),
                                boolean = WEIR_SCALAR(WEIR_BOOL),
                                map_args = WEIR_SHAPE(struct map_query, map_query_fields);
 
-static struct handler *make(struct engine *engine, struct type *type, const char *name, weir_handler_fn *fn,
-                            const struct weir_shape *args, const struct weir_shape *result)
+static struct handler *make(struct engine *engine, struct type *type, const char *name,
+                            weir_handler_fn *fn, const struct weir_shape *args,
+                            const struct weir_shape *result)
 {
     struct arena *arena = &engine->catalog->arena;
     struct handler *h = arena_alloc(arena, sizeof(*h));

@@ -75,11 +75,13 @@ static void shape_number(struct shape *shape)
 {
     for (uint32_t i = 0; i < shape->count; i++) {
         shape->fields[i].id = i + 1;
-        if (shape->fields[i].shape != NULL) shape_number((struct shape *)(uintptr_t)shape->fields[i].shape);
+        if (shape->fields[i].shape != NULL)
+            shape_number((struct shape *)(uintptr_t)shape->fields[i].shape);
     }
 }
 
-struct handler *catalog_add_handler(struct catalog *catalog, struct type *type, const struct handler *from)
+struct handler *catalog_add_handler(struct catalog *catalog, struct type *type,
+                                    const struct handler *from)
 {
     if (type_handler(type, from->name) != NULL) return NULL;
     struct arena *arena = &catalog->arena;
@@ -94,12 +96,14 @@ struct handler *catalog_add_handler(struct catalog *catalog, struct type *type, 
     shape_number(handler->args);
     shape_number(handler->result);
     if (handler->kind == WEIR_CREATE) type->has_create = true;
-    type->handlers = mem_realloc(type->handlers, (type->handler_count + 1) * sizeof(struct handler *));
+    type->handlers = mem_realloc(type->handlers,
+                                 (type->handler_count + 1) * sizeof(struct handler *));
     type->handlers[type->handler_count++] = handler;
     return handler;
 }
 
-struct map_def *catalog_add_map(struct catalog *catalog, struct type *type, const struct map_def *from)
+struct map_def *catalog_add_map(struct catalog *catalog, struct type *type,
+                                const struct map_def *from)
 {
     if (type_map(type, from->name) >= 0) return NULL;
     type->maps = mem_realloc(type->maps, (type->map_count + 1) * sizeof(struct map_def));
@@ -107,7 +111,8 @@ struct map_def *catalog_add_map(struct catalog *catalog, struct type *type, cons
     *map = *from;
     map->name = arena_copy(&catalog->arena, from->name);
     map->key_count = 0;
-    while (map->key_count < WEIR_KEY_PARTS_MAX && map->key[map->key_count] != WEIR_NONE) map->key_count++;
+    while (map->key_count < WEIR_KEY_PARTS_MAX && map->key[map->key_count] != WEIR_NONE)
+        map->key_count++;
     return map;
 }
 
@@ -117,7 +122,8 @@ struct native_check {
     weir_check_fn *check;
 };
 
-static bool native_type_check(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code)
+static bool native_type_check(struct weir_ctx *ctx, struct type *type, const void *row,
+                              struct weir_str *code)
 {
     const struct native_check *native = type->check_arg;
     const char *word = "check";
@@ -126,14 +132,18 @@ static bool native_type_check(struct weir_ctx *ctx, struct type *type, const voi
     return false;
 }
 
-static bool add_native_handlers(struct catalog *catalog, struct type *type, const struct weir_handler *handlers,
-                                char *why, size_t why_bytes)
+static bool add_native_handlers(struct catalog *catalog, struct type *type,
+                                const struct weir_handler *handlers, char *why, size_t why_bytes)
 {
     for (const struct weir_handler *h = handlers; h != NULL && h->name != NULL; h++) {
-        struct handler handler = { .name = str_of(h->name), .kind = h->kind, .fn = h->fn, .runtime = &native_runtime,
+        struct handler handler = { .name = str_of(h->name),
+                                   .kind = h->kind,
+                                   .fn = h->fn,
+                                   .runtime = &native_runtime,
                                    .allow = h->allow ? str_of(h->allow) : STR_NIL };
         const char *wrong = NULL;
-        if (h->fn == NULL || h->kind < WEIR_ON || h->kind > WEIR_CREATE) wrong = "it has no function or no kind";
+        if (h->fn == NULL || h->kind < WEIR_ON || h->kind > WEIR_CREATE)
+            wrong = "it has no function or no kind";
         else if (!shape_of(&catalog->arena, &h->args, &handler.args, &wrong) ||
                  !shape_of(&catalog->arena, &h->result, &handler.result, &wrong)) {
         } else if (catalog_add_handler(catalog, type, &handler) == NULL) {
@@ -147,8 +157,8 @@ static bool add_native_handlers(struct catalog *catalog, struct type *type, cons
     return true;
 }
 
-static bool add_native_maps(struct catalog *catalog, struct type *type, const struct weir_map *maps, char *why,
-                            size_t why_bytes)
+static bool add_native_maps(struct catalog *catalog, struct type *type, const struct weir_map *maps,
+                            char *why, size_t why_bytes)
 {
     for (const struct weir_map *m = maps; m != NULL && m->name != NULL; m++) {
         struct map_def map = { .name = str_of(m->name) };
@@ -182,7 +192,8 @@ enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_e
         return WEIR_CONFIG;
     }
     if (entity == NULL)
-        return add_native_handlers(catalog, type, service->handlers, why, why_bytes) ? WEIR_OK : WEIR_CONFIG;
+        return add_native_handlers(catalog, type, service->handlers, why, why_bytes) ? WEIR_OK
+                                                                                     : WEIR_CONFIG;
     const char *wrong = NULL;
     if (!shape_of(&catalog->arena, &entity->row, &type->row, &wrong)) {
         snprintf(why, why_bytes, "row of %s: %s", name, wrong);
@@ -215,7 +226,8 @@ static bool name_is_good(struct weir_str name)
 
 static bool name_is_servers(struct weir_str name)
 {
-    static const char *const names[] = { "streams", "requests", "sql", "metrics", "livez", "readyz", "healthz", "views" };
+    static const char *const names[] = { "streams", "requests", "sql",     "metrics",
+                                         "livez",   "readyz",   "healthz", "views" };
     if (name.len > 0 && name.ptr[0] == '_') return true;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (str_eq(name, str_of(names[i]))) return true;
@@ -223,7 +235,8 @@ static bool name_is_servers(struct weir_str name)
     return false;
 }
 
-static bool refs_are_known(const struct catalog *catalog, const struct shape *shape, struct weir_str *missing)
+static bool refs_are_known(const struct catalog *catalog, const struct shape *shape,
+                           struct weir_str *missing)
 {
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
@@ -239,14 +252,16 @@ static bool refs_are_known(const struct catalog *catalog, const struct shape *sh
     return true;
 }
 
-static bool finish_fail(const struct type *type, char *why, size_t why_bytes, const char *what, struct weir_str name,
-                        const char *text)
+static bool finish_fail(const struct type *type, char *why, size_t why_bytes, const char *what,
+                        struct weir_str name, const char *text)
 {
-    snprintf(why, why_bytes, "%.*s%s%s `%.*s`: %s", STR_ARG(type->at), type->at.len ? ": " : "", what, STR_ARG(name), text);
+    snprintf(why, why_bytes, "%.*s%s%s `%.*s`: %s", STR_ARG(type->at), type->at.len ? ": " : "",
+             what, STR_ARG(name), text);
     return false;
 }
 
-static bool finish_handlers(const struct catalog *catalog, const struct type *type, char *why, size_t why_bytes)
+static bool finish_handlers(const struct catalog *catalog, const struct type *type, char *why,
+                            size_t why_bytes)
 {
     for (uint32_t i = 0; i < type->handler_count; i++) {
         const struct handler *h = type->handlers[i];
@@ -254,12 +269,16 @@ static bool finish_handlers(const struct catalog *catalog, const struct type *ty
         char full[160];
         snprintf(full, sizeof(full), "%.*s:%.*s", STR_ARG(type->name), STR_ARG(h->name));
         if (!name_is_good(h->name))
-            return finish_fail(type, why, why_bytes, "handler", str_of(full), "a name has letters, digits and _, at most 64");
+            return finish_fail(type, why, why_bytes, "handler", str_of(full),
+                               "a name has letters, digits and _, at most 64");
         if (str_eq(h->name, STR("key")))
-            return finish_fail(type, why, why_bytes, "handler", str_of(full), "`key` is the entity's key");
+            return finish_fail(type, why, why_bytes, "handler", str_of(full),
+                               "`key` is the entity's key");
         if (type->service && h->kind == WEIR_CREATE)
-            return finish_fail(type, why, why_bytes, "handler", str_of(full), "a service has nothing to create");
-        if (!refs_are_known(catalog, h->args, &missing) || !refs_are_known(catalog, h->result, &missing)) {
+            return finish_fail(type, why, why_bytes, "handler", str_of(full),
+                               "a service has nothing to create");
+        if (!refs_are_known(catalog, h->args, &missing) ||
+            !refs_are_known(catalog, h->result, &missing)) {
             char text[160];
             snprintf(text, sizeof(text), "there is no entity type `%.*s`", STR_ARG(missing));
             return finish_fail(type, why, why_bytes, "handler", str_of(full), text);
@@ -273,23 +292,28 @@ static bool finish_type(struct catalog *catalog, struct type *type, char *why, s
     const char *kind = type->service ? "service" : "type", *wrong = NULL;
     struct weir_str missing;
     if (!name_is_good(type->name))
-        return finish_fail(type, why, why_bytes, kind, type->name, "a name has letters, digits and _, at most 64");
+        return finish_fail(type, why, why_bytes, kind, type->name,
+                           "a name has letters, digits and _, at most 64");
     if (name_is_servers(type->name))
-        return finish_fail(type, why, why_bytes, kind, type->name, "the name is the server's: choose another");
+        return finish_fail(type, why, why_bytes, kind, type->name,
+                           "the name is the server's: choose another");
     if (type->handler_count > CATALOG_HANDLERS_MAX || type->map_count > CATALOG_MAPS_MAX)
         return finish_fail(type, why, why_bytes, kind, type->name, "too many handlers or maps");
-    if (type->key_text.ptr != NULL && !key_form_parse(&catalog->arena, type->key_text, type->row, &type->key, &wrong))
+    if (type->key_text.ptr != NULL &&
+        !key_form_parse(&catalog->arena, type->key_text, type->row, &type->key, &wrong))
         return finish_fail(type, why, why_bytes, kind, type->name, wrong);
     for (uint32_t i = 0; i < type->row->count; i++) {
         if (str_eq(type->row->fields[i].name, STR("key")))
-            return finish_fail(type, why, why_bytes, kind, type->name, "a field called `key`: that is the entity's key");
+            return finish_fail(type, why, why_bytes, kind, type->name,
+                               "a field called `key`: that is the entity's key");
     }
     bool known = refs_are_known(catalog, type->row, &missing);
     for (uint32_t i = 0; i < type->map_count && known; i++) {
         const struct map_def *map = &type->maps[i];
         known = refs_are_known(catalog, map->value, &missing);
         for (uint32_t k = 0; k < map->key_count && known; k++) {
-            if (map->key[k] != WEIR_REF || catalog_type(catalog, map->key_type[k]) != NULL) continue;
+            if (map->key[k] != WEIR_REF || catalog_type(catalog, map->key_type[k]) != NULL)
+                continue;
             missing = map->key_type[k];
             known = false;
         }
@@ -305,7 +329,9 @@ static bool finish_type(struct catalog *catalog, struct type *type, char *why, s
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)
 {
     if (catalog->type_count == 0 || catalog->type_count > CATALOG_TYPES_MAX) {
-        snprintf(why, why_bytes, catalog->type_count ? "too many types" : "the application declares no type and no service");
+        snprintf(why, why_bytes,
+                 catalog->type_count ? "too many types"
+                                     : "the application declares no type and no service");
         return false;
     }
     for (uint32_t i = 0; i < catalog->type_count; i++) {
@@ -341,7 +367,8 @@ static uint32_t bind_name(struct binding *b, const char *scope, struct weir_str 
         id = (uint32_t)reader_varint(&reader);
         uint8_t was = reader_byte(&reader);
         if (was != kind) {
-            snprintf(b->why, b->why_bytes, "`%s/%.*s` has another type than in the data; give it a new name", scope,
+            snprintf(b->why, b->why_bytes,
+                     "`%s/%.*s` has another type than in the data; give it a new name", scope,
                      STR_ARG(name));
             b->failed = true;
         }
@@ -350,7 +377,8 @@ static uint32_t bind_name(struct binding *b, const char *scope, struct weir_str 
         for (struct tree_item *i = tree_seek(&b->shard->rows, prefix, true);
              i != NULL && i->key.len >= head && memcmp(i->key.ptr, key.ptr, head) == 0;
              i = tree_seek(&b->shard->rows, i->key, true)) {
-            struct reader reader = reader_of((struct weir_str){ ((struct row *)i)->value, ((struct row *)i)->value_len });
+            struct reader reader = reader_of(
+                (struct weir_str){ ((struct row *)i)->value, ((struct row *)i)->value_len });
             uint32_t other = (uint32_t)reader_varint(&reader);
             if (other > id) id = other;
         }
@@ -384,7 +412,8 @@ static void bind_shape(struct binding *b, const char *scope, struct shape *shape
 
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes)
 {
-    struct binding b = { engine, &engine->shards[slot_shard(engine, 0)], changes, why, why_bytes, false };
+    struct binding b = { engine, &engine->shards[slot_shard(engine, 0)], changes, why, why_bytes,
+                         false };
     struct catalog *catalog = engine->catalog;
     mem_free(catalog->by_id);
     catalog->by_id = NULL;
@@ -398,11 +427,13 @@ bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t 
         for (uint32_t m = 0; m < type->map_count; m++) {
             snprintf(scope, sizeof(scope), "map/%.*s", STR_ARG(type->name));
             type->maps[m].id = (uint16_t)bind_name(&b, scope, type->maps[m].name, 0);
-            snprintf(scope, sizeof(scope), "maprow/%.*s/%.*s", STR_ARG(type->name), STR_ARG(type->maps[m].name));
+            snprintf(scope, sizeof(scope), "maprow/%.*s/%.*s", STR_ARG(type->name),
+                     STR_ARG(type->maps[m].name));
             bind_shape(&b, scope, type->maps[m].value);
         }
         while (type->id >= catalog->by_id_count) {
-            catalog->by_id = mem_realloc(catalog->by_id, (catalog->by_id_count + 1) * sizeof(struct type *));
+            catalog->by_id = mem_realloc(catalog->by_id,
+                                         (catalog->by_id_count + 1) * sizeof(struct type *));
             catalog->by_id[catalog->by_id_count++] = NULL;
         }
         catalog->by_id[type->id] = type;

@@ -18,38 +18,39 @@ struct type;
 struct handler {
     struct weir_str name;
     enum weir_verb_kind kind;
-    struct shape *args;            /* a struct: one field per parameter, named; native handlers may also
+    struct shape *args; /* a struct: one field per parameter, named; native handlers may also
                                       have a scalar */
     struct shape *result;
-    struct weir_str allow;         /* "anyone", a role, or nil */
-    struct type *type;             /* set by catalog_add_handler() */
+    struct weir_str allow; /* "anyone", a role, or nil */
+    struct type *type;     /* set by catalog_add_handler() */
     const struct runtime *runtime;
-    weir_handler_fn *fn;           /* native */
-    void *code;                    /* the runtime's */
-    struct weir_str at;            /* "bank.lua:12", for people */
-    bool builtin;                  /* the engine's: runs on entities without a row, too */
+    weir_handler_fn *fn; /* native */
+    void *code;          /* the runtime's */
+    struct weir_str at;  /* "bank.lua:12", for people */
+    bool builtin;        /* the engine's: runs on entities without a row, too */
 };
 
 struct map_def {
     struct weir_str name;
-    enum weir_kind key[WEIR_KEY_PARTS_MAX]; /* the rest WEIR_NONE */
-    struct weir_str key_type[WEIR_KEY_PARTS_MAX]; /* entity type of a WEIR_REF part */
+    enum weir_kind key[WEIR_KEY_PARTS_MAX];               /* the rest WEIR_NONE */
+    struct weir_str key_type[WEIR_KEY_PARTS_MAX];         /* entity type of a WEIR_REF part */
     const struct weir_str *key_words[WEIR_KEY_PARTS_MAX]; /* words of a WEIR_ENUM part */
     uint32_t key_word_count[WEIR_KEY_PARTS_MAX];
     uint32_t key_count;
-    struct shape *value;           /* a scalar or a record */
-    uint16_t id;                   /* on disk; given when the data is opened */
+    struct shape *value; /* a scalar or a record */
+    uint16_t id;         /* on disk; given when the data is opened */
 };
 
 /* A rule over the whole row: true, or false with *code set to a word that lives until the handler ends. */
-typedef bool type_check_fn(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code);
+typedef bool type_check_fn(struct weir_ctx *ctx, struct type *type, const void *row,
+                           struct weir_str *code);
 
 struct type {
     struct weir_str name;
     bool service;
-    struct shape *row;             /* never NULL; of no fields for a service */
-    struct weir_str key_text;      /* declared typed key, or nil */
-    struct key_form key;           /* count 0: plain text */
+    struct shape *row;        /* never NULL; of no fields for a service */
+    struct weir_str key_text; /* declared typed key, or nil */
+    struct key_form key;      /* count 0: plain text */
     struct map_def *maps;
     uint32_t map_count;
     struct handler **handlers;
@@ -58,14 +59,14 @@ struct type {
     type_check_fn *check;
     void *check_arg;
     struct weir_str at;
-    uint16_t id;                   /* on disk; 0 until the data is opened */
+    uint16_t id; /* on disk; 0 until the data is opened */
 };
 
 struct catalog {
     struct arena arena;
     struct type **types;
     uint32_t type_count;
-    struct type **by_id;           /* by type->id; NULL for a type the application no longer has */
+    struct type **by_id; /* by type->id; NULL for a type the application no longer has */
     uint32_t by_id_count;
 };
 
@@ -80,12 +81,15 @@ void catalog_destroy(struct catalog *catalog);
 /** A new type with zeroed members but its name (copied); NULL when there is one. */
 struct type *catalog_add_type(struct catalog *catalog, struct weir_str name, bool service);
 /** Adds a handler, copied with its texts; NULL when the type has one of that name. */
-struct handler *catalog_add_handler(struct catalog *catalog, struct type *type, const struct handler *handler);
+struct handler *catalog_add_handler(struct catalog *catalog, struct type *type,
+                                    const struct handler *handler);
 /** Adds a map definition, copied; NULL when the type has one of that name. */
-struct map_def *catalog_add_map(struct catalog *catalog, struct type *type, const struct map_def *map);
+struct map_def *catalog_add_map(struct catalog *catalog, struct type *type,
+                                const struct map_def *map);
 /** Registers native tables. WEIR_CONFIG with *why. */
 enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_entity *entity,
-                                    const struct weir_service *service, char *why, size_t why_bytes);
+                                    const struct weir_service *service, char *why,
+                                    size_t why_bytes);
 /** Judges names, limits, references, keys; false with *why ("bank.lua:3: type `streams`: the name is the
  *  server's"). Parses key forms. */
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes);

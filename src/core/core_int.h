@@ -21,7 +21,7 @@
 #include "core/engine.h"
 
 #define SLOTS STORE_SLOTS
-#define EPOCH_BUFFERS 4u     /* at most two epochs are open and one is being written */
+#define EPOCH_BUFFERS 4u /* at most two epochs are open and one is being written */
 #define RING_CAPACITY 4096u
 #define CHECKPOINT_BATCH_BYTES (1u << 20)
 
@@ -49,14 +49,14 @@ struct entity {
     struct waitq *waiters;      /* NULL when none */
     char *blob;                 /* the committed row, packed; NULL: no row */
     uint32_t blob_len;
-    uint32_t pending;           /* messages of this sender not yet delivered */
-    uint64_t version;           /* epoch of the newest committed change, deletion included */
+    uint32_t pending; /* messages of this sender not yet delivered */
+    uint64_t version; /* epoch of the newest committed change, deletion included */
     uint64_t hash;
     uint16_t type_id;
     uint16_t key_len;
     uint8_t slot;
-    bool listed;                /* among the ghosts to reap: not freed elsewhere */
-    struct access *access;      /* the owner's, while it holds the lock */
+    bool listed;           /* among the ghosts to reap: not freed elsewhere */
+    struct access *access; /* the owner's, while it holds the lock */
     char key[];
 };
 static inline struct weir_str entity_key(const struct entity *e)
@@ -71,12 +71,12 @@ struct row {
     uint32_t value_len;
     uint8_t slot;
     /* what rows of some kinds need beside */
-    struct heap_item heap;     /* timer: due */
-    struct row *next;          /* record: by age */
-    int64_t time_ms;           /* record: made; timer: due */
-    uint32_t attempts;         /* timer: failed attempts in this run of the engine */
-    bool failed;               /* message, timer: stays, marked failed */
-    bool busy;                 /* timer: its root is open; message: hinted */
+    struct heap_item heap; /* timer: due */
+    struct row *next;      /* record: by age */
+    int64_t time_ms;       /* record: made; timer: due */
+    uint32_t attempts;     /* timer: failed attempts in this run of the engine */
+    bool failed;           /* message, timer: stays, marked failed */
+    bool busy;             /* timer: its root is open; message: hinted */
 };
 
 /* ---- transactions -------------------------------------------------------------------------------- */
@@ -96,8 +96,8 @@ struct overlay {
     void *value;               /* map row: struct in the transaction's arena */
     struct weir_str packed;    /* as of the last judgement; ptr NULL before the first */
     bool present;
-    bool changed;              /* differs from the committed row */
-    bool editable;             /* handed out for change: judged when the handler returns */
+    bool changed;  /* differs from the committed row */
+    bool editable; /* handed out for change: judged when the handler returns */
 };
 
 /* What a transaction holds of one entity: the lock, the working row, changed map rows and timers. */
@@ -108,9 +108,9 @@ struct access {
     void *row;              /* struct, decoded at the first handler; NULL before */
     struct weir_str packed; /* the row as of the last judgement; ptr NULL: no row */
     bool exists;
-    bool changed;           /* `packed` or `exists` differs from what is committed */
+    bool changed; /* `packed` or `exists` differs from what is committed */
     struct tree overlay;
-    int64_t *map_delta;     /* per map: rows added less rows removed */
+    int64_t *map_delta; /* per map: rows added less rows removed */
 };
 
 struct send {
@@ -129,13 +129,13 @@ struct root {
     enum root_kind kind;
     struct age age;
     const struct handler *handler;
-    struct weir_str key;          /* of the entity, or the request id for a service */
+    struct weir_str key; /* of the entity, or the request id for a service */
     const void *args;
-    struct arena arena;           /* of message and timer roots: their arguments and key */
-    struct request *request;      /* ROOT_REQUEST */
-    struct delivery *delivery;    /* ROOT_MESSAGE */
-    struct weir_str timer_key;    /* ROOT_TIMER */
-    struct txn *txn;              /* the attempt that runs */
+    struct arena arena;        /* of message and timer roots: their arguments and key */
+    struct request *request;   /* ROOT_REQUEST */
+    struct delivery *delivery; /* ROOT_MESSAGE */
+    struct weir_str timer_key; /* ROOT_TIMER */
+    struct txn *txn;           /* the attempt that runs */
     uint64_t attempts;
     bool timed_out, holding;
     struct root *next;
@@ -158,33 +158,41 @@ struct txn {
     struct send *sends, **sends_tail;
     uint32_t send_count, map_row_count;
     uint64_t bytes_written;
-    uint64_t read_epoch;   /* newest version read, here and in answers */
-    uint64_t participants; /* other shards that hold a record; complete at the root once all answered */
+    uint64_t read_epoch; /* newest version read, here and in answers */
+    uint64_t
+        participants; /* other shards that hold a record; complete at the root once all answered */
     struct failure failure;
     enum weir_status status; /* of the root's own handler */
     void *result;
     struct entity *root_entity;
-    bool cancelled;        /* wounded (root) or cancelled (participant): ends with nothing applied */
-    bool retry;            /* its failure is the engine's wish to run it again */
+    bool cancelled; /* wounded (root) or cancelled (participant): ends with nothing applied */
+    bool retry;     /* its failure is the engine's wish to run it again */
     int64_t now_ms;
     uint64_t seed;
     struct weir_str caller, request_id;
-    struct root *root;     /* on the root's shard */
-    void *list_items;      /* the list that weir_list_add() grew last, and the room it has */
+    struct root *root; /* on the root's shard */
+    void *list_items;  /* the list that weir_list_add() grew last, and the room it has */
     size_t list_room;
     struct buf trace;
 };
 
-enum frame_state { FRAME_WAITS_LOCK = 1, FRAME_READY, FRAME_RUNS, FRAME_WAITS_LOCAL, FRAME_WAITS_REMOTE, FRAME_DONE };
+enum frame_state {
+    FRAME_WAITS_LOCK = 1,
+    FRAME_READY,
+    FRAME_RUNS,
+    FRAME_WAITS_LOCAL,
+    FRAME_WAITS_REMOTE,
+    FRAME_DONE
+};
 
 /* One running or suspended handler. */
 struct weir_ctx {
     struct txn *txn;
-    struct weir_ctx *below;  /* the frame under it in this shard's record */
-    struct weir_ctx *caller; /* local caller; NULL: root or called from another shard */
+    struct weir_ctx *below;         /* the frame under it in this shard's record */
+    struct weir_ctx *caller;        /* local caller; NULL: root or called from another shard */
     struct weir_ctx *remote_caller; /* the waiting frame there: only handed back */
-    uint32_t called_from;    /* shard of the remote caller */
-    uint32_t waits_for;      /* shard that it called */
+    uint32_t called_from;           /* shard of the remote caller */
+    uint32_t waits_for;             /* shard that it called */
     enum frame_state state;
     struct entity *entity;
     struct access *access;
@@ -198,7 +206,7 @@ struct weir_ctx {
     struct weir_ctx *prev_wait, *next_wait; /* in the entity's queue, or the ready list */
     void *user;
     uint32_t depth;
-    bool from_shard;         /* called from another shard */
+    bool from_shard; /* called from another shard */
     bool read_only;
     bool abandoned, lost;
 };
@@ -206,7 +214,14 @@ struct weir_ctx {
 /* ---- messages between shards --------------------------------------------------------------------- */
 
 enum message_kind {
-    MSG_CALL = 1, MSG_ANSWER, MSG_COMMIT, MSG_ABORT, MSG_WOUND, MSG_CANCEL, MSG_HINT, MSG_DONE
+    MSG_CALL = 1,
+    MSG_ANSWER,
+    MSG_COMMIT,
+    MSG_ABORT,
+    MSG_WOUND,
+    MSG_CANCEL,
+    MSG_HINT,
+    MSG_DONE
 };
 
 /* Pointers in it stay valid by the protocol: a call's until its answer, an answer's until COMMIT or ABORT,
@@ -271,9 +286,9 @@ enum shard_state { SHARD_RUNNING = 0, SHARD_PARKED = 1 };
 
 /* A walk over all rows for a checkpoint; the writer asks, the shard fills batches. */
 struct walk {
-    _Atomic uint32_t wanted;     /* writer: number of the checkpoint to walk for */
-    _Atomic uint32_t begun;      /* shard: begin is set */
-    _Atomic uint32_t ended;      /* shard: all handed over and `end` is set */
+    _Atomic uint32_t wanted; /* writer: number of the checkpoint to walk for */
+    _Atomic uint32_t begun;  /* shard: begin is set */
+    _Atomic uint32_t ended;  /* shard: all handed over and `end` is set */
     uint64_t begin, end;
     _Atomic(struct walk_batch *) batch; /* one at a time, shard to writer */
     bool active, in_rows;
@@ -301,33 +316,33 @@ struct shard {
     uint32_t index;
     struct worker *worker;
     /* epochs; see shard.c */
-    _Alignas(64) _Atomic uint64_t sealed;  /* written by the shard, read by the writer */
-    _Atomic uint32_t state;                /* the same, and read by peers */
-    _Alignas(64) uint64_t epoch;           /* local; never above the global one */
-    uint64_t epoch_seen;                   /* G as loaded before this turn's marks */
-    uint64_t effect_epoch;                 /* of its newest effect */
+    _Alignas(64) _Atomic uint64_t sealed; /* written by the shard, read by the writer */
+    _Atomic uint32_t state;               /* the same, and read by peers */
+    _Alignas(64) uint64_t epoch;          /* local; never above the global one */
+    uint64_t epoch_seen;                  /* G as loaded before this turn's marks */
+    uint64_t effect_epoch;                /* of its newest effect */
     uint64_t sealed_local;
     struct buf buffers[EPOCH_BUFFERS];
     /* rings: in[p] from shard p, out lists behind full rings */
     struct ring *in;
     struct message **overflow, ***overflow_tail;
-    uint64_t *marks;                       /* seen this turn; UINT64_MAX when parked */
-    bool loaded;                           /* they are, and the rings are not drained yet */
+    uint64_t *marks; /* seen this turn; UINT64_MAX when parked */
+    bool loaded;     /* they are, and the rings are not drained yet */
     /* ports */
-    struct ring *from_port;                /* of struct request */
+    struct ring *from_port; /* of struct request */
     struct ring *to_port;
     struct request **port_overflow, ***port_overflow_tail;
-    uint32_t port_wake;                    /* mask of ports to wake at flush */
+    uint32_t port_wake; /* mask of ports to wake at flush */
     /* tables */
     struct entity **index_table;
     size_t index_cap, entity_count;
-    struct entity all;                     /* list head */
+    struct entity all; /* list head */
     struct tree rows;
     struct heap timers;
-    struct row *records, **records_tail;   /* by age */
+    struct row *records, **records_tail; /* by age */
     uint64_t record_count, timer_count, message_count, hints_out;
     uint64_t state_bytes;
-    struct entity **ghosts;                /* tombstones to take away once durable */
+    struct entity **ghosts; /* tombstones to take away once durable */
     size_t ghost_count, ghost_cap;
     /* transactions */
     struct txn **txns;
@@ -339,7 +354,7 @@ struct shard {
     struct weir_ctx *ready, **ready_tail;
     struct weir_ctx *fiber_waiters, **fiber_waiters_tail;
     struct heap deadlines;
-    struct heap retries;                   /* pairs to try again */
+    struct heap retries;                     /* pairs to try again */
     struct request *pending, **pending_tail; /* not begun: too many with locks */
     uint64_t roots_open, roots_holding;
     uint64_t next_txn, next_age, next_message;
@@ -352,8 +367,8 @@ struct shard {
     uint64_t now_ns;
     int64_t now_ms;
     uint64_t records_checked_ns;
-    struct shard_counters stats;           /* the shard's own */
-    struct shard_published published;      /* as of its last busy turn, for other threads */
+    struct shard_counters stats;      /* the shard's own */
+    struct shard_published published; /* as of its last busy turn, for other threads */
 };
 
 /* A thread: an actor with its shards. */
@@ -369,12 +384,12 @@ enum writer_state { WRITER_IDLE, WRITER_SEALING, WRITER_WRITTEN };
 struct writer {
     struct actor actor;
     enum writer_state state;
-    uint64_t epoch;       /* being sealed or written */
-    bool wrote;           /* its frame is on the file, not synced */
-    uint64_t retry_ns;    /* disk full: when to try again */
-    uint64_t prepare_ns;  /* the same, for the next segment */
-    int64_t wall_ms;      /* of the last frame */
-    uint32_t checkpoint;  /* number of the running one; 0: none */
+    uint64_t epoch;      /* being sealed or written */
+    bool wrote;          /* its frame is on the file, not synced */
+    uint64_t retry_ns;   /* disk full: when to try again */
+    uint64_t prepare_ns; /* the same, for the next segment */
+    int64_t wall_ms;     /* of the last frame */
+    uint32_t checkpoint; /* number of the running one; 0: none */
     bool checkpoint_begun, checkpoint_failed;
     uint32_t checkpoint_number;
     uint64_t checkpoint_retry_ns;
@@ -385,11 +400,11 @@ struct port {
     struct engine *engine;
     uint32_t index;
     struct actor *actor;
-    _Atomic uint32_t in_flight;             /* the door's thread counts; engine_drain() reads */
+    _Atomic uint32_t in_flight; /* the door's thread counts; engine_drain() reads */
     uint64_t next_shard;
-    uint64_t touched;                       /* shards to publish to and wake at flush */
+    uint64_t touched; /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
-    uint64_t waiting_least[EPOCH_BUFFERS];  /* least epoch in the list; UINT64_MAX when empty */
+    uint64_t waiting_least[EPOCH_BUFFERS]; /* least epoch in the list; UINT64_MAX when empty */
     struct request *ready, **ready_tail;
     struct request **overflow, ***overflow_tail; /* per shard, behind a full ring */
 };
@@ -410,13 +425,13 @@ struct engine {
     const struct runtime *runtimes[ENGINE_RUNTIMES_MAX];
     uint32_t runtime_count;
     struct handler **row_queries, **map_queries, **exists_queries; /* by type id */
-    int64_t wall_floor_ms;        /* time of the last durable frame at start */
+    int64_t wall_floor_ms; /* time of the last durable frame at start */
     bool started;
-    _Alignas(64) _Atomic uint64_t epoch;    /* G; raised by the writer only */
-    _Alignas(64) _Atomic uint64_t durable;  /* D; stored by the writer after a sync */
-    _Alignas(64) _Atomic uint64_t wanted;   /* newest epoch that somebody waits for */
+    _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
+    _Alignas(64) _Atomic uint64_t durable; /* D; stored by the writer after a sync */
+    _Alignas(64) _Atomic uint64_t wanted;  /* newest epoch that somebody waits for */
     _Atomic uint32_t disk_full, poisoned, draining;
-    _Atomic int64_t frame_ms;               /* weir.now() is never below it */
+    _Atomic int64_t frame_ms; /* weir.now() is never below it */
     _Atomic uint32_t stats_lock;
     struct store_stats store_stats;
     uint64_t state_bytes_limit;
@@ -426,8 +441,10 @@ struct engine {
 bool type_key_fits(const struct type *type, struct weir_str key);
 struct type *type_of(const struct shard *s, uint16_t id);
 struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash);
-struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key, uint8_t slot); /* or a new ghost */
-void entity_set(struct shard *s, struct entity *e, struct weir_str value); /* value.ptr NULL: no row */
+struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key,
+                          uint8_t slot); /* or a new ghost */
+void entity_set(struct shard *s, struct entity *e,
+                struct weir_str value); /* value.ptr NULL: no row */
 void entity_maybe_remove(struct shard *s, struct entity *e);
 void ghosts_reap(struct shard *s, uint64_t durable);
 struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value);
@@ -435,8 +452,10 @@ void row_delete(struct shard *s, struct row *row);
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 /** kind, type, key length, key: the head of keys of rows that belong to an entity. */
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
-bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key, struct weir_str *rest);
-void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struct weir_str value); /* recovery */
+bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key,
+                     struct weir_str *rest);
+void state_apply(struct engine *engine, uint8_t slot, struct weir_str key,
+                 struct weir_str value); /* recovery */
 void state_free(struct shard *s);
 static inline uint16_t load_be16(const char *at)
 {
@@ -453,18 +472,20 @@ void txn_end(struct txn *t);
 bool access_open(struct weir_ctx *f);
 enum weir_status access_judge(struct weir_ctx *f);
 void access_erase(struct weir_ctx *f);
-enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code, struct weir_str detail,
-                          struct weir_str text);
+enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code,
+                          struct weir_str detail, struct weir_str text);
 struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key);
 struct overlay *overlay_find(struct access *a, struct weir_str key);
 /** The next row with this prefix beyond `at` as the transaction sees it. */
-struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_def *map, struct weir_str prefix,
-                             struct weir_str at, bool after, bool reverse);
-void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key, struct weir_str value);
+struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_def *map,
+                             struct weir_str prefix, struct weir_str at, bool after, bool reverse);
+void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key,
+                struct weir_str value);
 void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key);
 
 /* ---- frame.c: handlers on fibers ----------------------------------------------------------------- */
-struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct entity *e, const void *args);
+struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct entity *e,
+                            const void *args);
 /** Takes the lock, or waits for it. True when it may run now. */
 bool frame_lock(struct weir_ctx *f);
 /** Runs it from the loop and unwinds through local callers; answers the remote one or ends the root. */
@@ -479,8 +500,8 @@ struct entity *handler_entity(struct shard *s, const struct handler *handler, st
 struct message *message_new(struct shard *s, enum message_kind kind, uint64_t txn);
 void message_post(struct shard *s, uint32_t to, struct message *m);
 void message_handle(struct shard *s, struct message *m);
-void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler, struct weir_str key,
-                 const void *args, bool read_only);
+void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
+                 struct weir_str key, const void *args, bool read_only);
 void answer_remote(struct weir_ctx *f);
 void wound_send(struct shard *s, struct txn *owner);
 
@@ -499,7 +520,8 @@ void request_answer(struct shard *s, struct request *request);
 /* ---- outbox.c: messages, timers, request records ------------------------------------------------- */
 void outbox_hint(struct shard *s, struct row *row);
 void outbox_receive(struct shard *s, uint32_t from, struct row *row);
-void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed, struct weir_str error);
+void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
+                 struct weir_str error);
 void outbox_delivered(struct shard *s, struct delivery *d, uint64_t epoch);
 void outbox_failed(struct shard *s, struct delivery *d, const struct failure *failure);
 void outbox_retries(struct shard *s);
@@ -511,8 +533,8 @@ struct message_parts {
 };
 bool message_parts(struct weir_str key, struct weir_str value, struct message_parts *parts);
 void timer_index(struct shard *s, struct row *row);
-bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity, struct weir_str *handler,
-                 struct weir_str *args);
+bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity,
+                 struct weir_str *handler, struct weir_str *args);
 void timer_value(struct buf *out, int64_t due_ms, bool failed);
 void timers_due(struct shard *s);
 void timer_failed(struct shard *s, struct weir_str key, const struct failure *failure);
@@ -532,8 +554,12 @@ void walk_step(struct shard *s);
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes);
 void builtin_make(struct engine *engine);
 void builtin_free(struct engine *engine);
-static inline uint32_t slot_shard(const struct engine *engine, uint8_t slot) { return slot % engine->shard_count; }
-void engine_trace(struct engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline uint32_t slot_shard(const struct engine *engine, uint8_t slot)
+{
+    return slot % engine->shard_count;
+}
+void engine_trace(struct engine *engine, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 extern const struct runtime native_runtime;
 bool verb_bind(struct catalog *catalog, struct weir_verb *verb, char *why, size_t why_bytes);
 

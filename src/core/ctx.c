@@ -96,8 +96,10 @@ void weir_trace(struct weir_ctx *f, const char *text)
     struct buf *trace = &f->txn->trace;
     if (trace->len > 65536) return;
     if (trace->len > 0) buf_add_byte(trace, ',');
-    else buf_printf(trace, "\"event\":\"app\",\"request\":\"%.*s\",\"handler\":\"%.*s:%.*s\",", STR_ARG(f->txn->request_id),
-                    STR_ARG(f->handler->type->name), STR_ARG(f->handler->name));
+    else
+        buf_printf(trace, "\"event\":\"app\",\"request\":\"%.*s\",\"handler\":\"%.*s:%.*s\",",
+                   STR_ARG(f->txn->request_id), STR_ARG(f->handler->type->name),
+                   STR_ARG(f->handler->name));
     buf_printf(trace, "\"text\":");
     json_write_text(trace, str_of(text));
 }
@@ -123,7 +125,8 @@ static bool may_write(struct weir_ctx *f, const char *what)
         return false;
     }
     if (f->handler->type->service) {
-        ctx_fail(f, WEIR_HANDLER, "the service handler `%.*s` has no entity: it %s", STR_ARG(f->handler->name), what);
+        ctx_fail(f, WEIR_HANDLER, "the service handler `%.*s` has no entity: it %s",
+                 STR_ARG(f->handler->name), what);
         return false;
     }
     return true;
@@ -172,16 +175,19 @@ static void timer_key(struct buf *out, struct weir_ctx *f, const struct handler 
     buf_add_str(out, handler->name);
 }
 
-enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, int64_t time_ms, const void *args)
+enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, int64_t time_ms,
+                           const void *args)
 {
     if (!may_write(f, "sets a timer")) return doom_status(f);
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
     struct problem problem = { 0 };
-    if (handler->args->count > 0 && (args == NULL || shape_judge(handler->args, args, false, &problem) != WEIR_OK))
+    if (handler->args->count > 0 &&
+        (args == NULL || shape_judge(handler->args, args, false, &problem) != WEIR_OK))
         return ctx_fail(f, WEIR_ARG, "a timer for %.*s: %s", STR_ARG(handler->name),
                         args ? problem.text : "its arguments are missing");
-    if (time_ms > WEIR_INT_MAX || time_ms < -WEIR_INT_MAX) return ctx_fail(f, WEIR_RANGE, "a timer's time is out of range");
+    if (time_ms > WEIR_INT_MAX || time_ms < -WEIR_INT_MAX)
+        return ctx_fail(f, WEIR_RANGE, "a timer's time is out of range");
     if (t->shard->timer_count >= limits->timers_max)
         return ctx_fail(f, WEIR_OVERLOADED, "more than timers_max = %llu timers on a shard",
                         (unsigned long long)limits->timers_max);
@@ -201,7 +207,8 @@ enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, in
     return weir_failed(f);
 }
 
-enum weir_status ctx_timer_cancel(struct weir_ctx *f, const struct handler *handler, const void *args)
+enum weir_status ctx_timer_cancel(struct weir_ctx *f, const struct handler *handler,
+                                  const void *args)
 {
     if (!may_write(f, "cancels a timer")) return doom_status(f);
     struct buf key = { 0 };
@@ -226,7 +233,8 @@ enum weir_status ctx_timer_cancel(struct weir_ctx *f, const struct handler *hand
 static const struct handler *own_handler(struct weir_ctx *f, const char *name)
 {
     const struct handler *handler = type_handler(f->handler->type, str_of(name));
-    if (handler == NULL) ctx_fail(f, WEIR_HANDLER, "a timer names no handler of this type: `%s`", name);
+    if (handler == NULL)
+        ctx_fail(f, WEIR_HANDLER, "a timer names no handler of this type: `%s`", name);
     return handler;
 }
 
@@ -237,10 +245,12 @@ enum weir_status weir_at(struct weir_ctx *f, int64_t time_ms, const char *name, 
     return handler ? ctx_timer(f, handler, time_ms, args) : weir_failed(f);
 }
 
-enum weir_status weir_after(struct weir_ctx *f, int64_t delay_ms, const char *name, const void *args)
+enum weir_status weir_after(struct weir_ctx *f, int64_t delay_ms, const char *name,
+                            const void *args)
 {
     if (is_doomed(f)) return doom_status(f);
-    if (delay_ms < 0 || delay_ms > WEIR_INT_MAX / 2) return ctx_fail(f, WEIR_RANGE, "a timer's delay is out of range");
+    if (delay_ms < 0 || delay_ms > WEIR_INT_MAX / 2)
+        return ctx_fail(f, WEIR_RANGE, "a timer's delay is out of range");
     return weir_at(f, f->txn->now_ms + delay_ms, name, args);
 }
 

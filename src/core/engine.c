@@ -33,8 +33,9 @@ void engine_trace(struct engine *engine, const char *format, ...)
     buf_free(&text);
 }
 
-static enum weir_status native_invoke(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
-                                      const void *args, void *result)
+static enum weir_status native_invoke(void *state, struct weir_ctx *ctx,
+                                      const struct handler *handler, void *row, const void *args,
+                                      void *result)
 {
     return handler->fn(ctx, row, args, result);
 }
@@ -89,28 +90,32 @@ static void recovered(void *arg, uint8_t slot, struct weir_str key, struct weir_
     state_apply(arg, slot, key, value);
 }
 
-static enum weir_status open_store(struct engine *engine, struct store_recovery *recovery, char *error, size_t bytes)
+static enum weir_status open_store(struct engine *engine, struct store_recovery *recovery,
+                                   char *error, size_t bytes)
 {
     struct store_options store = engine->options.store;
     struct store_options standard = STORE_OPTIONS;
     if (store.segment_bytes_first == 0) store = standard;
-    return store_open(engine->env, engine->options.data, &store, recovered, engine, &engine->store, recovery, error,
-                      bytes);
+    return store_open(engine->env, engine->options.data, &store, recovered, engine, &engine->store,
+                      recovery, error, bytes);
 }
 
 /* Names that this application is the first to use become rows, durable before anything uses their ids. */
-static enum weir_status write_catalog(struct engine *engine, struct store_recovery *recovery, struct buf *changes,
-                                      char *error, size_t bytes)
+static enum weir_status write_catalog(struct engine *engine, struct store_recovery *recovery,
+                                      struct buf *changes, char *error, size_t bytes)
 {
     if (changes->len == 0) return WEIR_OK;
     struct weir_str part = buf_str(changes);
     int64_t now = engine->env->wall_ms(engine->env);
     if (now < recovery->wall_ms) now = recovery->wall_ms;
-    struct store_frame frame = { .epoch = recovery->durable_epoch + 1, .wall_ms = now, .parts = &part, .part_count = 1 };
+    struct store_frame frame = {
+        .epoch = recovery->durable_epoch + 1, .wall_ms = now, .parts = &part, .part_count = 1
+    };
     enum weir_status st = store_write(engine->store, &frame);
     if (st == WEIR_OK) st = store_sync(engine->store);
     if (st != WEIR_OK) {
-        snprintf(error, bytes, "cannot write the names of the application's types: %s", weir_status_text(st));
+        snprintf(error, bytes, "cannot write the names of the application's types: %s",
+                 weir_status_text(st));
         return st;
     }
     recovery->durable_epoch++;
@@ -120,7 +125,8 @@ static enum weir_status write_catalog(struct engine *engine, struct store_recove
 
 static void worker_stop_all(struct engine *engine)
 {
-    for (uint32_t i = 0; i < engine->worker_count; i++) engine->env->actor_stop(engine->env, &engine->workers[i].actor);
+    for (uint32_t i = 0; i < engine->worker_count; i++)
+        engine->env->actor_stop(engine->env, &engine->workers[i].actor);
     engine->env->actor_stop(engine->env, &engine->writer.actor);
 }
 
@@ -247,7 +253,9 @@ static void workers_make(struct engine *engine)
             engine->shards[n].worker = w;
         }
     }
-    engine->writer.actor = (struct actor){ .name = "weir-log", .turn = writer_turn, .self = engine };
+    engine->writer.actor = (struct actor){ .name = "weir-log",
+                                           .turn = writer_turn,
+                                           .self = engine };
 }
 
 static void ports_make(struct engine *engine)
@@ -263,18 +271,21 @@ static void ports_make(struct engine *engine)
         }
         port->overflow = mem_alloc(engine->shard_count * sizeof(struct request *));
         port->overflow_tail = mem_alloc(engine->shard_count * sizeof(struct request **));
-        for (uint32_t i = 0; i < engine->shard_count; i++) port->overflow_tail[i] = &port->overflow[i];
+        for (uint32_t i = 0; i < engine->shard_count; i++)
+            port->overflow_tail[i] = &port->overflow[i];
     }
 }
 
-enum weir_status engine_open(const struct engine_options *options, struct engine **out, struct store_recovery *recovery,
-                             char *error, size_t error_bytes)
+enum weir_status engine_open(const struct engine_options *options, struct engine **out,
+                             struct store_recovery *recovery, char *error, size_t error_bytes)
 {
     *out = NULL;
     *recovery = (struct store_recovery){ 0 };
-    if (options->shards < 1 || options->shards > ENGINE_SHARDS_MAX || options->threads < 1 || options->ports < 1 ||
-        options->ports > ENGINE_PORTS_MAX || options->runtime_count >= ENGINE_RUNTIMES_MAX) {
-        snprintf(error, error_bytes, "shards must be 1 to %u, threads 1 or more", ENGINE_SHARDS_MAX);
+    if (options->shards < 1 || options->shards > ENGINE_SHARDS_MAX || options->threads < 1 ||
+        options->ports < 1 || options->ports > ENGINE_PORTS_MAX ||
+        options->runtime_count >= ENGINE_RUNTIMES_MAX) {
+        snprintf(error, error_bytes, "shards must be 1 to %u, threads 1 or more",
+                 ENGINE_SHARDS_MAX);
         return WEIR_CONFIG;
     }
     struct engine *engine = mem_alloc(sizeof(*engine));
@@ -285,7 +296,8 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
     engine->worker_count = options->threads < options->shards ? options->threads : options->shards;
     engine->port_count = options->ports;
     engine->runtimes[engine->runtime_count++] = &native_runtime;
-    for (uint32_t i = 0; i < options->runtime_count; i++) engine->runtimes[engine->runtime_count++] = options->runtimes[i];
+    for (uint32_t i = 0; i < options->runtime_count; i++)
+        engine->runtimes[engine->runtime_count++] = options->runtimes[i];
     limits_set(engine);
     engine->shards = mem_alloc(engine->shard_count * sizeof(struct shard));
     for (uint32_t i = 0; i < engine->shard_count; i++) shard_init(engine, i);
@@ -327,7 +339,8 @@ void engine_start(struct engine *engine)
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         for (uint32_t n = 0; n < engine->runtime_count; n++) {
             const struct runtime *r = engine->runtimes[n];
-            if (r->shard_start != NULL) engine->shards[i].states[n] = r->shard_start(r->self, engine->env, i);
+            if (r->shard_start != NULL)
+                engine->shards[i].states[n] = r->shard_start(r->self, engine->env, i);
         }
     }
     engine->started = true;
@@ -375,7 +388,8 @@ struct port *engine_port(struct engine *engine, uint32_t index, struct actor *ac
     return &engine->ports[index];
 }
 
-static void port_refuse(struct port *port, struct request *request, enum weir_status status, const char *text)
+static void port_refuse(struct port *port, struct request *request, enum weir_status status,
+                        const char *text)
 {
     request->status = status;
     request->text = str_of(text);
@@ -404,13 +418,15 @@ void port_submit(struct port *port, struct request *request)
         return;
     }
     if (port->in_flight > engine->limits.requests_max) {
-        port_refuse(port, request, WEIR_OVERLOADED, "requests_max requests are in the engine already");
+        port_refuse(port, request, WEIR_OVERLOADED,
+                    "requests_max requests are in the engine already");
         return;
     }
     if (request->handler->type->service) {
         request->key = request->id.len > 0 ? request->id : request->request_id;
     } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
-        port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG, "a key has 1 to 1024 bytes");
+        port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG,
+                    "a key has 1 to 1024 bytes");
         return;
     } else if (!type_key_fits(request->handler->type, request->key)) {
         port_refuse(port, request, WEIR_ARG, "the key is not of the form that its type declares");
@@ -418,7 +434,9 @@ void port_submit(struct port *port, struct request *request)
     }
     uint32_t to = slot_shard(engine, type_slot(request->handler->type, request->key));
     port->touched |= UINT64_C(1) << to;
-    if (port->overflow[to] == NULL && ring_push(&engine->shards[to].from_port[port->index], request)) return;
+    if (port->overflow[to] == NULL &&
+        ring_push(&engine->shards[to].from_port[port->index], request))
+        return;
     *port->overflow_tail[to] = request;
     port->overflow_tail[to] = &request->next;
 }
@@ -444,7 +462,8 @@ void port_flush(struct port *port)
 
 /* Hands out of one waiting list what is durable by now. A list may hold epochs four apart, when the door was
  * away for a while: each answer is judged by its own. Those that can never be known become `unknown`. */
-static void port_release(struct port *port, uint32_t list, uint64_t durable, bool lost, uint64_t late_ns)
+static void port_release(struct port *port, uint32_t list, uint64_t durable, bool lost,
+                         uint64_t late_ns)
 {
     struct request *r = port->waiting[list], *next;
     port->waiting[list] = NULL;
@@ -484,14 +503,18 @@ static void port_take(struct port *port)
             struct request ***tail = ready ? &port->ready_tail : &port->waiting_tail[list];
             **tail = r;
             *tail = &r->next;
-            if (!ready && r->epoch < port->waiting_least[list]) port->waiting_least[list] = r->epoch;
+            if (!ready && r->epoch < port->waiting_least[list])
+                port->waiting_least[list] = r->epoch;
         }
     }
     bool lost = atomic_load_explicit(&engine->poisoned, memory_order_relaxed) != 0;
     bool full = atomic_load_explicit(&engine->disk_full, memory_order_relaxed) != 0;
-    uint64_t late_ns = full ? engine->env->mono_ns(engine->env) - engine->limits.request_deadline_ms * 1000000u : 0;
+    uint64_t late_ns = full ? engine->env->mono_ns(engine->env) -
+                                  engine->limits.request_deadline_ms * 1000000u
+                            : 0;
     for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
-        if (lost || full || port->waiting_least[i] <= durable) port_release(port, i, durable, lost, late_ns);
+        if (lost || full || port->waiting_least[i] <= durable)
+            port_release(port, i, durable, lost, late_ns);
     }
 }
 
@@ -530,7 +553,8 @@ void engine_stats(struct engine *engine, struct engine_stats *stats)
         ENGINE_COUNTERS(X)
 #undef X
     }
-    stats->checkpoints_total = atomic_load_explicit(&engine->writer.checkpoints, memory_order_relaxed);
+    stats->checkpoints_total = atomic_load_explicit(&engine->writer.checkpoints,
+                                                    memory_order_relaxed);
     stats->epoch = atomic_load(&engine->epoch);
     stats->durable_epoch = atomic_load(&engine->durable);
     stats->dedup_window_ms = engine->limits.dedup_window_ms;

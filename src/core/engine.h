@@ -17,25 +17,25 @@ struct port;
 
 /* Every limit by its name, with its default. 0 in an option struct means the default. */
 #define ENGINE_LIMITS(X)                                                                           \
-    X(request_deadline_ms, 5000, "a request's time before it is undone and answered `timeout`")     \
-    X(queue_wait_max_ms, 1000, "a request not started by then is answered `overloaded`")            \
-    X(requests_max, 65536, "requests in the engine per door")                                       \
-    X(roots_max, 64, "transactions with locks begun by one shard at a time")                        \
-    X(fibers_max, 4096, "handlers running or suspended per shard")                                  \
-    X(call_depth_max, 64, "calls deep in one transaction")                                          \
-    X(entities_max, 1000, "entities in one transaction")                                            \
-    X(map_rows_max, 10000, "map rows touched in one transaction")                                   \
-    X(txn_bytes_max, 4194304, "bytes written by one transaction")                                   \
-    X(row_bytes_max, 65536, "bytes of one row or map row")                                          \
-    X(sends_max, 10000, "messages sent by one transaction")                                         \
-    X(messages_pending_max, 100000, "messages pending per sender")                                  \
-    X(message_attempts_max, 16, "attempts before a message or timer stays, marked failed")          \
-    X(timers_max, 10000000, "timers per shard")                                                     \
-    X(dedup_rows_max, 2000000, "request records per shard")                                         \
-    X(dedup_window_ms, 86400000, "age at which a request record goes")                              \
-    X(dedup_window_min_ms, 600000, "a request record never goes younger than this")                 \
-    X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")           \
-    X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")              \
+    X(request_deadline_ms, 5000, "a request's time before it is undone and answered `timeout`")    \
+    X(queue_wait_max_ms, 1000, "a request not started by then is answered `overloaded`")           \
+    X(requests_max, 65536, "requests in the engine per door")                                      \
+    X(roots_max, 64, "transactions with locks begun by one shard at a time")                       \
+    X(fibers_max, 4096, "handlers running or suspended per shard")                                 \
+    X(call_depth_max, 64, "calls deep in one transaction")                                         \
+    X(entities_max, 1000, "entities in one transaction")                                           \
+    X(map_rows_max, 10000, "map rows touched in one transaction")                                  \
+    X(txn_bytes_max, 4194304, "bytes written by one transaction")                                  \
+    X(row_bytes_max, 65536, "bytes of one row or map row")                                         \
+    X(sends_max, 10000, "messages sent by one transaction")                                        \
+    X(messages_pending_max, 100000, "messages pending per sender")                                 \
+    X(message_attempts_max, 16, "attempts before a message or timer stays, marked failed")         \
+    X(timers_max, 10000000, "timers per shard")                                                    \
+    X(dedup_rows_max, 2000000, "request records per shard")                                        \
+    X(dedup_window_ms, 86400000, "age at which a request record goes")                             \
+    X(dedup_window_min_ms, 600000, "a request record never goes younger than this")                \
+    X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")          \
+    X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")             \
     X(memory_max, 0, "bytes of rows in memory before writes are refused; 0: no limit")
 
 struct engine_limits {
@@ -46,14 +46,14 @@ struct engine_limits {
 
 struct engine_options {
     struct env *env;
-    const char *data;               /* data directory */
-    uint32_t shards, threads;       /* 1 to ENGINE_SHARDS_MAX; threads <= shards */
-    uint32_t ports;                 /* 1 to ENGINE_PORTS_MAX */
-    struct catalog *catalog;        /* finished; kept until engine_close() */
+    const char *data;                      /* data directory */
+    uint32_t shards, threads;              /* 1 to ENGINE_SHARDS_MAX; threads <= shards */
+    uint32_t ports;                        /* 1 to ENGINE_PORTS_MAX */
+    struct catalog *catalog;               /* finished; kept until engine_close() */
     const struct runtime *const *runtimes; /* beside the native one */
     uint32_t runtime_count;
     struct engine_limits limits;
-    struct store_options store;     /* zeroed: STORE_OPTIONS */
+    struct store_options store; /* zeroed: STORE_OPTIONS */
     /* A line of trace: a JSON object's members without braces, e.g. "\"event\":\"recovered\"". Any thread. May be NULL. */
     void (*trace)(void *arg, const char *members);
     void *trace_arg;
@@ -75,22 +75,23 @@ void engine_abandon(struct engine *engine);
 struct request {
     /* the question; memory lives in `arena` or longer */
     const struct handler *handler;
-    struct weir_str key;            /* of a service: empty */
-    const void *args;               /* struct of handler->args, judged by the door */
-    struct weir_str id;             /* idempotency key; empty: none */
+    struct weir_str key; /* of a service: empty */
+    const void *args;    /* struct of handler->args, judged by the door */
+    struct weir_str id;  /* idempotency key; empty: none */
     struct weir_str caller;
-    uint64_t deadline_ns;           /* mono_ns; 0: request_deadline_ms from now */
-    void *user;                     /* the door's */
+    uint64_t deadline_ns; /* mono_ns; 0: request_deadline_ms from now */
+    void *user;           /* the door's */
     struct arena arena;
     /* the answer */
     enum weir_status status;
-    struct weir_str code;           /* WEIR_FAILED: the application's word */
-    struct weir_str detail;         /* JSON (an object for check and range: field, rule, limit, value) or nil */
-    struct weir_str text;           /* one sentence for people */
-    void *result;                   /* struct of handler->result when WEIR_OK */
-    uint64_t epoch;                 /* durable when this is handed out: proves the release rule */
-    bool replayed;                  /* answered from its record */
-    struct weir_str request_id;     /* 26 characters; made at submission */
+    struct weir_str code; /* WEIR_FAILED: the application's word */
+    struct weir_str
+        detail; /* JSON (an object for check and range: field, rule, limit, value) or nil */
+    struct weir_str text;       /* one sentence for people */
+    void *result;               /* struct of handler->result when WEIR_OK */
+    uint64_t epoch;             /* durable when this is handed out: proves the release rule */
+    bool replayed;              /* answered from its record */
+    struct weir_str request_id; /* 26 characters; made at submission */
     /* the engine's */
     struct request *next;
     struct port *port;
@@ -113,26 +114,35 @@ uint32_t port_in_flight(const struct port *port);
 const struct handler *engine_row_query(struct engine *engine, const struct type *type);
 const struct handler *engine_map_query(struct engine *engine, const struct type *type);
 struct map_query {
-    int64_t map;                    /* its place in type->maps */
-    struct weir_str from, to;       /* JSON: one part or an array of parts; nil: open */
-    int64_t limit;                  /* 1 to 1000; 0: 100 */
+    int64_t map;              /* its place in type->maps */
+    struct weir_str from, to; /* JSON: one part or an array of parts; nil: open */
+    int64_t limit;            /* 1 to 1000; 0: 100 */
     bool reverse;
 };
 
 /* Figures for INFO and /metrics; sums over shards unless named otherwise. */
 #define ENGINE_COUNTERS(X)                                                                         \
-    X(requests_total, "requests begun") X(commits_total, "transactions committed")                 \
-    X(failures_total, "transactions refused by the application or an error")                       \
-    X(wounds_total, "transactions undone for an older one and run again")                          \
-    X(remote_calls_total, "calls to another shard") X(local_calls_total, "calls on the same shard") \
-    X(multi_shard_total, "committed transactions over several shards")                             \
-    X(messages_sent_total, "messages sent") X(messages_delivered_total, "messages delivered")      \
-    X(messages_failed, "messages that stay, marked failed") X(messages_pending, "messages not yet delivered") \
-    X(timers_fired_total, "timers fired") X(timers_pending, "timers set") X(timers_failed, "timers that stay, marked failed") \
-    X(dedup_hits_total, "requests answered from their record") X(dedup_rows, "request records")    \
-    X(entities, "entities in memory") X(rows, "other rows in memory") X(state_bytes, "bytes of rows") \
-    X(overloads_total, "requests refused as overloaded") X(timeouts_total, "requests past their deadline") \
-    X(checkpoints_total, "checkpoints finished") X(open_transactions, "transactions open")
+    X(requests_total, "requests begun")                                                            \
+    X(commits_total, "transactions committed")                                                     \
+        X(failures_total, "transactions refused by the application or an error")                   \
+            X(wounds_total, "transactions undone for an older one and run again") X(               \
+                remote_calls_total, "calls to another shard") X(local_calls_total,                 \
+                                                                "calls on the same shard")         \
+                X(multi_shard_total, "committed transactions over several shards") X(              \
+                    messages_sent_total, "messages sent") X(messages_delivered_total,              \
+                                                            "messages delivered")                  \
+                    X(messages_failed, "messages that stay, marked failed")                        \
+                        X(messages_pending, "messages not yet delivered") X(                       \
+                            timers_fired_total, "timers fired") X(timers_pending, "timers set")    \
+                            X(timers_failed, "timers that stay, marked failed") X(                 \
+                                dedup_hits_total, "requests answered from their record")           \
+                                X(dedup_rows, "request records") X(entities, "entities in memory") \
+                                    X(rows, "other rows in memory")                                \
+                                        X(state_bytes, "bytes of rows")                            \
+                                            X(overloads_total, "requests refused as overloaded")   \
+                                                X(timeouts_total, "requests past their deadline")  \
+                                                    X(checkpoints_total, "checkpoints finished")   \
+                                                        X(open_transactions, "transactions open")
 struct engine_stats {
 #define X(name, text) uint64_t name;
     ENGINE_COUNTERS(X)

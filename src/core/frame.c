@@ -97,7 +97,8 @@ void frame_ready(struct weir_ctx *f)
     s->ready_tail = &f->next_wait;
 }
 
-struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct entity *e, const void *args)
+struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct entity *e,
+                            const void *args)
 {
     struct shard *s = t->shard;
     struct weir_ctx *f = s->frame_free;
@@ -165,8 +166,9 @@ static enum weir_status invoke(struct weir_ctx *f)
                                      STR_ARG(h->name), weir_status_word(st)));
     }
     if (before != NULL && memcmp(before, row, a->type->row->size) != 0) {
-        return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
-                        arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(h->name)));
+        return txn_doom(
+            t, WEIR_HANDLER, STR(""), STR_NIL,
+            arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(h->name)));
     }
     if (!h->type->service && (!f->read_only || a->overlay.count > 0)) {
         st = access_judge(f);
@@ -175,7 +177,8 @@ static enum weir_status invoke(struct weir_ctx *f)
     struct problem problem = { 0 };
     if (h->result->count > 0 && shape_judge(h->result, f->result, false, &problem) != WEIR_OK) {
         return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
-                        arena_printf(&t->arena, "the result of %.*s:%.*s is not what it declares: %s",
+                        arena_printf(&t->arena,
+                                     "the result of %.*s:%.*s is not what it declares: %s",
                                      STR_ARG(h->type->name), STR_ARG(h->name), problem.text));
     }
     return WEIR_OK;
@@ -386,7 +389,8 @@ uint64_t ctx_seed(struct weir_ctx *f)
     return f->txn->seed;
 }
 
-static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key, const void *args)
+static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
+                            const void *args)
 {
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
@@ -396,15 +400,16 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
         return false;
     }
     if (t->access_count >= limits->entities_max) {
-        ctx_fail(f, WEIR_BUDGET, "a transaction reaches more than entities_max = %llu entities on a shard",
+        ctx_fail(f, WEIR_BUDGET,
+                 "a transaction reaches more than entities_max = %llu entities on a shard",
                  (unsigned long long)limits->entities_max);
         return false;
     }
     if (handler->type->service) {
         *key = t->request_id;
     } else if (key->ptr == NULL || key->len == 0) {
-        ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s on an entity without a key", STR_ARG(handler->type->name),
-                 STR_ARG(handler->name));
+        ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s on an entity without a key",
+                 STR_ARG(handler->type->name), STR_ARG(handler->name));
         return false;
     } else if (key->len > KEY_BYTES_MAX) {
         ctx_fail(f, WEIR_TOOBIG, "a key of %zu bytes is longer than %u", key->len, KEY_BYTES_MAX);
@@ -416,21 +421,21 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
         return false;
     }
     if (f->read_only && handler->kind != WEIR_QUERY) {
-        ctx_fail(f, WEIR_HANDLER, "the query `%.*s` calls %.*s:%.*s, which may write", STR_ARG(f->handler->name),
-                 STR_ARG(handler->type->name), STR_ARG(handler->name));
+        ctx_fail(f, WEIR_HANDLER, "the query `%.*s` calls %.*s:%.*s, which may write",
+                 STR_ARG(f->handler->name), STR_ARG(handler->type->name), STR_ARG(handler->name));
         return false;
     }
     struct problem problem = { 0 };
     if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK) {
-        ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s: %s", STR_ARG(handler->type->name), STR_ARG(handler->name),
-                 problem.text);
+        ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s: %s", STR_ARG(handler->type->name),
+                 STR_ARG(handler->name), problem.text);
         return false;
     }
     return true;
 }
 
-static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
-                                   const void *args)
+static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler,
+                                   struct weir_str key, const void *args)
 {
     struct shard *s = f->txn->shard;
     s->stats.local_calls_total++;
@@ -452,8 +457,8 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
 }
 
 /* Runs a call; *answer is the result in memory of this transaction or of the callee's record, until the end. */
-static enum weir_status call(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args,
-                             void **answer)
+static enum weir_status call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                             const void *args, void **answer)
 {
     *answer = NULL;
     if (ctx_is_doomed(f)) return doom_status(f);
@@ -476,8 +481,8 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
     return st;
 }
 
-enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args,
-                          void *result)
+enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                          const void *args, void *result)
 {
     void *answer;
     enum weir_status st = call(f, handler, key, args, &answer);
@@ -505,7 +510,8 @@ static bool verb_args(struct weir_ctx *f, const struct bound *bound, const void 
     return unpack(bound->handler->args, packed, &f->txn->arena, false, *out) == WEIR_OK;
 }
 
-static enum weir_status verb_result(struct weir_ctx *f, const struct bound *bound, const void *answer, void *result)
+static enum weir_status verb_result(struct weir_ctx *f, const struct bound *bound,
+                                    const void *answer, void *result)
 {
     const struct shape *from = bound->handler->result;
     if (bound->result->count == 0) return WEIR_OK;
@@ -516,9 +522,11 @@ static enum weir_status verb_result(struct weir_ctx *f, const struct bound *boun
     if (from->scalar && from->fields[0].kind == WEIR_ANY) {
         struct problem problem = { 0 };
         struct weir_str json = *(const struct weir_str *)answer;
-        if (json_read(bound->result, json.ptr ? json : STR("null"), &f->txn->arena, result, &problem) == WEIR_OK)
+        if (json_read(bound->result, json.ptr ? json : STR("null"), &f->txn->arena, result,
+                      &problem) == WEIR_OK)
             return WEIR_OK;
-        return ctx_fail(f, WEIR_HANDLER, "the answer of %.*s: %s", STR_ARG(bound->handler->name), problem.text);
+        return ctx_fail(f, WEIR_HANDLER, "the answer of %.*s: %s", STR_ARG(bound->handler->name),
+                        problem.text);
     }
     struct buf bytes = { 0 };
     pack(from, answer, &bytes);
@@ -529,30 +537,37 @@ static enum weir_status verb_result(struct weir_ctx *f, const struct bound *boun
 
 static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb *verb)
 {
-    if (verb->place == NULL) ctx_fail(f, WEIR_HANDLER, "the verb %s:%s was not given to weir_use()", verb->type, verb->handler);
+    if (verb->place == NULL)
+        ctx_fail(f, WEIR_HANDLER, "the verb %s:%s was not given to weir_use()", verb->type,
+                 verb->handler);
     return verb->place;
 }
 
-enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb, const void *args,
-                           void *result)
+enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
+                           const void *args, void *result)
 {
     if (ctx_is_doomed(f)) return doom_status(f);
     const struct bound *bound = verb_bound(f, verb);
     if (bound == NULL) return f->txn->failure.status;
     void *converted, *answer;
     if (!verb_args(f, bound, args, &converted))
-        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type, verb->handler);
+        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
+                        verb->handler);
     enum weir_status st = call(f, bound->handler, to.key, converted, &answer);
-    if (st == WEIR_OK && result != NULL && answer != NULL) st = verb_result(f, bound, answer, result);
+    if (st == WEIR_OK && result != NULL && answer != NULL)
+        st = verb_result(f, bound, answer, result);
     return st;
 }
 
-enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, struct weir_str key, const void *args)
+enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                          const void *args)
 {
     if (ctx_is_doomed(f)) return doom_status(f);
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
-    if (f->read_only) return ctx_fail(f, WEIR_HANDLER, "the query `%.*s` sends a message", STR_ARG(f->handler->name));
+    if (f->read_only)
+        return ctx_fail(f, WEIR_HANDLER, "the query `%.*s` sends a message",
+                        STR_ARG(f->handler->name));
     struct problem problem = { 0 };
     if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK)
         return ctx_fail(f, WEIR_ARG, "a message to %.*s:%.*s: %s", STR_ARG(handler->type->name),
@@ -561,12 +576,14 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     if (key.len == 0 || key.len > KEY_BYTES_MAX)
         return ctx_fail(f, WEIR_ARG, "a message needs a key of 1 to %u bytes", KEY_BYTES_MAX);
     if (!type_key_fits(handler->type, key))
-        return ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s", STR_ARG(key), STR_ARG(handler->type->name));
+        return ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s", STR_ARG(key),
+                        STR_ARG(handler->type->name));
     if (++t->send_count > limits->sends_max)
         return ctx_fail(f, WEIR_BUDGET, "a transaction sends more than sends_max = %llu messages",
                         (unsigned long long)limits->sends_max);
     if (f->entity->pending + t->send_count > limits->messages_pending_max)
-        return ctx_fail(f, WEIR_OVERLOADED, "more than messages_pending_max = %llu messages of this sender wait",
+        return ctx_fail(f, WEIR_OVERLOADED,
+                        "more than messages_pending_max = %llu messages of this sender wait",
                         (unsigned long long)limits->messages_pending_max);
     struct send *send = arena_alloc(&t->arena, sizeof(*send));
     struct buf bytes = { 0 };
@@ -585,14 +602,16 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     return WEIR_OK;
 }
 
-enum weir_status weir_send(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb, const void *args)
+enum weir_status weir_send(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
+                           const void *args)
 {
     if (ctx_is_doomed(f)) return doom_status(f);
     const struct bound *bound = verb_bound(f, verb);
     void *converted;
     if (bound == NULL) return f->txn->failure.status;
     if (!verb_args(f, bound, args, &converted))
-        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type, verb->handler);
+        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
+                        verb->handler);
     return ctx_send(f, bound->handler, to.key, converted);
 }
 
@@ -610,12 +629,15 @@ bool verb_bind(struct catalog *catalog, struct weir_verb *verb, char *why, size_
     if (!shape_of(&catalog->arena, &verb->args, &bound->args, &wrong) ||
         !shape_of(&catalog->arena, &verb->result, &bound->result, &wrong) ||
         !shape_fits(bound->args, handler->args, &catalog->arena, &wrong)) {
-        snprintf(why, why_bytes, "weir_use: %s:%s: %s", verb->type, verb->handler, wrong ? wrong : "shapes differ");
+        snprintf(why, why_bytes, "weir_use: %s:%s: %s", verb->type, verb->handler,
+                 wrong ? wrong : "shapes differ");
         return false;
     }
     bool any = handler->result->scalar && handler->result->fields[0].kind == WEIR_ANY;
-    if (bound->result->count > 0 && !any && !shape_fits(handler->result, bound->result, &catalog->arena, &wrong)) {
-        snprintf(why, why_bytes, "weir_use: the result of %s:%s: %s", verb->type, verb->handler, wrong);
+    if (bound->result->count > 0 && !any &&
+        !shape_fits(handler->result, bound->result, &catalog->arena, &wrong)) {
+        snprintf(why, why_bytes, "weir_use: the result of %s:%s: %s", verb->type, verb->handler,
+                 wrong);
         return false;
     }
     bound->same_args = shape_same_layout(bound->args, handler->args);

@@ -27,8 +27,8 @@ struct runtime {
     /** Runs the handler on the current fiber. `args` is read-only and lives until return; `row` is the working
      *  struct (NULL for a service); `result` zeroed, texts of it go into weir_scratch() memory. A status
      *  other than WEIR_OK must have been given to weir_fail() or ctx_fail(). */
-    enum weir_status (*invoke)(void *state, struct weir_ctx *ctx, const struct handler *handler, void *row,
-                               const void *args, void *result);
+    enum weir_status (*invoke)(void *state, struct weir_ctx *ctx, const struct handler *handler,
+                               void *row, const void *args, void *result);
     /** The frame whose ctx_user() this was will never be resumed. May be NULL. */
     void (*dropped)(void *state, void *user);
     /** Called between turns, when no frame of this shard is on the thread: e.g. to collect garbage. May be NULL. */
@@ -66,8 +66,10 @@ enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, s
 enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args);
 /** weir_at() and weir_cancel() by handler of the own type. */
-enum weir_status ctx_timer(struct weir_ctx *ctx, const struct handler *handler, int64_t time_ms, const void *args);
-enum weir_status ctx_timer_cancel(struct weir_ctx *ctx, const struct handler *handler, const void *args);
+enum weir_status ctx_timer(struct weir_ctx *ctx, const struct handler *handler, int64_t time_ms,
+                           const void *args);
+enum weir_status ctx_timer_cancel(struct weir_ctx *ctx, const struct handler *handler,
+                                  const void *args);
 /** The number of the transaction attempt's randomness, for weir.random(). */
 uint64_t ctx_seed(struct weir_ctx *ctx);
 

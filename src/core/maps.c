@@ -22,23 +22,28 @@ static void map_prefix(struct buf *out, struct weir_ctx *f, const struct map_def
     buf_add_byte(out, (uint8_t)map->id);
 }
 
-static bool key_fits(struct weir_ctx *f, const struct map_def *map, const struct weir_key *key, bool whole)
+static bool key_fits(struct weir_ctx *f, const struct map_def *map, const struct weir_key *key,
+                     bool whole)
 {
     if (key->count > map->key_count || (whole && key->count != map->key_count)) {
-        ctx_fail(f, WEIR_ARG, "the map `%.*s` has keys of %u parts, not %u", STR_ARG(map->name), map->key_count,
-                 key->count);
+        ctx_fail(f, WEIR_ARG, "the map `%.*s` has keys of %u parts, not %u", STR_ARG(map->name),
+                 map->key_count, key->count);
         return false;
     }
     for (uint32_t i = 0; i < key->count; i++) {
         bool text = map->key[i] == WEIR_TEXT || map->key[i] == WEIR_REF;
         const struct weir_part *part = &key->part[i];
-        if (text && (part->text.ptr == NULL || part->text.len > KEY_BYTES_MAX || !str_is_utf8(part->text))) {
-            ctx_fail(f, WEIR_ARG, "part %u of a key of the map `%.*s` is not a text of at most %u bytes", i + 1,
+        if (text && (part->text.ptr == NULL || part->text.len > KEY_BYTES_MAX ||
+                     !str_is_utf8(part->text))) {
+            ctx_fail(f, WEIR_ARG,
+                     "part %u of a key of the map `%.*s` is not a text of at most %u bytes", i + 1,
                      STR_ARG(map->name), KEY_BYTES_MAX);
             return false;
         }
-        if (!text && (part->text.ptr != NULL || part->n > WEIR_INT_MAX || part->n < -WEIR_INT_MAX)) {
-            ctx_fail(f, WEIR_RANGE, "part %u of a key of the map `%.*s` is not a whole number in range", i + 1,
+        if (!text &&
+            (part->text.ptr != NULL || part->n > WEIR_INT_MAX || part->n < -WEIR_INT_MAX)) {
+            ctx_fail(f, WEIR_RANGE,
+                     "part %u of a key of the map `%.*s` is not a whole number in range", i + 1,
                      STR_ARG(map->name));
             return false;
         }
@@ -46,7 +51,8 @@ static bool key_fits(struct weir_ctx *f, const struct map_def *map, const struct
     return true;
 }
 
-static struct overlay *map_row(struct weir_ctx *f, const struct map_def *map, const struct weir_key *key)
+static struct overlay *map_row(struct weir_ctx *f, const struct map_def *map,
+                               const struct weir_key *key)
 {
     if (!key_fits(f, map, key, true)) return NULL;
     struct buf bytes = { 0 };
@@ -63,7 +69,8 @@ static void *row_value(struct weir_ctx *f, struct overlay *o)
     if (o->value != NULL) return o->value;
     o->value = arena_alloc(&f->txn->arena, o->map->value->size + 8u);
     if (unpack(o->map->value, o->packed, &f->txn->arena, false, o->value) != WEIR_OK)
-        ctx_fail(f, WEIR_CORRUPT, "a stored row of the map `%.*s` cannot be read", STR_ARG(o->map->name));
+        ctx_fail(f, WEIR_CORRUPT, "a stored row of the map `%.*s` cannot be read",
+                 STR_ARG(o->map->name));
     return o->value;
 }
 
@@ -80,7 +87,8 @@ static bool is_doomed(struct weir_ctx *f)
 static bool may_write(struct weir_ctx *f, const struct map_def *map)
 {
     if (!f->read_only) return true;
-    ctx_fail(f, WEIR_HANDLER, "the query `%.*s` changes the map `%.*s`", STR_ARG(f->handler->name), STR_ARG(map->name));
+    ctx_fail(f, WEIR_HANDLER, "the query `%.*s` changes the map `%.*s`", STR_ARG(f->handler->name),
+             STR_ARG(map->name));
     return false;
 }
 
@@ -134,7 +142,8 @@ void *weir_map_append(struct weir_ctx *f, int at, int64_t *n)
     const struct map_def *map = map_at(f, at);
     if (map == NULL) return scratch_value(f, NULL);
     if (map->key_count != 1 || map->key[0] != WEIR_INT) {
-        ctx_fail(f, WEIR_HANDLER, "append needs a map with one int key; `%.*s` has another", STR_ARG(map->name));
+        ctx_fail(f, WEIR_HANDLER, "append needs a map with one int key; `%.*s` has another",
+                 STR_ARG(map->name));
         return scratch_value(f, map);
     }
     struct weir_scan last = { .reverse = true, .limit = 1 };
@@ -182,7 +191,8 @@ static bool beyond(struct weir_str key, struct weir_str bound, bool reverse)
     return !within && str_cmp(key, bound) > 0;
 }
 
-bool weir_map_next(struct weir_ctx *f, int at, struct weir_scan *scan, struct weir_key *key, void **row)
+bool weir_map_next(struct weir_ctx *f, int at, struct weir_scan *scan, struct weir_key *key,
+                   void **row)
 {
     const struct map_def *map = is_doomed(f) ? NULL : map_at(f, at);
     if (map == NULL || (scan->limit > 0 && scan->seen >= scan->limit)) return false;
@@ -195,7 +205,8 @@ bool weir_map_next(struct weir_ctx *f, int at, struct weir_scan *scan, struct we
     map_key_write(map->key, scan->reverse ? scan->from : scan->to, &bound);
     if (scan->reverse) buf_add_text(&first, KEY_END);
     struct weir_str seek = scan->started ? scan->at : buf_str(&first);
-    struct overlay *o = overlay_next(f->txn, f->access, map, buf_str(&prefix), seek, scan->started, scan->reverse);
+    struct overlay *o = overlay_next(f->txn, f->access, map, buf_str(&prefix), seek, scan->started,
+                                     scan->reverse);
     bool found = o != NULL && !beyond(o->item.key, buf_str(&bound), scan->reverse);
     if (found) {
         struct weir_str part = { o->item.key.ptr + prefix.len, o->item.key.len - prefix.len };

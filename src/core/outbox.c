@@ -30,7 +30,8 @@ bool message_parts(struct weir_str key, struct weir_str value, struct message_pa
 {
     struct weir_str rest;
     *parts = (struct message_parts){ 0 };
-    if (!key_owned_parse(key, &parts->from_type, &parts->from_key, &rest) || rest.len < 4) return false;
+    if (!key_owned_parse(key, &parts->from_type, &parts->from_key, &rest) || rest.len < 4)
+        return false;
     size_t len = load_be16(rest.ptr + 2);
     if (rest.len != 4 + len + 12) return false;
     parts->to_type = load_be16(rest.ptr);
@@ -43,8 +44,8 @@ bool message_parts(struct weir_str key, struct weir_str value, struct message_pa
     return !reader.failed;
 }
 
-bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity, struct weir_str *handler,
-                 struct weir_str *args)
+bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity,
+                 struct weir_str *handler, struct weir_str *args)
 {
     struct weir_str rest;
     if (!key_owned_parse(key, type_id, entity, &rest) || rest.len < 1) return false;
@@ -92,7 +93,8 @@ bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struc
 void outbox_hint(struct shard *s, struct row *row)
 {
     struct message_parts parts;
-    if (!message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts)) return;
+    if (!message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts))
+        return;
     struct type *type = type_of(s, parts.to_type);
     if (parts.failed) {
         row->failed = true;
@@ -120,12 +122,14 @@ static struct entity *message_sender(struct shard *s, struct row *row)
 }
 
 /* DONE(epoch): from the decider of the delivery; takes no lock, cannot be refused. */
-void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed, struct weir_str error)
+void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
+                 struct weir_str error)
 {
     s->hints_out--;
     if (failed) {
         struct message_parts parts;
-        ASSERT(message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
+        ASSERT(
+            message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
         struct buf value = { 0 };
         buf_add_byte(&value, 1);
         buf_add_varint(&value, parts.handler.len);
@@ -151,7 +155,8 @@ void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed, 
     }
 }
 
-static void send_done(struct shard *s, struct delivery *d, uint64_t epoch, const struct failure *failure)
+static void send_done(struct shard *s, struct delivery *d, uint64_t epoch,
+                      const struct failure *failure)
 {
     struct weir_str error = failure ? failure->text : STR("");
     if (d->from == s->index) {
@@ -190,7 +195,9 @@ static struct pair *pair_get(struct shard *s, struct weir_str key)
     uint64_t hash = hash64(0, key.ptr, key.len);
     if (s->pair_count >= s->pair_cap) pairs_grow(s);
     struct pair *p = s->pairs[hash & (s->pair_cap - 1)];
-    while (p != NULL && !(p->hash == hash && p->len == key.len && memcmp(p->key, key.ptr, key.len) == 0)) p = p->chain;
+    while (p != NULL &&
+           !(p->hash == hash && p->len == key.len && memcmp(p->key, key.ptr, key.len) == 0))
+        p = p->chain;
     if (p != NULL) return p;
     p = mem_alloc(sizeof(*p) + key.len);
     p->tail = &p->head;
@@ -266,8 +273,8 @@ void outbox_failed(struct shard *s, struct delivery *d, const struct failure *fa
         return;
     }
     p->held = true;
-    engine_trace(s->engine, "\"event\":\"message_failed\",\"attempts\":%u,\"error\":\"%s\"", d->attempts,
-                 weir_status_word(failure->status));
+    engine_trace(s->engine, "\"event\":\"message_failed\",\"attempts\":%u,\"error\":\"%s\"",
+                 d->attempts, weir_status_word(failure->status));
     send_done(s, d, s->epoch, failure);
 }
 
@@ -325,8 +332,8 @@ void timer_failed(struct shard *s, struct weir_str key, const struct failure *fa
     s->stats.timers_failed++;
     effect_put(s, s->epoch, row->slot, row->item.key, buf_str(&value));
     buf_free(&value);
-    engine_trace(s->engine, "\"event\":\"timer_failed\",\"attempts\":%u,\"error\":\"%s\"", row->attempts,
-                 weir_status_word(failure->status));
+    engine_trace(s->engine, "\"event\":\"timer_failed\",\"attempts\":%u,\"error\":\"%s\"",
+                 row->attempts, weir_status_word(failure->status));
 }
 
 /* ---- request records ---- */
@@ -335,7 +342,9 @@ void record_index(struct shard *s, struct row *row)
 {
     uint64_t hash;
     struct weir_str result;
-    if (!record_parts((struct weir_str){ row->value, row->value_len }, &hash, &row->time_ms, &result)) return;
+    if (!record_parts((struct weir_str){ row->value, row->value_len }, &hash, &row->time_ms,
+                      &result))
+        return;
     row->next = NULL;
     *s->records_tail = row;
     s->records_tail = &row->next;
@@ -350,7 +359,8 @@ void records_expire(struct shard *s)
         struct row *row = s->records;
         int64_t age = s->now_ms - row->time_ms;
         bool old = age > (int64_t)limits->dedup_window_ms;
-        bool crowded = s->record_count >= limits->dedup_rows_max && age > (int64_t)limits->dedup_window_min_ms;
+        bool crowded = s->record_count >= limits->dedup_rows_max &&
+                       age > (int64_t)limits->dedup_window_min_ms;
         if (!old && !crowded) return;
         s->records = row->next;
         if (s->records == NULL) s->records_tail = &s->records;
@@ -371,7 +381,8 @@ void outbox_recover(struct shard *s)
 {
     struct row **records = NULL;
     size_t count = 0, cap = 0;
-    for (struct tree_item *i = tree_seek(&s->rows, STR(""), false); i != NULL; i = tree_seek(&s->rows, i->key, true)) {
+    for (struct tree_item *i = tree_seek(&s->rows, STR(""), false); i != NULL;
+         i = tree_seek(&s->rows, i->key, true)) {
         struct row *row = (struct row *)i;
         if (i->key.ptr[0] == ROW_MESSAGE) {
             struct entity *sender = message_sender(s, row);
@@ -385,7 +396,9 @@ void outbox_recover(struct shard *s)
         } else if (i->key.ptr[0] == ROW_RECORD) {
             uint64_t hash;
             struct weir_str result;
-            if (!record_parts((struct weir_str){ row->value, row->value_len }, &hash, &row->time_ms, &result)) continue;
+            if (!record_parts((struct weir_str){ row->value, row->value_len }, &hash, &row->time_ms,
+                              &result))
+                continue;
             if (count == cap) {
                 cap = cap ? cap * 2 : 1024;
                 records = mem_realloc(records, cap * sizeof(struct row *));

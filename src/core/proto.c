@@ -36,8 +36,8 @@ void message_post(struct shard *s, uint32_t to, struct message *m)
     s->overflow_tail[to] = &m->next;
 }
 
-void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler, struct weir_str key,
-                 const void *args, bool read_only)
+void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
+                 struct weir_str key, const void *args, bool read_only)
 {
     struct txn *t = f->txn;
     struct message *m = message_new(t->shard, MSG_CALL, t->id);
@@ -89,7 +89,8 @@ static void handle_call(struct shard *s, struct message *m)
         t->caller = arena_copy(&t->arena, m->call.caller);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
     }
-    struct weir_ctx *f = frame_push(t, m->call.handler, handler_entity(s, m->call.handler, m->call.key), m->call.args);
+    struct weir_ctx *f = frame_push(t, m->call.handler,
+                                    handler_entity(s, m->call.handler, m->call.key), m->call.args);
     f->from_shard = true;
     f->called_from = m->from;
     f->remote_caller = m->call.frame;
@@ -115,7 +116,8 @@ static void handle_answer(struct shard *s, struct message *m)
 #endif
     if (m->answer.retry) t->retry = true;
     const struct failure *failure = &m->answer.failure;
-    if (failure->status != WEIR_OK) txn_doom(t, failure->status, failure->code, failure->detail, failure->text);
+    if (failure->status != WEIR_OK)
+        txn_doom(t, failure->status, failure->code, failure->detail, failure->text);
     f->answer = m->answer.status;
     f->answer_result = m->answer.result;
     frame_run(f);
@@ -154,9 +156,7 @@ void message_handle(struct shard *s, struct message *m)
     case MSG_CALL: handle_call(s, m); break;
     case MSG_ANSWER: handle_answer(s, m); break;
     case MSG_COMMIT: handle_commit(s, m); break;
-    case MSG_ABORT:
-        t = txn_find(s, m->txn);
-        ASSERT(t != NULL && t->top == NULL);
+    case MSG_ABORT: t = txn_find(s, m->txn); ASSERT(t != NULL && t->top == NULL);
 #ifdef MUTANT_H3
         if (m->answer.participants != 0) {
             struct message *relay = message_new(s, MSG_ABORT, m->txn);
@@ -175,7 +175,9 @@ void message_handle(struct shard *s, struct message *m)
         if (t != NULL && !t->cancelled) txn_cancel(t);
         break;
     case MSG_HINT: outbox_receive(s, m->from, m->hint.row); break;
-    case MSG_DONE: outbox_done(s, m->hint.row, m->epoch, m->hint.failed, str_of(m->hint.error)); break;
+    case MSG_DONE:
+        outbox_done(s, m->hint.row, m->epoch, m->hint.failed, str_of(m->hint.error));
+        break;
     }
     mem_free(m);
 }

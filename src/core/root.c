@@ -92,7 +92,8 @@ void request_answer(struct shard *s, struct request *request)
     s->port_wake |= 1u << port->index;
 }
 
-static void request_fail(struct shard *s, struct request *request, enum weir_status status, const char *text)
+static void request_fail(struct shard *s, struct request *request, enum weir_status status,
+                         const char *text)
 {
     request->status = status;
     request->text = str_of(text);
@@ -133,8 +134,10 @@ static bool root_is_repeat(struct txn *t, struct entity *e)
         records_expire(s);
         if (s->record_count < limits->dedup_rows_max) return false;
         txn_doom(t, WEIR_OVERLOADED, STR(""), STR_NIL,
-                 arena_printf(&t->arena, "dedup_rows_max = %llu request records, none older than dedup_window_min_ms",
-                              (unsigned long long)limits->dedup_rows_max));
+                 arena_printf(
+                     &t->arena,
+                     "dedup_rows_max = %llu request records, none older than dedup_window_min_ms",
+                     (unsigned long long)limits->dedup_rows_max));
         return true;
     }
     uint64_t hash;
@@ -275,8 +278,10 @@ void root_finish(struct txn *t)
     struct root *r = t->root;
     struct shard *s = t->shard;
     if (r->timed_out && (t->cancelled || t->status != WEIR_OK)) {
-        t->failure = (struct failure){ .status = WEIR_TIMEOUT,
-            .text = STR("the deadline passed before a decision; nothing was applied") };
+        t->failure = (struct failure){
+            .status = WEIR_TIMEOUT,
+            .text = STR("the deadline passed before a decision; nothing was applied")
+        };
         s->stats.timeouts_total++;
         root_abort(t);
         return;
@@ -323,18 +328,21 @@ void root_begin_request(struct shard *s, struct request *request)
     const struct engine_limits *limits = &engine->limits;
     bool writes = request->handler->kind != WEIR_QUERY;
     s->stats.requests_total++;
-    if (request->deadline_ns == 0) request->deadline_ns = request->arrival_ns + limits->request_deadline_ms * 1000000u;
+    if (request->deadline_ns == 0)
+        request->deadline_ns = request->arrival_ns + limits->request_deadline_ms * 1000000u;
     if (writes && atomic_load_explicit(&engine->disk_full, memory_order_relaxed)) {
         request_fail(s, request, WEIR_DISKFULL, "the disk is full; reads continue");
         return;
     }
-    if (writes && limits->memory_max != 0 && s->state_bytes * engine->shard_count > limits->memory_max) {
+    if (writes && limits->memory_max != 0 &&
+        s->state_bytes * engine->shard_count > limits->memory_max) {
         request_fail(s, request, WEIR_OOM, "rows in memory are above memory_max");
         return;
     }
     if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u) {
         s->stats.overloads_total++;
-        request_fail(s, request, WEIR_OVERLOADED, "the request waited longer than queue_wait_max_ms");
+        request_fail(s, request, WEIR_OVERLOADED,
+                     "the request waited longer than queue_wait_max_ms");
         return;
     }
     struct root *r = root_new(s, ROOT_REQUEST, request->handler);
@@ -351,8 +359,10 @@ void root_begin_message(struct shard *s, struct pair *pair)
 {
     struct delivery *d = pair->head;
     struct message_parts parts;
-    struct failure failure = { .status = WEIR_NOHANDLER, .text = STR("the handler of this message is gone") };
-    bool good = message_parts(d->row->item.key, (struct weir_str){ d->row->value, d->row->value_len }, &parts);
+    struct failure failure = { .status = WEIR_NOHANDLER,
+                               .text = STR("the handler of this message is gone") };
+    bool good = message_parts(d->row->item.key,
+                              (struct weir_str){ d->row->value, d->row->value_len }, &parts);
     struct type *type = good ? type_of(s, parts.to_type) : NULL;
     struct handler *handler = type ? type_handler(type, parts.handler) : NULL;
     pair->busy = true;
@@ -366,7 +376,8 @@ void root_begin_message(struct shard *s, struct pair *pair)
     void *args = arena_alloc(&r->arena, handler->args->size + 8u);
     r->args = args;
     if (unpack(handler->args, parts.args, &r->arena, false, args) != WEIR_OK) {
-        failure = (struct failure){ .status = WEIR_ARG, .text = STR("the message's arguments do not fit the handler") };
+        failure = (struct failure){ .status = WEIR_ARG,
+                                    .text = STR("the message's arguments do not fit the handler") };
         root_free(s, r);
         outbox_failed(s, d, &failure);
         return;
@@ -383,7 +394,8 @@ void root_begin_timer(struct shard *s, struct row *row)
     struct handler *handler = type ? type_handler(type, name) : NULL;
     row->busy = true;
     if (handler == NULL) {
-        struct failure failure = { .status = WEIR_NOHANDLER, .text = STR("the handler of this timer is gone") };
+        struct failure failure = { .status = WEIR_NOHANDLER,
+                                   .text = STR("the handler of this timer is gone") };
         timer_failed(s, row->item.key, &failure);
         return;
     }
@@ -393,7 +405,8 @@ void root_begin_timer(struct shard *s, struct row *row)
     r->key = entity;
     void *args = arena_alloc(&r->arena, handler->args->size + 8u);
     r->args = args;
-    if (unpack(handler->args, packed, &r->arena, false, args) != WEIR_OK) shape_start(handler->args, args);
+    if (unpack(handler->args, packed, &r->arena, false, args) != WEIR_OK)
+        shape_start(handler->args, args);
     root_run(root_attempt(s, r));
 }
 

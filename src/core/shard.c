@@ -57,7 +57,9 @@ static uint64_t next_due(struct shard *s)
     struct heap_item *retry = heap_min(&s->retries), *timer = heap_min(&s->timers);
     if (retry != NULL && (uint64_t)retry->at < due) due = (uint64_t)retry->at;
     if (timer != NULL) {
-        uint64_t at = timer->at <= s->now_ms ? s->now_ns : s->now_ns + (uint64_t)(timer->at - s->now_ms) * 1000000u;
+        uint64_t at = timer->at <= s->now_ms
+                          ? s->now_ns
+                          : s->now_ns + (uint64_t)(timer->at - s->now_ms) * 1000000u;
         if (at < due) due = at;
     }
     return due;
@@ -86,8 +88,9 @@ static void wake_peers(struct shard *s)
 
 static bool shard_try_park(struct shard *s)
 {
-    if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local || s->ready != NULL ||
-        s->pending != NULL || s->walk.active || s->ghost_count > 0 || s->fiber_waiters != NULL)
+    if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local ||
+        s->ready != NULL || s->pending != NULL || s->walk.active || s->ghost_count > 0 ||
+        s->fiber_waiters != NULL)
         return false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (s->overflow[p] != NULL) return false;
@@ -137,7 +140,7 @@ static void shard_load(struct shard *s)
 #ifdef MUTANT_E1
     if (!has_input(s))
 #endif
-    if (epoch > s->epoch) s->epoch = epoch;
+        if (epoch > s->epoch) s->epoch = epoch;
     s->epoch_seen = epoch;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (p == s->index) continue;
@@ -222,7 +225,8 @@ static bool run_ready(struct shard *s)
 static bool shard_may_begin(struct shard *s)
 {
     const struct engine_limits *limits = &s->engine->limits;
-    return s->roots_holding < limits->roots_max && s->buffers[s->epoch % EPOCH_BUFFERS].len < limits->epoch_bytes_max;
+    return s->roots_holding < limits->roots_max &&
+           s->buffers[s->epoch % EPOCH_BUFFERS].len < limits->epoch_bytes_max;
 }
 
 /* Requests leave their rings at once, so that a door is never blocked; they wait here in order of arrival. */
@@ -266,7 +270,8 @@ void shard_publish(struct shard *s)
     s->stats.timers_pending = s->timer_count;
     s->stats.dedup_rows = s->record_count;
     s->stats.open_transactions = s->txn_count;
-#define X(name, text) atomic_store_explicit(&s->published.name, s->stats.name, memory_order_relaxed);
+#define X(name, text)                                                                              \
+    atomic_store_explicit(&s->published.name, s->stats.name, memory_order_relaxed);
     ENGINE_COUNTERS(X)
 #undef X
 }
@@ -275,9 +280,11 @@ uint64_t shard_turn(struct shard *s)
 {
     struct engine *engine = s->engine;
     s->now_ns = s->env->mono_ns(s->env);
-    int64_t wall = s->env->wall_ms(s->env), floor = atomic_load_explicit(&engine->frame_ms, memory_order_relaxed);
+    int64_t wall = s->env->wall_ms(s->env),
+            floor = atomic_load_explicit(&engine->frame_ms, memory_order_relaxed);
     s->now_ms = wall > floor ? wall : floor;
-    bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) != atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
+    bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) !=
+                atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
     if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {
         if (!has_input(s) && next_due(s) > s->now_ns && !walk) return next_due(s);
         shard_unpark(s);
@@ -300,7 +307,8 @@ uint64_t shard_turn(struct shard *s)
         s->records_checked_ns = s->now_ns;
         records_expire(s);
     }
-    if (s->ghost_count > 0) ghosts_reap(s, atomic_load_explicit(&engine->durable, memory_order_acquire));
+    if (s->ghost_count > 0)
+        ghosts_reap(s, atomic_load_explicit(&engine->durable, memory_order_acquire));
     if (!busy) {
         for (uint32_t i = 0; i < engine->runtime_count; i++) {
             if (engine->runtimes[i]->idle != NULL) engine->runtimes[i]->idle(s->states[i]);
@@ -313,7 +321,8 @@ uint64_t shard_turn(struct shard *s)
     if (shard_try_park(s)) return has_input(s) ? 0 : next_due(s);
     bool stalled = s->fiber_waiters != NULL || s->walk.active;
     for (uint32_t p = 0; p < engine->shard_count && !stalled; p++) stalled = s->overflow[p] != NULL;
-    for (uint32_t p = 0; p < engine->port_count && !stalled; p++) stalled = s->port_overflow[p] != NULL;
+    for (uint32_t p = 0; p < engine->port_count && !stalled; p++)
+        stalled = s->port_overflow[p] != NULL;
     uint64_t due = next_due(s);
     if (s->pending != NULL && due > s->now_ns + 10000000u) due = s->now_ns + 10000000u;
     if (s->ghost_count > 0 && due > s->now_ns + 100000000u) due = s->now_ns + 100000000u;

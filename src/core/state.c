@@ -44,7 +44,8 @@ void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct wei
     buf_add_str(out, key);
 }
 
-bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key, struct weir_str *rest)
+bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key,
+                     struct weir_str *rest)
 {
     if (bytes.len < 5) return false;
     size_t len = load_be16(bytes.ptr + 3);

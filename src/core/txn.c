@@ -85,8 +85,8 @@ void txn_end(struct txn *t)
     s->txn_count--;
 }
 
-enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code, struct weir_str detail,
-                          struct weir_str text)
+enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code,
+                          struct weir_str detail, struct weir_str text)
 {
     if (t->failure.status == WEIR_OK) {
         t->failure.status = status;
@@ -138,7 +138,8 @@ bool access_open(struct weir_ctx *f)
         }
         if (h->kind != WEIR_CREATE && !a->exists) {
             txn_doom(t, WEIR_NOTFOUND, STR(""), STR_NIL,
-                     arena_printf(&t->arena, "there is no %.*s `%.*s`: it begins with a create handler",
+                     arena_printf(&t->arena,
+                                  "there is no %.*s `%.*s`: it begins with a create handler",
                                   STR_ARG(a->type->name), STR_ARG(entity_key(a->entity))));
             return false;
         }
@@ -153,7 +154,8 @@ bool access_open(struct weir_ctx *f)
         }
         if (!a->exists) row_start(a, &t->arena, a->row);
         else if (a->type->key.count > 0)
-            (void)key_apply(&a->type->key, a->type->row, arena_copy(&t->arena, entity_key(a->entity)), a->row);
+            (void)key_apply(&a->type->key, a->type->row,
+                            arena_copy(&t->arena, entity_key(a->entity)), a->row);
     }
     if (h->kind == WEIR_CREATE && !a->exists) {
         a->exists = true;
@@ -164,7 +166,8 @@ bool access_open(struct weir_ctx *f)
 
 /* ---- judgement ---- */
 
-static enum weir_status doom_problem(struct txn *t, const struct problem *problem, struct weir_str where)
+static enum weir_status doom_problem(struct txn *t, const struct problem *problem,
+                                     struct weir_str where)
 {
     struct buf detail = { 0 };
     buf_add_text(&detail, "{\"field\":");
@@ -178,7 +181,8 @@ static enum weir_status doom_problem(struct txn *t, const struct problem *proble
     return problem->status;
 }
 
-static enum weir_status doom_size(struct txn *t, const char *what, size_t bytes, uint64_t limit, const char *name)
+static enum weir_status doom_size(struct txn *t, const char *what, size_t bytes, uint64_t limit,
+                                  const char *name)
 {
     return txn_doom(t, WEIR_BUDGET, STR(""), STR_NIL,
                     arena_printf(&t->arena, "%s of %zu bytes is above %s = %llu", what, bytes, name,
@@ -189,7 +193,8 @@ static bool count_written(struct txn *t, size_t bytes)
 {
     t->bytes_written += bytes;
     if (t->bytes_written <= t->shard->engine->limits.txn_bytes_max) return true;
-    doom_size(t, "a transaction's writes", t->bytes_written, t->shard->engine->limits.txn_bytes_max, "txn_bytes_max");
+    doom_size(t, "a transaction's writes", t->bytes_written, t->shard->engine->limits.txn_bytes_max,
+              "txn_bytes_max");
     return false;
 }
 
@@ -209,11 +214,13 @@ static enum weir_status overlay_judge(struct weir_ctx *f, struct overlay *o, boo
     struct problem problem = { 0 };
     if (shape_judge(o->map->value, o->value, true, &problem) != WEIR_OK) {
         return doom_problem(t, &problem,
-                            arena_printf(&t->arena, "%.*s `%.*s`, map %.*s", STR_ARG(f->access->type->name),
+                            arena_printf(&t->arena, "%.*s `%.*s`, map %.*s",
+                                         STR_ARG(f->access->type->name),
                                          STR_ARG(entity_key(f->entity)), STR_ARG(o->map->name)));
     }
     if (scratch->len > t->shard->engine->limits.row_bytes_max) {
-        return doom_size(t, "a map row", scratch->len, t->shard->engine->limits.row_bytes_max, "row_bytes_max");
+        return doom_size(t, "a map row", scratch->len, t->shard->engine->limits.row_bytes_max,
+                         "row_bytes_max");
     }
     if (!count_written(t, scratch->len)) return WEIR_BUDGET;
     o->packed = arena_copy(&t->arena, buf_str(scratch));
@@ -256,8 +263,9 @@ static enum weir_status row_check(struct weir_ctx *f)
         json_write_text(&detail, code);
         buf_add_byte(&detail, '}');
         txn_doom(t, WEIR_CHECK, STR(""), buf_str(&detail),
-                 arena_printf(&t->arena, "%.*s `%.*s` breaks its rule `%.*s`", STR_ARG(a->type->name),
-                              STR_ARG(entity_key(a->entity)), STR_ARG(code)));
+                 arena_printf(&t->arena, "%.*s `%.*s` breaks its rule `%.*s`",
+                              STR_ARG(a->type->name), STR_ARG(entity_key(a->entity)),
+                              STR_ARG(code)));
         buf_free(&detail);
         return WEIR_CHECK;
     }
@@ -287,7 +295,8 @@ enum weir_status access_judge(struct weir_ctx *f)
     enum weir_status st = overlays_judge(f, &wrote_rows);
     if (st != WEIR_OK) return st;
     if (a->type->key.count > 0) {
-        (void)key_apply(&a->type->key, a->type->row, arena_copy(&t->arena, entity_key(a->entity)), a->row);
+        (void)key_apply(&a->type->key, a->type->row, arena_copy(&t->arena, entity_key(a->entity)),
+                        a->row);
     }
     struct buf *scratch = &t->shard->scratch;
     buf_reset(scratch);
@@ -299,11 +308,13 @@ enum weir_status access_judge(struct weir_ctx *f)
         a->exists = true;
     }
     if (f->read_only) {
-        return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
-                        arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(f->handler->name)));
+        return txn_doom(
+            t, WEIR_HANDLER, STR(""), STR_NIL,
+            arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(f->handler->name)));
     }
     if (now.len > t->shard->engine->limits.row_bytes_max) {
-        return doom_size(t, "a row", now.len, t->shard->engine->limits.row_bytes_max, "row_bytes_max");
+        return doom_size(t, "a row", now.len, t->shard->engine->limits.row_bytes_max,
+                         "row_bytes_max");
     }
     if (!count_written(t, now.len)) return WEIR_BUDGET;
     a->packed = arena_copy(&t->arena, now);
@@ -353,7 +364,8 @@ static const struct map_def *map_of_key(struct access *a, struct weir_str key)
 {
     uint16_t type_id;
     struct weir_str name, rest;
-    if (key.ptr[0] != ROW_MAP || !key_owned_parse(key, &type_id, &name, &rest) || rest.len < 2) return NULL;
+    if (key.ptr[0] != ROW_MAP || !key_owned_parse(key, &type_id, &name, &rest) || rest.len < 2)
+        return NULL;
     uint16_t id = load_be16(rest.ptr);
     for (uint32_t i = 0; i < a->type->map_count; i++) {
         if (a->type->maps[i].id == id) return &a->type->maps[i];
@@ -367,15 +379,18 @@ struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key
     struct overlay *o = overlay_find(a, key);
     if (o != NULL) return o;
     if (++t->map_row_count > t->shard->engine->limits.map_rows_max) {
-        txn_doom(t, WEIR_BUDGET, STR(""), STR_NIL,
-                 arena_printf(&t->arena, "a transaction touches more than map_rows_max = %llu map rows and timers",
-                              (unsigned long long)t->shard->engine->limits.map_rows_max));
+        txn_doom(
+            t, WEIR_BUDGET, STR(""), STR_NIL,
+            arena_printf(&t->arena,
+                         "a transaction touches more than map_rows_max = %llu map rows and timers",
+                         (unsigned long long)t->shard->engine->limits.map_rows_max));
         return NULL;
     }
     o = arena_alloc(&t->arena, sizeof(*o));
     o->item.key = arena_copy(&t->arena, key);
     o->map = map_of_key(a, key);
-    if (a->map_delta == NULL) a->map_delta = arena_alloc(&t->arena, (a->type->map_count + 1) * sizeof(int64_t));
+    if (a->map_delta == NULL)
+        a->map_delta = arena_alloc(&t->arena, (a->type->map_count + 1) * sizeof(int64_t));
     struct row *row = (struct row *)tree_find(&t->shard->rows, key);
     if (row != NULL) {
         o->present = true;
@@ -387,16 +402,18 @@ struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key
 
 static bool has_prefix(const struct tree_item *item, struct weir_str prefix)
 {
-    return item != NULL && item->key.len >= prefix.len && memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
+    return item != NULL && item->key.len >= prefix.len &&
+           memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
 }
 
-struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_def *map, struct weir_str prefix,
-                             struct weir_str at, bool after, bool reverse)
+struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_def *map,
+                             struct weir_str prefix, struct weir_str at, bool after, bool reverse)
 {
     for (;;) {
         struct tree_item *kept = reverse ? tree_seek_back(&t->shard->rows, at, after)
                                          : tree_seek(&t->shard->rows, at, after);
-        struct tree_item *own = reverse ? tree_seek_back(&a->overlay, at, after) : tree_seek(&a->overlay, at, after);
+        struct tree_item *own = reverse ? tree_seek_back(&a->overlay, at, after)
+                                        : tree_seek(&a->overlay, at, after);
         if (!has_prefix(kept, prefix)) kept = NULL;
         if (!has_prefix(own, prefix)) own = NULL;
         if (kept == NULL && own == NULL) return NULL;
@@ -412,7 +429,8 @@ struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_d
 
 /* ---- applying: after the decision, nothing here can fail ---- */
 
-void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key, struct weir_str value)
+void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key,
+                struct weir_str value)
 {
     ASSERT(epoch > s->sealed_local);
     store_change(&s->buffers[epoch % EPOCH_BUFFERS], slot, key, value);
@@ -438,7 +456,8 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
         effect_delete(s, epoch, a->entity->slot, o->item.key);
         return;
     }
-    if (row != NULL && row->value_len == o->packed.len && memcmp(row->value, o->packed.ptr, o->packed.len) == 0)
+    if (row != NULL && row->value_len == o->packed.len &&
+        memcmp(row->value, o->packed.ptr, o->packed.len) == 0)
         return;
     bool is_new = row == NULL;
     row = row_set(s, a->entity->slot, o->item.key, o->packed);
@@ -454,7 +473,9 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
     struct entity *e = a->entity;
     struct buf *key = &s->scratch;
     if (!a->exists && e->blob == NULL) return;
-    if (a->exists && e->blob != NULL && str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len })) return;
+    if (a->exists && e->blob != NULL &&
+        str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len }))
+        return;
     buf_reset(key);
     key_entity(key, e->type_id, entity_key(e));
     if (!a->exists) {

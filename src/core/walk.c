@@ -49,7 +49,8 @@ static bool walk_rows(struct shard *s, struct buf *out)
     for (unsigned n = 0; n < ROWS_PER_SLICE; n++) {
         struct row *row = (struct row *)tree_seek(&s->rows, buf_str(&w->row_at), w->row_at.len > 0);
         if (row == NULL) return true;
-        store_change(out, row->slot, row->item.key, (struct weir_str){ row->value, row->value_len });
+        store_change(out, row->slot, row->item.key,
+                     (struct weir_str){ row->value, row->value_len });
         buf_reset(&w->row_at);
         buf_add_str(&w->row_at, row->item.key);
     }
@@ -60,7 +61,8 @@ void walk_step(struct shard *s)
 {
     struct walk *w = &s->walk;
     if (!w->active) walk_begin(s);
-    if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL) return; /* the writer has not taken the last */
+    if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL)
+        return; /* the writer has not taken the last */
     struct walk_batch *batch = mem_alloc(sizeof(*batch));
     bool over = false;
     while (!over && batch->bytes.len < CHECKPOINT_BATCH_BYTES / 4) {

@@ -15,13 +15,15 @@
 #include "core/core_int.h"
 
 #define DISK_RETRY_NS 500000000u
-#define CHECKPOINT_LIVE_FROM (64u << 20) /* below this the limit alone decides, so that tests can shrink it */
+#define CHECKPOINT_LIVE_FROM                                                                       \
+    (64u << 20) /* below this the limit alone decides, so that tests can shrink it */
 #define CHECKPOINT_RETRY_NS 10000000000u
 
 static void wake_ports(struct engine *engine)
 {
     for (uint32_t p = 0; p < engine->port_count; p++) {
-        if (engine->ports[p].actor != NULL) engine->env->actor_wake(engine->env, engine->ports[p].actor);
+        if (engine->ports[p].actor != NULL)
+            engine->env->actor_wake(engine->env, engine->ports[p].actor);
     }
 }
 
@@ -94,7 +96,9 @@ static uint64_t writer_write(struct engine *engine)
     }
     int64_t now = engine->env->wall_ms(engine->env);
     if (now > w->wall_ms) w->wall_ms = now;
-    struct store_frame frame = { .epoch = w->epoch, .wall_ms = w->wall_ms, .parts = parts, .part_count = count };
+    struct store_frame frame = {
+        .epoch = w->epoch, .wall_ms = w->wall_ms, .parts = parts, .part_count = count
+    };
     enum weir_status st = store_write(engine->store, &frame);
     if (st == WEIR_DISKFULL) {
         disk_full_set(engine, true);
@@ -128,7 +132,8 @@ static bool checkpoint_due(struct engine *engine)
     store_stats(engine->store, &stats);
     uint64_t live = 0;
     for (uint32_t i = 0; i < engine->shard_count; i++)
-        live += atomic_load_explicit(&engine->shards[i].published.state_bytes, memory_order_relaxed);
+        live += atomic_load_explicit(&engine->shards[i].published.state_bytes,
+                                     memory_order_relaxed);
     uint64_t trigger = engine->limits.checkpoint_bytes_min;
     if (live > CHECKPOINT_LIVE_FROM && live > trigger) trigger = live;
     return stats.log_bytes_since_checkpoint > trigger &&
@@ -168,7 +173,8 @@ static bool checkpoint_step(struct engine *engine)
         w->checkpoint = ++w->checkpoint_number;
         w->checkpoint_begun = w->checkpoint_failed = false;
         for (uint32_t i = 0; i < engine->shard_count; i++) {
-            atomic_store_explicit(&engine->shards[i].walk.wanted, w->checkpoint, memory_order_release);
+            atomic_store_explicit(&engine->shards[i].walk.wanted, w->checkpoint,
+                                  memory_order_release);
             shard_wake(&engine->shards[i]);
         }
         return true;
@@ -186,7 +192,8 @@ static bool checkpoint_step(struct engine *engine)
         bool over = atomic_load_explicit(&s->walk.ended, memory_order_acquire) == w->checkpoint;
         struct walk_batch *batch = atomic_exchange(&s->walk.batch, NULL);
         if (batch != NULL) {
-            if (w->checkpoint_begun && store_checkpoint_add(engine->store, buf_str(&batch->bytes)) != WEIR_OK)
+            if (w->checkpoint_begun &&
+                store_checkpoint_add(engine->store, buf_str(&batch->bytes)) != WEIR_OK)
                 checkpoint_drop(engine);
             buf_free(&batch->bytes);
             mem_free(batch);
@@ -211,8 +218,8 @@ static bool checkpoint_step(struct engine *engine)
         return true;
     }
     w->checkpoints++;
-    engine_trace(engine, "\"event\":\"checkpoint\",\"number\":%u,\"end_epoch\":%llu", w->checkpoint_number,
-                 (unsigned long long)end);
+    engine_trace(engine, "\"event\":\"checkpoint\",\"number\":%u,\"end_epoch\":%llu",
+                 w->checkpoint_number, (unsigned long long)end);
     return true;
 }
 
@@ -257,7 +264,8 @@ uint64_t writer_turn(void *self)
         if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch)) writer_raise(engine);
         return 0;
     }
-    if (atomic_load(&engine->wanted) >= atomic_load_explicit(&engine->epoch, memory_order_relaxed)) {
+    if (atomic_load(&engine->wanted) >=
+        atomic_load_explicit(&engine->epoch, memory_order_relaxed)) {
         writer_raise(engine);
         return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }

@@ -17,8 +17,9 @@ void text_store(const struct field *f, void *at, struct weir_str text);
 bool start_is_nil(const struct field *f);
 bool value_is_nil(const struct field *f, const void *at);
 void value_set_nil(const struct field *f, void *at);
-enum weir_status problem_set(struct problem *problem, enum weir_status status, struct weir_str field, const char *rule,
-                             const char *format, ...) __attribute__((format(printf, 5, 6)));
+enum weir_status problem_set(struct problem *problem, enum weir_status status,
+                             struct weir_str field, const char *rule, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /** Puts the name of what holds the field before its path; index < 0: a record. */
 void problem_within(struct problem *problem, struct weir_str outer, int64_t index);
 

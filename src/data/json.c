@@ -103,7 +103,8 @@ static void write_time(struct buf *out, int64_t ms)
     buf_add_text(out, "Z\"");
 }
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 static void write_base64(struct buf *out, struct weir_str bytes)
 {
@@ -111,8 +112,10 @@ static void write_base64(struct buf *out, struct weir_str bytes)
     buf_add_byte(out, '"');
     for (size_t i = 0; i < bytes.len; i += 3) {
         size_t left = bytes.len - i;
-        uint32_t n = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (left > 2 ? in[i + 2] : 0);
-        char four[4] = { base64_digits[n >> 18], base64_digits[n >> 12 & 63], left > 1 ? base64_digits[n >> 6 & 63] : '=',
+        uint32_t n = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
+                     (left > 2 ? in[i + 2] : 0);
+        char four[4] = { base64_digits[n >> 18], base64_digits[n >> 12 & 63],
+                         left > 1 ? base64_digits[n >> 6 & 63] : '=',
                          left > 2 ? base64_digits[n & 63] : '=' };
         buf_add(out, four, 4);
     }
@@ -159,9 +162,7 @@ static void write_field(const struct field *f, const void *at, struct buf *out)
         memcpy(&number, at, sizeof(number));
         write_float(out, number);
         return;
-    case WEIR_BOOL:
-        buf_add_text(out, *(const bool *)at ? "true" : "false");
-        return;
+    case WEIR_BOOL: buf_add_text(out, *(const bool *)at ? "true" : "false"); return;
     case WEIR_TEXT:
     case WEIR_REF: json_write_text(out, text_load(f, at)); return;
     case WEIR_BYTES: write_base64(out, text_load(f, at)); return;
@@ -199,7 +200,8 @@ void json_write(const struct shape *shape, const void *in, struct buf *out)
 
 /* ---- reading ---- */
 
-static enum weir_status problem_json(struct problem *problem, enum weir_status status, const char *rule, const char *text)
+static enum weir_status problem_json(struct problem *problem, enum weir_status status,
+                                     const char *rule, const char *text)
 {
     return problem_set(problem, status, STR(""), rule, "%s", text);
 }
@@ -235,11 +237,13 @@ static json_t *parse(struct weir_str text, struct problem *problem)
         problem_json(problem, WEIR_ARG, "json", "the JSON nests deeper than 64");
         return NULL;
     }
-    json_t *json = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *json = json_loadb(text.ptr ? text.ptr : "", text.len,
+                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (json != NULL) return json;
     bool overflow = json_error_code(&error) == json_error_numeric_overflow;
-    problem_set(problem, overflow ? WEIR_RANGE : WEIR_ARG, STR(""), overflow ? "range" : "json", "%s at byte %d: %.120s",
-                overflow ? "a number is out of range" : "not valid JSON", error.position, error.text);
+    problem_set(problem, overflow ? WEIR_RANGE : WEIR_ARG, STR(""), overflow ? "range" : "json",
+                "%s at byte %d: %.120s", overflow ? "a number is out of range" : "not valid JSON",
+                error.position, error.text);
     return NULL;
 }
 
@@ -262,13 +266,16 @@ static bool read_time(struct weir_str text, int64_t *ms)
     copy[text.len] = '\0';
     const char *at = copy;
     int64_t year, month, day, hour, minute, second, fraction = 0, scale = 100;
-    bool date = read_number(&at, 4, &year) && *at++ == '-' && read_number(&at, 2, &month) && *at++ == '-' &&
-                read_number(&at, 2, &day) && (*at == 'T' || *at == 't' || *at == ' ');
+    bool date = read_number(&at, 4, &year) && *at++ == '-' && read_number(&at, 2, &month) &&
+                *at++ == '-' && read_number(&at, 2, &day) &&
+                (*at == 'T' || *at == 't' || *at == ' ');
     if (!date) return false;
     at++;
-    bool clock = read_number(&at, 2, &hour) && *at++ == ':' && read_number(&at, 2, &minute) && *at++ == ':' &&
-                 read_number(&at, 2, &second);
-    if (!clock || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) return false;
+    bool clock = read_number(&at, 2, &hour) && *at++ == ':' && read_number(&at, 2, &minute) &&
+                 *at++ == ':' && read_number(&at, 2, &second);
+    if (!clock || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
+        second > 60)
+        return false;
     if (*at == '.') {
         at++;
         if (*at < '0' || *at > '9') return false;
@@ -279,13 +286,17 @@ static bool read_time(struct weir_str text, int64_t *ms)
         at++;
     } else if (*at == '+' || *at == '-') {
         int64_t sign = *at++ == '-' ? -1 : 1, hours, minutes;
-        if (!read_number(&at, 2, &hours) || *at++ != ':' || !read_number(&at, 2, &minutes)) return false;
+        if (!read_number(&at, 2, &hours) || *at++ != ':' || !read_number(&at, 2, &minutes))
+            return false;
         offset = sign * (hours * 60 + minutes);
     } else {
         return false;
     }
     if (*at != '\0') return false;
-    *ms = ((days_of_civil(year, (unsigned)month, (unsigned)day) * 24 + hour) * 60 + minute - offset) * 60000 + second * 1000 + fraction;
+    *ms = ((days_of_civil(year, (unsigned)month, (unsigned)day) * 24 + hour) * 60 + minute -
+           offset) *
+              60000 +
+          second * 1000 + fraction;
     return true;
 }
 
@@ -304,9 +315,11 @@ static const char *json_kind(const json_t *json)
     return "null";
 }
 
-static enum weir_status wrong_kind(const struct field *f, const json_t *json, struct problem *problem)
+static enum weir_status wrong_kind(const struct field *f, const json_t *json,
+                                   struct problem *problem)
 {
-    return problem_set(problem, WEIR_ARG, f->name, "type", "%s expected, got %s", kind_name(f->kind), json_kind(json));
+    return problem_set(problem, WEIR_ARG, f->name, "type", "%s expected, got %s",
+                       kind_name(f->kind), json_kind(json));
 }
 
 static struct weir_str json_text(const json_t *json)
@@ -314,16 +327,18 @@ static struct weir_str json_text(const json_t *json)
     return (struct weir_str){ json_string_value(json), json_string_length(json) };
 }
 
-static enum weir_status store_text(const struct field *f, struct weir_str text, struct arena *arena, void *at,
-                                   struct problem *problem)
+static enum weir_status store_text(const struct field *f, struct weir_str text, struct arena *arena,
+                                   void *at, struct problem *problem)
 {
     if (f->inline_text && text.len > f->size)
-        return problem_set(problem, WEIR_CHECK, f->name, "max", "%zu bytes are above its most, %u", text.len, f->size);
+        return problem_set(problem, WEIR_CHECK, f->name, "max", "%zu bytes are above its most, %u",
+                           text.len, f->size);
     text_store(f, at, f->inline_text ? text : arena_copy(arena, text));
     return WEIR_OK;
 }
 
-static enum weir_status read_word(const struct field *f, struct weir_str word, void *at, struct problem *problem)
+static enum weir_status read_word(const struct field *f, struct weir_str word, void *at,
+                                  struct problem *problem)
 {
     for (uint32_t i = 0; i < f->word_count; i++) {
         if (!str_eq(f->words[i], word)) continue;
@@ -331,16 +346,22 @@ static enum weir_status read_word(const struct field *f, struct weir_str word, v
         return WEIR_OK;
     }
     struct buf words = { 0 };
-    for (uint32_t i = 0; i < f->word_count && words.len < 120; i++) buf_printf(&words, "%s%.*s", i ? ", " : "", STR_ARG(f->words[i]));
+    for (uint32_t i = 0; i < f->word_count && words.len < 120; i++)
+        buf_printf(&words, "%s%.*s", i ? ", " : "", STR_ARG(f->words[i]));
     enum weir_status st = problem_set(problem, WEIR_ARG, f->name, "type", "`%.*s` is none of: %.*s",
-                                      (int)(word.len < 40 ? word.len : 40), word.ptr, (int)words.len, words.ptr);
+                                      (int)(word.len < 40 ? word.len : 40), word.ptr,
+                                      (int)words.len, words.ptr);
     buf_free(&words);
     return st;
 }
 
-static enum weir_status store_int(const struct field *f, int64_t n, void *at, struct problem *problem)
+static enum weir_status store_int(const struct field *f, int64_t n, void *at,
+                                  struct problem *problem)
 {
-    int64_t most = f->size == 1 ? INT8_MAX : f->size == 2 ? INT16_MAX : f->size == 4 ? INT32_MAX : WEIR_INT_MAX;
+    int64_t most = f->size == 1   ? INT8_MAX
+                   : f->size == 2 ? INT16_MAX
+                   : f->size == 4 ? INT32_MAX
+                                  : WEIR_INT_MAX;
     int64_t least = f->size == 8 ? -WEIR_INT_MAX : -most - 1;
     if (n > most || n < least)
         return problem_set(problem, WEIR_RANGE, f->name, "range", "%" PRId64 " is out of range", n);
@@ -348,18 +369,19 @@ static enum weir_status store_int(const struct field *f, int64_t n, void *at, st
     return WEIR_OK;
 }
 
-static enum weir_status read_value(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
-                                   struct problem *problem);
+static enum weir_status read_value(const struct shape *shape, const json_t *json,
+                                   struct arena *arena, void *out, struct problem *problem);
 
-static enum weir_status read_list(const struct field *f, const json_t *json, struct arena *arena, void *at,
-                                  struct problem *problem)
+static enum weir_status read_list(const struct field *f, const json_t *json, struct arena *arena,
+                                  void *at, struct problem *problem)
 {
     if (!json_is_array(json)) return wrong_kind(f, json, problem);
     struct weir_list list = { NULL, json_array_size(json) };
     size_t size = f->shape->size;
     list.items = arena_alloc(arena, list.count * size + 8u);
     for (size_t i = 0; i < list.count; i++) {
-        enum weir_status st = read_value(f->shape, json_array_get(json, i), arena, (char *)list.items + i * size, problem);
+        enum weir_status st = read_value(f->shape, json_array_get(json, i), arena,
+                                         (char *)list.items + i * size, problem);
         if (st == WEIR_OK) continue;
         problem_within(problem, f->name, (int64_t)i + 1);
         return st;
@@ -374,7 +396,8 @@ static enum weir_status read_any(const json_t *json, struct arena *arena, void *
         memset(at, 0, sizeof(struct weir_str));
         return WEIR_OK;
     }
-    size_t len = json_dumpb(json, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    size_t len = json_dumpb(json, NULL, 0,
+                            JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     char *bytes = arena_alloc(arena, len + 1);
     json_dumpb(json, bytes, len, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     struct weir_str text = { bytes, len };
@@ -382,8 +405,8 @@ static enum weir_status read_any(const json_t *json, struct arena *arena, void *
     return WEIR_OK;
 }
 
-static enum weir_status read_field(const struct field *f, const json_t *json, struct arena *arena, void *at,
-                                   struct problem *problem)
+static enum weir_status read_field(const struct field *f, const json_t *json, struct arena *arena,
+                                   void *at, struct problem *problem)
 {
     int64_t ms;
     double number;
@@ -395,16 +418,22 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
     }
     switch (f->kind) {
     case WEIR_INT:
-        if (json_is_real(json)) return problem_set(problem, WEIR_RANGE, f->name, "range", "a whole number expected, got %g", json_real_value(json));
+        if (json_is_real(json))
+            return problem_set(problem, WEIR_RANGE, f->name, "range",
+                               "a whole number expected, got %g", json_real_value(json));
         if (!json_is_integer(json)) return wrong_kind(f, json, problem);
         return store_int(f, json_integer_value(json), at, problem);
     case WEIR_TIME:
         if (json_is_integer(json)) return store_int(f, json_integer_value(json), at, problem);
         if (!json_is_string(json)) return wrong_kind(f, json, problem);
         if (!read_time(json_text(json), &ms))
-            return problem_set(problem, WEIR_ARG, f->name, "type", "`%.40s` is no time such as 2026-11-22T12:00:00Z", json_string_value(json));
+            return problem_set(problem, WEIR_ARG, f->name, "type",
+                               "`%.40s` is no time such as 2026-11-22T12:00:00Z",
+                               json_string_value(json));
         return store_int(f, ms, at, problem);
-    case WEIR_ENUM: return json_is_string(json) ? read_word(f, json_text(json), at, problem) : wrong_kind(f, json, problem);
+    case WEIR_ENUM:
+        return json_is_string(json) ? read_word(f, json_text(json), at, problem)
+                                    : wrong_kind(f, json, problem);
     case WEIR_FLOAT:
         if (!json_is_number(json)) return wrong_kind(f, json, problem);
         number = json_number_value(json);
@@ -415,7 +444,9 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
         *(bool *)at = json_is_true(json);
         return WEIR_OK;
     case WEIR_TEXT:
-    case WEIR_REF: return json_is_string(json) ? store_text(f, json_text(json), arena, at, problem) : wrong_kind(f, json, problem);
+    case WEIR_REF:
+        return json_is_string(json) ? store_text(f, json_text(json), arena, at, problem)
+                                    : wrong_kind(f, json, problem);
     case WEIR_BYTES:
         if (!json_is_string(json) || !read_base64(json_text(json), arena, &bytes))
             return problem_set(problem, WEIR_ARG, f->name, "type", "bytes come as a base64 string");
@@ -434,7 +465,8 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
 
 static enum weir_status missing(const struct field *f, struct problem *problem)
 {
-    return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing", kind_name(f->kind));
+    return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing",
+                       kind_name(f->kind));
 }
 
 /* A field that is not given: nil for `opt`, its declared start, else an error. */
@@ -443,8 +475,8 @@ static bool may_be_left_out(const struct field *f)
     return f->optional || f->has_start || f->kind == WEIR_ANY;
 }
 
-static enum weir_status read_object(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
-                                    struct problem *problem)
+static enum weir_status read_object(const struct shape *shape, const json_t *json,
+                                    struct arena *arena, void *out, struct problem *problem)
 {
     size_t known = 0;
     shape_start(shape, out);
@@ -462,27 +494,34 @@ static enum weir_status read_object(const struct shape *shape, const json_t *jso
     if (known == json_object_size(json)) return WEIR_OK;
     const char *name;
     json_t *member;
-    json_object_foreach((json_t *)(uintptr_t)json, name, member) {
+    json_object_foreach((json_t *)(uintptr_t)json, name, member)
+    {
         bool found = false;
-        for (uint32_t i = 0; i < shape->count && !found; i++) found = str_eq(shape->fields[i].name, str_of(name));
-        if (!found) return problem_set(problem, WEIR_ARG, str_of(name), "unknown", "there is no such name here");
+        for (uint32_t i = 0; i < shape->count && !found; i++)
+            found = str_eq(shape->fields[i].name, str_of(name));
+        if (!found)
+            return problem_set(problem, WEIR_ARG, str_of(name), "unknown",
+                               "there is no such name here");
     }
     return WEIR_OK;
 }
 
-static enum weir_status read_value(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
-                                   struct problem *problem)
+static enum weir_status read_value(const struct shape *shape, const json_t *json,
+                                   struct arena *arena, void *out, struct problem *problem)
 {
     if (shape->scalar) {
         shape_start(shape, out);
-        return read_field(&shape->fields[0], json, arena, (char *)out + shape->fields[0].offset, problem);
+        return read_field(&shape->fields[0], json, arena, (char *)out + shape->fields[0].offset,
+                          problem);
     }
-    if (!json_is_object(json)) return problem_set(problem, WEIR_ARG, STR(""), "type", "record expected, got %s", json_kind(json));
+    if (!json_is_object(json))
+        return problem_set(problem, WEIR_ARG, STR(""), "type", "record expected, got %s",
+                           json_kind(json));
     return read_object(shape, json, arena, out, problem);
 }
 
-enum weir_status json_read(const struct shape *shape, struct weir_str text, struct arena *arena, void *out,
-                           struct problem *problem)
+enum weir_status json_read(const struct shape *shape, struct weir_str text, struct arena *arena,
+                           void *out, struct problem *problem)
 {
     json_t *json = parse(text, problem);
     if (json == NULL) return problem->status;
@@ -491,12 +530,13 @@ enum weir_status json_read(const struct shape *shape, struct weir_str text, stru
     return st;
 }
 
-static enum weir_status read_array(const struct shape *shape, const json_t *json, struct arena *arena, void *out,
-                                   struct problem *problem)
+static enum weir_status read_array(const struct shape *shape, const json_t *json,
+                                   struct arena *arena, void *out, struct problem *problem)
 {
     size_t count = json_array_size(json);
     if (count > shape->count)
-        return problem_set(problem, WEIR_ARG, STR(""), "count", "at most %u arguments, got %zu", shape->count, count);
+        return problem_set(problem, WEIR_ARG, STR(""), "count", "at most %u arguments, got %zu",
+                           shape->count, count);
     shape_start(shape, out);
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
@@ -504,14 +544,15 @@ static enum weir_status read_array(const struct shape *shape, const json_t *json
             if (!may_be_left_out(f)) return missing(f, problem);
             continue;
         }
-        enum weir_status st = read_field(f, json_array_get(json, i), arena, (char *)out + f->offset, problem);
+        enum weir_status st = read_field(f, json_array_get(json, i), arena, (char *)out + f->offset,
+                                         problem);
         if (st != WEIR_OK) return st;
     }
     return WEIR_OK;
 }
 
-enum weir_status json_read_args(const struct shape *shape, struct weir_str text, struct arena *arena, void *out,
-                                struct problem *problem)
+enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
+                                struct arena *arena, void *out, struct problem *problem)
 {
     size_t blank = 0;
     while (blank < text.len && strchr(" \t\r\n", text.ptr[blank]) != NULL) blank++;
@@ -519,8 +560,11 @@ enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
     if (json == NULL) return problem->status;
     enum weir_status st;
     if (json_is_array(json)) st = read_array(shape, json, arena, out, problem);
-    else if (json_is_object(json) && !shape->scalar) st = read_object(shape, json, arena, out, problem);
-    else st = problem_json(problem, WEIR_ARG, "type", "arguments come as an array by position or an object by name");
+    else if (json_is_object(json) && !shape->scalar)
+        st = read_object(shape, json, arena, out, problem);
+    else
+        st = problem_json(problem, WEIR_ARG, "type",
+                          "arguments come as an array by position or an object by name");
     json_decref(json);
     return st;
 }
@@ -538,13 +582,16 @@ static bool text_int(struct weir_str text, int64_t *n)
     return *end == '\0' && end != copy;
 }
 
-static enum weir_status not_text(const struct field *f, struct weir_str text, struct problem *problem)
+static enum weir_status not_text(const struct field *f, struct weir_str text,
+                                 struct problem *problem)
 {
-    return problem_set(problem, WEIR_ARG, f->name, "type", "%s expected, got `%.*s`", kind_name(f->kind),
-                       (int)(text.len < 40 ? text.len : 40), text.ptr ? text.ptr : "");
+    return problem_set(problem, WEIR_ARG, f->name, "type", "%s expected, got `%.*s`",
+                       kind_name(f->kind), (int)(text.len < 40 ? text.len : 40),
+                       text.ptr ? text.ptr : "");
 }
 
-static enum weir_status text_number(const struct field *f, struct weir_str text, void *at, struct problem *problem)
+static enum weir_status text_number(const struct field *f, struct weir_str text, void *at,
+                                    struct problem *problem)
 {
     int64_t n;
     if (text_int(text, &n)) return store_int(f, n, at, problem);
@@ -554,24 +601,28 @@ static enum weir_status text_number(const struct field *f, struct weir_str text,
     copy[text.len] = '\0';
     (void)strtod(copy, &end);
     bool number = *end == '\0' && strchr("-0123456789.", copy[0]) != NULL;
-    if (number) return problem_set(problem, WEIR_RANGE, f->name, "range", "a whole number expected, got %s", copy);
+    if (number)
+        return problem_set(problem, WEIR_RANGE, f->name, "range", "a whole number expected, got %s",
+                           copy);
     return not_text(f, text, problem);
 }
 
-static enum weir_status text_float(const struct field *f, struct weir_str text, void *at, struct problem *problem)
+static enum weir_status text_float(const struct field *f, struct weir_str text, void *at,
+                                   struct problem *problem)
 {
     char copy[64], *end;
     if (text.len == 0 || text.len >= sizeof(copy)) return not_text(f, text, problem);
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = '\0';
     double n = strtod(copy, &end);
-    if (*end != '\0' || !isfinite(n) || strchr("-+.0123456789", copy[0]) == NULL) return not_text(f, text, problem);
+    if (*end != '\0' || !isfinite(n) || strchr("-+.0123456789", copy[0]) == NULL)
+        return not_text(f, text, problem);
     memcpy(at, &n, sizeof(n));
     return WEIR_OK;
 }
 
-static enum weir_status text_json(const struct field *f, struct weir_str text, struct arena *arena, void *at,
-                                  struct problem *problem)
+static enum weir_status text_json(const struct field *f, struct weir_str text, struct arena *arena,
+                                  void *at, struct problem *problem)
 {
     json_t *json = parse(text, problem);
     if (json == NULL && f->kind == WEIR_ANY && problem->status == WEIR_ARG) {
@@ -592,8 +643,8 @@ static enum weir_status text_json(const struct field *f, struct weir_str text, s
     return st;
 }
 
-enum weir_status field_read_text(const struct field *f, struct weir_str text, struct arena *arena, void *out_struct,
-                                 struct problem *problem)
+enum weir_status field_read_text(const struct field *f, struct weir_str text, struct arena *arena,
+                                 void *out_struct, struct problem *problem)
 {
     void *at = (char *)out_struct + f->offset;
     int64_t ms;

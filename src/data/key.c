@@ -10,7 +10,8 @@
 
 /* ---- typed keys ---- */
 
-static bool form_part(struct weir_str part, const struct shape *row, struct key_form *form, const char **why)
+static bool form_part(struct weir_str part, const struct shape *row, struct key_form *form,
+                      const char **why)
 {
     bool braced = part.len >= 2 && part.ptr[0] == '{' && part.ptr[part.len - 1] == '}';
     if (braced) part = (struct weir_str){ part.ptr + 1, part.len - 2 };
@@ -29,8 +30,8 @@ static bool form_part(struct weir_str part, const struct shape *row, struct key_
     return false;
 }
 
-bool key_form_parse(struct arena *arena, struct weir_str text, const struct shape *row, struct key_form *form,
-                    const char **why)
+bool key_form_parse(struct arena *arena, struct weir_str text, const struct shape *row,
+                    struct key_form *form, const char **why)
 {
     *form = (struct key_form){ 0 };
     text = arena_copy(arena, text);
@@ -71,7 +72,8 @@ static bool parse_int(struct weir_str text, int64_t *n)
     bool minus = text.len > 0 && text.ptr[0] == '-';
     size_t at = minus;
     if (at == text.len || text.len - at > 16) return false;
-    if (text.ptr[at] == '0' && (text.len - at > 1 || minus)) return false; /* one spelling for each number */
+    if (text.ptr[at] == '0' && (text.len - at > 1 || minus))
+        return false; /* one spelling for each number */
     *n = 0;
     for (; at < text.len; at++) {
         if (text.ptr[at] < '0' || text.ptr[at] > '9') return false;
@@ -173,7 +175,8 @@ static bool read_text(struct reader *reader, struct arena *arena, struct weir_st
     return false;
 }
 
-bool map_key_read(const enum weir_kind *kinds, struct weir_str bytes, struct arena *arena, struct weir_key *key)
+bool map_key_read(const enum weir_kind *kinds, struct weir_str bytes, struct arena *arena,
+                  struct weir_key *key)
 {
     struct reader reader = reader_of(bytes);
     *key = (struct weir_key){ 0 };

@@ -127,7 +127,8 @@ static const struct field *field_by_id(const struct shape *shape, uint64_t id, u
     return NULL;
 }
 
-static enum weir_status unpack_list(const struct field *f, struct weir_str bytes, struct arena *arena, bool copy, void *at)
+static enum weir_status unpack_list(const struct field *f, struct weir_str bytes,
+                                    struct arena *arena, bool copy, void *at)
 {
     struct reader reader = reader_of(bytes);
     uint64_t count = reader_varint(&reader);
@@ -137,14 +138,16 @@ static enum weir_status unpack_list(const struct field *f, struct weir_str bytes
     list.items = arena_alloc(arena, count * size + 8u);
     for (uint64_t i = 0; i < count; i++) {
         struct weir_str element = reader_bytes(&reader, reader_varint(&reader));
-        if (reader.failed || unpack(f->shape, element, arena, copy, (char *)list.items + i * size) != WEIR_OK)
+        if (reader.failed ||
+            unpack(f->shape, element, arena, copy, (char *)list.items + i * size) != WEIR_OK)
             return WEIR_CORRUPT;
     }
     memcpy(at, &list, sizeof(list));
     return reader.at == reader.end ? WEIR_OK : WEIR_CORRUPT;
 }
 
-static enum weir_status unpack_bytes(const struct field *f, struct weir_str bytes, struct arena *arena, bool copy, void *at)
+static enum weir_status unpack_bytes(const struct field *f, struct weir_str bytes,
+                                     struct arena *arena, bool copy, void *at)
 {
     if (kind_is_text(f->kind)) {
         if (bytes.ptr == NULL) bytes.ptr = "";
@@ -157,7 +160,8 @@ static enum weir_status unpack_bytes(const struct field *f, struct weir_str byte
     return WEIR_CORRUPT;
 }
 
-enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena, bool copy, void *out)
+enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena,
+                        bool copy, void *out)
 {
     shape_start(shape, out);
     struct reader reader = reader_of(bytes);

@@ -10,8 +10,8 @@
 
 #include "data/data_int.h"
 
-static const char *const kind_names[] = { "nothing", "int", "float", "bool", "text", "bytes", "time", "enum",
-                                          "reference", "record", "list", "any" };
+static const char *const kind_names[] = { "nothing", "int",  "float",     "bool",   "text", "bytes",
+                                          "time",    "enum", "reference", "record", "list", "any" };
 
 const char *kind_name(enum weir_kind kind)
 {
@@ -156,26 +156,30 @@ static bool wrong(const char **why, const char *text)
     return false;
 }
 
-static bool field_of(struct arena *arena, const struct weir_field *from, struct field *f, uint32_t depth,
-                     const char **why);
+static bool field_of(struct arena *arena, const struct weir_field *from, struct field *f,
+                     uint32_t depth, const char **why);
 
-static bool shape_make(struct arena *arena, const struct weir_shape *from, struct shape **out, uint32_t depth,
-                       const char **why)
+static bool shape_make(struct arena *arena, const struct weir_shape *from, struct shape **out,
+                       uint32_t depth, const char **why)
 {
     if (depth > SHAPE_DEPTH_MAX) return wrong(why, "records and lists nest deeper than 8");
     struct shape *shape = arena_alloc(arena, sizeof(*shape));
     uint32_t count = 0;
     if (from->scalar) count = 1;
-    else while (from->fields != NULL && from->fields[count].name != NULL) count++;
+    else
+        while (from->fields != NULL && from->fields[count].name != NULL) count++;
     if (count > SHAPE_FIELDS_MAX) return wrong(why, "more than 256 fields");
     shape->fields = arena_alloc(arena, (count + 1) * sizeof(struct field));
     shape->count = count;
     shape->scalar = from->scalar;
     for (uint32_t i = 0; i < count; i++) {
-        if (!field_of(arena, from->scalar ? &from->one : &from->fields[i], &shape->fields[i], depth, why)) return false;
+        if (!field_of(arena, from->scalar ? &from->one : &from->fields[i], &shape->fields[i], depth,
+                      why))
+            return false;
         shape->fields[i].id = i + 1;
         for (uint32_t n = 0; n < i; n++) {
-            if (str_eq(shape->fields[n].name, shape->fields[i].name)) return wrong(why, "two fields of one name");
+            if (str_eq(shape->fields[n].name, shape->fields[i].name))
+                return wrong(why, "two fields of one name");
         }
     }
     shape->size = from->scalar ? shape->fields[0].size : from->size;
@@ -183,8 +187,8 @@ static bool shape_make(struct arena *arena, const struct weir_shape *from, struc
     return true;
 }
 
-static bool field_of(struct arena *arena, const struct weir_field *from, struct field *f, uint32_t depth,
-                     const char **why)
+static bool field_of(struct arena *arena, const struct weir_field *from, struct field *f,
+                     uint32_t depth, const char **why)
 {
     f->name = str_of(from->name);
     f->kind = from->kind;
@@ -200,14 +204,16 @@ static bool field_of(struct arena *arena, const struct weir_field *from, struct 
     f->start_int = from->start.n;
     f->start_float = (double)from->start.n;
     if (from->type != NULL) f->type = str_of(from->type);
-    if (from->kind <= WEIR_NONE || from->kind > WEIR_ANY) return wrong(why, "a field without a kind");
+    if (from->kind <= WEIR_NONE || from->kind > WEIR_ANY)
+        return wrong(why, "a field without a kind");
     if (from->shape != NULL) {
         struct shape *shape;
         if (!shape_make(arena, from->shape, &shape, depth + 1, why)) return false;
         f->shape = shape;
     }
     bool nested = from->kind == WEIR_RECORD || from->kind == WEIR_LIST;
-    if (nested && (f->shape == NULL || f->shape->count == 0)) return wrong(why, "a record or list without a shape");
+    if (nested && (f->shape == NULL || f->shape->count == 0))
+        return wrong(why, "a record or list without a shape");
     if (nested && from->optional) return wrong(why, "a record or list cannot be optional");
     if (from->kind == WEIR_BOOL && from->optional) return wrong(why, "a bool cannot be optional");
     f->size = from->size ? from->size : kind_size(f);
@@ -215,7 +221,8 @@ static bool field_of(struct arena *arena, const struct weir_field *from, struct 
     if (kind_is_int(from->kind) && f->size != 1 && f->size != 2 && f->size != 4 && f->size != 8)
         return wrong(why, "a whole number must be int8_t, int16_t, int32_t or int64_t");
     bool fixed = !kind_is_int(from->kind) && !f->inline_text;
-    if (fixed && f->size != kind_size(f)) return wrong(why, "a member's C type does not fit its kind");
+    if (fixed && f->size != kind_size(f))
+        return wrong(why, "a member's C type does not fit its kind");
     if ((from->optional || from->kind == WEIR_TIME) && kind_is_int(from->kind) && f->size != 8)
         return wrong(why, "a time or optional number must be int64_t");
     if (from->optional && f->inline_text) return wrong(why, "a char array cannot be optional");
@@ -231,7 +238,8 @@ static bool field_of(struct arena *arena, const struct weir_field *from, struct 
     return true;
 }
 
-bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape, const char **why)
+bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape,
+              const char **why)
 {
     return shape_make(arena, from, shape, 0, why);
 }
@@ -245,14 +253,16 @@ static void field_start(const struct field *f, void *at)
     else if (kind_is_int(f->kind)) int_store(f, at, f->has_start ? f->start_int : 0);
     else if (f->kind == WEIR_BOOL) *(bool *)at = f->has_start && f->start_int != 0;
     else if (f->kind == WEIR_FLOAT) memcpy(at, &f->start_float, sizeof(double));
-    else if (kind_is_text(f->kind)) text_store(f, at, f->has_start && f->start_text.ptr ? f->start_text : STR(""));
+    else if (kind_is_text(f->kind))
+        text_store(f, at, f->has_start && f->start_text.ptr ? f->start_text : STR(""));
     else if (f->kind == WEIR_RECORD) shape_start(f->shape, at);
 }
 
 void shape_start(const struct shape *shape, void *out)
 {
     memset(out, 0, shape->size);
-    for (uint32_t i = 0; i < shape->count; i++) field_start(&shape->fields[i], (char *)out + shape->fields[i].offset);
+    for (uint32_t i = 0; i < shape->count; i++)
+        field_start(&shape->fields[i], (char *)out + shape->fields[i].offset);
 }
 
 static void field_copy(const struct field *f, const void *in, struct arena *arena, void *out)
@@ -270,7 +280,8 @@ static void field_copy(const struct field *f, const void *in, struct arena *aren
         size_t size = f->shape->size;
         to.items = arena_alloc(arena, from.count * size + 8u);
         for (size_t i = 0; i < from.count; i++)
-            shape_copy(f->shape, (const char *)from.items + i * size, arena, (char *)to.items + i * size);
+            shape_copy(f->shape, (const char *)from.items + i * size, arena,
+                       (char *)to.items + i * size);
         memcpy(out, &to, sizeof(to));
     }
 }
@@ -287,17 +298,20 @@ void shape_copy(const struct shape *shape, const void *in, struct arena *arena, 
 
 /* ---- judgement ---- */
 
-enum weir_status problem_set(struct problem *problem, enum weir_status status, struct weir_str field, const char *rule,
-                             const char *format, ...)
+enum weir_status problem_set(struct problem *problem, enum weir_status status,
+                             struct weir_str field, const char *rule, const char *format, ...)
 {
     problem->status = status;
     /* The path grows from the inside out: records and lists put their own name before it. */
     snprintf(problem->field, sizeof(problem->field), "%.*s", STR_ARG(field));
     snprintf(problem->rule, sizeof(problem->rule), "%s", rule);
-    int at = field.len > 0 ? snprintf(problem->text, sizeof(problem->text), "%.*s: ", STR_ARG(field)) : 0;
+    int at = field.len > 0
+                 ? snprintf(problem->text, sizeof(problem->text), "%.*s: ", STR_ARG(field))
+                 : 0;
     va_list args;
     va_start(args, format);
-    if (at >= 0 && (size_t)at < sizeof(problem->text)) vsnprintf(problem->text + at, sizeof(problem->text) - (size_t)at, format, args);
+    if (at >= 0 && (size_t)at < sizeof(problem->text))
+        vsnprintf(problem->text + at, sizeof(problem->text) - (size_t)at, format, args);
     va_end(args);
     return status;
 }
@@ -308,8 +322,12 @@ void problem_within(struct problem *problem, struct weir_str outer, int64_t inde
     memcpy(inner, problem->field, sizeof(inner));
     memcpy(text, problem->text, sizeof(text));
     const char *dot = inner[0] && inner[0] != '[' ? "." : "";
-    if (index >= 0) snprintf(problem->field, sizeof(problem->field), "%.*s[%lld]%s%s", STR_ARG(outer), (long long)index, dot, inner);
-    else snprintf(problem->field, sizeof(problem->field), "%.*s%s%s", STR_ARG(outer), outer.len ? dot : "", inner);
+    if (index >= 0)
+        snprintf(problem->field, sizeof(problem->field), "%.*s[%lld]%s%s", STR_ARG(outer),
+                 (long long)index, dot, inner);
+    else
+        snprintf(problem->field, sizeof(problem->field), "%.*s%s%s", STR_ARG(outer),
+                 outer.len ? dot : "", inner);
     size_t skip = strlen(inner);
     bool named = skip > 0 && strncmp(text, inner, skip) == 0 && text[skip] == ':';
     const char *rest = named ? text + skip + 2 : text;
@@ -321,29 +339,36 @@ static enum weir_status judge_int(const struct field *f, int64_t n, struct probl
 {
     if (f->kind == WEIR_ENUM) {
         if (n >= 0 && n < (int64_t)f->word_count) return WEIR_OK;
-        return problem_set(problem, WEIR_RANGE, f->name, "range", "%lld is no place of the enum's %u words", (long long)n,
-                           f->word_count);
+        return problem_set(problem, WEIR_RANGE, f->name, "range",
+                           "%lld is no place of the enum's %u words", (long long)n, f->word_count);
     }
     if (n > WEIR_INT_MAX || n < -WEIR_INT_MAX)
-        return problem_set(problem, WEIR_RANGE, f->name, "range", "%lld is beyond 2^53 - 1", (long long)n);
+        return problem_set(problem, WEIR_RANGE, f->name, "range", "%lld is beyond 2^53 - 1",
+                           (long long)n);
     if (f->has_min && n < f->min)
-        return problem_set(problem, WEIR_CHECK, f->name, "min", "%lld is below its least, %lld", (long long)n, (long long)f->min);
+        return problem_set(problem, WEIR_CHECK, f->name, "min", "%lld is below its least, %lld",
+                           (long long)n, (long long)f->min);
     if (f->has_max && n > f->max)
-        return problem_set(problem, WEIR_CHECK, f->name, "max", "%lld is above its most, %lld", (long long)n, (long long)f->max);
+        return problem_set(problem, WEIR_CHECK, f->name, "max", "%lld is above its most, %lld",
+                           (long long)n, (long long)f->max);
     return WEIR_OK;
 }
 
 static enum weir_status judge_float(const struct field *f, double n, struct problem *problem)
 {
-    if (!isfinite(n)) return problem_set(problem, WEIR_RANGE, f->name, "range", "the number is not finite");
+    if (!isfinite(n))
+        return problem_set(problem, WEIR_RANGE, f->name, "range", "the number is not finite");
     if (f->has_min && n < f->float_min)
-        return problem_set(problem, WEIR_CHECK, f->name, "min", "%g is below its least, %g", n, f->float_min);
+        return problem_set(problem, WEIR_CHECK, f->name, "min", "%g is below its least, %g", n,
+                           f->float_min);
     if (f->has_max && n > f->float_max)
-        return problem_set(problem, WEIR_CHECK, f->name, "max", "%g is above its most, %g", n, f->float_max);
+        return problem_set(problem, WEIR_CHECK, f->name, "max", "%g is above its most, %g", n,
+                           f->float_max);
     return WEIR_OK;
 }
 
-static enum weir_status judge_text(const struct field *f, struct weir_str text, struct problem *problem)
+static enum weir_status judge_text(const struct field *f, struct weir_str text,
+                                   struct problem *problem)
 {
     if (f->kind == WEIR_TEXT && !str_is_utf8(text))
         return problem_set(problem, WEIR_ARG, f->name, "utf8", "the text is not valid UTF-8");
@@ -351,24 +376,30 @@ static enum weir_status judge_text(const struct field *f, struct weir_str text, 
         return problem_set(problem, WEIR_ARG, f->name, "key", "a key is a text of 1 to 1024 bytes");
     if (f->kind == WEIR_ANY) return WEIR_OK;
     if (f->has_min && text.len < (uint64_t)(f->min > 0 ? f->min : 0))
-        return problem_set(problem, WEIR_CHECK, f->name, "min", "%zu bytes are below its least, %lld", text.len, (long long)f->min);
+        return problem_set(problem, WEIR_CHECK, f->name, "min",
+                           "%zu bytes are below its least, %lld", text.len, (long long)f->min);
     if (f->has_max && text.len > (uint64_t)(f->max > 0 ? f->max : 0))
-        return problem_set(problem, WEIR_CHECK, f->name, "max", "%zu bytes are above its most, %lld", text.len, (long long)f->max);
+        return problem_set(problem, WEIR_CHECK, f->name, "max",
+                           "%zu bytes are above its most, %lld", text.len, (long long)f->max);
     return WEIR_OK;
 }
 
-static enum weir_status judge_list(const struct field *f, const void *at, bool nil_allowed, struct problem *problem)
+static enum weir_status judge_list(const struct field *f, const void *at, bool nil_allowed,
+                                   struct problem *problem)
 {
     struct weir_list list;
     memcpy(&list, at, sizeof(list));
     uint64_t most = f->has_max ? (uint64_t)f->max : SHAPE_LIST_MAX;
     if (list.count > most)
-        return problem_set(problem, f->has_max ? WEIR_CHECK : WEIR_BUDGET, f->name, "max", "%zu elements are above its most, %llu",
-                           list.count, (unsigned long long)most);
+        return problem_set(problem, f->has_max ? WEIR_CHECK : WEIR_BUDGET, f->name, "max",
+                           "%zu elements are above its most, %llu", list.count,
+                           (unsigned long long)most);
     if (f->has_min && list.count < (uint64_t)f->min)
-        return problem_set(problem, WEIR_CHECK, f->name, "min", "%zu elements are below its least, %lld", list.count, (long long)f->min);
+        return problem_set(problem, WEIR_CHECK, f->name, "min",
+                           "%zu elements are below its least, %lld", list.count, (long long)f->min);
     for (size_t i = 0; i < list.count; i++) {
-        enum weir_status st = shape_judge(f->shape, (const char *)list.items + i * f->shape->size, nil_allowed, problem);
+        enum weir_status st = shape_judge(f->shape, (const char *)list.items + i * f->shape->size,
+                                          nil_allowed, problem);
         if (st == WEIR_OK) continue;
         problem_within(problem, f->name, (int64_t)i + 1);
         return st;
@@ -376,12 +407,14 @@ static enum weir_status judge_list(const struct field *f, const void *at, bool n
     return WEIR_OK;
 }
 
-static enum weir_status judge_field(const struct field *f, const void *at, bool nil_allowed, struct problem *problem)
+static enum weir_status judge_field(const struct field *f, const void *at, bool nil_allowed,
+                                    struct problem *problem)
 {
     if (value_is_nil(f, at)) {
         bool may = f->optional || f->kind == WEIR_ANY || (nil_allowed && start_is_nil(f));
         if (may) return WEIR_OK;
-        return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing", kind_name(f->kind));
+        return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing",
+                           kind_name(f->kind));
     }
     enum weir_status st = WEIR_OK;
     double number;
@@ -410,7 +443,8 @@ static enum weir_status judge_field(const struct field *f, const void *at, bool 
     return st;
 }
 
-enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed, struct problem *problem)
+enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed,
+                             struct problem *problem)
 {
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
@@ -422,10 +456,13 @@ enum weir_status shape_judge(const struct shape *shape, const void *value, bool 
 
 /* ---- do two shapes meet? ---- */
 
-static bool field_fits(const struct field *a, const struct field *b, struct arena *arena, const char **why)
+static bool field_fits(const struct field *a, const struct field *b, struct arena *arena,
+                       const char **why)
 {
     if (a->kind != b->kind) {
-        *why = arena_printf(arena, "`%.*s` is %s here and %s there", STR_ARG(b->name), kind_name(a->kind), kind_name(b->kind)).ptr;
+        *why = arena_printf(arena, "`%.*s` is %s here and %s there", STR_ARG(b->name),
+                            kind_name(a->kind), kind_name(b->kind))
+                   .ptr;
         return false;
     }
     return a->shape == NULL || b->shape == NULL || shape_fits(a->shape, b->shape, arena, why);
@@ -449,7 +486,9 @@ bool shape_same_layout(const struct shape *a, const struct shape *b)
     if (a->count != b->count || a->size != b->size) return false;
     for (uint32_t i = 0; i < a->count; i++) {
         const struct field *f = &a->fields[i], *g = &b->fields[i];
-        if (f->kind != g->kind || f->offset != g->offset || f->size != g->size || f->inline_text != g->inline_text) return false;
+        if (f->kind != g->kind || f->offset != g->offset || f->size != g->size ||
+            f->inline_text != g->inline_text)
+            return false;
         if (f->word_count != g->word_count) return false;
         if ((f->shape == NULL) != (g->shape == NULL)) return false;
         if (f->shape != NULL && !shape_same_layout(f->shape, g->shape)) return false;

@@ -27,18 +27,18 @@ typedef bool shape_check_fn(void *arg, const void *value);
 struct field {
     struct weir_str name;
     enum weir_kind kind;
-    uint32_t id;             /* in packed form; from 1. Arguments: the position. Rows: given by the catalog */
+    uint32_t id; /* in packed form; from 1. Arguments: the position. Rows: given by the catalog */
     uint32_t offset, size;
     bool optional;
-    bool inline_text;        /* char[n] member */
+    bool inline_text; /* char[n] member */
     bool has_min, has_max;
-    int64_t min, max;        /* also for floats, when whole */
+    int64_t min, max;            /* also for floats, when whole */
     double float_min, float_max; /* floats */
     bool has_start;
-    int64_t start_int;       /* int, bool, enum, time */
+    int64_t start_int; /* int, bool, enum, time */
     double start_float;
     struct weir_str start_text;
-    struct weir_str type;    /* ref: the entity type's name */
+    struct weir_str type; /* ref: the entity type's name */
     const struct weir_str *words;
     uint32_t word_count;
     const struct shape *shape; /* record, list element */
@@ -49,8 +49,8 @@ struct field {
 struct shape {
     struct field *fields;
     uint32_t count;
-    uint32_t size;           /* bytes of the struct */
-    bool scalar;             /* one unnamed field at offset 0 */
+    uint32_t size; /* bytes of the struct */
+    bool scalar;   /* one unnamed field at offset 0 */
 };
 
 /* What is wrong with a value, ready for a client. */
@@ -58,14 +58,15 @@ struct problem {
     enum weir_status status; /* ARG, RANGE, CHECK, TOOBIG */
     char text[256];          /* for people: which field, which rule, the limit, the value */
     char field[96];          /* path, e.g. "lines[2].count" */
-    char rule[32];           /* "type", "min", "max", "missing", "unknown", "utf8", "check", "range" */
+    char rule[32]; /* "type", "min", "max", "missing", "unknown", "utf8", "check", "range" */
 };
 
 /** Lays out fields in order with natural alignment: fills offset and size of each (int, time, enum as
  *  int64_t; bool; double; weir_str; weir_ref; weir_list; nested size) and shape->size. */
 void shape_layout(struct shape *shape);
 /** Makes the engine's shape of a public one; false with *why when it makes no sense. */
-bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape, const char **why);
+bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape,
+              const char **why);
 /** Start values into `out` (shape->size bytes). */
 void shape_start(const struct shape *shape, void *out);
 /** Deep copy with texts and lists in `arena`. */
@@ -76,30 +77,32 @@ enum weir_status shape_judge(const struct shape *shape, const void *value, bool 
                              struct problem *problem);
 /** True if a value of `a` may be read as `b`: same kinds by position (names for records), b's widths not
  *  judged. `why` says the first difference. */
-bool shape_fits(const struct shape *a, const struct shape *b, struct arena *arena, const char **why);
+bool shape_fits(const struct shape *a, const struct shape *b, struct arena *arena,
+                const char **why);
 /** True when structs of both have the very same layout, so that a pointer may be passed on. */
 bool shape_same_layout(const struct shape *a, const struct shape *b);
 
 void pack(const struct shape *shape, const void *in, struct buf *out);
 /** WEIR_CORRUPT on malformed bytes. Texts point into `bytes` unless `arena` copies are asked by `copy`. */
-enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena, bool copy,
-                        void *out);
+enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena,
+                        bool copy, void *out);
 
 /* ---- JSON; jansson parses, we write ---- */
 #define JSON_BYTES_MAX (1u << 20)
 #define JSON_DEPTH_MAX 64u
-void json_write(const struct shape *shape, const void *in, struct buf *out); /* scalar: the bare value */
-void json_write_text(struct buf *out, struct weir_str text);                 /* quoted and escaped */
+void json_write(const struct shape *shape, const void *in,
+                struct buf *out);                            /* scalar: the bare value */
+void json_write_text(struct buf *out, struct weir_str text); /* quoted and escaped */
 /** One value of the shape. */
-enum weir_status json_read(const struct shape *shape, struct weir_str text, struct arena *arena, void *out,
-                           struct problem *problem);
+enum weir_status json_read(const struct shape *shape, struct weir_str text, struct arena *arena,
+                           void *out, struct problem *problem);
 /** Arguments: an array by position, or an object by name; empty text is no arguments. */
-enum weir_status json_read_args(const struct shape *shape, struct weir_str text, struct arena *arena,
-                                void *out, struct problem *problem);
+enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
+                                struct arena *arena, void *out, struct problem *problem);
 /** One field from plain text, as RESP arguments and query parameters bring it: numbers in decimal, true or
  *  false or 1 or 0, words, keys and texts bare; records, lists and any as JSON, any falls back to a string. */
-enum weir_status field_read_text(const struct field *field, struct weir_str text, struct arena *arena,
-                                 void *out_struct, struct problem *problem);
+enum weir_status field_read_text(const struct field *field, struct weir_str text,
+                                 struct arena *arena, void *out_struct, struct problem *problem);
 /** True if the text is one valid JSON value. */
 bool json_is_valid(struct weir_str text);
 /** Rewrites valid JSON compactly. */
@@ -108,7 +111,11 @@ enum weir_status json_compact(struct weir_str text, struct buf *out);
 /* ---- keys of typed parts: "{w}:d:c" ---- */
 struct key_form {
     uint32_t count;
-    struct { struct weir_str name; enum weir_kind kind; bool braced; } part[WEIR_KEY_PARTS_MAX];
+    struct {
+        struct weir_str name;
+        enum weir_kind kind;
+        bool braced;
+    } part[WEIR_KEY_PARTS_MAX];
 };
 /** Parses a declaration; the kinds come from the row's fields of these names. */
 bool key_form_parse(struct arena *arena, struct weir_str text, const struct shape *row,
@@ -116,13 +123,15 @@ bool key_form_parse(struct arena *arena, struct weir_str text, const struct shap
 /** "3:117" from parts; false when a part does not fit (a colon in any but the last). */
 bool key_build(const struct key_form *form, const struct weir_part *parts, struct buf *out);
 /** Sets the key parts' fields of a row struct from the key text; false when it does not fit the form. */
-bool key_apply(const struct key_form *form, const struct shape *row, struct weir_str key, void *out);
+bool key_apply(const struct key_form *form, const struct shape *row, struct weir_str key,
+               void *out);
 /** The part of a key that routes: between the first { and the next } if there are, else for a form with a
  *  braced part that part, else the whole key. */
 struct weir_str key_route(const struct key_form *form, struct weir_str key);
 
 /* ---- ordered keys of maps: order of bytes is order of values ---- */
 void map_key_write(const enum weir_kind *kinds, struct weir_key key, struct buf *out);
-bool map_key_read(const enum weir_kind *kinds, struct weir_str bytes, struct arena *arena, struct weir_key *key);
+bool map_key_read(const enum weir_kind *kinds, struct weir_str bytes, struct arena *arena,
+                  struct weir_key *key);
 
 #endif

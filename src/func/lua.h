@@ -15,9 +15,9 @@ struct lua_app;
 
 struct lua_options {
     struct env *env;
-    const char *const *settings;   /* "name=value", NULL-terminated; may be NULL */
-    uint64_t cpu_ms_max;           /* per handler invocation chain; 0: 100 */
-    uint64_t memory_bytes_max;     /* of one transaction's Lua; 0: 8 MiB */
+    const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
+    uint64_t cpu_ms_max;         /* per handler invocation chain; 0: 100 */
+    uint64_t memory_bytes_max;   /* of one transaction's Lua; 0: 8 MiB */
     void (*trace)(void *arg, const char *members);
     void *trace_arg;
 };
@@ -26,7 +26,7 @@ struct lua_options {
 struct lua_problem {
     char file[256];
     int line;
-    char text[512];                /* what is wrong and how to put it right */
+    char text[512]; /* what is wrong and how to put it right */
 };
 
 /** An application to load files into. */
@@ -34,7 +34,8 @@ struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options
 /** Loads one file: declares its types in the catalog. WEIR_CONFIG, with the problem (the first one). */
 enum weir_status lua_app_load(struct lua_app *app, const char *path, struct lua_problem *problem);
 /** For `weir check`: finds every mistake it can without starting; returns their count, at most `max` filled. */
-unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems, unsigned max);
+unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems,
+                       unsigned max);
 /** The runtime of all files loaded; ready once all are loaded. */
 const struct runtime *lua_app_runtime(struct lua_app *app);
 void lua_app_destroy(struct lua_app *app);
@@ -44,7 +45,7 @@ void lua_app_destroy(struct lua_app *app);
 struct lua_test_result {
     const char *name;
     bool passed;
-    const char *message;           /* why not, with file:line */
+    const char *message; /* why not, with file:line */
 };
 bool lua_test_run(const char *path, uint64_t seed, const char *only,
                   void (*each)(void *arg, const struct lua_test_result *result), void *arg,

@@ -18,7 +18,7 @@ struct net;
     X(request_bytes_max, 1048576, "bytes of one request or argument")                              \
     X(parsed_ahead_max, 1024, "requests read ahead per connection")                                \
     X(parsed_ahead_bytes_max, 1048576, "bytes of requests read ahead per connection")              \
-    X(output_bytes_max, 8388608, "bytes of answers waiting for a slow reader before it is closed")  \
+    X(output_bytes_max, 8388608, "bytes of answers waiting for a slow reader before it is closed") \
     X(output_soft_bytes, 1048576, "as before, when it lasts output_soft_ms")                       \
     X(output_soft_ms, 10000, "")                                                                   \
     X(header_bytes_max, 16384, "bytes of HTTP headers")                                            \
@@ -36,12 +36,12 @@ struct net_limits {
 
 struct net_options {
     struct env *env;
-    struct engine *engine;          /* NULL while loading: everything but health answers `loading` */
-    const char *http_host;          /* NULL: no HTTP door */
-    int http_port;                  /* 0: any free one */
+    struct engine *engine; /* NULL while loading: everything but health answers `loading` */
+    const char *http_host; /* NULL: no HTTP door */
+    int http_port;         /* 0: any free one */
     const char *resp_host;
     int resp_port;
-    struct net_limits limits;       /* 0 in a field: its default */
+    struct net_limits limits; /* 0 in a field: its default */
     uint64_t started_wall_ms;
     const char *version;
     void (*trace)(void *arg, const char *members);
@@ -49,7 +49,8 @@ struct net_options {
 };
 
 /** Binds and listens. Errors: WEIR_CONFIG (port taken, bad address, address that is not loopback), text in `error`. */
-enum weir_status net_open(const struct net_options *options, struct net **net, char *error, size_t error_bytes);
+enum weir_status net_open(const struct net_options *options, struct net **net, char *error,
+                          size_t error_bytes);
 /** Ports in use, for the start-up lines. */
 int net_http_port(const struct net *net);
 int net_resp_port(const struct net *net);

@@ -17,8 +17,8 @@
 
 enum block_kind { BLOCK_ROWS = 1, BLOCK_FOOTER = 2 };
 
-static void block_encode(const struct store *store, uint64_t sequence, uint64_t offset, enum block_kind kind,
-                         struct weir_str payload, char *out, uint64_t *hash)
+static void block_encode(const struct store *store, uint64_t sequence, uint64_t offset,
+                         enum block_kind kind, struct weir_str payload, char *out, uint64_t *hash)
 {
     *hash = hash64(store_seed(store, sequence, offset), payload.ptr, payload.len);
     memset(out, 0, BLOCK_HEADER_BYTES);
@@ -29,16 +29,19 @@ static void block_encode(const struct store *store, uint64_t sequence, uint64_t 
     store_le32(out + 28, crc32c((uint32_t)store_seed(store, sequence, offset), out, 28));
 }
 
-static int64_t block_write(struct store *store, enum block_kind kind, struct weir_str payload, uint64_t *hash)
+static int64_t block_write(struct store *store, enum block_kind kind, struct weir_str payload,
+                           uint64_t *hash)
 {
     struct env *env = store->env;
     struct buf *out = &store->scratch;
     buf_reset(out);
     buf_reserve(out, BLOCK_HEADER_BYTES + payload.len);
-    block_encode(store, store->checkpoint_sequence, store->checkpoint_offset, kind, payload, out->ptr, hash);
+    block_encode(store, store->checkpoint_sequence, store->checkpoint_offset, kind, payload,
+                 out->ptr, hash);
     out->len = BLOCK_HEADER_BYTES;
     buf_add_str(out, payload);
-    int64_t error = env->write(env, store->checkpoint_fd, out->ptr, out->len, store->checkpoint_offset);
+    int64_t error = env->write(env, store->checkpoint_fd, out->ptr, out->len,
+                               store->checkpoint_offset);
     if (error >= 0) store->checkpoint_offset += out->len;
     return error;
 }
@@ -111,7 +114,8 @@ static enum weir_status block_read(struct blocks *b, uint64_t *begin)
     uint64_t seed = store_seed(b->store, b->sequence, b->offset);
     int64_t got = env->read(env, b->fd, head, sizeof(head), b->offset);
     if (got < 0) return WEIR_IO;
-    if (got < (int64_t)sizeof(head) || load_le32(head) != BLOCK_MAGIC || load_le32(head + 24) != 0) return WEIR_CORRUPT;
+    if (got < (int64_t)sizeof(head) || load_le32(head) != BLOCK_MAGIC || load_le32(head + 24) != 0)
+        return WEIR_CORRUPT;
     if (load_le32(head + 28) != crc32c((uint32_t)seed, head, 28)) return WEIR_CORRUPT;
     uint64_t len = load_le64(head + 8);
     if (len > BLOCK_BYTES_MAX) return WEIR_CORRUPT;
@@ -124,8 +128,8 @@ static enum weir_status block_read(struct blocks *b, uint64_t *begin)
     if ((uint64_t)got < len || hash64(seed, b->bytes.ptr, len) != hash) return WEIR_CORRUPT;
     b->offset += BLOCK_HEADER_BYTES + len;
     if (load_le32(head + 4) == BLOCK_FOOTER) {
-        if (len != 32 || load_le64(b->bytes.ptr) != b->rows || load_le64(b->bytes.ptr + 8) != b->count ||
-            load_le64(b->bytes.ptr + 16) != b->hash)
+        if (len != 32 || load_le64(b->bytes.ptr) != b->rows ||
+            load_le64(b->bytes.ptr + 8) != b->count || load_le64(b->bytes.ptr + 16) != b->hash)
             return WEIR_CORRUPT;
         *begin = load_le64(b->bytes.ptr + 24);
         return WEIR_NOMORE;
@@ -136,8 +140,9 @@ static enum weir_status block_read(struct blocks *b, uint64_t *begin)
 }
 
 /* Reads the whole file; with `apply`, hands its rows out. */
-static enum weir_status checkpoint_read(struct store *store, const char *name, uint64_t sequence, uint64_t expected_begin,
-                                        store_apply_fn *apply, void *arg, uint64_t *rows)
+static enum weir_status checkpoint_read(struct store *store, const char *name, uint64_t sequence,
+                                        uint64_t expected_begin, store_apply_fn *apply, void *arg,
+                                        uint64_t *rows)
 {
     struct env *env = store->env;
     struct blocks b = { .store = store, .sequence = sequence, .offset = FILE_HEADER_BYTES };
@@ -146,11 +151,14 @@ static enum weir_status checkpoint_read(struct store *store, const char *name, u
     b.fd = env->open(env, store->dir, name, ENV_READ);
     if (b.fd < 0) return b.fd == -ENOENT ? WEIR_CORRUPT : WEIR_IO;
     int64_t got = env->read(env, b.fd, header, sizeof(header), 0);
-    enum weir_status st = got < 0 ? WEIR_IO : got < (int64_t)sizeof(header) ? WEIR_CORRUPT
-                                            : file_header_check(store, FILE_CHECKPOINT, sequence, header);
+    enum weir_status st = got < 0 ? WEIR_IO
+                          : got < (int64_t)sizeof(header)
+                              ? WEIR_CORRUPT
+                              : file_header_check(store, FILE_CHECKPOINT, sequence, header);
     while (st == WEIR_OK) {
         st = block_read(&b, &begin);
-        if (st == WEIR_OK && !changes_apply(buf_str(&b.bytes), apply, arg, &b.rows)) st = WEIR_CORRUPT;
+        if (st == WEIR_OK && !changes_apply(buf_str(&b.bytes), apply, arg, &b.rows))
+            st = WEIR_CORRUPT;
     }
     env->close(env, b.fd);
     buf_free(&b.bytes);
@@ -171,7 +179,8 @@ enum weir_status store_checkpoint_finish(struct store *store)
     store_le64(footer + 8, store->checkpoint_blocks);
     store_le64(footer + 16, store->checkpoint_hash);
     store_le64(footer + 24, begin);
-    int64_t error = block_write(store, BLOCK_FOOTER, (struct weir_str){ footer, sizeof(footer) }, &hash);
+    int64_t error = block_write(store, BLOCK_FOOTER, (struct weir_str){ footer, sizeof(footer) },
+                                &hash);
 #ifndef MUTANT_store_checkpoint_not_synced
     if (error >= 0) error = env->sync(env, store->checkpoint_fd);
 #endif
@@ -182,7 +191,9 @@ enum weir_status store_checkpoint_finish(struct store *store)
 #ifndef MUTANT_store_checkpoint_dir_not_synced
     if (error >= 0) error = env->dir_sync(env, store->dir);
 #endif
-    enum weir_status st = error < 0 ? status_of_errno((int)-error) : checkpoint_read(store, name, sequence, begin, NULL, NULL, &rows);
+    enum weir_status st = error < 0
+                              ? status_of_errno((int)-error)
+                              : checkpoint_read(store, name, sequence, begin, NULL, NULL, &rows);
     if (st != WEIR_OK) {
         (void)env->unlink(env, store->dir, name);
         return st;
@@ -192,7 +203,8 @@ enum weir_status store_checkpoint_finish(struct store *store)
     store->checkpoints[store->checkpoint_count++] = (struct checkpoint){ sequence, begin };
     if (store->checkpoint_count > CHECKPOINTS_KEPT) {
         gone = store->checkpoints[0];
-        memmove(store->checkpoints, store->checkpoints + 1, CHECKPOINTS_KEPT * sizeof(struct checkpoint));
+        memmove(store->checkpoints, store->checkpoints + 1,
+                CHECKPOINTS_KEPT * sizeof(struct checkpoint));
         store->checkpoint_count = CHECKPOINTS_KEPT;
     }
     /* The first checkpoint has the whole log behind it as its second. */
@@ -204,7 +216,8 @@ enum weir_status store_checkpoint_finish(struct store *store)
         if (cut.count > 0) log_cut_undo(store, &cut);
         if (st != WEIR_POISONED) (void)env->unlink(env, store->dir, name);
         if (gone.sequence != 0) {
-            memmove(store->checkpoints + 1, store->checkpoints, CHECKPOINTS_KEPT * sizeof(struct checkpoint));
+            memmove(store->checkpoints + 1, store->checkpoints,
+                    CHECKPOINTS_KEPT * sizeof(struct checkpoint));
             store->checkpoints[0] = gone;
             store->checkpoint_count++;
         }
@@ -220,8 +233,8 @@ enum weir_status store_checkpoint_finish(struct store *store)
     return WEIR_OK;
 }
 
-enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg, struct store_recovery *recovery,
-                                 uint64_t *begin)
+enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg,
+                                 struct store_recovery *recovery, uint64_t *begin)
 {
     *begin = 0;
     uint32_t had = store->checkpoint_count;
@@ -230,19 +243,26 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
         char name[ENV_NAME_MAX];
         uint64_t rows;
         store_name(name, "checkpoint", c->sequence);
-        enum weir_status st = checkpoint_read(store, name, c->sequence, c->begin, NULL, NULL, &rows);
+        enum weir_status st = checkpoint_read(store, name, c->sequence, c->begin, NULL, NULL,
+                                              &rows);
         if (st == WEIR_OK) {
             *begin = c->begin;
             if (c->begin <= store->cut_epoch)
-                return store_fail(store, WEIR_CORRUPT, "the log behind %s was cut: needed from epoch %llu, cut up to %llu", name,
-                                  (unsigned long long)c->begin, (unsigned long long)store->cut_epoch);
+                return store_fail(
+                    store, WEIR_CORRUPT,
+                    "the log behind %s was cut: needed from epoch %llu, cut up to %llu", name,
+                    (unsigned long long)c->begin, (unsigned long long)store->cut_epoch);
             return checkpoint_read(store, name, c->sequence, c->begin, apply, arg, &recovery->rows);
         }
-        if (st == WEIR_IO || st == WEIR_NEWER) return store_fail(store, st, "cannot read %s: %s", name, weir_status_text(st));
+        if (st == WEIR_IO || st == WEIR_NEWER)
+            return store_fail(store, st, "cannot read %s: %s", name, weir_status_text(st));
         store->checkpoint_count--; /* the older one, or the whole log */
         recovery->damaged_checkpoints++;
     }
     if (store->cut_epoch == 0) return WEIR_OK; /* the log is whole */
-    return store_fail(store, WEIR_CORRUPT, had == 2 ? "both checkpoints are damaged, and the log before them is gone; restore a copy of the directory"
-                                                    : "the only checkpoint is damaged, and the log before it is gone; restore a copy of the directory");
+    return store_fail(store, WEIR_CORRUPT,
+                      had == 2 ? "both checkpoints are damaged, and the log before them is gone; "
+                                 "restore a copy of the directory"
+                               : "the only checkpoint is damaged, and the log before it is gone; "
+                                 "restore a copy of the directory");
 }

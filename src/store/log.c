@@ -33,7 +33,8 @@ static uint64_t padded(uint64_t len)
 
 /* ---- record headers ---- */
 
-static void record_encode(const struct store *store, uint64_t sequence, uint64_t offset, const struct record *r, char *out)
+static void record_encode(const struct store *store, uint64_t sequence, uint64_t offset,
+                          const struct record *r, char *out)
 {
     memset(out, 0, RECORD_HEADER_BYTES);
     store_le32(out, RECORD_MAGIC);
@@ -47,11 +48,12 @@ static void record_encode(const struct store *store, uint64_t sequence, uint64_t
     store_le32(out + 60, crc32c((uint32_t)store_seed(store, sequence, offset), out, 60));
 }
 
-static bool record_decode(const struct store *store, uint64_t sequence, uint64_t offset, const char *bytes, uint64_t room,
-                          struct record *r)
+static bool record_decode(const struct store *store, uint64_t sequence, uint64_t offset,
+                          const char *bytes, uint64_t room, struct record *r)
 {
     if (room < RECORD_HEADER_BYTES || load_le32(bytes) != RECORD_MAGIC) return false;
-    if (load_le32(bytes + 60) != crc32c((uint32_t)store_seed(store, sequence, offset), bytes, 60)) return false;
+    if (load_le32(bytes + 60) != crc32c((uint32_t)store_seed(store, sequence, offset), bytes, 60))
+        return false;
     r->kind = load_le32(bytes + 4);
     r->len = load_le64(bytes + 8);
     r->epoch = load_le64(bytes + 16);
@@ -63,7 +65,8 @@ static bool record_decode(const struct store *store, uint64_t sequence, uint64_t
            r->len <= room - RECORD_HEADER_BYTES;
 }
 
-static bool payload_is_good(const struct store *store, uint64_t sequence, uint64_t offset, const char *payload, const struct record *r)
+static bool payload_is_good(const struct store *store, uint64_t sequence, uint64_t offset,
+                            const char *payload, const struct record *r)
 {
 #ifdef MUTANT_store_checksum_unchecked
     return true;
@@ -139,14 +142,16 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         store->segment_cap = store->segment_cap ? store->segment_cap * 2 : 16;
         store->segments = mem_realloc(store->segments, store->segment_cap * sizeof(struct segment));
     }
-    store->segments[store->segment_count++] = (struct segment){ .sequence = sequence, .bytes = bytes };
+    store->segments[store->segment_count++] = (struct segment){ .sequence = sequence,
+                                                                .bytes = bytes };
     enum weir_status st = manifest_write(store, false);
     store->no_segment = st == WEIR_DISKFULL;
     if (st == WEIR_OK) return WEIR_OK;
     store->segment_count--;
     env->close(env, *fd);
     *fd = -1;
-    if (st != WEIR_POISONED) (void)env->unlink(env, store->dir, name); /* else a manifest may name it */
+    if (st != WEIR_POISONED)
+        (void)env->unlink(env, store->dir, name); /* else a manifest may name it */
     return st;
 }
 
@@ -155,7 +160,8 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
 static enum weir_status log_switch(struct store *store, uint64_t need)
 {
     struct env *env = store->env;
-    bool fits = store->next_fd >= 0 && store->segments[store->segment_count - 1].bytes >= need + FILE_HEADER_BYTES;
+    bool fits = store->next_fd >= 0 &&
+                store->segments[store->segment_count - 1].bytes >= need + FILE_HEADER_BYTES;
     if (!fits) {
         /* A prepared segment that is too small stays behind empty: recovery walks over it. */
         if (store->next_fd >= 0) env->close(env, store->next_fd);
@@ -195,14 +201,20 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
     out->len = RECORD_HEADER_BYTES;
     for (uint32_t i = 0; i < frame->part_count; i++) buf_add_str(out, frame->parts[i]);
     while (out->len < whole) buf_add_byte(out, 0);
-    struct record r = { .kind = RECORD_FRAME, .len = len, .epoch = frame->epoch, .durable = store->stats.durable_epoch,
-                        .wall_ms = frame->wall_ms, .chain = store->chain };
-    r.hash = hash64(store_seed(store, segment->sequence, store->offset), out->ptr + RECORD_HEADER_BYTES, len);
+    struct record r = { .kind = RECORD_FRAME,
+                        .len = len,
+                        .epoch = frame->epoch,
+                        .durable = store->stats.durable_epoch,
+                        .wall_ms = frame->wall_ms,
+                        .chain = store->chain };
+    r.hash = hash64(store_seed(store, segment->sequence, store->offset),
+                    out->ptr + RECORD_HEADER_BYTES, len);
     record_encode(store, segment->sequence, store->offset, &r, out->ptr);
 #ifdef MUTANT_store_control_split_write
     int64_t error = env->write(env, store->fd, out->ptr, RECORD_HEADER_BYTES, store->offset);
     if (error >= 0 && out->len > RECORD_HEADER_BYTES)
-        error = env->write(env, store->fd, out->ptr + RECORD_HEADER_BYTES, out->len - RECORD_HEADER_BYTES, store->offset + RECORD_HEADER_BYTES);
+        error = env->write(env, store->fd, out->ptr + RECORD_HEADER_BYTES,
+                           out->len - RECORD_HEADER_BYTES, store->offset + RECORD_HEADER_BYTES);
 #else
     int64_t error = env->write(env, store->fd, out->ptr, out->len, store->offset);
 #endif
@@ -211,7 +223,8 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
         store->no_room = st == WEIR_DISKFULL;
         /* Nothing happened: what a part of the write may have left must never be taken for the frame. */
         static const char zeros[RECORD_HEADER_BYTES];
-        if (store->no_room && env->write(env, store->fd, zeros, sizeof(zeros), store->offset) >= 0) return st;
+        if (store->no_room && env->write(env, store->fd, zeros, sizeof(zeros), store->offset) >= 0)
+            return st;
         return store_poison(store, "write", segment->sequence, (int)-error);
     }
     store->offset += whole;
@@ -236,7 +249,8 @@ enum weir_status log_sync(struct store *store)
 #ifdef MUTANT_store_retry_sync
     if (error < 0) error = env->sync(env, store->fd);
 #endif
-    if (error < 0) return store_poison(store, "sync", store->segments[store->current].sequence, -error);
+    if (error < 0)
+        return store_poison(store, "sync", store->segments[store->current].sequence, -error);
 #endif
     store->unsynced = false;
     store->stats.last_sync_ns = env->mono_ns(env) - begin;
@@ -248,7 +262,8 @@ enum weir_status log_sync(struct store *store)
 
 bool log_prepare(struct store *store)
 {
-    if (store->next_fd >= 0 || store->offset * 2 < store->segments[store->current].bytes) return false;
+    if (store->next_fd >= 0 || store->offset * 2 < store->segments[store->current].bytes)
+        return false;
     int fd;
     if (log_create_segment(store, next_segment_bytes(store, 0), &fd) != WEIR_OK) return false;
     store->next_fd = fd;
@@ -259,7 +274,8 @@ bool log_prepare(struct store *store)
 void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut)
 {
     *cut = (struct cut){ .cut_epoch = store->cut_epoch, .cut_chain = store->cut_chain };
-    while (cut->count < store->current && store->segments[cut->count].last_epoch < below_epoch) cut->count++;
+    while (cut->count < store->current && store->segments[cut->count].last_epoch < below_epoch)
+        cut->count++;
     if (cut->count == 0) return;
     cut->gone = mem_alloc(cut->count * sizeof(*cut->gone));
     memcpy(cut->gone, store->segments, cut->count * sizeof(*cut->gone));
@@ -270,7 +286,8 @@ void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut)
     }
     store->segment_count -= cut->count;
     store->current -= cut->count;
-    memmove(store->segments, store->segments + cut->count, store->segment_count * sizeof(struct segment));
+    memmove(store->segments, store->segments + cut->count,
+            store->segment_count * sizeof(struct segment));
 #ifdef MUTANT_store_delete_before_manifest
     char name[ENV_NAME_MAX];
     for (uint32_t i = 0; i < cut->count; i++) {
@@ -283,7 +300,8 @@ void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut)
 
 void log_cut_undo(struct store *store, struct cut *cut)
 {
-    memmove(store->segments + cut->count, store->segments, store->segment_count * sizeof(struct segment));
+    memmove(store->segments + cut->count, store->segments,
+            store->segment_count * sizeof(struct segment));
     if (cut->count > 0) memcpy(store->segments, cut->gone, cut->count * sizeof(*cut->gone));
     store->segment_count += cut->count;
     store->current += cut->count;
@@ -333,20 +351,22 @@ bool changes_apply(struct weir_str payload, store_apply_fn *apply, void *arg, ui
 
 /* What a scan of the log has found so far. */
 struct scan {
-    uint32_t segment;      /* with the newest record */
-    uint64_t offset;       /* behind it */
+    uint32_t segment; /* with the newest record */
+    uint64_t offset;  /* behind it */
     uint64_t chain, epoch, durable;
     int64_t wall_ms;
 };
 
 /* Does any record at or behind this place, here or in later segments, know an epoch beyond `epoch` as durable?
  * Valid headers are looked for at every aligned place. */
-static bool later_record_knows(struct store *store, uint32_t segment, struct weir_str bytes, uint64_t from, uint64_t epoch,
-                               uint64_t *witness)
+static bool later_record_knows(struct store *store, uint32_t segment, struct weir_str bytes,
+                               uint64_t from, uint64_t epoch, uint64_t *witness)
 {
     struct record r;
     for (uint64_t at = from; at + RECORD_HEADER_BYTES <= bytes.len; at += 8) {
-        if (!record_decode(store, store->segments[segment].sequence, at, bytes.ptr + at, bytes.len - at, &r)) continue;
+        if (!record_decode(store, store->segments[segment].sequence, at, bytes.ptr + at,
+                           bytes.len - at, &r))
+            continue;
         if (r.durable > epoch) {
             *witness = r.durable;
             return true;
@@ -361,13 +381,17 @@ static enum weir_status segment_read(struct store *store, uint32_t i, struct buf
     store_name(name, "log", store->segments[i].sequence);
     enum weir_status st = file_read(store, name, out);
     if (st == WEIR_NOTFOUND)
-        return store_fail(store, WEIR_CORRUPT, "%s is missing: the manifest names it, and its epochs are lost", name);
+        return store_fail(store, WEIR_CORRUPT,
+                          "%s is missing: the manifest names it, and its epochs are lost", name);
     if (st != WEIR_OK) return store_fail(store, st, "cannot read %s", name);
-    if (out->len < FILE_HEADER_BYTES || file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
+    if (out->len < FILE_HEADER_BYTES ||
+        file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
         return store_fail(store, WEIR_CORRUPT, "%s has a damaged header", name);
     if (out->len != store->segments[i].bytes)
-        return store_fail(store, WEIR_CORRUPT, "%s has not the size (%zu) that it was made with (%llu): epochs may be lost", name,
-                          out->len, (unsigned long long)store->segments[i].bytes);
+        return store_fail(
+            store, WEIR_CORRUPT,
+            "%s has not the size (%zu) that it was made with (%llu): epochs may be lost", name,
+            out->len, (unsigned long long)store->segments[i].bytes);
     return WEIR_OK;
 }
 
@@ -378,7 +402,8 @@ bool log_file_was_used(struct store *store, const char *name, uint64_t sequence)
     bool used = false;
     if (file_read(store, name, &bytes) == WEIR_OK && bytes.len >= FILE_HEADER_BYTES &&
         file_header_check(store, FILE_LOG, sequence, bytes.ptr) == WEIR_OK) {
-        uint64_t at = file_copied(bytes.ptr) > FILE_HEADER_BYTES ? file_copied(bytes.ptr) : FILE_HEADER_BYTES;
+        uint64_t at = file_copied(bytes.ptr) > FILE_HEADER_BYTES ? file_copied(bytes.ptr)
+                                                                 : FILE_HEADER_BYTES;
         for (; at + RECORD_HEADER_BYTES <= bytes.len && !used; at += 8)
             used = record_decode(store, sequence, at, bytes.ptr + at, bytes.len - at, &r);
     }
@@ -387,12 +412,14 @@ bool log_file_was_used(struct store *store, const char *name, uint64_t sequence)
 }
 
 /* Takes the valid records of one segment. */
-static enum weir_status segment_scan(struct store *store, uint32_t i, struct weir_str bytes, struct scan *scan, uint64_t from_epoch,
-                                     store_apply_fn *apply, void *arg, struct store_recovery *recovery)
+static enum weir_status segment_scan(struct store *store, uint32_t i, struct weir_str bytes,
+                                     struct scan *scan, uint64_t from_epoch, store_apply_fn *apply,
+                                     void *arg, struct store_recovery *recovery)
 {
     uint64_t at = FILE_HEADER_BYTES;
     struct record r;
-    while (record_decode(store, store->segments[i].sequence, at, bytes.ptr + at, bytes.len - at, &r)) {
+    while (
+        record_decode(store, store->segments[i].sequence, at, bytes.ptr + at, bytes.len - at, &r)) {
         const char *payload = bytes.ptr + at + RECORD_HEADER_BYTES;
 #ifndef MUTANT_store_stale_record
         if (r.chain != scan->chain || r.epoch <= scan->epoch) break;
@@ -400,9 +427,12 @@ static enum weir_status segment_scan(struct store *store, uint32_t i, struct wei
         if (!payload_is_good(store, store->segments[i].sequence, at, payload, &r)) break;
         struct weir_str changes = { payload, r.len };
         bool needed = r.epoch >= from_epoch;
-        if (!changes_apply(changes, needed ? apply : NULL, arg, needed ? &recovery->changes : &(uint64_t){ 0 })) {
-            return store_fail(store, WEIR_CORRUPT, "log-%016llx at %llu: epoch %llu holds changes that cannot be read",
-                              (unsigned long long)store->segments[i].sequence, (unsigned long long)at, (unsigned long long)r.epoch);
+        if (!changes_apply(changes, needed ? apply : NULL, arg,
+                           needed ? &recovery->changes : &(uint64_t){ 0 })) {
+            return store_fail(store, WEIR_CORRUPT,
+                              "log-%016llx at %llu: epoch %llu holds changes that cannot be read",
+                              (unsigned long long)store->segments[i].sequence,
+                              (unsigned long long)at, (unsigned long long)r.epoch);
         }
         if (needed) store->stats.log_bytes_since_checkpoint += RECORD_HEADER_BYTES + padded(r.len);
         scan->epoch = store->segments[i].last_epoch = r.epoch;
@@ -441,18 +471,20 @@ static void save_torn(struct store *store, uint64_t sequence, struct weir_str by
 
 /* Writes the last records again, into a file of their own, before anything trusts them: what a failed sync left
  * in the page cache only is thereby made real ("Can Applications Recover from fsync Failures?", ATC 2020). */
-static void rehome_encode(struct store *store, const struct scan *scan, struct weir_str bytes, uint64_t to, struct buf *out,
-                          uint64_t *chain)
+static void rehome_encode(struct store *store, const struct scan *scan, struct weir_str bytes,
+                          uint64_t to, struct buf *out, uint64_t *chain)
 {
     uint64_t from = store->segments[scan->segment].sequence, at = FILE_HEADER_BYTES;
     struct record r;
     uint8_t header[FILE_HEADER_BYTES] = { 0 };
     buf_add(out, header, sizeof(header));
     *chain = store->segments[scan->segment].last_epoch == 0 ? scan->chain : 0;
-    while (at < scan->offset && record_decode(store, from, at, bytes.ptr + at, bytes.len - at, &r)) {
+    while (at < scan->offset &&
+           record_decode(store, from, at, bytes.ptr + at, bytes.len - at, &r)) {
         const char *payload = bytes.ptr + at + RECORD_HEADER_BYTES;
         char head[RECORD_HEADER_BYTES];
-        if (at > FILE_HEADER_BYTES) r.chain = *chain; /* the first goes on from the segment before */
+        if (at > FILE_HEADER_BYTES)
+            r.chain = *chain; /* the first goes on from the segment before */
         r.hash = *chain = hash64(store_seed(store, to, at), payload, r.len);
         record_encode(store, to, at, &r, head);
         buf_add(out, head, sizeof(head));
@@ -464,7 +496,8 @@ static void rehome_encode(struct store *store, const struct scan *scan, struct w
     memcpy(out->ptr, header, sizeof(header));
 }
 
-static int64_t rehome_write(struct store *store, const char *name, const struct buf *out, uint64_t bytes, int *fd)
+static int64_t rehome_write(struct store *store, const char *name, const struct buf *out,
+                            uint64_t bytes, int *fd)
 {
     struct env *env = store->env;
     int64_t error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
@@ -503,11 +536,13 @@ static enum weir_status rehome(struct store *store, const struct scan *scan, str
     buf_free(&out);
     if (error < 0) {
         enum weir_status st = status_of_errno((int)-error);
-        return store_fail(store, st, "cannot write the tail of the log again (%s): %s", name, weir_status_text(st));
+        return store_fail(store, st, "cannot write the tail of the log again (%s): %s", name,
+                          weir_status_text(st));
     }
     struct segment *gone = mem_alloc(gone_count * sizeof(*gone));
     memcpy(gone, store->segments + keep, gone_count * sizeof(*gone));
-    store->segments[keep] = (struct segment){ sequence, size, gone[0].last_epoch, gone[0].last_epoch ? chain : 0 };
+    store->segments[keep] = (struct segment){ sequence, size, gone[0].last_epoch,
+                                              gone[0].last_epoch ? chain : 0 };
     store->segment_count = keep + 1;
     store->fd = fd;
     store->current = keep;
@@ -538,7 +573,8 @@ static enum weir_status tail_open(struct store *store, const struct scan *scan)
     if (store->current + 1 < store->segment_count) {
         store_name(name, "log", store->segments[store->segment_count - 1].sequence);
         store->next_fd = env->open(env, store->dir, name, ENV_WRITE);
-        if (store->next_fd < 0) return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
+        if (store->next_fd < 0)
+            return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
     }
     return WEIR_OK;
 }
@@ -548,15 +584,19 @@ static enum weir_status scan_judge(struct store *store, const struct scan *scan)
 {
     if (scan->epoch >= store->known_durable) return WEIR_OK;
     return store_fail(store, WEIR_CORRUPT,
-                      "log-%016llx is damaged at %llu: the log ends with epoch %llu, but epochs up to %llu were durable and are lost; restore a copy of the directory",
-                      (unsigned long long)store->segments[scan->segment].sequence, (unsigned long long)scan->offset,
-                      (unsigned long long)scan->epoch, (unsigned long long)store->known_durable);
+                      "log-%016llx is damaged at %llu: the log ends with epoch %llu, but epochs up "
+                      "to %llu were durable and are lost; restore a copy of the directory",
+                      (unsigned long long)store->segments[scan->segment].sequence,
+                      (unsigned long long)scan->offset, (unsigned long long)scan->epoch,
+                      (unsigned long long)store->known_durable);
 }
 
-enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
-                             struct store_recovery *recovery)
+enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply,
+                             void *arg, struct store_recovery *recovery)
 {
-    struct scan scan = { .offset = FILE_HEADER_BYTES, .epoch = store->cut_epoch, .chain = store->cut_chain,
+    struct scan scan = { .offset = FILE_HEADER_BYTES,
+                         .epoch = store->cut_epoch,
+                         .chain = store->cut_chain,
                          .wall_ms = store->durable_wall_ms };
     struct buf bytes = { 0 }, tail = { 0 };
     enum weir_status st = WEIR_OK;
@@ -570,9 +610,11 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
         uint64_t end = newest ? scan.offset : FILE_HEADER_BYTES, witness;
         if (later_record_knows(store, i, buf_str(&bytes), end, scan.epoch, &witness)) {
             st = store_fail(store, WEIR_CORRUPT,
-                            "log-%016llx is damaged at %llu: epochs above %llu up to %llu were durable and are lost; restore a copy of the directory",
-                            (unsigned long long)store->segments[i].sequence, (unsigned long long)end,
-                            (unsigned long long)scan.epoch, (unsigned long long)witness);
+                            "log-%016llx is damaged at %llu: epochs above %llu up to %llu were "
+                            "durable and are lost; restore a copy of the directory",
+                            (unsigned long long)store->segments[i].sequence,
+                            (unsigned long long)end, (unsigned long long)scan.epoch,
+                            (unsigned long long)witness);
             break;
         }
         if (newest || i == 0) {
@@ -585,8 +627,10 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     if (st == WEIR_OK) {
         recovery->durable_epoch = store->written_epoch = store->stats.durable_epoch = scan.epoch;
         recovery->wall_ms = store->wall_ms = store->durable_wall_ms = scan.wall_ms;
-        save_torn(store, store->segments[scan.segment].sequence, buf_str(&tail), scan.offset, recovery);
-        recovery->clean = store->was_clean && scan.epoch == store->known_durable && recovery->torn_bytes == 0;
+        save_torn(store, store->segments[scan.segment].sequence, buf_str(&tail), scan.offset,
+                  recovery);
+        recovery->clean = store->was_clean && scan.epoch == store->known_durable &&
+                          recovery->torn_bytes == 0;
 #ifdef MUTANT_store_tail_not_cut
         st = tail_open(store, &scan);
 #else

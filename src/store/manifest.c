@@ -16,7 +16,8 @@
 
 #define MANIFEST_BYTES_MAX (1u << 20)
 
-static const char *const names[2] = { "manifest-a", "manifest-b" }; /* of even and odd generations */
+static const char *const names[2] = { "manifest-a",
+                                      "manifest-b" }; /* of even and odd generations */
 static const char *const temporaries[2] = { "manifest-a-tmp", "manifest-b-tmp" };
 
 static void add_le64(struct buf *out, uint64_t n)
@@ -32,7 +33,8 @@ static uint64_t take_le64(struct reader *reader)
     return reader->failed ? 0 : load_le64(bytes.ptr);
 }
 
-static void manifest_encode(const struct store *store, uint64_t generation, bool clean, struct buf *out)
+static void manifest_encode(const struct store *store, uint64_t generation, bool clean,
+                            struct buf *out)
 {
     uint8_t header[FILE_HEADER_BYTES];
     file_header(store, FILE_MANIFEST, generation, 0, 0, header);
@@ -59,8 +61,10 @@ static void manifest_encode(const struct store *store, uint64_t generation, bool
 static bool manifest_decode(struct store *store, struct weir_str bytes, uint64_t generation)
 {
     if (bytes.len < FILE_HEADER_BYTES + 8 || bytes.len > MANIFEST_BYTES_MAX) return false;
-    if (load_le64(bytes.ptr + bytes.len - 8) != hash64(generation, bytes.ptr, bytes.len - 8)) return false;
-    struct reader reader = reader_of((struct weir_str){ bytes.ptr + FILE_HEADER_BYTES, bytes.len - FILE_HEADER_BYTES - 8 });
+    if (load_le64(bytes.ptr + bytes.len - 8) != hash64(generation, bytes.ptr, bytes.len - 8))
+        return false;
+    struct reader reader = reader_of(
+        (struct weir_str){ bytes.ptr + FILE_HEADER_BYTES, bytes.len - FILE_HEADER_BYTES - 8 });
     store->known_durable = take_le64(&reader);
     store->durable_wall_ms = (int64_t)take_le64(&reader);
     store->cut_epoch = take_le64(&reader);
@@ -92,12 +96,14 @@ static bool manifest_decode(struct store *store, struct weir_str bytes, uint64_t
 }
 
 /* What one of the two names holds: its generation, or 0; the engine's id is taken from the first good one. */
-static uint64_t manifest_peek(struct store *store, const char *name, struct buf *bytes, enum weir_status *st)
+static uint64_t manifest_peek(struct store *store, const char *name, struct buf *bytes,
+                              enum weir_status *st)
 {
     *st = file_read(store, name, bytes);
     if (*st != WEIR_OK || bytes->len < FILE_HEADER_BYTES + 8) return 0;
     uint64_t generation = load_le64(bytes->ptr + 32);
-    if (hash64(generation, bytes->ptr, bytes->len - 8) != load_le64(bytes->ptr + bytes->len - 8)) return 0;
+    if (hash64(generation, bytes->ptr, bytes->len - 8) != load_le64(bytes->ptr + bytes->len - 8))
+        return 0;
     struct store claimed = *store;
     memcpy(claimed.uuid, bytes->ptr + 16, sizeof(claimed.uuid));
     *st = file_header_check(&claimed, FILE_MANIFEST, generation, bytes->ptr);
@@ -119,11 +125,14 @@ enum weir_status manifest_read(struct store *store, bool *found, bool *repair)
     int best = generation[1] > generation[0];
     *found = present[0] || present[1];
     if (st[0] == WEIR_NEWER || st[1] == WEIR_NEWER) {
-        result = store_fail(store, WEIR_NEWER, "the data was written by a newer weir; nothing was changed");
+        result = store_fail(store, WEIR_NEWER,
+                            "the data was written by a newer weir; nothing was changed");
     } else if (st[0] == WEIR_IO || st[1] == WEIR_IO) {
         result = store_fail(store, WEIR_IO, "cannot read the manifest");
     } else if (*found && generation[best] == 0) {
-        result = store_fail(store, WEIR_CORRUPT, "both manifests (manifest-a, manifest-b) are damaged: the list of live files is lost");
+        result = store_fail(
+            store, WEIR_CORRUPT,
+            "both manifests (manifest-a, manifest-b) are damaged: the list of live files is lost");
     } else if (*found) {
         memcpy(store->uuid, bytes[best].ptr + 16, sizeof(store->uuid));
         if (!manifest_decode(store, buf_str(&bytes[best]), generation[best]))
@@ -131,9 +140,12 @@ enum weir_status manifest_read(struct store *store, bool *found, bool *repair)
         /* Two whole slots hold the same from behind the header to before the checksum. */
         const struct buf *one = &bytes[0], *other = &bytes[1];
         *repair = generation[best] != generation[!best] + 1 || one->len != other->len ||
-                  memcmp(one->ptr + FILE_HEADER_BYTES, other->ptr + FILE_HEADER_BYTES, one->len - FILE_HEADER_BYTES - 8) != 0;
-        if (generation[!best] != 0 && memcmp(one->ptr + 16, other->ptr + 16, sizeof(store->uuid)) != 0)
-            result = store_fail(store, WEIR_CORRUPT, "manifest-a and manifest-b are of two data directories");
+                  memcmp(one->ptr + FILE_HEADER_BYTES, other->ptr + FILE_HEADER_BYTES,
+                         one->len - FILE_HEADER_BYTES - 8) != 0;
+        if (generation[!best] != 0 &&
+            memcmp(one->ptr + 16, other->ptr + 16, sizeof(store->uuid)) != 0)
+            result = store_fail(store, WEIR_CORRUPT,
+                                "manifest-a and manifest-b are of two data directories");
     }
     buf_free(&bytes[0]);
     buf_free(&bytes[1]);
@@ -146,7 +158,9 @@ static enum weir_status slots_write(struct store *store, struct buf bytes[2], in
     struct env *env = store->env;
     for (int i = 0; i < 2; i++) {
         int fd = env->open(env, store->dir, names[i], ENV_WRITE | ENV_CREATE);
-        if (fd < 0 || env->truncate(env, fd, 0) < 0 || env->write(env, fd, bytes[i].ptr, bytes[i].len, 0) < 0) return WEIR_IO;
+        if (fd < 0 || env->truncate(env, fd, 0) < 0 ||
+            env->write(env, fd, bytes[i].ptr, bytes[i].len, 0) < 0)
+            return WEIR_IO;
         env->close(env, fd);
     }
     for (int i = 0; i < 2; i++) {
@@ -177,7 +191,8 @@ static enum weir_status slots_write(struct store *store, struct buf bytes[2], in
 {
     struct env *env = store->env;
     int64_t error = 0;
-    for (int i = 0; i < 2 && error >= 0; i++) error = temporary_write(store, temporaries[i], &bytes[i]);
+    for (int i = 0; i < 2 && error >= 0; i++)
+        error = temporary_write(store, temporaries[i], &bytes[i]);
     if (error < 0) {
         for (int i = 0; i < 2; i++) (void)env->unlink(env, store->dir, temporaries[i]);
         return status_of_errno((int)-error);
@@ -189,7 +204,9 @@ static enum weir_status slots_write(struct store *store, struct buf bytes[2], in
         if (error >= 0) error = env->dir_sync(env, store->dir);
 #endif
     }
-    return error < 0 ? store_poison(store, "naming the files", store->next_sequence - 1, (int)-error) : WEIR_OK;
+    return error < 0
+               ? store_poison(store, "naming the files", store->next_sequence - 1, (int)-error)
+               : WEIR_OK;
 }
 #endif
 

@@ -54,8 +54,8 @@ uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offse
 
 static const char *const magics[] = { "", "WEIRLOG", "WEIRCKP", "WEIRMAN" };
 
-void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags, uint64_t copied,
-                 uint8_t out[FILE_HEADER_BYTES])
+void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags,
+                 uint64_t copied, uint8_t out[FILE_HEADER_BYTES])
 {
     memset(out, 0, FILE_HEADER_BYTES);
     memcpy(out, magics[kind], 8);
@@ -68,13 +68,17 @@ void file_header(const struct store *store, enum file_kind kind, uint64_t sequen
     store_le32(out + 60, crc32c(0, out, 60));
 }
 
-enum weir_status file_header_check(const struct store *store, enum file_kind kind, uint64_t sequence, const char *bytes)
+enum weir_status file_header_check(const struct store *store, enum file_kind kind,
+                                   uint64_t sequence, const char *bytes)
 {
     static const char zeros[8] = { 0 };
-    if (memcmp(bytes, magics[kind], 8) != 0 || load_le32(bytes + 60) != crc32c(0, bytes, 60)) return WEIR_CORRUPT;
-    if (load_le32(bytes + 8) > STORE_VERSION || (file_flags(bytes) & ~(uint32_t)FILE_RECYCLED)) return WEIR_NEWER;
+    if (memcmp(bytes, magics[kind], 8) != 0 || load_le32(bytes + 60) != crc32c(0, bytes, 60))
+        return WEIR_CORRUPT;
+    if (load_le32(bytes + 8) > STORE_VERSION || (file_flags(bytes) & ~(uint32_t)FILE_RECYCLED))
+        return WEIR_NEWER;
     bool good = load_le32(bytes + 8) == STORE_VERSION && load_le32(bytes + 12) == kind &&
-                memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence && memcmp(bytes + 52, zeros, 8) == 0;
+                memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence &&
+                memcmp(bytes + 52, zeros, 8) == 0;
     return good ? WEIR_OK : WEIR_CORRUPT;
 }
 
@@ -97,8 +101,10 @@ enum weir_status store_poison(struct store *store, const char *what, uint64_t se
 {
     store->stats.poisoned = true;
     snprintf(store->stats.poison, sizeof(store->stats.poison),
-             "%s of log-%016llx failed at %llu, epoch %llu, error %d: the log is closed to writing; restart to recover", what,
-             (unsigned long long)sequence, (unsigned long long)store->offset, (unsigned long long)store->written_epoch, error);
+             "%s of log-%016llx failed at %llu, epoch %llu, error %d: the log is closed to "
+             "writing; restart to recover",
+             what, (unsigned long long)sequence, (unsigned long long)store->offset,
+             (unsigned long long)store->written_epoch, error);
     return WEIR_POISONED;
 }
 
@@ -131,14 +137,15 @@ struct listing {
     struct buf unnamed; /* NUL-ended names of leftovers */
     struct buf torn;    /* likewise, of ends that were cut, oldest first */
     uint32_t torn_count;
-    uint64_t newest;    /* sequence in any name: new names go above it */
+    uint64_t newest; /* sequence in any name: new names go above it */
     bool any_log;
 };
 
 static bool name_is(const char *name, const char *kind, uint64_t *sequence)
 {
     size_t len = strlen(kind);
-    if (strncmp(name, kind, len) != 0 || name[len] != '-' || strlen(name + len + 1) != 16) return false;
+    if (strncmp(name, kind, len) != 0 || name[len] != '-' || strlen(name + len + 1) != 16)
+        return false;
     *sequence = 0;
     for (const char *at = name + len + 1; *at; at++) {
         const char *digits = "0123456789abcdef", *digit = strchr(digits, *at);
@@ -155,7 +162,8 @@ static void list_one(void *arg, const char *name)
     bool ours = name_is(name, "log", &sequence) || name_is(name, "checkpoint", &sequence);
     if (ours) l->any_log = true;
     bool leftover = ours ? !manifest_names(l->store, name)
-                         : name_is(name, "writing", &sequence) || name_is(name, "spare", &sequence) || manifest_is_temporary(name);
+                         : name_is(name, "writing", &sequence) ||
+                               name_is(name, "spare", &sequence) || manifest_is_temporary(name);
     bool torn = !ours && !leftover && name_is(name, "torn", &sequence);
     if (!ours && !leftover && !torn) return;
     if (sequence > l->newest) l->newest = sequence;
@@ -170,9 +178,14 @@ static enum weir_status refuse_old_manifest(struct store *store, struct listing 
     uint64_t newest = store->segments[store->segment_count - 1].sequence, sequence;
     for (size_t at = 0; at < l->unnamed.len; at += strlen(l->unnamed.ptr + at) + 1) {
         const char *name = l->unnamed.ptr + at;
-        if (!name_is(name, "log", &sequence) || sequence <= newest || !log_file_was_used(store, name, sequence)) continue;
-        return store_fail(store, WEIR_CORRUPT, "the manifest is older than %s, whose epochs it does not name: was a part of the "
-                          "directory restored? restore all of it", name);
+        if (!name_is(name, "log", &sequence) || sequence <= newest ||
+            !log_file_was_used(store, name, sequence))
+            continue;
+        return store_fail(
+            store, WEIR_CORRUPT,
+            "the manifest is older than %s, whose epochs it does not name: was a part of the "
+            "directory restored? restore all of it",
+            name);
     }
     return WEIR_OK;
 }
@@ -193,12 +206,15 @@ static enum weir_status open_new(struct store *store)
     memcpy(store->uuid, &high, 8);
     memcpy(store->uuid + 8, &low, 8);
     enum weir_status st = log_create_segment(store, store->options.segment_bytes_first, &store->fd);
-    if (st != WEIR_OK) return store_fail(store, st, "cannot create the first log segment: %s", weir_status_text(st));
+    if (st != WEIR_OK)
+        return store_fail(store, st, "cannot create the first log segment: %s",
+                          weir_status_text(st));
     store->offset = FILE_HEADER_BYTES;
     return WEIR_OK;
 }
 
-static enum weir_status open_existing(struct store *store, bool repair, store_apply_fn *apply, void *arg, struct store_recovery *recovery)
+static enum weir_status open_existing(struct store *store, bool repair, store_apply_fn *apply,
+                                      void *arg, struct store_recovery *recovery)
 {
     uint64_t begin;
     uint32_t checkpoints = store->checkpoint_count;
@@ -208,15 +224,20 @@ static enum weir_status open_existing(struct store *store, bool repair, store_ap
     if (st != WEIR_OK) return st;
     if (!recovery->clean || (!repair && checkpoints == store->checkpoint_count)) return WEIR_OK;
     st = manifest_write(store, true);
-    return st == WEIR_OK ? WEIR_OK : store_fail(store, st, "cannot write the manifest again: %s", weir_status_text(st));
+    return st == WEIR_OK
+               ? WEIR_OK
+               : store_fail(store, st, "cannot write the manifest again: %s", weir_status_text(st));
 }
 
-static enum weir_status open_locked(struct store *store, const char *path, store_apply_fn *apply, void *arg,
-                                    struct store_recovery *recovery)
+static enum weir_status open_locked(struct store *store, const char *path, store_apply_fn *apply,
+                                    void *arg, struct store_recovery *recovery)
 {
     struct env *env = store->env;
     int error = env->dir_lock(env, store->dir);
-    if (error == -EWOULDBLOCK) return store_fail(store, WEIR_LOCKED, "%s is in use by another weir; stop that, or give this one another --data", path);
+    if (error == -EWOULDBLOCK)
+        return store_fail(
+            store, WEIR_LOCKED,
+            "%s is in use by another weir; stop that, or give this one another --data", path);
     if (error < 0) return store_fail(store, WEIR_LOCKED, "cannot lock %s (error %d)", path, -error);
     /* Names that a killed process changed may be known to the cache alone. */
     error = env->dir_sync(env, store->dir);
@@ -225,36 +246,46 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     enum weir_status st = manifest_read(store, &found, &repair);
     if (st != WEIR_OK) return st;
     struct listing listing = { .store = store };
-    if (env->dir_list(env, store->dir, list_one, &listing) < 0) return store_fail(store, WEIR_IO, "cannot list %s", path);
+    if (env->dir_list(env, store->dir, list_one, &listing) < 0)
+        return store_fail(store, WEIR_IO, "cannot list %s", path);
     if (listing.newest >= store->next_sequence) store->next_sequence = listing.newest + 1;
-    if (found && store->segment_count == 0) found = false; /* named nothing yet: the first start was cut short */
+    if (found && store->segment_count == 0)
+        found = false; /* named nothing yet: the first start was cut short */
     if (!found && listing.any_log) {
         /* Before the first manifest a lone segment is what an interrupted first start leaves; a log with
          * records but without manifests is not. */
         struct buf bytes = { 0 };
         bool data = false;
-        for (size_t at = 0; at < listing.unnamed.len && !data; at += strlen(listing.unnamed.ptr + at) + 1) {
+        for (size_t at = 0; at < listing.unnamed.len && !data;
+             at += strlen(listing.unnamed.ptr + at) + 1) {
             const char *name = listing.unnamed.ptr + at;
-            if (strncmp(name, "log-", 4) != 0 || file_read(store, name, &bytes) != WEIR_OK) continue;
-            data = bytes.len >= FILE_HEADER_BYTES + 8 && load_le64(bytes.ptr + FILE_HEADER_BYTES) != 0;
+            if (strncmp(name, "log-", 4) != 0 || file_read(store, name, &bytes) != WEIR_OK)
+                continue;
+            data = bytes.len >= FILE_HEADER_BYTES + 8 &&
+                   load_le64(bytes.ptr + FILE_HEADER_BYTES) != 0;
         }
         buf_free(&bytes);
         if (data) {
             buf_free(&listing.unnamed);
             buf_free(&listing.torn);
-            return store_fail(store, WEIR_CORRUPT, "%s has logs but no manifest: which files are live is lost; restore a copy of the directory", path);
+            return store_fail(store, WEIR_CORRUPT,
+                              "%s has logs but no manifest: which files are live is lost; restore "
+                              "a copy of the directory",
+                              path);
         }
     }
     if (found) st = refuse_old_manifest(store, &listing);
-    if (st == WEIR_OK) st = found ? open_existing(store, repair, apply, arg, recovery) : open_new(store);
+    if (st == WEIR_OK)
+        st = found ? open_existing(store, repair, apply, arg, recovery) : open_new(store);
     if (st == WEIR_OK) remove_leftovers(store, &listing);
     buf_free(&listing.unnamed);
     buf_free(&listing.torn);
     return st;
 }
 
-enum weir_status store_open(struct env *env, const char *path, const struct store_options *options, store_apply_fn *apply,
-                            void *arg, struct store **out, struct store_recovery *recovery, char *error, size_t error_bytes)
+enum weir_status store_open(struct env *env, const char *path, const struct store_options *options,
+                            store_apply_fn *apply, void *arg, struct store **out,
+                            struct store_recovery *recovery, char *error, size_t error_bytes)
 {
     *out = NULL;
     *recovery = (struct store_recovery){ 0 };
@@ -268,7 +299,11 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     store->error_bytes = error_bytes;
     enum weir_status st;
     store->dir = env->dir_open(env, path, true);
-    if (store->dir < 0) st = store_fail(store, WEIR_LOCKED, "cannot open the data directory %s (error %d): check the path and its owner", path, -store->dir);
+    if (store->dir < 0)
+        st = store_fail(
+            store, WEIR_LOCKED,
+            "cannot open the data directory %s (error %d): check the path and its owner", path,
+            -store->dir);
     else st = open_locked(store, path, apply, arg, recovery);
     store->error = NULL;
     if (st == WEIR_POISONED) st = WEIR_IO; /* before it is open, there is nothing to poison */
@@ -288,7 +323,8 @@ enum weir_status store_write(struct store *store, const struct store_frame *fram
     if (store->stats.poisoned) return WEIR_POISONED;
     ASSERT(frame->epoch > store->written_epoch && frame->wall_ms >= store->wall_ms);
     enum weir_status st = log_append(store, frame);
-    if (st == WEIR_IO) return store_poison(store, "creating a segment", store->next_sequence - 1, EIO);
+    if (st == WEIR_IO)
+        return store_poison(store, "creating a segment", store->next_sequence - 1, EIO);
     return st;
 }
 

@@ -25,9 +25,13 @@ void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key);
 struct store_options {
     uint64_t segment_bytes_first; /* 1 MiB; doubles to segment_bytes_max */
     uint64_t segment_bytes_max;   /* 64 MiB */
-    uint64_t reserve_bytes;       /* refuse to create a segment when less would stay free; 0: by segments */
+    uint64_t
+        reserve_bytes; /* refuse to create a segment when less would stay free; 0: by segments */
 };
-#define STORE_OPTIONS { 1u << 20, 64u << 20, 0 }
+#define STORE_OPTIONS                                                                              \
+    {                                                                                              \
+        1u << 20, 64u << 20, 0                                                                     \
+    }
 
 struct store;
 
@@ -36,12 +40,13 @@ struct store;
 typedef void store_apply_fn(void *arg, uint8_t slot, struct weir_str key, struct weir_str value);
 
 struct store_recovery {
-    uint64_t durable_epoch;    /* newest epoch on disk; 0 for a new directory */
-    int64_t wall_ms;           /* time of that frame */
-    uint64_t rows, changes;    /* applied from checkpoint and log */
-    uint64_t torn_bytes;       /* cut from the tail */
-    bool clean;                /* the last stop wrote the clean mark */
-    uint32_t damaged_checkpoints; /* named, found bad, not used: the older one or the whole log served */
+    uint64_t durable_epoch; /* newest epoch on disk; 0 for a new directory */
+    int64_t wall_ms;        /* time of that frame */
+    uint64_t rows, changes; /* applied from checkpoint and log */
+    uint64_t torn_bytes;    /* cut from the tail */
+    bool clean;             /* the last stop wrote the clean mark */
+    uint32_t
+        damaged_checkpoints; /* named, found bad, not used: the older one or the whole log served */
 };
 
 /**
@@ -57,8 +62,8 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
 
 /* One epoch to append: parts are batches as above. */
 struct store_frame {
-    uint64_t epoch;           /* greater than every earlier one */
-    int64_t wall_ms;          /* never less than the last frame's */
+    uint64_t epoch;  /* greater than every earlier one */
+    int64_t wall_ms; /* never less than the last frame's */
     const struct weir_str *parts;
     uint32_t part_count;
 };

@@ -21,9 +21,9 @@ enum file_flag { FILE_RECYCLED = 1 }; /* behind its records lie old bytes, not z
 
 struct segment {
     uint64_t sequence;
-    uint64_t bytes;       /* of the file */
-    uint64_t last_epoch;  /* newest in it; 0: none */
-    uint64_t last_chain;  /* payload checksum of that record */
+    uint64_t bytes;      /* of the file */
+    uint64_t last_epoch; /* newest in it; 0: none */
+    uint64_t last_chain; /* payload checksum of that record */
 };
 struct checkpoint {
     uint64_t sequence, begin;
@@ -40,14 +40,15 @@ struct store {
     uint32_t segment_count, segment_cap;
     struct checkpoint checkpoints[CHECKPOINTS_KEPT + 1]; /* oldest first */
     uint32_t checkpoint_count;
-    uint64_t cut_epoch, cut_chain; /* where the log that was cut from the front ended; 0: nothing was cut */
-    uint64_t known_durable;   /* as the manifest read at start knows it; less in the log is a loss */
-    bool was_clean;           /* that manifest was written by store_close() */
+    uint64_t cut_epoch,
+        cut_chain; /* where the log that was cut from the front ended; 0: nothing was cut */
+    uint64_t known_durable; /* as the manifest read at start knows it; less in the log is a loss */
+    bool was_clean;         /* that manifest was written by store_close() */
     /* log */
-    int fd, next_fd;          /* of segments[current], and of the one behind it; -1: none */
+    int fd, next_fd; /* of segments[current], and of the one behind it; -1: none */
     uint32_t current;
-    uint64_t offset;          /* tail in the current segment */
-    uint64_t chain;           /* payload checksum of the last record */
+    uint64_t offset; /* tail in the current segment */
+    uint64_t chain;  /* payload checksum of the last record */
     uint64_t written_epoch;
     int64_t wall_ms, durable_wall_ms;
     bool unsynced;
@@ -56,7 +57,8 @@ struct store {
     uint64_t spare_bytes;
     /* checkpoint being written */
     int checkpoint_fd;
-    uint64_t checkpoint_sequence, checkpoint_begin, checkpoint_offset, checkpoint_rows, checkpoint_blocks, checkpoint_hash;
+    uint64_t checkpoint_sequence, checkpoint_begin, checkpoint_offset, checkpoint_rows,
+        checkpoint_blocks, checkpoint_hash;
     struct store_stats stats;
     char *error;
     size_t error_bytes;
@@ -70,20 +72,27 @@ enum weir_status store_fail(struct store *store, enum weir_status st, const char
     __attribute__((format(printf, 3, 4)));
 enum weir_status store_poison(struct store *store, const char *what, uint64_t sequence, int error);
 /** @param copied  log: records before this offset were taken from another file */
-void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags, uint64_t copied,
-                 uint8_t out[FILE_HEADER_BYTES]);
-static inline uint64_t file_copied(const char *header) { return load_le64(header + 40); }
-static inline uint32_t file_flags(const char *header) { return load_le32(header + 48); }
+void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags,
+                 uint64_t copied, uint8_t out[FILE_HEADER_BYTES]);
+static inline uint64_t file_copied(const char *header)
+{
+    return load_le64(header + 40);
+}
+static inline uint32_t file_flags(const char *header)
+{
+    return load_le32(header + 48);
+}
 /** WEIR_OK, CORRUPT or NEWER. */
-enum weir_status file_header_check(const struct store *store, enum file_kind kind, uint64_t sequence, const char *bytes);
+enum weir_status file_header_check(const struct store *store, enum file_kind kind,
+                                   uint64_t sequence, const char *bytes);
 /** The whole file into `out`. */
 enum weir_status file_read(struct store *store, const char *name, struct buf *out);
 enum weir_status status_of_errno(int error);
 
 /* ---- log.c ---- */
 enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd);
-enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply, void *arg,
-                             struct store_recovery *recovery);
+enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply,
+                             void *arg, struct store_recovery *recovery);
 enum weir_status log_append(struct store *store, const struct store_frame *frame);
 enum weir_status log_sync(struct store *store);
 bool log_prepare(struct store *store);
@@ -110,7 +119,7 @@ bool manifest_names(const struct store *store, const char *name);
 bool manifest_is_temporary(const char *name);
 
 /* ---- checkpoint.c ---- */
-enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg, struct store_recovery *recovery,
-                                 uint64_t *begin);
+enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg,
+                                 struct store_recovery *recovery, uint64_t *begin);
 
 #endif

@@ -1,12 +1,17 @@
 /*
- * graph.c - the direct serialization graph of the transactions, and cycles in it.
+ * graph.c - the direct serialization graph with real time, and its smallest cycles.
  *
- * Adya, "Weak Consistency: A Generalized Theory and Optimistic Implementations for Distributed Transactions",
- * MIT 1999, and its use on observed histories in Kingsbury and Alvaro, "Elle", VLDB 2020. Real time is a chain
- * of nodes, one for each end of a transaction in order of time: a transaction's end leads into the chain, and
- * the chain leads into every transaction that begins later; so real time costs O(n) edges. A cycle is there if
- * nodes are left when those without a way in and those without a way out are taken away again and again (Kahn,
- * "Topological Sorting of Large Networks", CACM 1962); the shortest one is then looked for among the rest.
+ * Nodes 0 .. T-1 are transactions. Real time would need an edge for each pair of transactions where
+ * one ended before the other began; a chain of barriers, one per end in order of time, says the same
+ * with O(T) edges: a transaction leads to the barrier of its end, a barrier to the next one and to
+ * the transactions that start before the next. These edges are not stored: they follow from the
+ * sorted arrays.
+ *
+ * A history is strictly serializable if no cycle exists (Adya, "Weak Consistency", MIT 1999; Papadimitriou,
+ * "The Serializability of Concurrent Database Updates", JACM 1979). Strongly connected components by
+ * Tarjan, "Depth-First Search and Linear Graph Algorithms", SIAM J. Computing 1972, without recursion.
+ * Only if there is one are the subsets of edges searched, weakest first, to give the anomaly its name.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "history.h"
@@ -15,24 +20,57 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KIND_SHIFT 28
+#define KEY_MASK ((1u << KIND_SHIFT) - 1)
+#define ALL_KINDS 15u
+#define STARTS_MAX 400     /* breadth-first searches per component: the smallest cycle of these */
+#define VISITS_MAX 4000000 /* nodes that the searches of one component may visit in all */
+
 struct edge {
-    uint32_t from, to, key;
-    uint8_t kind;
+    uint32_t from, to;
+    uint32_t label; /* kind and key */
+};
+
+struct link {
+    uint32_t to;
+    uint32_t label;
+};
+
+struct moment {
+    int64_t time;
+    uint32_t txn;
 };
 
 static struct edge *edges;
 static uint64_t edge_count, edge_capacity;
-static uint64_t *first;  /* of each node, in `edges` sorted by from */
-static uint32_t node_count;
+
+struct graph {
+    const struct history *history;
+    uint32_t txn_count, barrier_count, node_count;
+    uint64_t *link_first; /* links[link_first[t] .. link_first[t + 1]) leave transaction t */
+    struct link *links;
+    struct moment *ends;   /* barrier i stands for ends[i] */
+    struct moment *starts; /* sorted; only transactions of the graph */
+    uint32_t start_count;
+    uint32_t *start_first; /* starts[start_first[i] .. start_first[i + 1]) follow barrier i */
+    uint32_t *barrier_of;  /* of each transaction, or NONE */
+    uint32_t *component;   /* found by graph_components: 0 for nodes that are in no cycle */
+    uint32_t *parent;      /* of a search, with the label of the edge; valid where mark == round */
+    uint32_t *parent_label;
+    uint32_t *mark;
+    uint32_t *queue;
+    uint32_t round;
+    uint64_t visits;
+};
 
 void graph_add(uint32_t from, uint32_t to, enum edge_kind kind, uint32_t key)
 {
-    if (from == to) return;
     if (edge_count == edge_capacity) {
-        edge_capacity = edge_capacity == 0 ? 65536 : edge_capacity * 2;
+        edge_capacity = edge_capacity == 0 ? 4096 : edge_capacity * 2;
         edges = grow(edges, edge_capacity, sizeof *edges);
     }
-    edges[edge_count++] = (struct edge){ from, to, key, (uint8_t)kind };
+    edges[edge_count++] =
+        (struct edge){ from, to, (uint32_t)kind << KIND_SHIFT | (key & KEY_MASK) };
 }
 
 uint64_t graph_edge_count(void)
@@ -40,201 +78,393 @@ uint64_t graph_edge_count(void)
     return edge_count;
 }
 
-/* ---- real time ---- */
+static int moment_compare(const void *left, const void *right)
+{
+    const struct moment *a = left, *b = right;
+    if (a->time != b->time) return a->time < b->time ? -1 : 1;
+    return a->txn < b->txn ? -1 : a->txn > b->txn;
+}
 
-struct moment {
-    int64_t at;
-    uint32_t txn;
-    bool is_end;
+static void build_links(struct graph *graph)
+{
+    graph->link_first = grow(NULL, (size_t)graph->txn_count + 2, sizeof *graph->link_first);
+    memset(graph->link_first, 0, ((size_t)graph->txn_count + 2) * sizeof *graph->link_first);
+    for (uint64_t i = 0; i < edge_count; i++) graph->link_first[edges[i].from + 2]++;
+    for (uint32_t i = 1; i < graph->txn_count + 2; i++)
+        graph->link_first[i] += graph->link_first[i - 1];
+    graph->links = grow(NULL, (size_t)edge_count + 1, sizeof *graph->links);
+    for (uint64_t i = 0; i < edge_count; i++)
+        graph->links[graph->link_first[edges[i].from + 1]++] =
+            (struct link){ edges[i].to, edges[i].label };
+}
+
+static void build_time(struct graph *graph, const bool *is_used)
+{
+    const struct history *history = graph->history;
+    uint32_t count = graph->txn_count;
+    graph->ends = grow(NULL, (size_t)count + 1, sizeof *graph->ends);
+    graph->starts = grow(NULL, (size_t)count + 1, sizeof *graph->starts);
+    graph->barrier_of = grow(NULL, (size_t)count + 1, sizeof *graph->barrier_of);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct txn *txn = &history->txns[i];
+        graph->barrier_of[i] = NONE;
+        if (!is_used[i]) continue;
+        graph->starts[graph->start_count++] = (struct moment){ txn->start, i };
+        if (txn->end != TIME_NEVER)
+            graph->ends[graph->barrier_count++] = (struct moment){ txn->end, i };
+    }
+    qsort(graph->ends, graph->barrier_count, sizeof *graph->ends, moment_compare);
+    qsort(graph->starts, graph->start_count, sizeof *graph->starts, moment_compare);
+    graph->start_first = grow(NULL, (size_t)graph->barrier_count + 2, sizeof *graph->start_first);
+    uint32_t start = 0;
+    for (uint32_t i = 0; i < graph->barrier_count; i++) {
+        graph->barrier_of[graph->ends[i].txn] = i;
+        /* Equal times are concurrent: a start belongs after the last barrier that is before it. */
+        while (start < graph->start_count && graph->starts[start].time <= graph->ends[i].time)
+            start++;
+        graph->start_first[i] = start;
+    }
+    graph->start_first[graph->barrier_count] = graph->start_count;
+}
+
+/* The next successor of a node over the wanted kinds of edges; false when there is none left. */
+static bool successor(const struct graph *graph, uint32_t node, unsigned kinds, uint32_t *cursor,
+                      uint32_t *to, uint32_t *label)
+{
+    *label = (uint32_t)EDGE_TIME << KIND_SHIFT;
+    bool is_timed = kinds & 1u << EDGE_TIME;
+    uint32_t barrier = node - graph->txn_count;
+    if (node < graph->txn_count) {
+        uint64_t first = graph->link_first[node];
+        uint32_t count = (uint32_t)(graph->link_first[node + 1] - first);
+        while (*cursor < count) {
+            const struct link *link = &graph->links[first + (*cursor)++];
+            if (!(kinds & 1u << (link->label >> KIND_SHIFT))) continue;
+            *to = link->to;
+            *label = link->label;
+            return true;
+        }
+        if (!is_timed || *cursor > count || graph->barrier_of[node] == NONE) return false;
+        (*cursor)++;
+        *to = graph->txn_count + graph->barrier_of[node];
+        return true;
+    }
+    if (!is_timed) return false;
+    uint32_t first = graph->start_first[barrier], stop = graph->start_first[barrier + 1];
+    if (*cursor < stop - first) {
+        *to = graph->starts[first + (*cursor)++].txn;
+        return true;
+    }
+    if (*cursor > stop - first || barrier + 1 == graph->barrier_count) return false;
+    (*cursor)++;
+    *to = node + 1;
+    return true;
+}
+
+struct tarjan {
+    uint32_t *number, *low, *cursor, *path, *stack;
+    uint32_t path_len, stack_len, next, component_count;
 };
 
-static int moment_order(const void *a, const void *b)
+static void tarjan_close(struct tarjan *tarjan, struct graph *graph, uint32_t node)
 {
-    const struct moment *x = a, *y = b;
-    if (x->at != y->at) return x->at < y->at ? -1 : 1;
-    return (int)x->is_end - (int)y->is_end; /* at one moment beginnings come first: they overlap */
+    bool is_single = tarjan->stack[tarjan->stack_len - 1] == node;
+    if (!is_single) tarjan->component_count++;
+    uint32_t member;
+    do {
+        member = tarjan->stack[--tarjan->stack_len];
+        tarjan->low[member] = NONE; /* closed: off the stack */
+        graph->component[member] = is_single ? 0 : tarjan->component_count;
+    } while (member != node);
 }
 
-static bool takes_part(const struct txn *txn)
+static void tarjan_enter(struct tarjan *tarjan, uint32_t node)
 {
-    return txn->outcome == OUTCOME_OK || txn->outcome == OUTCOME_FAIL || txn->applied;
+    tarjan->number[node] = tarjan->low[node] = ++tarjan->next;
+    tarjan->cursor[node] = 0;
+    tarjan->path[tarjan->path_len++] = node;
+    tarjan->stack[tarjan->stack_len++] = node;
 }
 
-static void add_time(const struct history *history)
+static void tarjan_walk(struct tarjan *tarjan, struct graph *graph, unsigned kinds)
 {
-    struct moment *moments = grow(NULL, (size_t)history->txn_count * 2 + 1, sizeof *moments);
-    size_t count = 0;
-    for (uint32_t i = 0; i < history->txn_count; i++) {
-        const struct txn *txn = &history->txns[i];
-        if (!takes_part(txn)) continue;
-        moments[count++] = (struct moment){ txn->start, i, false };
-        if (txn->outcome != OUTCOME_UNKNOWN && txn->end != TIME_NEVER)
-            moments[count++] = (struct moment){ txn->end, i, true };
-    }
-    qsort(moments, count, sizeof *moments, moment_order);
-    uint32_t last = NONE;
-    for (size_t i = 0; i < count; i++) {
-        if (!moments[i].is_end) {
-            if (last != NONE) graph_add(last, moments[i].txn, EDGE_TIME, NONE);
+    while (tarjan->path_len > 0) {
+        uint32_t node = tarjan->path[tarjan->path_len - 1], to, label;
+        if (successor(graph, node, kinds, &tarjan->cursor[node], &to, &label)) {
+            if (tarjan->number[to] == 0)
+                tarjan_enter(tarjan, to);
+            else if (tarjan->low[to] != NONE && tarjan->number[to] < tarjan->low[node])
+                tarjan->low[node] = tarjan->number[to];
             continue;
         }
-        uint32_t node = node_count++;
-        graph_add(moments[i].txn, node, EDGE_TIME, NONE);
-        if (last != NONE) graph_add(last, node, EDGE_TIME, NONE);
-        last = node;
-    }
-    free(moments);
-}
-
-/* ---- cycles ---- */
-
-static void sort_edges(void)
-{
-    first = calloc((size_t)node_count + 2, sizeof *first);
-    struct edge *sorted = grow(NULL, edge_count + 1, sizeof *sorted);
-    for (uint64_t i = 0; i < edge_count; i++) first[edges[i].from + 1]++;
-    for (uint32_t i = 0; i < node_count; i++) first[i + 1] += first[i];
-    uint64_t *at = grow(NULL, (size_t)node_count + 1, sizeof *at);
-    memcpy(at, first, ((size_t)node_count + 1) * sizeof *at);
-    for (uint64_t i = 0; i < edge_count; i++) sorted[at[edges[i].from]++] = edges[i];
-    free(at);
-    free(edges);
-    edges = sorted;
-}
-
-/* Marks as gone every node that lies on no cycle of these kinds of edges. Returns how many are left. */
-static uint32_t peel(unsigned kinds, bool forward, bool *gone)
-{
-    uint32_t *degree = calloc((size_t)node_count + 1, sizeof *degree), *queue = grow(NULL, (size_t)node_count + 1, sizeof *queue);
-    uint32_t head = 0, tail = 0, left = 0;
-    uint64_t *back_first = NULL;
-    uint32_t *back = NULL;
-    if (!forward) { /* edges the other way round */
-        back_first = calloc((size_t)node_count + 2, sizeof *back_first);
-        back = grow(NULL, edge_count + 1, sizeof *back);
-        for (uint64_t i = 0; i < edge_count; i++) back_first[edges[i].to + 1]++;
-        for (uint32_t i = 0; i < node_count; i++) back_first[i + 1] += back_first[i];
-        uint64_t *at = grow(NULL, (size_t)node_count + 1, sizeof *at);
-        memcpy(at, back_first, ((size_t)node_count + 1) * sizeof *at);
-        for (uint64_t i = 0; i < edge_count; i++) back[at[edges[i].to]++] = (uint32_t)i;
-        free(at);
-    }
-    for (uint64_t i = 0; i < edge_count; i++) {
-        const struct edge *e = &edges[i];
-        if ((kinds & 1u << e->kind) && !gone[e->from] && !gone[e->to]) degree[forward ? e->to : e->from]++;
-    }
-    for (uint32_t i = 0; i < node_count; i++)
-        if (!gone[i] && degree[i] == 0) queue[tail++] = i;
-    while (head < tail) {
-        uint32_t node = queue[head++];
-        gone[node] = true;
-        uint64_t begin = forward ? first[node] : back_first[node], end = forward ? first[node + 1] : back_first[node + 1];
-        for (uint64_t i = begin; i < end; i++) {
-            const struct edge *e = forward ? &edges[i] : &edges[back[i]];
-            uint32_t other = forward ? e->to : e->from;
-            if ((kinds & 1u << e->kind) && !gone[other] && --degree[other] == 0) queue[tail++] = other;
+        tarjan->path_len--;
+        uint32_t low = tarjan->low[node];
+        if (low == tarjan->number[node]) {
+            tarjan_close(tarjan, graph, node);
+        } else {
+            uint32_t above = tarjan->path[tarjan->path_len - 1];
+            if (low < tarjan->low[above]) tarjan->low[above] = low;
         }
     }
-    for (uint32_t i = 0; i < node_count; i++) left += !gone[i];
-    free(degree);
-    free(queue);
-    free(back);
-    free(back_first);
-    return left;
 }
 
-/* The shortest way from `start` back to itself, as edge numbers; 0 when there is none. */
-static uint32_t shortest(unsigned kinds, const bool *gone, uint32_t start, uint64_t *way, uint32_t limit)
+/* Gives each node the number of its component, 0 for those that are alone; returns how many. */
+static uint32_t graph_components(struct graph *graph, unsigned kinds)
 {
-    uint64_t *came = grow(NULL, (size_t)node_count + 1, sizeof *came);
-    uint32_t *queue = grow(NULL, (size_t)node_count + 1, sizeof *queue), *depth = calloc((size_t)node_count + 1, sizeof *depth);
-    uint32_t head = 0, tail = 0, length = 0;
-    queue[tail++] = start;
-    while (head < tail && length == 0) {
-        uint32_t node = queue[head++];
-        if (depth[node] + 1 >= limit) break;
-        for (uint64_t i = first[node]; i < first[node + 1]; i++) {
-            const struct edge *e = &edges[i];
-            if (!(kinds & 1u << e->kind) || gone[e->to]) continue;
-            if (e->to == start) {
-                length = depth[node] + 1;
-                way[length - 1] = i;
-                for (uint32_t at = node, k = length - 1; at != start; at = edges[came[at]].from) way[--k] = came[at];
+    uint32_t count = graph->node_count;
+    uint32_t *memory = grow(NULL, (size_t)count * 5 + 1, sizeof *memory);
+    struct tarjan tarjan = { .number = memory, .low = memory + count,
+                             .cursor = memory + (size_t)count * 2, .path = memory + (size_t)count * 3,
+                             .stack = memory + (size_t)count * 4 };
+    memset(tarjan.number, 0, count * sizeof *tarjan.number);
+    /* Along the barriers first, so that walks are short and near each other in memory. */
+    for (uint32_t i = 0; i < count; i++) {
+        if (tarjan.number[i] != 0) continue;
+        tarjan_enter(&tarjan, i);
+        tarjan_walk(&tarjan, graph, kinds);
+    }
+    free(memory);
+    return tarjan.component_count;
+}
+
+/* A shortest way inside one component; false where there is none. Time costs nothing by itself. */
+static bool search(struct graph *graph, uint32_t from, uint32_t target, unsigned kinds,
+                   uint32_t len_max)
+{
+    uint32_t head = 0, tail = 0, level_stop = 1, len = 0;
+    graph->round++;
+    graph->queue[tail++] = from;
+    while (head < tail && len < len_max && graph->visits < VISITS_MAX) {
+        uint32_t node = graph->queue[head++], cursor = 0, to, label;
+        graph->visits++;
+        while (successor(graph, node, kinds, &cursor, &to, &label)) {
+            if (graph->component[to] != graph->component[from] || graph->mark[to] == graph->round)
+                continue;
+            graph->mark[to] = graph->round;
+            graph->parent[to] = node;
+            graph->parent_label[to] = label;
+            if (to == target) return true;
+            graph->queue[tail++] = to;
+        }
+        if (head == level_stop) {
+            level_stop = tail;
+            len++;
+        }
+    }
+    return false;
+}
+
+struct cycle {
+    uint32_t *nodes, *labels; /* labels[i] leads from nodes[i] to the next */
+    uint32_t len;
+};
+
+static void cycle_keep(struct graph *graph, struct cycle *cycle, uint32_t from, uint32_t target,
+                       uint32_t closing_label)
+{
+    uint32_t len = 0;
+    for (uint32_t node = target;; node = graph->parent[node]) {
+        len++;
+        if (node == from && len > 1) break;
+    }
+    bool is_closed = from == target; /* the way itself is a cycle: its first node is its last */
+    if (is_closed) len--;
+    cycle->nodes = grow(cycle->nodes, len, sizeof *cycle->nodes);
+    cycle->labels = grow(cycle->labels, len, sizeof *cycle->labels);
+    uint32_t node = target, label = closing_label;
+    if (is_closed) {
+        label = graph->parent_label[node];
+        node = graph->parent[node];
+    }
+    for (uint32_t i = len; i-- > 0;) {
+        cycle->nodes[i] = node;
+        cycle->labels[i] = label;
+        if (i == 0) break;
+        label = graph->parent_label[node];
+        node = graph->parent[node];
+    }
+    cycle->len = len;
+}
+
+/* The smallest cycle through any of the first nodes of a component. */
+static void find_cycle(struct graph *graph, const uint32_t *members, uint32_t member_count,
+                       unsigned kinds, struct cycle *best)
+{
+    uint32_t step = member_count > STARTS_MAX ? member_count / STARTS_MAX : 1;
+    for (uint32_t i = 0; i < member_count; i += step) {
+        if (members[i] >= graph->txn_count) continue;
+        uint32_t limit = best->len > 0 ? best->len - 1 : NONE;
+        if (search(graph, members[i], members[i], kinds, limit))
+            cycle_keep(graph, best, members[i], members[i], 0);
+        if (best->len == 2) return;
+    }
+}
+
+/* The smallest cycle with one rw edge: for each such edge the shortest way back without. */
+static void find_single(struct graph *graph, const uint32_t *members, uint32_t member_count,
+                        unsigned kinds, struct cycle *best)
+{
+    for (uint32_t i = 0; i < member_count; i++) {
+        uint32_t from = members[i];
+        if (from >= graph->txn_count) continue;
+        for (uint64_t j = graph->link_first[from]; j < graph->link_first[from + 1]; j++) {
+            const struct link *link = &graph->links[j];
+            if (link->label >> KIND_SHIFT != EDGE_RW) continue;
+            if (graph->component[link->to] != graph->component[from]) continue;
+            uint32_t limit = best->len > 0 ? best->len - 1 : NONE;
+            if (search(graph, link->to, from, kinds & ~(1u << EDGE_RW), limit))
+                cycle_keep(graph, best, link->to, from, link->label);
+            if (best->len == 2) return;
+        }
+    }
+}
+
+static size_t describe(const struct graph *graph, const struct cycle *cycle, char *text, size_t size)
+{
+    static const char *const names[] = { "ww", "wr", "rw", "before" };
+    size_t len = 0;
+    unsigned shown = 0;
+    for (uint32_t i = 0; i <= cycle->len && len + 200 < size; i++) {
+        uint32_t node = cycle->nodes[i % cycle->len];
+        uint32_t label = cycle->labels[i % cycle->len];
+        bool is_txn = node < graph->txn_count;
+        if (is_txn) {
+            const struct txn *txn = &graph->history->txns[node];
+            len += (size_t)snprintf(text + len, size - len, "line %u", txn->line);
+            if (++shown > 12) {
+                len += (size_t)snprintf(text + len, size - len, " ...");
                 break;
             }
-            if (depth[e->to] != 0) continue;
-            depth[e->to] = depth[node] + 1;
-            came[e->to] = i;
-            queue[tail++] = e->to;
+        }
+        if (i == cycle->len || !is_txn) continue;
+        unsigned kind = label >> KIND_SHIFT;
+        if (kind == EDGE_TIME) {
+            len += (size_t)snprintf(text + len, size - len, " -ended before-> ");
+        } else {
+            const struct key *key = &graph->history->keys[label & KEY_MASK];
+            len += (size_t)snprintf(text + len, size - len, " -%s %.*s-> ", names[kind],
+                                    (int)(key->name_len > 40 ? 40 : key->name_len), key->name);
         }
     }
-    free(came);
-    free(queue);
-    free(depth);
-    return length;
+    return len;
 }
 
-#define WAY_MAX 64u
-#define STARTS_MAX 200u
-
-static void report_cycle(const struct history *history, unsigned kinds, const bool *gone, const char *name)
+/* One rw edge and writes of one key only: a write was based on a version that was replaced. */
+static bool is_lost_update(const struct graph *graph, const struct cycle *cycle)
 {
-    static const char *const kind_names[] = { "ww", "wr", "rw", "time" };
-    uint64_t way[WAY_MAX], best[WAY_MAX];
-    uint32_t best_len = 0, tried = 0;
-    for (uint32_t i = 0; i < history->txn_count && tried < STARTS_MAX; i++) {
-        if (gone[i]) continue;
-        uint32_t len = shortest(kinds, gone, i, way, best_len ? best_len : WAY_MAX);
-        tried++;
-        if (len == 0 || (best_len != 0 && len >= best_len)) continue;
-        best_len = len;
-        memcpy(best, way, sizeof best);
+    unsigned writes = 0;
+    for (uint32_t i = 0; i < cycle->len; i++) {
+        if ((cycle->labels[i] & KEY_MASK) != (cycle->labels[0] & KEY_MASK)) return false;
+        writes += cycle->labels[i] >> KIND_SHIFT == EDGE_WW;
     }
-    char text[1500] = "";
-    size_t at = 0;
-    unsigned anti = 0, timed = 0;
-    for (uint32_t i = 0; i < best_len && at < sizeof text - 120; i++) {
-        const struct edge *e = &edges[best[i]];
-        anti += e->kind == EDGE_RW;
-        timed += e->kind == EDGE_TIME;
-        if (e->from >= history->txn_count) continue;
-        const struct key *key = e->key == NONE ? NULL : &history->keys[e->key];
-        at += (size_t)snprintf(text + at, sizeof text - at, "line %u -%s%s%.*s-> ", history->txns[e->from].line,
-                               kind_names[e->kind], key ? " " : "", key ? (int)key->name_len : 0, key ? key->name : "");
+    return writes == cycle->len - 1 && graph->txn_count > 0;
+}
+
+static void report_cycle(const struct graph *graph, const char *kind, const struct cycle *cycle)
+{
+    char text[4096];
+    /* A cycle is told from a transaction, so turn it until one stands first. */
+    struct cycle turned = *cycle;
+    uint32_t shift = 0;
+    while (cycle->nodes[shift] >= graph->txn_count) shift++;
+    turned.nodes = grow(NULL, cycle->len, sizeof *turned.nodes);
+    turned.labels = grow(NULL, cycle->len, sizeof *turned.labels);
+    for (uint32_t i = 0; i < cycle->len; i++) {
+        turned.nodes[i] = cycle->nodes[(i + shift) % cycle->len];
+        turned.labels[i] = cycle->labels[(i + shift) % cycle->len];
     }
-    const char *found = name;
-    if (strcmp(name, "G2") == 0 && anti == 1) found = "G-single";
-    if (timed > 0) found = "real-time";
-    report(found, "a cycle of %u: %s(again)", best_len, text);
+    describe(graph, &turned, text, sizeof text);
+    report(kind, "%s", text);
+    free(turned.nodes);
+    free(turned.labels);
+}
+
+static uint32_t *sort_members(struct graph *graph, uint32_t component_count, uint32_t *first)
+{
+    memset(first, 0, ((size_t)component_count + 2) * sizeof *first);
+    for (uint32_t i = 0; i < graph->node_count; i++) first[graph->component[i]]++;
+    uint32_t sum = 0;
+    for (uint32_t i = 1; i < component_count + 2; i++) {
+        uint32_t count = i <= component_count ? first[i] : 0;
+        first[i] = sum;
+        sum += count;
+    }
+    uint32_t *members = grow(NULL, (size_t)sum + 1, sizeof *members);
+    for (uint32_t i = 0; i < graph->node_count; i++)
+        if (graph->component[i] != 0) members[first[graph->component[i]]++] = i;
+    for (uint32_t i = component_count + 1; i > 0; i--) first[i] = first[i - 1];
+    first[0] = first[1] = 0;
+    return members;
+}
+
+/* Names the cycles of one set of edges: one for each component. */
+static uint32_t classify(struct graph *graph, unsigned kinds, const char *kind)
+{
+    uint32_t count = graph_components(graph, kinds);
+    uint32_t *first = grow(NULL, (size_t)count + 3, sizeof *first);
+    uint32_t *members = sort_members(graph, count, first);
+    for (uint32_t i = 1; i <= count; i++) {
+        struct cycle cycle = { 0 };
+        const uint32_t *part = members + first[i];
+        uint32_t part_count = first[i + 1] - first[i];
+        bool is_rw = kinds & 1u << EDGE_RW, is_timed = kinds & 1u << EDGE_TIME;
+        const char *name = kind;
+        graph->visits = 0;
+        if (is_rw && !is_timed) find_single(graph, part, part_count, kinds, &cycle);
+        if (cycle.len > 0) name = is_lost_update(graph, &cycle) ? "lost-update" : "G-single";
+        if (cycle.len == 0) graph->visits = 0;
+        if (cycle.len == 0) find_cycle(graph, part, part_count, kinds, &cycle);
+        if (cycle.len > 0)
+            report_cycle(graph, name, &cycle);
+        else
+            report(name, "a cycle of %u transactions and barriers, too large to be told",
+                   part_count);
+        free(cycle.nodes);
+        free(cycle.labels);
+    }
+    free(members);
+    free(first);
+    return count;
+}
+
+static void name_cycles(struct graph *graph)
+{
+    const unsigned ww = 1u << EDGE_WW, wr = 1u << EDGE_WR, rw = 1u << EDGE_RW;
+    graph->parent = grow(NULL, graph->node_count, sizeof *graph->parent);
+    graph->parent_label = grow(NULL, graph->node_count, sizeof *graph->parent_label);
+    graph->mark = grow(NULL, graph->node_count, sizeof *graph->mark);
+    graph->queue = grow(NULL, (size_t)graph->node_count + 1, sizeof *graph->queue);
+    memset(graph->mark, 0, graph->node_count * sizeof *graph->mark);
+    if (classify(graph, ww, "G0") > 0) return;
+    if (classify(graph, ww | wr, "G1c") > 0) return;
+    if (classify(graph, ww | wr | rw, "G2") > 0) return;
+    classify(graph, ALL_KINDS, "real-time");
 }
 
 void graph_check(const struct history *history)
 {
-    node_count = history->txn_count;
-    add_time(history);
-    sort_edges();
-    static const struct {
-        unsigned kinds;
-        const char *name;
-    } levels[] = { { 1u << EDGE_WW, "G0" },
-                   { 1u << EDGE_WW | 1u << EDGE_WR, "G1c" },
-                   { 1u << EDGE_WW | 1u << EDGE_WR | 1u << EDGE_RW, "G2" },
-                   { 1u << EDGE_WW | 1u << EDGE_WR | 1u << EDGE_RW | 1u << EDGE_TIME, "real-time" } };
-    bool *gone = calloc((size_t)node_count + 1, sizeof *gone);
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
-        /* The widest level first would tell at once that all is well; the others only name what is found. */
-        memset(gone, 0, node_count);
-        peel(15u, true, gone);
-        if (peel(15u, false, gone) == 0) break;
-        memset(gone, 0, node_count);
-        peel(levels[i].kinds, true, gone);
-        if (peel(levels[i].kinds, false, gone) == 0) continue;
-        report_cycle(history, levels[i].kinds, gone, levels[i].name);
-        break;
-    }
-    free(gone);
-    free(first);
+    struct graph graph = { .history = history, .txn_count = history->txn_count };
+    bool *is_used = grow(NULL, (size_t)graph.txn_count + 1, sizeof *is_used);
+    memset(is_used, 0, ((size_t)graph.txn_count + 1) * sizeof *is_used);
+    for (uint64_t i = 0; i < edge_count; i++)
+        is_used[edges[i].from] = is_used[edges[i].to] = true;
+    build_links(&graph);
     free(edges);
     edges = NULL;
-    edge_count = edge_capacity = 0;
+    build_time(&graph, is_used);
+    free(is_used);
+    graph.node_count = graph.txn_count + graph.barrier_count;
+    graph.component = grow(NULL, (size_t)graph.node_count + 1, sizeof *graph.component);
+    if (graph_components(&graph, ALL_KINDS) > 0) name_cycles(&graph);
+    free(graph.component);
+    free(graph.parent);
+    free(graph.parent_label);
+    free(graph.mark);
+    free(graph.queue);
+    free(graph.link_first);
+    free(graph.links);
+    free(graph.ends);
+    free(graph.starts);
+    free(graph.start_first);
+    free(graph.barrier_of);
 }
