@@ -332,7 +332,7 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
 }
 
 /* A simulated crash leaves a call in its middle, as a power cut would: what that call held is lost, not leaked. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void); // the sanitizer looks it up from its own library
 const char *__asan_default_options(void)
 {
     return "detect_leaks=0";
