@@ -121,28 +121,32 @@ struct map_query {
 };
 
 /* Figures for INFO and /metrics; sums over shards unless named otherwise. */
-#define ENGINE_COUNTERS(X)                                                                         \
-    X(requests_total, "requests begun")                                                            \
-    X(commits_total, "transactions committed")                                                     \
-        X(failures_total, "transactions refused by the application or an error")                   \
-            X(wounds_total, "transactions undone for an older one and run again") X(               \
-                remote_calls_total, "calls to another shard") X(local_calls_total,                 \
-                                                                "calls on the same shard")         \
-                X(multi_shard_total, "committed transactions over several shards") X(              \
-                    messages_sent_total, "messages sent") X(messages_delivered_total,              \
-                                                            "messages delivered")                  \
-                    X(messages_failed, "messages that stay, marked failed")                        \
-                        X(messages_pending, "messages not yet delivered") X(                       \
-                            timers_fired_total, "timers fired") X(timers_pending, "timers set")    \
-                            X(timers_failed, "timers that stay, marked failed") X(                 \
-                                dedup_hits_total, "requests answered from their record")           \
-                                X(dedup_rows, "request records") X(entities, "entities in memory") \
-                                    X(rows, "other rows in memory")                                \
-                                        X(state_bytes, "bytes of rows")                            \
-                                            X(overloads_total, "requests refused as overloaded")   \
-                                                X(timeouts_total, "requests past their deadline")  \
-                                                    X(checkpoints_total, "checkpoints finished")   \
-                                                        X(open_transactions, "transactions open")
+// clang-format off
+#define ENGINE_COUNTERS(X)                                                   \
+    X(requests_total, "requests begun")                                      \
+    X(commits_total, "transactions committed")                               \
+    X(failures_total, "transactions refused by the application or an error") \
+    X(wounds_total, "transactions undone for an older one and run again")    \
+    X(remote_calls_total, "calls to another shard")                          \
+    X(local_calls_total, "calls on the same shard")                          \
+    X(multi_shard_total, "committed transactions over several shards")       \
+    X(messages_sent_total, "messages sent")                                  \
+    X(messages_delivered_total, "messages delivered")                        \
+    X(messages_failed, "messages that stay, marked failed")                  \
+    X(messages_pending, "messages not yet delivered")                        \
+    X(timers_fired_total, "timers fired")                                    \
+    X(timers_pending, "timers set")                                          \
+    X(timers_failed, "timers that stay, marked failed")                      \
+    X(dedup_hits_total, "requests answered from their record")               \
+    X(dedup_rows, "request records")                                         \
+    X(entities, "entities in memory")                                        \
+    X(rows, "other rows in memory")                                          \
+    X(state_bytes, "bytes of rows")                                          \
+    X(overloads_total, "requests refused as overloaded")                     \
+    X(timeouts_total, "requests past their deadline")                        \
+    X(checkpoints_total, "checkpoints finished")                             \
+    X(open_transactions, "transactions open")
+// clang-format on
 struct engine_stats {
 #define X(name, text) uint64_t name;
     ENGINE_COUNTERS(X)

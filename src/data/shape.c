@@ -110,7 +110,7 @@ bool value_is_nil(const struct field *f, const void *at)
 
 void value_set_nil(const struct field *f, void *at)
 {
-    double nan = NAN;
+    double nan = (double)NAN;
     if (kind_is_int(f->kind)) int_store(f, at, WEIR_NIL);
     else if (kind_is_text(f->kind)) text_store(f, at, STR_NIL);
     else if (f->kind == WEIR_FLOAT) memcpy(at, &nan, sizeof(nan));

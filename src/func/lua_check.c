@@ -277,6 +277,7 @@ static void function_judge(struct finder *f, lua_State *L, int idx)
     bool outer[256];
     memset(outer, true, sizeof(outer));
     if (dump_read(d)) proto_judge(f, L, idx, d, d->proto_count - 1, outer);
+    f->file = NULL;
     dump_free(d);
     mem_free(d);
 }

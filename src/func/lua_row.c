@@ -330,7 +330,7 @@ static void list_grow(lua_State *L, struct ud_list *list)
     if (inv->grown == list->list->items && inv->grown != NULL && count < inv->grown_room) return;
     size_t room = count < 4 ? 8 : count * 2;
     char *items = arena_alloc(inv->arena, room * size);
-    if (count > 0) memcpy(items, list->list->items, count * size);
+    if (list->list->items != NULL) memcpy(items, list->list->items, count * size);
     list->list->items = items;
     inv->grown = items;
     inv->grown_room = room;

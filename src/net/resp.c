@@ -16,7 +16,8 @@
 
 /* ---- parsing ---- */
 
-static enum resp_found broken(struct resp_command *command, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static enum resp_found broken(struct resp_command *command,
+                                                                    const char *format, ...)
 {
     va_list args;
     va_start(args, format);

@@ -441,7 +441,7 @@ static int real_listen(struct env *env, const char *host, int port)
 
 static int real_local_port(struct env *env, int fd)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = { 0 };
     struct sockaddr_in in4;
     struct sockaddr_in6 in6;
     socklen_t len = sizeof(at);
