@@ -44,7 +44,7 @@ struct waitq {
 /* The header of an entity. A ghost (blob NULL) carries the lock or the tombstone of one that has no row. */
 struct entity {
     struct entity *chain;
-    struct entity *prev, *next; /* all entities of the shard, for the checkpoint's walk */
+    struct entity *prev, *next; /* all of the shard, for the walk of a checkpoint */
     struct txn *owner;          /* who holds the lock */
     struct waitq *waiters;      /* NULL when none */
     char *blob;                 /* the committed row, packed; NULL: no row */
@@ -336,7 +336,7 @@ struct shard {
     /* tables */
     struct entity **index_table;
     size_t index_cap, entity_count;
-    struct entity all; /* list head */
+    struct entity *first, *last; /* all entities, oldest first */
     struct tree rows;
     struct heap timers;
     struct row *records, **records_tail; /* by age */

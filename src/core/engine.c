@@ -75,13 +75,11 @@ static void shard_init(struct engine *engine, uint32_t index)
         ring_init(&s->to_port[p], RING_CAPACITY);
         s->port_overflow_tail[p] = &s->port_overflow[p];
     }
-    s->all.prev = s->all.next = &s->all;
     s->records_tail = &s->records;
     s->ready_tail = &s->ready;
     s->fiber_waiters_tail = &s->fiber_waiters;
     s->pending_tail = &s->pending;
     s->next_txn = 1;
-    s->walk.at = &s->all;
     s->fibers = fiber_pool_create(FIBER_STACK_BYTES, (unsigned)engine->limits.fibers_max);
 }
 

@@ -103,10 +103,10 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
     memcpy(e->key, key.ptr, key.len);
     e->chain = s->index_table[hash & (s->index_cap - 1)];
     s->index_table[hash & (s->index_cap - 1)] = e;
-    e->prev = s->all.prev;
-    e->next = &s->all;
-    e->prev->next = e;
-    s->all.prev = e;
+    e->prev = s->last;
+    if (s->last != NULL) s->last->next = e;
+    else s->first = e;
+    s->last = e;
     s->entity_count++;
     return e;
 }
@@ -117,8 +117,10 @@ static void entity_remove(struct shard *s, struct entity *e)
     while (*at != e) at = &(*at)->chain;
     *at = e->chain;
     if (s->walk.at == e) s->walk.at = e->next;
-    e->prev->next = e->next;
-    e->next->prev = e->prev;
+    if (e->prev != NULL) e->prev->next = e->next;
+    else s->first = e->next;
+    if (e->next != NULL) e->next->prev = e->prev;
+    else s->last = e->prev;
     s->entity_count--;
     mem_free(e->waiters);
     mem_free(e);
@@ -236,7 +238,7 @@ void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struc
 
 void state_free(struct shard *s)
 {
-    for (struct entity *e = s->all.next, *next; e != NULL && e != &s->all; e = next) {
+    for (struct entity *e = s->first, *next; e != NULL; e = next) {
         next = e->next;
         mem_free(e->blob);
         mem_free(e->waiters);

@@ -15,7 +15,7 @@ static void walk_begin(struct shard *s)
     struct walk *w = &s->walk;
     w->active = true;
     w->in_rows = false;
-    w->at = s->all.next;
+    w->at = s->first;
 #ifdef MUTANT_checkpoint_begin
     w->begin = s->epoch + 1;
 #else
@@ -30,7 +30,7 @@ static void walk_entities(struct shard *s, struct buf *out)
 {
     struct walk *w = &s->walk;
     struct buf key = { 0 };
-    for (unsigned n = 0; n < ROWS_PER_SLICE && w->at != &s->all; n++) {
+    for (unsigned n = 0; n < ROWS_PER_SLICE && w->at != NULL; n++) {
         struct entity *e = w->at;
         w->at = e->next;
         if (e->blob == NULL) continue;
@@ -39,7 +39,7 @@ static void walk_entities(struct shard *s, struct buf *out)
         store_change(out, e->slot, buf_str(&key), (struct weir_str){ e->blob, e->blob_len });
     }
     buf_free(&key);
-    if (w->at == &s->all) w->in_rows = true;
+    if (w->at == NULL) w->in_rows = true;
 }
 
 /* True at the end. */

@@ -3,6 +3,7 @@
  * The form itself: shape.h and docs/formats/rows.md.
  * SPDX-License-Identifier: MIT
  */
+#include "base/hash.h"
 #include "data/data_int.h"
 
 enum wire { WIRE_VARINT = 0, WIRE_DOUBLE = 1, WIRE_BYTES = 2, WIRE_NIL = 3 };
@@ -81,7 +82,7 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
         return;
     }
     case WEIR_FLOAT:
-        if (!start_is_nil(f) && memcmp(at, &f->start_float, sizeof(double)) == 0) return;
+        if (!start_is_nil(f) && load_le64(at) == load_le64((const char *)&f->start_float)) return;
         add_tag(out, f, WIRE_DOUBLE);
         buf_add(out, at, sizeof(double));
         return;

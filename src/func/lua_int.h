@@ -32,6 +32,9 @@
 #define SPEND_SLOTS 256u
 #define NAME_BYTES_MAX 64u
 #define FANOUT_MAX 256
+/* luaL_error() of which the compiler knows that it never returns. */
+#define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
+
 /* C stack that a call from C back into Lua must find below it; see stack_check(). */
 #define STACK_USED_MAX ((size_t)56 * 1024)
 /* Transaction memory that Lua's assignments may fill. */

@@ -38,10 +38,10 @@ void map_push(lua_State *L, int map, const struct map_def *def)
 static struct ud_map *map_live(lua_State *L, struct invocation **inv)
 {
     struct ud_map *map = ud_test(L, 1, UD_MAP);
-    if (map == NULL) return luaL_error(L, "write map:get(key), with a colon"), NULL;
+    if (map == NULL) lua_raise(L, "write map:get(key), with a colon");
     *inv = vm_of(L)->current;
     if (*inv == NULL || (*inv)->serial != map->serial)
-        luaL_error(L, "a map was kept after its handler ended");
+        lua_raise(L, "a map was kept after its handler ended");
     return map;
 }
 

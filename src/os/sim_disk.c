@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "os/sim_int.h"
 
 #define SECTOR 512u
@@ -84,6 +85,7 @@ static void name_remove(struct sim_name **list, const char *name)
 
 static void name_set(struct sim_name **list, const char *name, struct sim_file *file)
 {
+    ASSERT(file != NULL);
     file->refs++;
     name_remove(list, name);
     while (*list != NULL && strcmp((*list)->name, name) < 0) list = &(*list)->next;
