@@ -179,6 +179,28 @@ struct weir_verb {
     const void *place; /* the engine's */
 };
 
+/* A retained log of events. Events are emitted inside transactions and become part of them. */
+struct weir_stream {
+    const char *name;
+    struct weir_shape event; /* a record */
+    const char *key;         /* the field that orders events; NULL: the emitting entity */
+    const char *time;        /* the field (WEIR_TIME) of event time; NULL: the transaction's time */
+    const char *keep;        /* "90d", "512MB", "forever"; NULL: "7d" */
+    bool latest;             /* compacted: of a key only the newest event is sure to be kept */
+    const char *allow;       /* who may emit from outside */
+    const void *place;       /* the engine's */
+};
+
+/* A type (or a service, with `by` NULL) that is called for each event of a stream, once, in order for each
+ * entity, in a transaction of its own. `args` of the function is the event's struct; weir_event_meta() tells
+ * its id and time. */
+struct weir_follow {
+    const char *type, *stream;
+    const char *by; /* the event's field that names the entity: WEIR_REF or WEIR_TEXT */
+    weir_handler_fn *fn;
+    const char *from; /* where a new follower begins: "oldest" (NULL), "now", an event id, a time */
+};
+
 /* ---- loading ---------------------------------------------------------------------------------- */
 
 struct weir_app;
@@ -188,6 +210,11 @@ WEIR_EXPORT enum weir_status weir_add_entity(struct weir_app *app,
                                              const struct weir_entity *entity);
 WEIR_EXPORT enum weir_status weir_add_service(struct weir_app *app,
                                               const struct weir_service *service);
+/** Registers a stream, kept until the application closes; fills `place`. */
+WEIR_EXPORT enum weir_status weir_add_stream(struct weir_app *app, struct weir_stream *stream);
+/** After its type and stream are registered. */
+WEIR_EXPORT enum weir_status weir_add_follow(struct weir_app *app,
+                                             const struct weir_follow *follow);
 /** Declares a verb that handlers will call; checked once everything is loaded. */
 WEIR_EXPORT enum weir_status weir_use(struct weir_app *app, struct weir_verb *verb);
 /** What a native service exports: registers its types. */
@@ -213,6 +240,15 @@ WEIR_EXPORT enum weir_status weir_call(struct weir_ctx *ctx, struct weir_ref to,
 /** Sends a message: delivered after commit, exactly once, in order per sender and receiver. */
 WEIR_EXPORT enum weir_status weir_send(struct weir_ctx *ctx, struct weir_ref to,
                                        const struct weir_verb *verb, const void *args);
+/** Emits an event, part of this transaction: followers and readers see it once that is durable. */
+WEIR_EXPORT enum weir_status weir_emit(struct weir_ctx *ctx, const struct weir_stream *stream,
+                                       const void *event);
+/** In a handler that follows a stream: the event's id ("<epoch>-<n>") and time. */
+struct weir_event_meta {
+    struct weir_str id;
+    int64_t time;
+};
+WEIR_EXPORT struct weir_event_meta weir_event_meta(struct weir_ctx *ctx);
 /** Sets a timer of this entity `delay_ms` from weir_now(); the same handler and arguments move it. */
 WEIR_EXPORT enum weir_status weir_after(struct weir_ctx *ctx, int64_t delay_ms, const char *handler,
                                         const void *args);

@@ -37,6 +37,59 @@ enum weir_status weir_add_service(struct weir_app *app, const struct weir_servic
     return keep_first(app, catalog_add_native(app->catalog, NULL, service, why, sizeof(why)), why);
 }
 
+enum weir_status weir_add_stream(struct weir_app *app, struct weir_stream *from)
+{
+    struct catalog *catalog = app->catalog;
+    struct stream stream = { .name = str_of(from->name),
+                             .key_field = -1,
+                             .time_field = -1,
+                             .latest = from->latest,
+                             .keep_ms = STREAM_KEEP_MS_DEFAULT,
+                             .allow = from->allow ? str_of(from->allow) : STR_NIL };
+    char text[512];
+    const char *why = NULL;
+    bool good = shape_of(&catalog->arena, &from->event, &stream.event, &why);
+    for (uint32_t i = 0; good && i < stream.event->count; i++) {
+        struct weir_str name = stream.event->fields[i].name;
+        if (from->key != NULL && str_eq(name, str_of(from->key))) stream.key_field = (int)i;
+        if (from->time != NULL && str_eq(name, str_of(from->time))) stream.time_field = (int)i;
+    }
+    if (good && ((from->key != NULL && stream.key_field < 0) ||
+                 (from->time != NULL && stream.time_field < 0)))
+        why = "`key` and `time` name fields of the event";
+    else if (good && from->keep != NULL && !stream_keep_parse(str_of(from->keep), &stream))
+        why = "`keep` is a duration (90d), a size (512MB) or `forever`";
+    struct stream *made = why == NULL ? catalog_add_stream(catalog, &stream) : NULL;
+    if (made == NULL) {
+        snprintf(text, sizeof(text), "stream %s: %s", from->name,
+                 why ? why : "there are two of that name");
+        return keep_first(app, WEIR_CONFIG, text);
+    }
+    from->place = made;
+    return WEIR_OK;
+}
+
+enum weir_status weir_add_follow(struct weir_app *app, const struct weir_follow *from)
+{
+    struct catalog *catalog = app->catalog;
+    struct stream *stream = catalog_stream(catalog, str_of(from->stream));
+    struct type *type = catalog_type(catalog, str_of(from->type));
+    struct handler handler = { .runtime = &native_runtime, .fn = from->fn };
+    char text[512];
+    const char *why = stream == NULL ? "there is no such stream"
+                      : type == NULL ? "there is no such type"
+                                     : NULL;
+    struct follower *follower = NULL;
+    if (why == NULL)
+        follower = catalog_add_follower(catalog, stream, type,
+                                        from->by ? str_of(from->by) : STR_NIL, &handler, &why);
+    if (follower != NULL && from->from != NULL && !follow_from_parse(str_of(from->from), follower))
+        why = "`from` is oldest, now, an event id or a time";
+    if (why == NULL) return WEIR_OK;
+    snprintf(text, sizeof(text), "%s follows %s: %s", from->type, from->stream, why);
+    return keep_first(app, WEIR_CONFIG, text);
+}
+
 enum weir_status weir_use(struct weir_app *app, struct weir_verb *verb)
 {
     if (app->verb_count == app->verb_cap) {

@@ -24,6 +24,8 @@ void catalog_destroy(struct catalog *catalog)
     }
     mem_free(catalog->types);
     mem_free(catalog->by_id);
+    mem_free(catalog->streams);
+    mem_free(catalog->followers);
     arena_free(&catalog->arena);
     mem_free(catalog);
 }
@@ -64,6 +66,7 @@ struct type *catalog_add_type(struct catalog *catalog, struct weir_str name, boo
     struct type *type = arena_alloc(&catalog->arena, sizeof(*type));
     type->name = arena_copy(&catalog->arena, name);
     type->service = service;
+
     type->row = arena_alloc(&catalog->arena, sizeof(struct shape));
     catalog->types = mem_realloc(catalog->types, (catalog->type_count + 1) * sizeof(struct type *));
     catalog->types[catalog->type_count++] = type;
@@ -211,6 +214,225 @@ enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_e
     return good ? WEIR_OK : WEIR_CONFIG;
 }
 
+/* ---- streams ---- */
+
+struct stream *catalog_stream(const struct catalog *catalog, struct weir_str name)
+{
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        if (str_eq(catalog->streams[i]->name, name)) return catalog->streams[i];
+    }
+    return NULL;
+}
+
+struct stream *catalog_add_stream(struct catalog *catalog, const struct stream *from)
+{
+    if (catalog_stream(catalog, from->name) != NULL) return NULL;
+    struct stream *stream = arena_alloc(&catalog->arena, sizeof(*stream));
+    *stream = *from;
+    stream->name = arena_copy(&catalog->arena, from->name);
+    stream->allow = from->allow.ptr ? arena_copy(&catalog->arena, from->allow) : STR_NIL;
+    stream->at = from->at.ptr ? arena_copy(&catalog->arena, from->at) : STR_NIL;
+    catalog->streams = mem_realloc(catalog->streams,
+                                   (catalog->stream_count + 1) * sizeof(struct stream *));
+    catalog->streams[catalog->stream_count++] = stream;
+    return stream;
+}
+
+/* Fields of its own, so that they may be numbered by position while the original's are by name. */
+static struct shape *shape_clone(struct arena *arena, const struct shape *from)
+{
+    struct shape *shape = arena_alloc(arena, sizeof(*shape));
+    *shape = *from;
+    shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
+    if (from->count > 0) memcpy(shape->fields, from->fields, from->count * sizeof(struct field));
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (shape->fields[i].shape != NULL)
+            shape->fields[i].shape = shape_clone(arena, shape->fields[i].shape);
+    }
+    return shape;
+}
+
+/* { event, meta = { id, time } }: the event at the head, so that a C handler reads it as its struct. */
+static struct shape *follow_args(struct arena *arena, const struct stream *stream)
+{
+    struct shape *meta = arena_alloc(arena, sizeof(*meta)),
+                 *args = arena_alloc(arena, sizeof(*args));
+    meta->count = args->count = 2;
+    meta->fields = arena_alloc(arena, 2 * sizeof(struct field));
+    args->fields = arena_alloc(arena, 2 * sizeof(struct field));
+    meta->fields[0] = (struct field){ .name = STR("id"), .kind = WEIR_TEXT };
+    meta->fields[1] = (struct field){ .name = STR("time"), .kind = WEIR_TIME };
+    shape_layout(meta);
+    args->fields[0] = (struct field){ .name = STR("event"),
+                                      .kind = WEIR_RECORD,
+                                      .shape = shape_clone(arena, stream->event) };
+    args->fields[1] = (struct field){ .name = STR("meta"), .kind = WEIR_RECORD, .shape = meta };
+    shape_layout(args);
+    ASSERT(args->fields[0].offset == 0);
+    return args;
+}
+
+static int record_field(const struct shape *shape, struct weir_str name)
+{
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (str_eq(shape->fields[i].name, name)) return (int)i;
+    }
+    return -1;
+}
+
+struct follower *catalog_add_follower(struct catalog *catalog, struct stream *stream,
+                                      struct type *type, struct weir_str by,
+                                      const struct handler *from, const char **why)
+{
+    struct follower *follower = arena_alloc(&catalog->arena, sizeof(*follower));
+    struct handler handler = *from;
+    follower->stream = stream;
+    follower->type = type;
+    follower->by = by.len > 0 ? record_field(stream->event, by) : -1;
+    *why = NULL;
+    if (type->service && by.len > 0) *why = "a service follows without `by`: it has no key";
+    else if (!type->service && follower->by < 0)
+        *why = "`by` names the event's field that holds the entity";
+    else if (!type->service) {
+        const struct field *f = &stream->event->fields[follower->by];
+        bool fits = f->kind == WEIR_TEXT || (f->kind == WEIR_REF && str_eq(f->type, type->name));
+        if (!fits) *why = "`by` names a field that is a text or a reference to the following type";
+    }
+    if (*why != NULL) return NULL;
+    handler.name = arena_printf(&catalog->arena, "@%.*s", STR_ARG(stream->name));
+    handler.kind = WEIR_ON;
+    handler.args = follow_args(&catalog->arena, stream);
+    handler.result = NULL;
+    handler.allow = STR_NIL;
+    handler.hidden = true;
+    follower->handler = catalog_add_handler(catalog, type, &handler);
+    if (follower->handler == NULL) {
+        *why = "the type follows this stream already";
+        return NULL;
+    }
+    catalog->followers = mem_realloc(catalog->followers,
+                                     (catalog->follower_count + 1) * sizeof(struct follower *));
+    follower->place = catalog->follower_count;
+    catalog->followers[catalog->follower_count++] = follower;
+    return follower;
+}
+
+/* One number and its unit from the front of a text; false at its end or at nonsense. */
+static bool unit_take(struct weir_str *text, double *number, struct weir_str *unit)
+{
+    size_t i = 0;
+    while (i < text->len && isdigit((unsigned char)text->ptr[i])) i++;
+    if (i == 0 || i > 15) return false;
+    *number = 0;
+    for (size_t k = 0; k < i; k++) *number = *number * 10 + (text->ptr[k] - '0');
+    size_t end = i;
+    while (end < text->len && isalpha((unsigned char)text->ptr[end])) end++;
+    *unit = (struct weir_str){ text->ptr + i, end - i };
+    *text = (struct weir_str){ text->ptr + end, text->len - end };
+    return unit->len > 0;
+}
+
+static const struct unit {
+    const char *word;
+    double factor;
+    bool bytes;
+} units[] = { { "ms", 1, false },         { "s", 1000, false },     { "m", 60e3, false },
+              { "h", 3600e3, false },     { "d", 86400e3, false },  { "w", 7 * 86400e3, false },
+              { "B", 1, true },           { "KB", 1024, true },     { "MB", 1048576, true },
+              { "GB", 1073741824, true }, { "TB", 1.0995e12, true } };
+
+bool stream_keep_parse(struct weir_str text, struct stream *stream)
+{
+    stream->keep_ms = 0;
+    stream->keep_bytes = 0;
+    if (str_eq(text, STR("forever"))) return true;
+    struct weir_str unit;
+    double number;
+    if (text.len == 0) return false;
+    while (text.len > 0) {
+        if (!unit_take(&text, &number, &unit)) return false;
+        const struct unit *found = NULL;
+        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+            if (str_eq(unit, str_of(units[i].word))) found = &units[i];
+        }
+        if (found == NULL || number * found->factor > 9e15) return false;
+        if (found->bytes) stream->keep_bytes += (uint64_t)(number * found->factor);
+        else stream->keep_ms += (int64_t)(number * found->factor);
+        while (text.len > 0 && (text.ptr[0] == ' ' || text.ptr[0] == ',')) {
+            text.ptr++;
+            text.len--;
+        }
+    }
+    return stream->keep_ms > 0 || stream->keep_bytes > 0;
+}
+
+bool follow_from_parse(struct weir_str text, struct follower *follower)
+{
+    struct event_id id;
+    follower->from = FOLLOW_OLDEST;
+    if (text.len == 0 || str_eq(text, STR("oldest"))) return true;
+    if (str_eq(text, STR("now"))) {
+        follower->from = FOLLOW_NOW;
+        return true;
+    }
+    if (memchr(text.ptr, '-', text.len) != NULL && event_id_read(text, 0, &id)) {
+        follower->from = FOLLOW_ID;
+        follower->from_epoch = id.epoch;
+        follower->from_n = id.n;
+        return true;
+    }
+    struct field time = { .name = STR("from"), .kind = WEIR_TIME };
+    struct problem problem = { 0 };
+    struct arena arena = { 0 };
+    bool good = field_read_text(&time, text, &arena, &follower->from_ms, &problem) == WEIR_OK;
+    arena_free(&arena);
+    follower->from = FOLLOW_TIME;
+    return good;
+}
+
+/* The type `streams`: handlers that emit for those outside, one and a list of events. */
+static void streams_type_add(struct catalog *catalog)
+{
+    struct arena *arena = &catalog->arena;
+    if (catalog->stream_count == 0 || catalog_type(catalog, STR("streams")) != NULL) return;
+    struct type *type = catalog_add_type(catalog, STR("streams"), true);
+    type->builtin = true;
+    static const struct weir_shape id = WEIR_SCALAR(WEIR_TEXT, .optional = true);
+    static const struct weir_field batch_fields[] = {
+        WEIR_FIELD(struct emitted, count, WEIR_INT),
+        WEIR_FIELD(struct emitted, first, WEIR_TEXT, .optional = true),
+        WEIR_FIELD(struct emitted, last, WEIR_TEXT, .optional = true), WEIR_END
+    };
+    static const struct weir_shape batch = WEIR_SHAPE(struct emitted, batch_fields);
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        struct stream *stream = catalog->streams[i];
+        const char *why = NULL;
+        struct handler one = { .name = stream->name,
+                               .kind = WEIR_ON,
+                               .args = shape_clone(arena, stream->event),
+                               .allow = stream->allow,
+                               .runtime = &native_runtime,
+                               .fn = stream_emit_one,
+                               .code = stream,
+                               .at = stream->at,
+                               .builtin = true };
+        ASSERT(shape_of(arena, &id, &one.result, &why));
+        stream->emit = catalog_add_handler(catalog, type, &one);
+        struct handler many = one;
+        many.name = arena_printf(arena, "%.*s@batch", STR_ARG(stream->name));
+        many.fn = stream_emit_batch;
+        many.args = arena_alloc(arena, sizeof(struct shape));
+        many.args->count = 1;
+        many.args->fields = arena_alloc(arena, sizeof(struct field));
+        many.args->fields[0] = (struct field){ .name = STR("events"),
+                                               .kind = WEIR_LIST,
+                                               .shape = shape_clone(arena, stream->event) };
+        shape_layout(many.args);
+        ASSERT(shape_of(arena, &batch, &many.result, &why));
+        stream->batch = catalog_add_handler(catalog, type, &many);
+    }
+}
+
 /* ---- judging the whole ---- */
 
 static bool name_is_good(struct weir_str name)
@@ -268,7 +490,7 @@ static bool finish_handlers(const struct catalog *catalog, const struct type *ty
         struct weir_str missing;
         char full[160];
         snprintf(full, sizeof(full), "%.*s:%.*s", STR_ARG(type->name), STR_ARG(h->name));
-        if (!name_is_good(h->name))
+        if (!h->hidden && !name_is_good(h->name))
             return finish_fail(type, why, why_bytes, "handler", str_of(full),
                                "a name has letters, digits and _, at most 64");
         if (str_eq(h->name, STR("key")))
@@ -326,17 +548,50 @@ static bool finish_type(struct catalog *catalog, struct type *type, char *why, s
     return finish_handlers(catalog, type, why, why_bytes);
 }
 
+static bool finish_stream(const struct catalog *catalog, const struct stream *stream, char *why,
+                          size_t why_bytes)
+{
+    const char *wrong = NULL;
+    struct weir_str missing;
+    char text[160];
+    if (!name_is_good(stream->name)) wrong = "a name has letters, digits and _, at most 64";
+    else if (name_is_servers(stream->name)) wrong = "the name is the server's: choose another";
+    else if (stream->event == NULL || stream->event->scalar || stream->event->count == 0)
+        wrong = "an event is a record with at least one field";
+    else if (!refs_are_known(catalog, stream->event, &missing)) {
+        snprintf(text, sizeof(text), "there is no entity type `%.*s`", STR_ARG(missing));
+        wrong = text;
+    } else if (stream->key_field >= 0) {
+        enum weir_kind kind = stream->event->fields[stream->key_field].kind;
+        if (kind != WEIR_TEXT && kind != WEIR_REF)
+            wrong = "`key` names a field that is a text or a reference";
+    }
+    if (wrong == NULL && stream->time_field >= 0 &&
+        stream->event->fields[stream->time_field].kind != WEIR_TIME)
+        wrong = "`time` names a field of type time";
+    if (wrong == NULL) return true;
+    snprintf(why, why_bytes, "%.*s%sstream `%.*s`: %s", STR_ARG(stream->at),
+             stream->at.len ? ": " : "", STR_ARG(stream->name), wrong);
+    return false;
+}
+
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)
 {
-    if (catalog->type_count == 0 || catalog->type_count > CATALOG_TYPES_MAX) {
+    if (catalog->type_count == 0 || catalog->type_count > CATALOG_TYPES_MAX ||
+        catalog->stream_count > CATALOG_STREAMS_MAX) {
         snprintf(why, why_bytes,
-                 catalog->type_count ? "too many types"
+                 catalog->type_count ? "too many types or streams"
                                      : "the application declares no type and no service");
         return false;
     }
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        if (!finish_stream(catalog, catalog->streams[i], why, why_bytes)) return false;
+    }
     for (uint32_t i = 0; i < catalog->type_count; i++) {
+        if (catalog->types[i]->builtin) continue;
         if (!finish_type(catalog, catalog->types[i], why, why_bytes)) return false;
     }
+    streams_type_add(catalog);
     return true;
 }
 
@@ -410,6 +665,28 @@ static void bind_shape(struct binding *b, const char *scope, struct shape *shape
     }
 }
 
+/* The event inside a follower's arguments is numbered as the stream's: messages made of it outlive a change. */
+static void shape_ids_copy(struct shape *to, const struct shape *from)
+{
+    for (uint32_t i = 0; i < to->count; i++) {
+        to->fields[i].id = from->fields[i].id;
+        if (to->fields[i].shape != NULL)
+            shape_ids_copy((struct shape *)(uintptr_t)to->fields[i].shape, from->fields[i].shape);
+    }
+}
+
+static void bind_follower(struct binding *b, struct follower *follower)
+{
+    char name[2 * CATALOG_NAME_BYTES_MAX + 2];
+    snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(follower->type->name),
+             STR_ARG(follower->stream->name));
+    size_t before = b->changes->len;
+    follower->id = (uint16_t)bind_name(b, "follow", str_of(name), 0);
+    shape_ids_copy((struct shape *)(uintptr_t)follower->handler->args->fields[0].shape,
+                   follower->stream->event);
+    if (b->changes->len != before) follow_begin(b->engine, follower, b->changes);
+}
+
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes)
 {
     struct binding b = { engine, &engine->shards[slot_shard(engine, 0)], changes, why, why_bytes,
@@ -438,5 +715,13 @@ bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t 
         }
         catalog->by_id[type->id] = type;
     }
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        struct stream *stream = catalog->streams[i];
+        char scope[256];
+        stream->id = (uint16_t)bind_name(&b, "stream", stream->name, 0);
+        snprintf(scope, sizeof(scope), "event/%.*s", STR_ARG(stream->name));
+        bind_shape(&b, scope, stream->event);
+    }
+    for (uint32_t i = 0; i < catalog->follower_count; i++) bind_follower(&b, catalog->followers[i]);
     return !b.failed;
 }

@@ -28,6 +28,7 @@ struct handler {
     void *code;          /* the runtime's */
     struct weir_str at;  /* "bank.lua:12", for people */
     bool builtin;        /* the engine's: runs on entities without a row, too */
+    bool hidden;         /* not to be called from outside or by name */
 };
 
 struct map_def {
@@ -59,7 +60,38 @@ struct type {
     type_check_fn *check;
     void *check_arg;
     struct weir_str at;
-    uint16_t id; /* on disk; 0 until the data is opened */
+    uint16_t id;  /* on disk; 0 until the data is opened */
+    bool builtin; /* the engine's own: not among what an application declares */
+};
+
+/* A retained log of events, emitted inside transactions. */
+struct stream {
+    struct weir_str name;
+    struct shape *event;  /* a record; its fields numbered by name when the data is opened */
+    int key_field;        /* that orders and, with `latest`, compacts; -1: the emitting entity's key */
+    int time_field;       /* event time; -1: the time of the transaction */
+    int64_t keep_ms;      /* 0: no bound */
+    uint64_t keep_bytes;  /* 0: no bound */
+    bool latest;          /* compaction: of a key only the newest event is sure to be kept */
+    struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
+    struct weir_str at;
+    uint16_t id;                  /* on disk; 0 until the data is opened */
+    struct handler *emit, *batch; /* built in, of the type `streams`: one event; a list of them */
+};
+
+enum follow_from { FOLLOW_OLDEST = 0, FOLLOW_NOW, FOLLOW_ID, FOLLOW_TIME };
+
+/* Handler calls fed by a stream: each event once, in order for each entity, as a transaction of its own. */
+struct follower {
+    struct stream *stream;
+    struct type *type;
+    int by;                  /* the event's field that names the entity; -1: a service */
+    struct handler *handler; /* hidden, called "@STREAM"; arguments: { event, meta = { id, time } } */
+    enum follow_from from;   /* where it begins when it is new to the data */
+    uint64_t from_epoch, from_n;
+    int64_t from_ms;
+    uint16_t id;
+    uint32_t place; /* in catalog->followers */
 };
 
 struct catalog {
@@ -68,12 +100,18 @@ struct catalog {
     uint32_t type_count;
     struct type **by_id; /* by type->id; NULL for a type the application no longer has */
     uint32_t by_id_count;
+    struct stream **streams;
+    uint32_t stream_count;
+    struct follower **followers;
+    uint32_t follower_count;
 };
 
 #define CATALOG_TYPES_MAX 1000u
 #define CATALOG_HANDLERS_MAX 1000u
 #define CATALOG_MAPS_MAX 100u
+#define CATALOG_STREAMS_MAX 1000u
 #define CATALOG_NAME_BYTES_MAX 64u
+#define STREAM_KEEP_MS_DEFAULT (INT64_C(7) * 24 * 3600 * 1000)
 #define KEY_BYTES_MAX 1024u
 
 struct catalog *catalog_create(void);
@@ -93,6 +131,20 @@ enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_e
 /** Judges names, limits, references, keys; false with *why ("bank.lua:3: type `streams`: the name is the
  *  server's"). Parses key forms. */
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes);
+
+/** A new stream, members copied; NULL when there is one of that name. `event` is a record, kept. */
+struct stream *catalog_add_stream(struct catalog *catalog, const struct stream *from);
+/** A type or service follows a stream: `handler` gives runtime, fn, code and at; its name, arguments and result
+ *  are set. NULL with *why when the type follows it already, or `by` (empty for a service) is no text or
+ *  reference of the event. */
+struct follower *catalog_add_follower(struct catalog *catalog, struct stream *stream,
+                                      struct type *type, struct weir_str by,
+                                      const struct handler *handler, const char **why);
+struct stream *catalog_stream(const struct catalog *catalog, struct weir_str name);
+/** "90d", "1h30m", "512MB", "forever" into keep_ms and keep_bytes; false when it is none of these. */
+bool stream_keep_parse(struct weir_str text, struct stream *stream);
+/** "oldest", "now", an event id, or a time in milliseconds or as text, into from, from_epoch... */
+bool follow_from_parse(struct weir_str text, struct follower *follower);
 
 struct type *catalog_type(const struct catalog *catalog, struct weir_str name);
 struct handler *type_handler(const struct type *type, struct weir_str name);

@@ -18,7 +18,7 @@
 #include "base/heap.h"
 #include "base/ring.h"
 #include "base/tree.h"
-#include "core/engine.h"
+#include "core/feed.h"
 
 #define SLOTS STORE_SLOTS
 #define EPOCH_BUFFERS 4u /* at most two epochs are open and one is being written */
@@ -34,7 +34,9 @@ enum row_kind {
     ROW_MESSAGE = 'O',
     ROW_RECORD = 'R',
     ROW_TIMER = 'T',
-    ROW_CATALOG = 'C'
+    ROW_CATALOG = 'C',
+    ROW_EVENT = 'V', /* in the log only: store/events.h keeps them */
+    ROW_CURSOR = 'F' /* how far a follower is in a slot */
 };
 
 struct waitq {
@@ -75,7 +77,7 @@ struct row {
     struct row *next;      /* record: by age */
     int64_t time_ms;       /* record: made; timer: due */
     uint32_t attempts;     /* timer: failed attempts in this run of the engine */
-    bool failed;           /* message, timer: stays, marked failed */
+    bool failed;           /* message, timer: parked; see row_park() */
     bool busy;             /* timer: its root is open; message: hinted */
 };
 
@@ -121,7 +123,42 @@ struct send {
     struct weir_str args; /* packed */
 };
 
-enum root_kind { ROOT_REQUEST = 1, ROOT_MESSAGE, ROOT_TIMER };
+/* An event of a transaction, until its decision gives it an id. */
+struct emit {
+    struct emit *next;
+    const struct stream *stream;
+    uint8_t slot;
+    struct weir_str key, packed;
+};
+/* What stream->batch answers. */
+struct emitted {
+    int64_t count;
+    struct weir_str first, last;
+};
+
+/* An event on its way to a follower: made by the feed, owned by the shard once it took it. */
+struct feed_event {
+    struct feed_event *next;
+    const struct follower *follower;
+    struct event_id id;
+    int64_t time_ms;
+    uint8_t slot;
+    bool mark; /* no event: all idle lanes of the follower are at least here */
+    uint32_t len;
+    char value[]; /* packed */
+};
+/* The events of one follower for one slot: one at a time. The cursor is a row. */
+struct lane {
+    struct lane *next_ready;
+    const struct follower *follower;
+    struct feed_event *head, **tail;
+    struct event_id cursor; /* the last one done */
+    struct event_id mark;
+    uint8_t slot;
+    bool busy, ready;
+};
+
+enum root_kind { ROOT_REQUEST = 1, ROOT_MESSAGE, ROOT_TIMER, ROOT_EVENT };
 
 /* What started a transaction; lives over its retries. */
 struct root {
@@ -131,10 +168,11 @@ struct root {
     const struct handler *handler;
     struct weir_str key; /* of the entity, or the request id for a service */
     const void *args;
-    struct arena arena;        /* of message and timer roots: their arguments and key */
+    struct arena arena;        /* of message, timer and event roots: their arguments and key */
     struct request *request;   /* ROOT_REQUEST */
     struct delivery *delivery; /* ROOT_MESSAGE */
     struct weir_str timer_key; /* ROOT_TIMER */
+    struct lane *lane;         /* ROOT_EVENT: its head */
     struct txn *txn;           /* the attempt that runs */
     uint64_t attempts;
     bool timed_out, holding;
@@ -156,7 +194,8 @@ struct txn {
     uint32_t access_count;
     struct arena arena;
     struct send *sends, **sends_tail;
-    uint32_t send_count, map_row_count;
+    struct emit *emits, **emits_tail;
+    uint32_t send_count, emit_count, map_row_count;
     uint64_t bytes_written;
     uint64_t read_epoch; /* newest version read, here and in answers */
     uint64_t
@@ -231,6 +270,7 @@ struct message {
     enum message_kind kind;
     uint32_t from;
     uint64_t epoch; /* of the sender: E1; of the decision for COMMIT and DONE */
+    uint64_t clock; /* likewise, within the epoch */
     uint64_t txn;
     union {
         struct {
@@ -255,7 +295,7 @@ struct message {
         } answer;
         struct {
             struct row *row;
-            bool failed;
+            bool failed, again;
             char error[200];
         } hint; /* HINT and DONE */
     };
@@ -321,8 +361,10 @@ struct shard {
     _Alignas(64) uint64_t epoch;          /* local; never above the global one */
     uint64_t epoch_seen;                  /* G as loaded before this turn's marks */
     uint64_t effect_epoch;                /* of its newest effect */
+    uint64_t clock; /* within the local epoch: orders decisions, see epoch_meet() */
     uint64_t sealed_local;
     struct buf buffers[EPOCH_BUFFERS];
+    struct buf events[EPOCH_BUFFERS]; /* the events among them once more, for the feed */
     /* rings: in[p] from shard p, out lists behind full rings */
     struct ring *in;
     struct message **overflow, ***overflow_tail;
@@ -342,6 +384,8 @@ struct shard {
     struct row *records, **records_tail; /* by age */
     uint64_t record_count, timer_count, message_count, hints_out;
     uint64_t state_bytes;
+    struct row **parked; /* messages and timers that wait for a person */
+    size_t parked_count, parked_cap;
     struct entity **ghosts; /* tombstones to take away once durable */
     size_t ghost_count, ghost_cap;
     /* transactions */
@@ -355,6 +399,10 @@ struct shard {
     struct weir_ctx *fiber_waiters, **fiber_waiters_tail;
     struct heap deadlines;
     struct heap retries;                     /* pairs to try again */
+    _Atomic(struct feed_event *) feed_in;    /* from the feed, newest first */
+    struct lane **lanes;                     /* by follower, 256 each */
+    struct lane *lanes_ready, **lanes_ready_tail;
+    bool follows_done; /* tell the feed at the end of the turn */
     struct request *pending, **pending_tail; /* not begun: too many with locks */
     uint64_t roots_open, roots_holding;
     uint64_t next_txn, next_age, next_message;
@@ -391,6 +439,7 @@ struct writer {
     int64_t wall_ms;     /* of the last frame */
     uint32_t checkpoint; /* number of the running one; 0: none */
     bool checkpoint_begun, checkpoint_failed;
+    uint64_t checkpoint_begin;
     uint32_t checkpoint_number;
     uint64_t checkpoint_retry_ns;
     _Atomic uint64_t checkpoints;
@@ -407,6 +456,7 @@ struct port {
     uint64_t waiting_least[EPOCH_BUFFERS]; /* least epoch in the list; UINT64_MAX when empty */
     struct request *ready, **ready_tail;
     struct request **overflow, ***overflow_tail; /* per shard, behind a full ring */
+    struct feed_read *answered;                  /* to be handed out by feed_next() */
 };
 
 struct engine {
@@ -425,6 +475,8 @@ struct engine {
     const struct runtime *runtimes[ENGINE_RUNTIMES_MAX];
     uint32_t runtime_count;
     struct handler **row_queries, **map_queries, **exists_queries; /* by type id */
+    struct feed *feed;
+    struct buf recovered_events; /* of the log, while opening */
     int64_t wall_floor_ms; /* time of the last durable frame at start */
     bool started;
     _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
@@ -466,7 +518,7 @@ static inline uint16_t load_be16(const char *at)
 struct txn *txn_begin(struct shard *s, uint64_t id, struct age age);
 struct txn *txn_find(struct shard *s, uint64_t id);
 struct access *txn_access(struct txn *t, struct entity *e);
-void txn_apply(struct txn *t, uint64_t epoch);
+void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock);
 /** Gives locks on, frees the record. */
 void txn_end(struct txn *t);
 bool access_open(struct weir_ctx *f);
@@ -509,6 +561,10 @@ void wound_send(struct shard *s, struct txn *owner);
 void root_begin_request(struct shard *s, struct request *request);
 void root_begin_message(struct shard *s, struct pair *pair);
 void root_begin_timer(struct shard *s, struct row *row);
+struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler);
+void root_free(struct shard *s, struct root *r);
+struct weir_ctx *root_attempt(struct shard *s, struct root *r);
+void root_run(struct weir_ctx *f);
 void root_finish(struct txn *t);
 bool root_before(struct weir_ctx *f);
 void id_make(struct env *env, char out[26]);
@@ -519,7 +575,8 @@ void request_answer(struct shard *s, struct request *request);
 
 /* ---- outbox.c: messages, timers, request records ------------------------------------------------- */
 void outbox_hint(struct shard *s, struct row *row);
-void outbox_receive(struct shard *s, uint32_t from, struct row *row);
+/** @param again  a parked one that is to run again, or to be taken away */
+void outbox_receive(struct shard *s, uint32_t from, struct row *row, bool again);
 void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
                  struct weir_str error);
 void outbox_delivered(struct shard *s, struct delivery *d, uint64_t epoch);
@@ -529,13 +586,13 @@ void outbox_recover(struct shard *s);
 struct message_parts {
     uint16_t from_type, to_type;
     struct weir_str from_key, to_key, handler, args, error;
-    bool failed;
+    bool failed, dropped;
 };
 bool message_parts(struct weir_str key, struct weir_str value, struct message_parts *parts);
 void timer_index(struct shard *s, struct row *row);
 bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity,
                  struct weir_str *handler, struct weir_str *args);
-void timer_value(struct buf *out, int64_t due_ms, bool failed);
+void timer_value(struct buf *out, int64_t due_ms, bool failed, struct weir_str error);
 void timers_due(struct shard *s);
 void timer_failed(struct shard *s, struct weir_str key, const struct failure *failure);
 void record_index(struct shard *s, struct row *row);
@@ -543,6 +600,65 @@ void records_expire(struct shard *s);
 void record_key(struct buf *out, const struct entity *e, struct weir_str id);
 void record_value(struct buf *out, uint64_t hash, int64_t time_ms, struct weir_str result);
 bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struct weir_str *result);
+
+/* ---- emit.c, follow.c, feed.c, parked.c: streams and what follows them ----------------------------- */
+weir_handler_fn stream_emit_one, stream_emit_batch;
+/** Events of this record of the transaction: ids from the decision, rows of `epoch`. */
+void emits_apply(struct txn *t, uint64_t epoch, uint64_t clock);
+/** What a built-in emitting handler answers, known at the decision; before its record is made. */
+void emits_answer(struct txn *t, uint64_t epoch, uint64_t clock);
+/** A new follower: where it begins becomes a row. */
+void follow_begin(struct engine *engine, struct follower *follower, struct buf *changes);
+/** After recovery: cursors from their rows. */
+void follow_recover(struct shard *s);
+void follow_deinit(struct shard *s);
+/** The least that all slots are done with, after follow_recover(). */
+struct event_id follow_start(struct engine *engine, const struct follower *follower);
+bool follow_has_input(struct shard *s);
+bool follow_run(struct shard *s);
+void follow_done(struct shard *s, struct lane *lane, uint64_t epoch);
+void follow_failed(struct shard *s, struct root *r, const struct failure *failure);
+/** A failed event becomes a message of its stream to its entity, in this shard's open epoch. */
+void outbox_defer(struct shard *s, const struct follower *follower, struct weir_str key,
+                  struct weir_str args);
+bool outbox_pair_waits(struct shard *s, const struct follower *follower, struct weir_str key);
+
+enum weir_status feed_open(struct engine *engine, char *error, size_t error_bytes);
+void feed_start(struct engine *engine);
+void feed_stop(struct engine *engine);
+void feed_close(struct engine *engine);
+void feed_wake(struct engine *engine);
+/** Writer: the epoch is about to be durable; takes the shards' event buffers. */
+void feed_durable(struct engine *engine, uint64_t epoch);
+/** Writer: are all events below `epoch` in synced files? Asks for it. Hands the heads to the store. */
+bool feed_covers(struct engine *engine, uint64_t epoch);
+/** Writer, idle: names files for the feed's sake; true if something was done. */
+bool feed_names(struct engine *engine);
+/** Shard: so many events of the follower are done. */
+void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard);
+
+/** Runs a request about parked work on its shard and answers it. */
+void parked_run(struct shard *s, struct request *request);
+void row_park(struct shard *s, struct row *row);
+void row_unpark(struct shard *s, struct row *row);
+void outbox_retry(struct shard *s, struct row *row);
+void outbox_drop(struct shard *s, struct row *row);
+
+/*
+ * A Lamport clock of two parts, the epoch and a count within it: every message carries its sender's, and a
+ * receiver's is never behind. A decision raises it; so whoever could see a transaction's effects decides at
+ * a higher one, and (epoch, clock) orders events as the transactions that emitted them. (Lamport, "Time,
+ * Clocks, and the Ordering of Events in a Distributed System", CACM 1978.)
+ */
+static inline void epoch_meet(struct shard *s, uint64_t epoch, uint64_t clock)
+{
+    if (epoch > s->epoch) {
+        s->epoch = epoch;
+        s->clock = clock;
+    } else if (epoch == s->epoch && clock > s->clock) {
+        s->clock = clock;
+    }
+}
 
 /* ---- shard.c, writer.c, walk.c, builtin.c ---------------------------------------------------------- */
 uint64_t shard_turn(struct shard *s);

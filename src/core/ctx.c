@@ -194,7 +194,7 @@ enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, in
     struct buf key = { 0 }, value = { 0 };
     timer_key(&key, f, handler);
     pack(handler->args, args, &key);
-    timer_value(&value, time_ms, false);
+    timer_value(&value, time_ms, false, STR(""));
     struct overlay *o = overlay_get(t, f->access, buf_str(&key));
     if (o != NULL) {
         o->present = true;

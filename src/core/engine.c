@@ -126,6 +126,7 @@ static void worker_stop_all(struct engine *engine)
     for (uint32_t i = 0; i < engine->worker_count; i++)
         engine->env->actor_stop(engine->env, &engine->workers[i].actor);
     engine->env->actor_stop(engine->env, &engine->writer.actor);
+    feed_stop(engine);
 }
 
 static void shard_deinit(struct engine *engine, uint32_t index)
@@ -198,10 +199,16 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     mem_free(batch);
     buf_free(&s->walk.row_at);
     mem_free(s->pairs);
+    follow_deinit(s);
+    mem_free(s->parked);
+    s->parked = NULL;
     state_free(s);
     fiber_pool_destroy(s->fibers);
     mem_free(s->txns);
-    for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) buf_free(&s->buffers[i]);
+    for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
+        buf_free(&s->buffers[i]);
+        buf_free(&s->events[i]);
+    }
     buf_free(&s->scratch);
     mem_free(s->in);
     mem_free(s->overflow);
@@ -222,6 +229,8 @@ static void engine_free(struct engine *engine)
         mem_free(engine->ports[p].overflow_tail);
     }
     builtin_free(engine);
+    feed_close(engine);
+    buf_free(&engine->recovered_events);
     mem_free(engine->workers);
     mem_free(engine->shards);
     mem_free(engine);
@@ -305,8 +314,10 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
     enum weir_status st = open_store(engine, recovery, error, error_bytes);
     if (st == WEIR_OK && !catalog_bind(engine, &changes, error, error_bytes)) st = WEIR_CONFIG;
     if (st == WEIR_OK) st = write_catalog(engine, recovery, &changes, error, error_bytes);
+    if (st == WEIR_OK) st = feed_open(engine, error, error_bytes);
     buf_free(&changes);
     if (st != WEIR_OK) {
+        feed_close(engine);
         if (engine->store != NULL) store_abandon(engine->store);
         engine_free(engine);
         return st;
@@ -326,6 +337,7 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
     }
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         outbox_recover(&engine->shards[i]);
+        follow_recover(&engine->shards[i]);
         shard_publish(&engine->shards[i]);
     }
     *out = engine;
@@ -343,6 +355,7 @@ void engine_start(struct engine *engine)
     }
     engine->started = true;
     engine->env->actor_start(engine->env, &engine->writer.actor);
+    feed_start(engine);
     for (uint32_t i = 0; i < engine->worker_count; i++) {
         engine->env->actor_start(engine->env, &engine->workers[i].actor);
         engine->env->actor_wake(engine->env, &engine->workers[i].actor);
@@ -364,6 +377,7 @@ bool engine_drain(struct engine *engine)
 void engine_close(struct engine *engine)
 {
     if (engine->started) worker_stop_all(engine);
+    feed_close(engine);
     /* Effects decided but not yet on the disk go with the last frame only if drained: else they were never
      * acknowledged and the log just ends. */
     if (atomic_load(&engine->poisoned)) store_abandon(engine->store);
@@ -373,6 +387,7 @@ void engine_close(struct engine *engine)
 
 void engine_abandon(struct engine *engine)
 {
+    feed_close(engine);
     store_abandon(engine->store);
     engine_free(engine);
 }
@@ -395,6 +410,16 @@ static void port_refuse(struct port *port, struct request *request, enum weir_st
     request->next = NULL;
     *port->ready_tail = request;
     port->ready_tail = &request->next;
+}
+
+static void port_push(struct port *port, uint32_t to, struct request *request)
+{
+    port->touched |= UINT64_C(1) << to;
+    if (port->overflow[to] == NULL &&
+        ring_push(&port->engine->shards[to].from_port[port->index], request))
+        return;
+    *port->overflow_tail[to] = request;
+    port->overflow_tail[to] = &request->next;
 }
 
 void port_submit(struct port *port, struct request *request)
@@ -420,8 +445,15 @@ void port_submit(struct port *port, struct request *request)
                     "requests_max requests are in the engine already");
         return;
     }
+    uint32_t to = 0;
+    if (request->parked != NULL) {
+        to = request->parked->shard % engine->shard_count;
+        port_push(port, to, request);
+        return;
+    }
     if (request->handler->type->service) {
-        request->key = request->id.len > 0 ? request->id : request->request_id;
+        if (request->id.len > 0) request->key = request->id;
+        else if (request->key.len == 0) request->key = request->request_id;
     } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
         port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG,
                     "a key has 1 to 1024 bytes");
@@ -430,13 +462,8 @@ void port_submit(struct port *port, struct request *request)
         port_refuse(port, request, WEIR_ARG, "the key is not of the form that its type declares");
         return;
     }
-    uint32_t to = slot_shard(engine, type_slot(request->handler->type, request->key));
-    port->touched |= UINT64_C(1) << to;
-    if (port->overflow[to] == NULL &&
-        ring_push(&engine->shards[to].from_port[port->index], request))
-        return;
-    *port->overflow_tail[to] = request;
-    port->overflow_tail[to] = &request->next;
+    to = slot_shard(engine, type_slot(request->handler->type, request->key));
+    port_push(port, to, request);
 }
 
 void port_flush(struct port *port)
@@ -553,6 +580,11 @@ void engine_stats(struct engine *engine, struct engine_stats *stats)
     }
     stats->checkpoints_total = atomic_load_explicit(&engine->writer.checkpoints,
                                                     memory_order_relaxed);
+    if (atomic_load(&engine->poisoned) && !stats->store.poisoned) {
+        stats->store.poisoned = true;
+        snprintf(stats->store.poison, sizeof(stats->store.poison),
+                 "writing a file of events failed: nothing more is accepted; restart to recover");
+    }
     stats->epoch = atomic_load(&engine->epoch);
     stats->durable_epoch = atomic_load(&engine->durable);
     stats->dedup_window_ms = engine->limits.dedup_window_ms;

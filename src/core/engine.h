@@ -10,6 +10,7 @@
 
 struct engine;
 struct port;
+struct parked_request;
 
 #define ENGINE_SHARDS_MAX 64u
 #define ENGINE_PORTS_MAX 4u
@@ -28,6 +29,9 @@ struct port;
     X(txn_bytes_max, 4194304, "bytes written by one transaction")                                  \
     X(row_bytes_max, 65536, "bytes of one row or map row")                                         \
     X(sends_max, 10000, "messages sent by one transaction")                                        \
+    X(events_max, 1000, "events emitted by one transaction on one shard")                          \
+    X(event_bytes_max, 65536, "bytes of one event")                                                \
+    X(follow_window, 4096, "events of a follower on their way to one shard")                       \
     X(messages_pending_max, 100000, "messages pending per sender")                                 \
     X(message_attempts_max, 16, "attempts before a message or timer stays, marked failed")         \
     X(timers_max, 10000000, "timers per shard")                                                    \
@@ -54,6 +58,7 @@ struct engine_options {
     uint32_t runtime_count;
     struct engine_limits limits;
     struct store_options store; /* zeroed: STORE_OPTIONS */
+    uint64_t event_block_bytes, event_file_bytes, event_cache_bytes; /* 0: as store/events.h says */
     /* A line of trace: a JSON object's members without braces, e.g. "\"event\":\"recovered\"". Any thread. May be NULL. */
     void (*trace)(void *arg, const char *members);
     void *trace_arg;
@@ -75,12 +80,13 @@ void engine_abandon(struct engine *engine);
 struct request {
     /* the question; memory lives in `arena` or longer */
     const struct handler *handler;
-    struct weir_str key; /* of a service: empty */
+    struct weir_str key; /* of a service: empty, or the name that orders its requests */
     const void *args;    /* struct of handler->args, judged by the door */
     struct weir_str id;  /* idempotency key; empty: none */
     struct weir_str caller;
     uint64_t deadline_ns; /* mono_ns; 0: request_deadline_ms from now */
-    void *user;           /* the door's */
+    const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
+    void *user;                          /* the door's */
     struct arena arena;
     /* the answer */
     enum weir_status status;
@@ -134,6 +140,9 @@ struct map_query {
     X(messages_delivered_total, "messages delivered")                        \
     X(messages_failed, "messages that stay, marked failed")                  \
     X(messages_pending, "messages not yet delivered")                        \
+    X(events_emitted_total, "events emitted")                                \
+    X(events_followed_total, "events that followers are done with")          \
+    X(events_deferred_total, "events whose handler failed: now messages")    \
     X(timers_fired_total, "timers fired")                                    \
     X(timers_pending, "timers set")                                          \
     X(timers_failed, "timers that stay, marked failed")                      \

@@ -65,6 +65,8 @@ enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, s
                           const void *args, void *result);
 enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args);
+/** weir_emit() by stream. */
+enum weir_status ctx_emit(struct weir_ctx *ctx, const struct stream *stream, const void *event);
 /** weir_at() and weir_cancel() by handler of the own type. */
 enum weir_status ctx_timer(struct weir_ctx *ctx, const struct handler *handler, int64_t time_ms,
                            const void *args);

@@ -14,6 +14,8 @@
 
 #include "core/core_int.h"
 
+enum message_flag { MESSAGE_FAILED = 1, MESSAGE_DROPPED = 2 };
+
 #define BACKOFF_FIRST_MS 20u
 #define BACKOFF_MAX_MS 60000u
 
@@ -37,7 +39,9 @@ bool message_parts(struct weir_str key, struct weir_str value, struct message_pa
     parts->to_type = load_be16(rest.ptr);
     parts->to_key = (struct weir_str){ rest.ptr + 4, len };
     struct reader reader = reader_of(value);
-    parts->failed = (reader_byte(&reader) & 1) != 0;
+    uint8_t flags = reader_byte(&reader);
+    parts->failed = (flags & MESSAGE_FAILED) != 0;
+    parts->dropped = (flags & MESSAGE_DROPPED) != 0;
     parts->handler = reader_bytes(&reader, reader_varint(&reader));
     parts->args = reader_bytes(&reader, reader_varint(&reader));
     if (parts->failed) parts->error = reader_bytes(&reader, reader_varint(&reader));
@@ -56,12 +60,26 @@ bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity
     return true;
 }
 
-void timer_value(struct buf *out, int64_t due_ms, bool failed)
+static void message_value(struct buf *out, uint8_t flags, struct weir_str handler,
+                          struct weir_str args, struct weir_str error)
+{
+    buf_add_byte(out, flags);
+    buf_add_varint(out, handler.len);
+    buf_add_str(out, handler);
+    buf_add_varint(out, args.len);
+    buf_add_str(out, args);
+    if ((flags & MESSAGE_FAILED) == 0) return;
+    buf_add_varint(out, error.len);
+    buf_add_str(out, error);
+}
+
+void timer_value(struct buf *out, int64_t due_ms, bool failed, struct weir_str error)
 {
     char bytes[8];
     store_le64(bytes, (uint64_t)due_ms);
     buf_add(out, bytes, 8);
     buf_add_byte(out, failed);
+    if (failed) buf_add_str(out, error);
 }
 
 void record_key(struct buf *out, const struct entity *e, struct weir_str id)
@@ -90,27 +108,30 @@ bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struc
 
 /* ---- messages: the sender's shard ---- */
 
+static void hint_send(struct shard *s, uint32_t to, struct row *row, bool again)
+{
+    if (to == s->index) {
+        outbox_receive(s, s->index, row, again);
+        return;
+    }
+    struct message *m = message_new(s, MSG_HINT, 0);
+    m->hint.row = row;
+    m->hint.again = again;
+    message_post(s, to, m);
+}
+
 void outbox_hint(struct shard *s, struct row *row)
 {
     struct message_parts parts;
     if (!message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts))
         return;
     struct type *type = type_of(s, parts.to_type);
-    if (parts.failed) {
-        row->failed = true;
-        s->stats.messages_failed++;
-    }
+    if (parts.failed) row_park(s, row);
     if (type == NULL) return; /* the receiver's type is gone from the application: the row stays */
     uint32_t to = slot_shard(s->engine, type_slot(type, parts.to_key));
     row->busy = true;
     if (!row->failed) s->hints_out++;
-    if (to == s->index) {
-        outbox_receive(s, s->index, row);
-        return;
-    }
-    struct message *m = message_new(s, MSG_HINT, 0);
-    m->hint.row = row;
-    message_post(s, to, m);
+    hint_send(s, to, row, false);
 }
 
 static struct entity *message_sender(struct shard *s, struct row *row)
@@ -131,16 +152,9 @@ void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
         ASSERT(
             message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
         struct buf value = { 0 };
-        buf_add_byte(&value, 1);
-        buf_add_varint(&value, parts.handler.len);
-        buf_add_str(&value, parts.handler);
-        buf_add_varint(&value, parts.args.len);
-        buf_add_str(&value, parts.args);
-        buf_add_varint(&value, error.len);
-        buf_add_str(&value, error);
+        message_value(&value, MESSAGE_FAILED, parts.handler, parts.args, error);
         row = row_set(s, row->slot, row->item.key, buf_str(&value));
-        row->failed = true;
-        s->stats.messages_failed++;
+        row_park(s, row);
         effect_put(s, epoch, row->slot, row->item.key, buf_str(&value));
         buf_free(&value);
         return;
@@ -171,6 +185,42 @@ static void send_done(struct shard *s, struct delivery *d, uint64_t epoch,
     message_post(s, d->from, m);
 }
 
+/* What a person decided about a parked message: it runs again, or is taken out of the way. Durable with this
+ * row; the receiver, whose pair it holds back, is told. */
+static void outbox_decide(struct shard *s, struct row *row, uint8_t flags)
+{
+    struct message_parts parts;
+    ASSERT(row->failed);
+    ASSERT(message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
+    struct type *type = type_of(s, parts.to_type);
+    struct buf value = { 0 };
+    message_value(&value, flags, parts.handler, parts.args, STR(""));
+    uint16_t to_type = parts.to_type;
+    row_unpark(s, row);
+    row = row_set(s, row->slot, row->item.key, buf_str(&value));
+    effect_put(s, s->epoch, row->slot, row->item.key, buf_str(&value));
+    buf_free(&value);
+    s->hints_out++;
+    if (type == NULL) {
+        /* Nobody to deliver to: dropped here, or parked again. */
+        bool dropped = flags == MESSAGE_DROPPED;
+        outbox_done(s, row, s->epoch, !dropped, STR("the receiver's type is gone"));
+        return;
+    }
+    ASSERT(message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
+    hint_send(s, slot_shard(s->engine, type_slot(type_of(s, to_type), parts.to_key)), row, true);
+}
+
+void outbox_retry(struct shard *s, struct row *row)
+{
+    outbox_decide(s, row, 0);
+}
+
+void outbox_drop(struct shard *s, struct row *row)
+{
+    outbox_decide(s, row, MESSAGE_DROPPED);
+}
+
 /* ---- messages: the receiver's shard ---- */
 
 static void pairs_grow(struct shard *s)
@@ -190,15 +240,28 @@ static void pairs_grow(struct shard *s)
 }
 
 /* A pair is named by what the message keys begin with: sender and receiver. */
-static struct pair *pair_get(struct shard *s, struct weir_str key)
+static struct weir_str pair_name(const struct row *row)
+{
+    return (struct weir_str){ row->item.key.ptr, row->item.key.len - 12 };
+}
+
+static struct pair *pair_find(struct shard *s, struct weir_str key)
 {
     uint64_t hash = hash64(0, key.ptr, key.len);
-    if (s->pair_count >= s->pair_cap) pairs_grow(s);
+    if (s->pair_cap == 0) return NULL;
     struct pair *p = s->pairs[hash & (s->pair_cap - 1)];
     while (p != NULL &&
            !(p->hash == hash && p->len == key.len && memcmp(p->key, key.ptr, key.len) == 0))
         p = p->chain;
+    return p;
+}
+
+static struct pair *pair_get(struct shard *s, struct weir_str key)
+{
+    struct pair *p = pair_find(s, key);
     if (p != NULL) return p;
+    uint64_t hash = hash64(0, key.ptr, key.len);
+    if (s->pair_count >= s->pair_cap) pairs_grow(s);
     p = mem_alloc(sizeof(*p) + key.len);
     p->tail = &p->head;
     p->hash = hash;
@@ -229,9 +292,19 @@ static void pair_due(struct shard *s, struct pair *p, uint64_t at_ns)
     heap_add(&s->retries, &p->retry);
 }
 
-void outbox_receive(struct shard *s, uint32_t from, struct row *row)
+void outbox_receive(struct shard *s, uint32_t from, struct row *row, bool again)
 {
-    struct pair *p = pair_get(s, (struct weir_str){ row->item.key.ptr, row->item.key.len - 12 });
+    if (again) {
+        /* A person has decided on the parked one that holds its pair back. */
+        struct pair *held = pair_find(s, pair_name(row));
+        if (held != NULL && held->head != NULL && held->head->row == row) {
+            held->held = false;
+            held->head->attempts = 0;
+            pair_due(s, held, 0);
+            return;
+        }
+    }
+    struct pair *p = pair_get(s, pair_name(row));
     struct delivery *d = mem_alloc(sizeof(*d));
     d->pair = p;
     d->row = row;
@@ -278,6 +351,48 @@ void outbox_failed(struct shard *s, struct delivery *d, const struct failure *fa
     send_done(s, d, s->epoch, failure);
 }
 
+/* ---- events that failed (follow.c): messages of their stream, type 0, to their entity ---- */
+
+static void defer_key(struct buf *out, const struct follower *follower, struct weir_str key)
+{
+    key_owned(out, ROW_MESSAGE, 0, follower->stream->name);
+    buf_add_byte(out, (uint8_t)(follower->type->id >> 8));
+    buf_add_byte(out, (uint8_t)follower->type->id);
+    buf_add_byte(out, (uint8_t)(key.len >> 8));
+    buf_add_byte(out, (uint8_t)key.len);
+    buf_add_str(out, key);
+}
+
+bool outbox_pair_waits(struct shard *s, const struct follower *follower, struct weir_str key)
+{
+    if (s->pair_count == 0) return false;
+    struct buf name = { 0 };
+    defer_key(&name, follower, key);
+    bool waits = pair_find(s, buf_str(&name)) != NULL;
+    buf_free(&name);
+    return waits;
+}
+
+void outbox_defer(struct shard *s, const struct follower *follower, struct weir_str to,
+                  struct weir_str args)
+{
+    struct buf key = { 0 }, value = { 0 };
+    uint8_t slot = type_slot(follower->type, to);
+    defer_key(&key, follower, to);
+    for (int i = 7; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->epoch >> (8 * i)));
+    for (int i = 3; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->next_message >> (8 * i)));
+    s->next_message++;
+    message_value(&value, 0, follower->handler->name, args, STR(""));
+    struct row *row = row_set(s, slot, buf_str(&key), buf_str(&value));
+    effect_put(s, s->epoch, slot, buf_str(&key), buf_str(&value));
+    buf_free(&key);
+    buf_free(&value);
+    s->message_count++;
+    struct entity *sender = message_sender(s, row);
+    if (sender != NULL) sender->pending++;
+    outbox_hint(s, row);
+}
+
 void outbox_retries(struct shard *s)
 {
     struct heap_item *first;
@@ -295,7 +410,8 @@ void timer_index(struct shard *s, struct row *row)
 {
     if (row->heap.place) heap_remove(&s->timers, &row->heap);
     row->time_ms = (int64_t)load_le64(row->value);
-    row->failed = row->value_len > 8 && row->value[8] != 0;
+    if (row->value_len > 8 && row->value[8] != 0) row_park(s, row);
+    else row_unpark(s, row);
     row->attempts = 0;
     row->heap.at = row->time_ms;
     row->heap.tie = hash64(0, row->item.key.ptr, row->item.key.len);
@@ -326,10 +442,9 @@ void timer_failed(struct shard *s, struct weir_str key, const struct failure *fa
         return;
     }
     struct buf value = { 0 };
-    timer_value(&value, row->time_ms, true);
+    timer_value(&value, row->time_ms, true, failure->text);
     row = row_set(s, row->slot, key, buf_str(&value));
-    row->failed = true;
-    s->stats.timers_failed++;
+    row_park(s, row);
     effect_put(s, s->epoch, row->slot, row->item.key, buf_str(&value));
     buf_free(&value);
     engine_trace(s->engine, "\"event\":\"timer_failed\",\"attempts\":%u,\"error\":\"%s\"",
@@ -392,7 +507,6 @@ void outbox_recover(struct shard *s)
         } else if (i->key.ptr[0] == ROW_TIMER && row->value_len >= 8) {
             s->timer_count++;
             timer_index(s, row);
-            if (row->failed) s->stats.timers_failed++;
         } else if (i->key.ptr[0] == ROW_RECORD) {
             uint64_t hash;
             struct weir_str result;

@@ -21,6 +21,7 @@ struct message *message_new(struct shard *s, enum message_kind kind, uint64_t tx
     m->kind = kind;
     m->from = s->index;
     m->epoch = s->epoch;
+    m->clock = s->clock;
     m->txn = txn;
     return m;
 }
@@ -136,11 +137,12 @@ static void handle_commit(struct shard *s, struct message *m)
         uint32_t to = (uint32_t)__builtin_ctzll(m->answer.participants);
         struct message *relay = message_new(s, MSG_COMMIT, m->txn);
         relay->epoch = m->epoch;
+        relay->clock = m->clock;
         relay->answer.participants = m->answer.participants & (m->answer.participants - 1);
         message_post(s, to, relay);
     }
 #endif
-    txn_apply(t, epoch);
+    txn_apply(t, epoch, m->clock);
     txn_end(t);
 }
 
@@ -149,7 +151,7 @@ void message_handle(struct shard *s, struct message *m)
     /* E1: nobody acts on a message before its own epoch has reached the sender's. COMMIT and DONE carry the
      * epoch of their decision, which is the sender's at that moment. */
 #ifndef MUTANT_E1
-    if (m->epoch > s->epoch) s->epoch = m->epoch;
+    epoch_meet(s, m->epoch, m->clock);
 #endif
     struct txn *t;
     switch (m->kind) {
@@ -174,7 +176,7 @@ void message_handle(struct shard *s, struct message *m)
         t = txn_find(s, m->txn);
         if (t != NULL && !t->cancelled) txn_cancel(t);
         break;
-    case MSG_HINT: outbox_receive(s, m->from, m->hint.row); break;
+    case MSG_HINT: outbox_receive(s, m->from, m->hint.row, m->hint.again); break;
     case MSG_DONE:
         outbox_done(s, m->hint.row, m->epoch, m->hint.failed, str_of(m->hint.error));
         break;

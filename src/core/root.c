@@ -23,7 +23,7 @@ void id_make(struct env *env, char out[26])
     }
 }
 
-static struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler)
+struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler)
 {
     struct root *r = s->root_free;
     if (r != NULL) {
@@ -40,7 +40,7 @@ static struct root *root_new(struct shard *s, enum root_kind kind, const struct 
     return r;
 }
 
-static void root_free(struct shard *s, struct root *r)
+void root_free(struct shard *s, struct root *r)
 {
     if (r->deadline.place) heap_remove(&s->deadlines, &r->deadline);
     arena_reset(&r->arena);
@@ -50,7 +50,7 @@ static void root_free(struct shard *s, struct root *r)
 }
 
 /* A new attempt: a new transaction id, so that nothing meant for the last one can hit it; the same age. */
-static struct weir_ctx *root_attempt(struct shard *s, struct root *r)
+struct weir_ctx *root_attempt(struct shard *s, struct root *r)
 {
     struct txn *t = txn_begin(s, s->next_txn++ * ENGINE_SHARDS_MAX + s->index, r->age);
     t->root = r;
@@ -73,7 +73,7 @@ static struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     return frame_push(t, r->handler, t->root_entity, r->args);
 }
 
-static void root_run(struct weir_ctx *f)
+void root_run(struct weir_ctx *f)
 {
     if (frame_lock(f)) frame_run(f);
 }
@@ -232,6 +232,8 @@ static void root_abort(struct txn *t)
         request_answer(s, r->request);
     } else if (r->kind == ROOT_MESSAGE) {
         outbox_failed(s, r->delivery, &t->failure);
+    } else if (r->kind == ROOT_EVENT) {
+        follow_failed(s, r, &t->failure);
     } else {
         timer_failed(s, r->timer_key, &t->failure);
     }
@@ -242,15 +244,17 @@ static void root_commit(struct txn *t, struct entity *e)
 {
     struct shard *s = t->shard;
     struct root *r = t->root;
-    uint64_t epoch = s->epoch;
+    uint64_t epoch = s->epoch, clock = ++s->clock;
     ASSERT(t->read_epoch <= epoch);
     bool record = r->kind == ROOT_REQUEST && r->request->id.len > 0 && !r->request->replayed;
     bool wrote = record || r->kind == ROOT_MESSAGE || r->handler->kind != WEIR_QUERY;
     send_to_participants(t, MSG_COMMIT);
     uint64_t before = s->buffers[epoch % EPOCH_BUFFERS].len;
-    txn_apply(t, epoch);
+    txn_apply(t, epoch, clock);
+    if (t->emit_count > 0 && r->handler->type->builtin) emits_answer(t, epoch, clock);
     if (record) record_make(t, e, epoch);
     if (r->kind == ROOT_MESSAGE) outbox_delivered(s, r->delivery, epoch);
+    if (r->kind == ROOT_EVENT) follow_done(s, r->lane, epoch);
     bool effects = s->buffers[epoch % EPOCH_BUFFERS].len != before;
     if (t->participants != 0) s->stats.multi_shard_total++;
     s->stats.commits_total++;
@@ -326,8 +330,12 @@ void root_begin_request(struct shard *s, struct request *request)
 {
     struct engine *engine = s->engine;
     const struct engine_limits *limits = &engine->limits;
-    bool writes = request->handler->kind != WEIR_QUERY;
     s->stats.requests_total++;
+    if (request->parked != NULL) {
+        parked_run(s, request);
+        return;
+    }
+    bool writes = request->handler->kind != WEIR_QUERY;
     if (request->deadline_ns == 0)
         request->deadline_ns = request->arrival_ns + limits->request_deadline_ms * 1000000u;
     if (writes && atomic_load_explicit(&engine->disk_full, memory_order_relaxed)) {
@@ -366,6 +374,10 @@ void root_begin_message(struct shard *s, struct pair *pair)
     struct type *type = good ? type_of(s, parts.to_type) : NULL;
     struct handler *handler = type ? type_handler(type, parts.handler) : NULL;
     pair->busy = true;
+    if (good && parts.dropped) {
+        outbox_delivered(s, d, s->epoch);
+        return;
+    }
     if (handler == NULL) {
         outbox_failed(s, d, &failure);
         return;

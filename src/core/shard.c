@@ -48,7 +48,7 @@ static bool has_input(struct shard *s)
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         if (!ring_is_empty(&s->from_port[p])) return true;
     }
-    return false;
+    return follow_has_input(s);
 }
 
 static uint64_t next_due(struct shard *s)
@@ -69,7 +69,7 @@ static void shard_unpark(struct shard *s)
 {
     atomic_store(&s->state, SHARD_RUNNING);
     uint64_t epoch = atomic_load(&s->engine->epoch);
-    if (epoch > s->epoch) s->epoch = epoch;
+    epoch_meet(s, epoch, 0);
     ASSERT(s->effect_epoch <= s->sealed_local);
     if (epoch - 1 > s->sealed_local) {
         s->sealed_local = epoch - 1;
@@ -90,7 +90,7 @@ static bool shard_try_park(struct shard *s)
 {
     if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local ||
         s->ready != NULL || s->pending != NULL || s->walk.active || s->ghost_count > 0 ||
-        s->fiber_waiters != NULL)
+        s->fiber_waiters != NULL || s->lanes_ready != NULL)
         return false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (s->overflow[p] != NULL) return false;
@@ -140,7 +140,7 @@ static void shard_load(struct shard *s)
 #ifdef MUTANT_E1
     if (!has_input(s))
 #endif
-        if (epoch > s->epoch) s->epoch = epoch;
+        epoch_meet(s, epoch, 0);
     s->epoch_seen = epoch;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (p == s->index) continue;
@@ -300,6 +300,7 @@ uint64_t shard_turn(struct shard *s)
     root_deadlines(s);
     if (s->timers.count > 0) timers_due(s);
     if (s->retries.count > 0) outbox_retries(s);
+    if (s->lanes != NULL) busy |= follow_run(s);
     busy |= begin_requests(s);
     busy |= run_ready(s);
     if (walk || s->walk.active) walk_step(s);

@@ -205,6 +205,7 @@ void row_delete(struct shard *s, struct row *row)
     struct tree_item *item = tree_remove(&s->rows, row->item.key);
     ASSERT(item == &row->item);
     if (row->heap.place) heap_remove(&s->timers, &row->heap);
+    row_unpark(s, row);
     s->state_bytes -= row->value_len;
     mem_free(row->value);
     mem_free(row);
@@ -215,6 +216,10 @@ void row_delete(struct shard *s, struct row *row)
 void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struct weir_str value)
 {
     struct shard *s = &engine->shards[slot_shard(engine, slot)];
+    if (key.len > 0 && key.ptr[0] == ROW_EVENT) {
+        store_change(&engine->recovered_events, slot, key, value);
+        return;
+    }
     if (key.len >= 3 && key.ptr[0] == ROW_ENTITY) {
         struct weir_str name = { key.ptr + 3, key.len - 3 };
         uint16_t type_id = load_be16(key.ptr + 1);

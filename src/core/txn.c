@@ -57,6 +57,7 @@ struct txn *txn_begin(struct shard *s, uint64_t id, struct age age)
     t->age = age;
     t->shard = s;
     t->sends_tail = &t->sends;
+    t->emits_tail = &t->emits;
     t->chain = *txn_place(s, id);
     *txn_place(s, id) = t;
     s->txn_count++;
@@ -517,7 +518,7 @@ static void apply_send(struct shard *s, struct send *send, uint64_t epoch)
 
 /* COMMIT(epoch) on this shard: every change of this record becomes the committed state and a log record of
  * that epoch. The epoch is open here, by E3 of the protocol. */
-void txn_apply(struct txn *t, uint64_t epoch)
+void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock)
 {
     struct shard *s = t->shard;
     ASSERT(epoch >= t->read_epoch || t->root == NULL);
@@ -537,5 +538,6 @@ void txn_apply(struct txn *t, uint64_t epoch)
         apply_send(s, send, epoch);
         send->sender->version = epoch;
     }
+    if (t->emits != NULL) emits_apply(t, epoch, clock);
     if (t->trace.len > 0) engine_trace(s->engine, "%.*s", (int)t->trace.len, t->trace.ptr);
 }

@@ -68,9 +68,11 @@ static bool all_sealed(struct engine *engine, uint64_t epoch)
 
 static void writer_durable(struct engine *engine, uint64_t epoch)
 {
+    feed_durable(engine, epoch); /* before: who sees it durable finds its events with the feed */
     atomic_store_explicit(&engine->durable, epoch, memory_order_release);
     engine->writer.state = WRITER_IDLE;
     wake_ports(engine);
+    feed_wake(engine);
 }
 
 static void writer_poison(struct engine *engine)
@@ -159,6 +161,7 @@ static void checkpoint_begin(struct engine *engine)
         if (engine->shards[i].walk.begin < begin) begin = engine->shards[i].walk.begin;
     }
     w->checkpoint_begun = true;
+    w->checkpoint_begin = begin;
     if (store_checkpoint_begin(engine->store, begin) != WEIR_OK) checkpoint_drop(engine);
 }
 
@@ -209,6 +212,7 @@ static bool checkpoint_step(struct engine *engine)
         if (atomic_load(&engine->wanted) < end) atomic_store(&engine->wanted, end);
         return false;
     }
+    if (!w->checkpoint_failed && !feed_covers(engine, w->checkpoint_begin)) return false;
     w->checkpoint = 0;
     if (w->checkpoint_failed) return true;
     ASSERT(end <= atomic_load(&engine->durable));
@@ -269,5 +273,6 @@ uint64_t writer_turn(void *self)
         writer_raise(engine);
         return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }
+    if (feed_names(engine)) return 0;
     return writer_prepare(engine);
 }

@@ -12,7 +12,6 @@ bool kind_is_int(enum weir_kind kind);
 bool kind_is_text(enum weir_kind kind);
 int64_t int_load(const struct field *f, const void *at);
 void int_store(const struct field *f, void *at, int64_t n);
-struct weir_str text_load(const struct field *f, const void *at);
 void text_store(const struct field *f, void *at, struct weir_str text);
 bool start_is_nil(const struct field *f);
 bool value_is_nil(const struct field *f, const void *at);

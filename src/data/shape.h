@@ -67,6 +67,8 @@ void shape_layout(struct shape *shape);
 /** Makes the engine's shape of a public one; false with *why when it makes no sense. */
 bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape,
               const char **why);
+/** A text, bytes, reference or JSON member: char[n] or struct weir_str. */
+struct weir_str text_load(const struct field *f, const void *at);
 /** Start values into `out` (shape->size bytes). */
 void shape_start(const struct shape *shape, void *out);
 /** Deep copy with texts and lists in `arena`. */

@@ -55,6 +55,14 @@ static void manifest_encode(const struct store *store, uint64_t generation, bool
         add_le64(out, store->checkpoints[i].sequence);
         add_le64(out, store->checkpoints[i].begin);
     }
+    add_le64(out, store->heads_serial);
+    add_le64(out, store->head_count);
+    for (uint32_t i = 0; i < store->head_count; i++) {
+        const struct event_head *h = &store->heads[i];
+        const uint64_t numbers[] = { h->stream, h->first_file, h->last_file, h->size, h->first_block,
+                                     h->blocks, h->chain,      h->epoch,     h->n };
+        for (size_t n = 0; n < sizeof(numbers) / sizeof(numbers[0]); n++) add_le64(out, numbers[n]);
+    }
     add_le64(out, hash64(generation, out->ptr, out->len));
 }
 
@@ -90,6 +98,19 @@ static bool manifest_decode(struct store *store, struct weir_str bytes, uint64_t
         struct checkpoint *c = &store->checkpoints[store->checkpoint_count++];
         c->sequence = take_le64(&reader);
         c->begin = take_le64(&reader);
+    }
+    store->heads_serial = store->heads_named = take_le64(&reader);
+    uint64_t heads = take_le64(&reader);
+    if (heads > EVENT_HEADS_MAX) return false;
+    store->heads = mem_realloc(store->heads, (heads + 1) * sizeof(struct event_head));
+    store->head_count = 0;
+    for (uint64_t i = 0; i < heads; i++) {
+        struct event_head *h = &store->heads[store->head_count++];
+        uint64_t *const numbers[] = { &h->stream,      &h->first_file, &h->last_file,
+                                      &h->size,        &h->first_block, &h->blocks,
+                                      &h->chain,       &h->epoch,      &h->n };
+        for (size_t n = 0; n < sizeof(numbers) / sizeof(numbers[0]); n++)
+            *numbers[n] = take_le64(&reader);
     }
     store->generation = generation;
     return !reader.failed && reader.at == reader.end;
@@ -222,6 +243,7 @@ enum weir_status manifest_write(struct store *store, bool clean)
     buf_free(&bytes[0]);
     buf_free(&bytes[1]);
     if (st == WEIR_OK) store->generation += 2;
+    if (st == WEIR_OK) store->heads_named = store->heads_serial;
     return st;
 }
 

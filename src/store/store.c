@@ -52,7 +52,7 @@ uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offse
     return hash64(0x57454952u, bytes, sizeof(bytes));
 }
 
-static const char *const magics[] = { "", "WEIRLOG", "WEIRCKP", "WEIRMAN" };
+static const char *const magics[] = { "", "WEIRLOG", "WEIRCKP", "WEIRMAN", "WEIREVT" };
 
 void file_header(const struct store *store, enum file_kind kind, uint64_t sequence, uint32_t flags,
                  uint64_t copied, uint8_t out[FILE_HEADER_BYTES])
@@ -339,6 +339,16 @@ bool store_prepare(struct store *store)
     return !store->stats.poisoned && log_prepare(store);
 }
 
+enum weir_status store_name_events(struct store *store)
+{
+    return store->stats.poisoned ? WEIR_POISONED : manifest_write(store, false);
+}
+
+uint64_t store_events_named(const struct store *store)
+{
+    return store->heads_named;
+}
+
 void store_stats(const struct store *store, struct store_stats *stats)
 {
     *stats = store->stats;
@@ -366,6 +376,7 @@ void store_abandon(struct store *store)
     if (store->next_fd >= 0) env->close(env, store->next_fd);
     if (store->dir >= 0) env->dir_close(env, store->dir);
     mem_free(store->segments);
+    mem_free(store->heads);
     buf_free(&store->scratch);
     mem_free(store);
 }

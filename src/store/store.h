@@ -84,6 +84,15 @@ enum weir_status store_checkpoint_add(struct store *store, struct weir_str batch
 enum weir_status store_checkpoint_finish(struct store *store);
 void store_checkpoint_abort(struct store *store);
 
+/* Which files of events are whole up to where; made by events_heads(), see events.h. */
+struct event_heads;
+/** From here on manifests name these; taken. Same thread as store_write(). */
+void store_event_heads(struct store *store, struct event_heads *heads);
+/** Writes a manifest for the sake of the heads. Errors as store_write(). */
+enum weir_status store_name_events(struct store *store);
+/** Serial of the heads in the newest durable manifest. */
+uint64_t store_events_named(const struct store *store);
+
 struct store_stats {
     uint64_t durable_epoch, syncs, frames, bytes_written, last_sync_ns;
     uint64_t log_bytes_since_checkpoint, segment_count, checkpoint_count;

@@ -13,9 +13,10 @@
 #define FILE_HEADER_BYTES 64u
 #define RECORD_HEADER_BYTES 64u
 #define SEGMENTS_MAX 4096u
+#define EVENT_HEADS_MAX 4096u
 #define CHECKPOINTS_KEPT 2u
 
-enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3 };
+enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3, FILE_EVENTS = 4 };
 enum record_kind { RECORD_FRAME = 1 };
 enum file_flag { FILE_RECYCLED = 1 }; /* behind its records lie old bytes, not zeros */
 
@@ -27,6 +28,15 @@ struct segment {
 };
 struct checkpoint {
     uint64_t sequence, begin;
+};
+
+/* Of one stream: which files hold it, and up to where. */
+struct event_head {
+    uint64_t stream, first_file, last_file; /* last_file 0: no file */
+    uint64_t size;                          /* of the last file, as far as it counts */
+    uint64_t first_block, blocks;           /* numbers: the first kept, one above the last */
+    uint64_t chain;                         /* payload checksum of the last block */
+    uint64_t epoch, n;                      /* id of the last event in them */
 };
 
 struct store {
@@ -44,6 +54,9 @@ struct store {
         cut_chain; /* where the log that was cut from the front ended; 0: nothing was cut */
     uint64_t known_durable; /* as the manifest read at start knows it; less in the log is a loss */
     bool was_clean;         /* that manifest was written by store_close() */
+    struct event_head *heads;
+    uint32_t head_count;
+    uint64_t heads_serial, heads_named; /* of these; of those in the newest durable manifest */
     /* log */
     int fd, next_fd; /* of segments[current], and of the one behind it; -1: none */
     uint32_t current;

@@ -566,6 +566,31 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *h, struct we
     effect(f, "send", h, key, -1, args);
     return WEIR_OK;
 }
+enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const void *event)
+{
+    struct problem problem = { 0 };
+    if (f->read_only) return ctx_fail(f, WEIR_HANDLER, "a query emits");
+    if (shape_judge(stream->event, event, false, &problem) != WEIR_OK)
+        return ctx_fail(f, WEIR_ARG, "%s: %s", problem.field, problem.text);
+    struct handler as_handler = { .name = stream->name, .args = stream->event };
+    effect(f, "emit", &as_handler, weir_self(f), -1, event);
+    return WEIR_OK;
+}
+enum weir_status stream_emit_one(struct weir_ctx *f, void *row, const void *args, void *result)
+{
+    return WEIR_OK;
+}
+enum weir_status stream_emit_batch(struct weir_ctx *f, void *row, const void *args, void *result)
+{
+    return WEIR_OK;
+}
+bool event_id_read(struct weir_str text, uint64_t n_if_none, struct event_id *id)
+{
+    return sscanf(text.ptr, "%lu-%lu", &id->epoch, &id->n) == 2;
+}
+void follow_begin(struct engine *engine, struct follower *follower, struct buf *changes)
+{
+}
 enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *h, int64_t time_ms,
                            const void *args)
 {

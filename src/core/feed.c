@@ -1,0 +1,742 @@
+/*
+ * feed.c - the feed: an actor that takes the events of each durable epoch, keeps them (store/events.h), answers
+ * readers, sends followers their events, and retires old files.
+ *
+ * The log writer hands over, epoch by epoch, what the shards emitted; sorted by id that is the one order which
+ * everybody sees. So the feed's log is complete up to the durable epoch at any moment, and all readers, groups
+ * and followers read the same thing.
+ * Followers: the feed has one position for each, walks on from it, and gives events to the shards whose lanes
+ * run them (follow.c), at most follow_window unfinished ones on each shard; a slow follower is just a position
+ * that lies behind, in memory or in files. At times it sends a mark to all lanes, so that idle ones keep up.
+ * Checkpoints: the writer asks for all events below an epoch to be synced (feed_covers()); the feed syncs and
+ * leaves the heads for it. Files that retention dropped go once a manifest without them is durable.
+ * SPDX-License-Identifier: MIT
+ */
+#include "core/feed.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/core_int.h"
+
+#define EVENTS_PER_TURN 4096u
+#define MARK_EVERY 8192u /* events of a follower between two marks */
+#define RETENTION_EVERY_NS UINT64_C(1000000000)
+#define DISK_RETRY_NS UINT64_C(500000000)
+#define SPAN_FILES 8u /* a stream kept by size is kept in about so many files */
+#define FILE_BYTES_MIN 65536u
+
+/* What the shards emitted in one epoch: changes side by side. */
+struct feed_batch {
+    struct feed_batch *next;
+    uint64_t epoch;
+    uint32_t count;
+    struct buf parts[];
+};
+
+/* Where a follower is. */
+struct follow_state {
+    const struct follower *follower;
+    struct event_walk walk;
+    struct event_id at;    /* the last one given to a shard or skipped */
+    struct event_id safe;  /* retention may take what lies up to here */
+    uint64_t safe_epoch;   /* ... once this epoch is durable */
+    struct event_id asked; /* a snapshot of `at`: done when all shards have done what was sent then */
+    uint64_t asked_sent;
+    uint64_t sent;         /* in all */
+    uint64_t *sent_to;     /* by shard */
+    _Atomic uint64_t *done; /* by shard; written by it */
+    uint32_t since_mark;
+    bool blocked; /* a window is full */
+};
+
+struct feed {
+    struct actor actor;
+    struct engine *engine;
+    struct env *env;
+    struct events *events;
+    struct event_log **logs; /* by place of the stream in the catalog */
+    struct follow_state *follows;
+    bool started;
+    _Atomic(struct feed_batch *) batches; /* from the writer, newest first */
+    _Atomic(struct feed_read *) reads;    /* from doors, newest first */
+    _Atomic(struct feed_read *) answers[ENGINE_PORTS_MAX];
+    struct feed_read *waiting;
+    _Atomic uint64_t sync_wanted; /* writer: all below this epoch */
+    _Atomic uint64_t covered;     /* feed: all below this epoch is synced, and the heads say so */
+    _Atomic(struct event_heads *) heads; /* feed to writer: to be named */
+    _Atomic bool name_wanted;            /* ... soon, for the sake of files that go */
+    _Atomic uint64_t named;              /* writer: serial in the newest durable manifest */
+    uint64_t named_seen;
+    uint64_t taken; /* all epochs up to it are in the logs */
+    uint64_t retention_ns, retry_ns;
+    bool pending; /* events of files known, positions set */
+};
+
+/* ---- opening ---- */
+
+static uint32_t stream_place(const struct catalog *catalog, uint16_t id)
+{
+    uint32_t i = 0;
+    while (i < catalog->stream_count && catalog->streams[i]->id != id) i++;
+    return i;
+}
+
+static uint64_t stream_file_bytes(const struct stream *stream)
+{
+    uint64_t bytes = stream->keep_bytes / SPAN_FILES;
+    if (stream->keep_bytes == 0) return 0;
+    return bytes < FILE_BYTES_MIN ? FILE_BYTES_MIN : bytes;
+}
+
+struct raw_event {
+    uint16_t stream;
+    struct event event;
+};
+
+static int raw_order(const void *a, const void *b)
+{
+    return event_id_cmp(((const struct raw_event *)a)->event.id,
+                        ((const struct raw_event *)b)->event.id);
+}
+
+static uint64_t load_be64(const char *at)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < 8; i++) n = n << 8 | (uint8_t)at[i];
+    return n;
+}
+
+struct raw_events {
+    struct raw_event *items;
+    size_t count, cap;
+};
+
+/* Changes as emits_apply() wrote them. */
+static void raw_read(struct raw_events *raw, struct weir_str bytes)
+{
+    struct reader reader = reader_of(bytes);
+    while (reader.at < reader.end && !reader.failed) {
+        (void)reader_byte(&reader);
+        (void)reader_byte(&reader);
+        struct weir_str key = reader_bytes(&reader, reader_varint(&reader));
+        struct weir_str value = reader_bytes(&reader, reader_varint(&reader));
+        if (reader.failed || key.len != 19 || value.len < 9) continue;
+        if (raw->count == raw->cap) {
+            raw->cap = raw->cap ? raw->cap * 2 : 256;
+            raw->items = mem_realloc(raw->items, raw->cap * sizeof(struct raw_event));
+        }
+        struct raw_event *r = &raw->items[raw->count++];
+        struct reader inner = reader_of((struct weir_str){ value.ptr + 8, value.len - 8 });
+        r->stream = load_be16(key.ptr + 1);
+        r->event.id = (struct event_id){ load_be64(key.ptr + 3), load_be64(key.ptr + 11) };
+        r->event.time_ms = (int64_t)load_le64(value.ptr);
+        r->event.key = reader_bytes(&inner, reader_varint(&inner));
+        r->event.value = (struct weir_str){ inner.at, (size_t)(inner.end - inner.at) };
+    }
+}
+
+/* In the order of ids; what a file holds already is not taken twice. */
+static void raw_append(struct feed *feed, struct raw_events *raw)
+{
+    if (raw->count > 1) qsort(raw->items, raw->count, sizeof(struct raw_event), raw_order);
+    for (size_t i = 0; i < raw->count; i++) {
+        const struct catalog *catalog = feed->engine->catalog;
+        uint32_t place = stream_place(catalog, raw->items[i].stream);
+        struct event_log *log = place < catalog->stream_count
+                                    ? feed->logs[place]
+                                    : events_log(feed->events, raw->items[i].stream, 0);
+        (void)event_log_append(log, &raw->items[i].event);
+    }
+    raw->count = 0;
+}
+
+enum weir_status feed_open(struct engine *engine, char *error, size_t error_bytes)
+{
+    const struct catalog *catalog = engine->catalog;
+    struct events_options options = { .block_bytes = engine->options.event_block_bytes,
+                                      .file_bytes = engine->options.event_file_bytes,
+                                      .cache_bytes = engine->options.event_cache_bytes };
+    struct feed *feed = mem_alloc(sizeof(*feed));
+    engine->feed = feed;
+    feed->engine = engine;
+    feed->env = engine->env;
+    enum weir_status st = events_open(engine->store, &options, &feed->events, error, error_bytes);
+    if (st != WEIR_OK) return st;
+    feed->logs = mem_alloc((catalog->stream_count + 1) * sizeof(struct event_log *));
+    for (uint32_t i = 0; i < catalog->stream_count; i++)
+        feed->logs[i] = events_log(feed->events, catalog->streams[i]->id,
+                                   stream_file_bytes(catalog->streams[i]));
+    struct raw_events raw = { 0 };
+    raw_read(&raw, buf_str(&engine->recovered_events));
+    raw_append(feed, &raw);
+    mem_free(raw.items);
+    buf_free(&engine->recovered_events);
+    feed->follows = mem_alloc((catalog->follower_count + 1) * sizeof(struct follow_state));
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        struct follow_state *f = &feed->follows[i];
+        f->follower = catalog->followers[i];
+        f->sent_to = mem_alloc(engine->shard_count * sizeof(uint64_t));
+        f->done = mem_alloc(engine->shard_count * sizeof(_Atomic uint64_t));
+    }
+    atomic_store(&feed->named, store_events_named(engine->store));
+    return WEIR_OK;
+}
+
+/* The head row of a new follower says "now" or a time: here it gets its place. */
+static struct event_id follow_resolve(struct feed *feed, const struct follower *follower,
+                                      struct event_id start)
+{
+    if (start.epoch != UINT64_MAX) return start;
+    struct event_log *log = feed->logs[stream_place(feed->engine->catalog, follower->stream->id)];
+    struct event_log_info info;
+    event_log_info(log, &info);
+    if (start.n == 0) return info.last;
+    struct event_id at = event_log_find_time(log, (int64_t)start.n);
+    if (at.n > 0) at.n--;
+    return at;
+}
+
+static uint64_t feed_turn(void *self);
+
+void feed_start(struct engine *engine)
+{
+    struct feed *feed = engine->feed;
+    const struct catalog *catalog = engine->catalog;
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        struct follow_state *f = &feed->follows[i];
+        f->at = follow_resolve(feed, f->follower, follow_start(engine, f->follower));
+        f->safe = f->asked = f->at;
+        event_walk_begin(&f->walk, feed->logs[stream_place(catalog, f->follower->stream->id)],
+                         f->at, false);
+        f->walk.after = true;
+        f->since_mark = MARK_EVERY; /* the first mark comes early: "now" stays where it was */
+    }
+    feed->actor = (struct actor){ .name = "weir-feed", .turn = feed_turn, .self = feed };
+    feed->started = true;
+    feed->taken = atomic_load(&engine->durable);
+    engine->env->actor_start(engine->env, &feed->actor);
+    engine->env->actor_wake(engine->env, &feed->actor);
+}
+
+void feed_stop(struct engine *engine)
+{
+    if (engine->feed != NULL && engine->feed->started)
+        engine->env->actor_stop(engine->env, &engine->feed->actor);
+}
+
+static void batch_free(struct feed_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++) buf_free(&batch->parts[i]);
+    mem_free(batch);
+}
+
+void feed_close(struct engine *engine)
+{
+    struct feed *feed = engine->feed;
+    if (feed == NULL) return;
+    engine->feed = NULL;
+    for (struct feed_batch *b = atomic_load(&feed->batches), *next; b != NULL; b = next) {
+        next = b->next;
+        batch_free(b);
+    }
+    mem_free(atomic_load(&feed->heads));
+    for (uint32_t i = 0; feed->follows != NULL && i < engine->catalog->follower_count; i++) {
+        event_walk_end(&feed->follows[i].walk);
+        mem_free(feed->follows[i].sent_to);
+        mem_free((void *)(uintptr_t)feed->follows[i].done);
+    }
+    events_close(feed->events);
+    mem_free(feed->follows);
+    mem_free(feed->logs);
+    mem_free(feed);
+}
+
+void feed_wake(struct engine *engine)
+{
+    if (engine->feed != NULL && engine->feed->started)
+        engine->env->actor_wake(engine->env, &engine->feed->actor);
+}
+
+/* ---- from the writer ---- */
+
+void feed_durable(struct engine *engine, uint64_t epoch)
+{
+    struct feed *feed = engine->feed;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < engine->shard_count; i++)
+        if (engine->shards[i].events[epoch % EPOCH_BUFFERS].len > 0) count++;
+    if (count == 0) return;
+    struct feed_batch *batch = mem_alloc(sizeof(*batch) + count * sizeof(struct buf));
+    batch->epoch = epoch;
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        struct buf *bytes = &engine->shards[i].events[epoch % EPOCH_BUFFERS];
+        if (bytes->len == 0) continue;
+        batch->parts[batch->count++] = *bytes;
+        *bytes = (struct buf){ 0 };
+    }
+    batch->next = atomic_load_explicit(&feed->batches, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&feed->batches, &batch->next, batch)) {}
+}
+
+static bool heads_take(struct engine *engine)
+{
+    struct event_heads *heads = atomic_exchange(&engine->feed->heads, NULL);
+    if (heads != NULL) store_event_heads(engine->store, heads);
+    return heads != NULL;
+}
+
+bool feed_covers(struct engine *engine, uint64_t epoch)
+{
+    struct feed *feed = engine->feed;
+    if (atomic_load(&feed->covered) >= epoch) {
+        (void)heads_take(engine);
+        return true;
+    }
+    if (atomic_load(&feed->sync_wanted) < epoch) {
+        atomic_store(&feed->sync_wanted, epoch);
+        feed_wake(engine);
+    }
+    return false;
+}
+
+/* The manifest that the store wrote last, for whatever reason, may have named new heads. */
+static void named_publish(struct engine *engine)
+{
+    uint64_t serial = store_events_named(engine->store);
+    if (serial == atomic_load_explicit(&engine->feed->named, memory_order_relaxed)) return;
+    atomic_store(&engine->feed->named, serial);
+    feed_wake(engine);
+}
+
+bool feed_names(struct engine *engine)
+{
+    struct feed *feed = engine->feed;
+    named_publish(engine);
+    if (!atomic_exchange(&feed->name_wanted, false)) return false;
+    if (!heads_take(engine)) return false;
+    /* A full disk: the next checkpoint names them. */
+    (void)store_name_events(engine->store);
+    named_publish(engine);
+    return true;
+}
+
+/* ---- taking epochs ---- */
+
+static bool feed_take(struct feed *feed)
+{
+    uint64_t durable = atomic_load_explicit(&feed->engine->durable, memory_order_acquire);
+    struct feed_batch *newest = atomic_exchange(&feed->batches, NULL), *oldest = NULL;
+    bool any = newest != NULL;
+    while (newest != NULL) {
+        struct feed_batch *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    struct raw_events raw = { 0 };
+    for (struct feed_batch *b = oldest, *next; b != NULL; b = next) {
+        next = b->next;
+        for (uint32_t i = 0; i < b->count; i++) raw_read(&raw, buf_str(&b->parts[i]));
+        raw_append(feed, &raw);
+        if (b->epoch > feed->taken) feed->taken = b->epoch;
+        batch_free(b);
+    }
+    mem_free(raw.items);
+    if (durable > feed->taken) feed->taken = durable;
+    return any;
+}
+
+/* ---- readers ---- */
+
+static void read_answer(struct feed *feed, struct feed_read *read, enum weir_status status)
+{
+    read->status = status;
+    uint32_t port = read->port->index;
+    struct actor *actor = read->port->actor; /* the read is the door's once it is pushed */
+    read->link = atomic_load_explicit(&feed->answers[port], memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&feed->answers[port], &read->link, read)) {}
+    if (actor != NULL) feed->env->actor_wake(feed->env, actor);
+}
+
+static void item_add(struct feed_read *read, const struct event *e)
+{
+    struct feed_item *item = mem_alloc(sizeof(*item) + e->key.len + e->value.len + 1);
+    char *bytes = (char *)(item + 1);
+    item->id = e->id;
+    item->time_ms = e->time_ms;
+    if (e->key.len > 0) memcpy(bytes, e->key.ptr, e->key.len);
+    if (e->value.len > 0) memcpy(bytes + e->key.len, e->value.ptr, e->value.len);
+    item->key = (struct weir_str){ bytes, e->key.len };
+    item->value = (struct weir_str){ bytes + e->key.len, e->value.len };
+    if (read->last != NULL) read->last->next = item;
+    else read->items = item;
+    read->last = item;
+    read->item_count++;
+}
+
+static struct event_log *read_log(struct feed *feed, const struct feed_read *read)
+{
+    return feed->logs[stream_place(feed->engine->catalog, read->stream->id)];
+}
+
+static void read_info(struct feed *feed, struct feed_read *read)
+{
+    const struct catalog *catalog = feed->engine->catalog;
+    read->followers = mem_alloc((catalog->follower_count + 1) * sizeof(*read->followers));
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        const struct follow_state *f = &feed->follows[i];
+        if (f->follower->stream != read->stream) continue;
+        uint64_t done = 0;
+        for (uint32_t s = 0; s < feed->engine->shard_count; s++)
+            done += atomic_load_explicit(&f->done[s], memory_order_relaxed);
+        read->followers[read->follower_count++] = (struct feed_follower_info){
+            f->follower, done == f->sent ? f->at : f->safe, f->sent - done
+        };
+    }
+}
+
+/* One pass over what there is; true when it has an answer. */
+static bool read_try(struct feed *feed, struct feed_read *read)
+{
+    struct event_log *log = read_log(feed, read);
+    struct event_walk walk;
+    struct event e;
+    size_t bytes = 0, bytes_max = read->bytes_max ? read->bytes_max : 1u << 20;
+    uint32_t count = read->count ? read->count : 100;
+    if (count > FEED_COUNT_MAX) count = FEED_COUNT_MAX;
+    event_walk_begin(&walk, log, read->reverse ? read->to : read->from, read->reverse);
+    while (read->item_count < count && bytes < bytes_max && event_walk_next(&walk, &e)) {
+        if (read->reverse ? event_id_cmp(e.id, read->from) < 0 : event_id_cmp(e.id, read->to) > 0)
+            break;
+        if (!read->reverse) read->from = (struct event_id){ e.id.epoch, e.id.n + 1 };
+        if (read->key.ptr != NULL && !str_eq(read->key, e.key)) continue;
+        item_add(read, &e);
+        bytes += e.key.len + e.value.len + 64;
+    }
+    enum weir_status st = walk.status;
+    event_walk_end(&walk);
+    read->next = read->from;
+    event_log_info(log, &read->info);
+    bool over = read->item_count > 0 || st != WEIR_OK || read->until_ns == 0 ||
+                atomic_load(&read->cancelled);
+    if (over) read_answer(feed, read, st);
+    return over;
+}
+
+static void read_begin(struct feed *feed, struct feed_read *read)
+{
+    if (read->op == FEED_READ) {
+        if (read_try(feed, read)) return;
+        read->link = feed->waiting;
+        feed->waiting = read;
+        return;
+    }
+    event_log_info(read_log(feed, read), &read->info);
+    if (read->op == FEED_FIND_TIME)
+        read->from = event_log_find_time(read_log(feed, read), read->time_ms);
+    else read_info(feed, read);
+    read_answer(feed, read, WEIR_OK);
+}
+
+static void reads_serve(struct feed *feed, bool news, uint64_t now)
+{
+    struct feed_read **at = &feed->waiting;
+    while (*at != NULL) {
+        struct feed_read *read = *at;
+        bool due = now >= read->until_ns || atomic_load(&read->cancelled);
+        struct feed_read *next = read->link;
+        if (due) read->until_ns = 0; /* whatever it has */
+        if ((news || due) && read_try(feed, read)) {
+            *at = next;
+            continue;
+        }
+        at = &read->link;
+    }
+    struct feed_read *newest = atomic_exchange(&feed->reads, NULL), *oldest = NULL;
+    while (newest != NULL) {
+        struct feed_read *next = newest->link;
+        newest->link = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    for (struct feed_read *next; oldest != NULL; oldest = next) {
+        next = oldest->link;
+        read_begin(feed, oldest);
+    }
+}
+
+/* ---- followers ---- */
+
+static void shard_give(struct feed *feed, struct follow_state *f, uint32_t to, struct feed_event *e)
+{
+    struct shard *s = &feed->engine->shards[to];
+    f->sent++;
+    f->sent_to[to]++;
+    e->next = atomic_load_explicit(&s->feed_in, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&s->feed_in, &e->next, e)) {}
+}
+
+static struct feed_event *feed_event_new(const struct follow_state *f, struct event_id id,
+                                         struct weir_str value)
+{
+    struct feed_event *e = mem_alloc(sizeof(*e) + value.len + 1);
+    e->follower = f->follower;
+    e->id = id;
+    e->len = (uint32_t)value.len;
+    if (value.len > 0) memcpy(e->value, value.ptr, value.len);
+    return e;
+}
+
+static void mark_give(struct feed *feed, struct follow_state *f)
+{
+    f->since_mark = 0;
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
+        struct feed_event *e = feed_event_new(f, f->at, STR(""));
+        e->mark = true;
+        shard_give(feed, f, i, e);
+    }
+}
+
+/* The slot of the entity that the event names; false when it names none. */
+static bool event_slot(const struct follower *follower, const struct event *e, struct arena *arena,
+                       uint8_t *slot)
+{
+    const struct stream *stream = follower->stream;
+    struct weir_str key = stream->name;
+    if (follower->by >= 0 && follower->by == stream->key_field) key = e->key;
+    else if (follower->by >= 0) {
+        char *event = arena_alloc(arena, stream->event->size + 8u);
+        if (unpack(stream->event, e->value, arena, false, event) != WEIR_OK) return false;
+        const struct field *by = &stream->event->fields[follower->by];
+        memcpy(&key, event + by->offset, sizeof(key));
+        if (by->inline_text)
+            key = (struct weir_str){ event + by->offset, strnlen(event + by->offset, by->size) };
+    }
+    if (key.ptr == NULL || key.len == 0 || key.len > KEY_BYTES_MAX) return false;
+    if (follower->by >= 0 && !type_key_fits(follower->type, key)) return false;
+    *slot = type_slot(follower->type, key);
+    return true;
+}
+
+static bool window_is_full(struct feed *feed, struct follow_state *f)
+{
+    uint64_t window = feed->engine->limits.follow_window;
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
+        if (f->sent_to[i] - atomic_load_explicit(&f->done[i], memory_order_acquire) >= window)
+            return true;
+    }
+    return false;
+}
+
+/* What is safe to retire: all that was given out at the last look is done, and the epoch open then durable. */
+static void follow_safe(struct feed *feed, struct follow_state *f)
+{
+    uint64_t done = 0;
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++)
+        done += atomic_load_explicit(&f->done[i], memory_order_acquire);
+    if (f->safe_epoch != 0 && atomic_load(&feed->engine->durable) >= f->safe_epoch) {
+        f->safe = f->asked;
+        f->safe_epoch = 0;
+        f->asked_sent = 0;
+    }
+    if (f->asked_sent == 0 && event_id_cmp(f->at, f->safe) > 0) {
+        f->asked = f->at;
+        f->asked_sent = f->sent + 1;
+    }
+    if (f->asked_sent != 0 && f->safe_epoch == 0 && done + 1 >= f->asked_sent)
+        f->safe_epoch = atomic_load(&feed->engine->epoch);
+}
+
+static bool follow_feed(struct feed *feed, struct follow_state *f)
+{
+    struct event e;
+    uint64_t touched = 0;
+    struct arena arena = { 0 };
+    unsigned n = 0;
+    f->blocked = false;
+    for (; n < EVENTS_PER_TURN; n++) {
+        if ((n & 63u) == 0 && window_is_full(feed, f)) {
+            f->blocked = true;
+            break;
+        }
+        if (!event_walk_next(&f->walk, &e)) break;
+        uint8_t slot;
+        f->at = e.id;
+        f->since_mark++;
+        if (event_slot(f->follower, &e, &arena, &slot)) {
+            uint32_t to = slot_shard(feed->engine, slot);
+            struct feed_event *copy = feed_event_new(f, e.id, e.value);
+            copy->time_ms = e.time_ms;
+            copy->slot = slot;
+            shard_give(feed, f, to, copy);
+            touched |= UINT64_C(1) << to;
+        }
+        if ((n & 255u) == 255u) arena_reset(&arena);
+    }
+    arena_free(&arena);
+    if (f->since_mark >= MARK_EVERY && f->at.epoch != 0) {
+        mark_give(feed, f);
+        touched = UINT64_MAX;
+    }
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
+        if (touched & UINT64_C(1) << i) shard_wake(&feed->engine->shards[i]);
+    }
+    return n == EVENTS_PER_TURN;
+}
+
+void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard)
+{
+    struct follow_state *f = &engine->feed->follows[follower->place];
+    atomic_fetch_add_explicit(&f->done[shard], 1, memory_order_release);
+}
+
+/* ---- files ---- */
+
+static void feed_poison(struct feed *feed)
+{
+    atomic_store(&feed->engine->poisoned, 1);
+    for (uint32_t p = 0; p < feed->engine->port_count; p++) {
+        if (feed->engine->ports[p].actor != NULL)
+            feed->env->actor_wake(feed->env, feed->engine->ports[p].actor);
+    }
+}
+
+static void heads_give(struct feed *feed)
+{
+    struct event_heads *old = atomic_exchange(&feed->heads, events_heads(feed->events));
+    mem_free(old);
+}
+
+/* The writer waits for a sync: all below the epoch is here once that many are durable. */
+static uint64_t feed_sync(struct feed *feed, uint64_t now)
+{
+    uint64_t wanted = atomic_load(&feed->sync_wanted);
+    if (atomic_load(&feed->covered) >= wanted || feed->taken + 1 < wanted) return ENV_NEVER;
+    if (feed->retry_ns > now) return feed->retry_ns;
+    enum weir_status st = events_sync(feed->events);
+    if (st == WEIR_POISONED) {
+        feed_poison(feed);
+        return ENV_NEVER;
+    }
+    if (st != WEIR_OK) {
+        feed->retry_ns = now + DISK_RETRY_NS;
+        return feed->retry_ns;
+    }
+    heads_give(feed);
+    atomic_store(&feed->covered, feed->taken + 1);
+    feed->env->actor_wake(feed->env, &feed->engine->writer.actor);
+    return ENV_NEVER;
+}
+
+static void feed_retire(struct feed *feed)
+{
+    const struct catalog *catalog = feed->engine->catalog;
+    int64_t wall = feed->env->wall_ms(feed->env);
+    bool any = false;
+    for (uint32_t i = 0; i < catalog->follower_count; i++) follow_safe(feed, &feed->follows[i]);
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        const struct stream *stream = catalog->streams[i];
+        struct event_id safe = { UINT64_MAX, UINT64_MAX };
+        for (uint32_t k = 0; k < catalog->follower_count; k++) {
+            const struct follow_state *f = &feed->follows[k];
+            if (f->follower->stream == stream && event_id_cmp(f->safe, safe) < 0) safe = f->safe;
+        }
+        int64_t before = stream->keep_ms ? wall - stream->keep_ms : 0;
+        any |= event_log_trim(feed->logs[i], before, stream->keep_bytes, safe);
+    }
+    if (!any) return;
+    heads_give(feed);
+    atomic_store(&feed->name_wanted, true);
+    feed->env->actor_wake(feed->env, &feed->engine->writer.actor);
+}
+
+static uint64_t feed_turn(void *self)
+{
+    struct feed *feed = self;
+    const struct catalog *catalog = feed->engine->catalog;
+    uint64_t now = feed->env->mono_ns(feed->env), next = ENV_NEVER;
+    if (atomic_load(&feed->engine->poisoned)) {
+        for (struct feed_read *r = feed->waiting; r != NULL; r = r->link) r->until_ns = 0;
+        reads_serve(feed, false, now);
+        return ENV_NEVER;
+    }
+    bool news = feed_take(feed), more = false;
+    reads_serve(feed, news, now);
+    for (uint32_t i = 0; i < catalog->follower_count; i++)
+        more |= follow_feed(feed, &feed->follows[i]);
+    next = feed_sync(feed, now);
+    uint64_t named = atomic_load(&feed->named);
+    if (named != feed->named_seen) {
+        feed->named_seen = named;
+        events_named(feed->events, named);
+    }
+    if (events_write(feed->events)) more = true;
+    if (now >= feed->retention_ns && catalog->stream_count > 0) {
+        feed->retention_ns = now + RETENTION_EVERY_NS;
+        feed_retire(feed);
+    }
+    if (more) return 0;
+    for (const struct feed_read *r = feed->waiting; r != NULL; r = r->link)
+        if (r->until_ns < next) next = r->until_ns;
+    if (catalog->stream_count > 0 && feed->retention_ns < next) next = feed->retention_ns;
+    return next;
+}
+
+/* ---- the door ---- */
+
+void feed_submit(struct port *port, struct feed_read *read)
+{
+    struct feed *feed = port->engine->feed;
+    read->port = port;
+    read->items = read->last = NULL;
+    read->item_count = read->follower_count = 0;
+    read->followers = NULL;
+    if (read->op == FEED_READ && read->to.epoch == 0 && read->to.n == 0)
+        read->to = (struct event_id){ UINT64_MAX, UINT64_MAX };
+    atomic_store(&read->cancelled, 0);
+    read->link = atomic_load_explicit(&feed->reads, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&feed->reads, &read->link, read)) {}
+    feed_wake(port->engine);
+}
+
+struct feed_read *feed_next(struct port *port)
+{
+    struct feed *feed = port->engine->feed;
+    if (port->answered == NULL) {
+        struct feed_read *newest = atomic_exchange(&feed->answers[port->index], NULL);
+        while (newest != NULL) {
+            struct feed_read *next = newest->link;
+            newest->link = port->answered;
+            port->answered = newest;
+            newest = next;
+        }
+    }
+    struct feed_read *read = port->answered;
+    if (read != NULL) port->answered = read->link;
+    return read;
+}
+
+void feed_cancel(struct engine *engine, struct feed_read *read)
+{
+    atomic_store(&read->cancelled, 1);
+    feed_wake(engine);
+}
+
+void feed_read_free(struct feed_read *read)
+{
+    for (struct feed_item *item = read->items, *next; item != NULL; item = next) {
+        next = item->next;
+        mem_free(item);
+    }
+    mem_free(read->followers);
+    read->items = read->last = NULL;
+    read->followers = NULL;
+    read->item_count = read->follower_count = 0;
+}
+
+enum weir_status feed_unpack(const struct stream *stream, struct weir_str value,
+                             struct arena *arena, void *event)
+{
+    return unpack(stream->event, value, arena, false, event);
+}

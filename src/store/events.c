@@ -1,0 +1,931 @@
+/*
+ * events.c - retained events of streams, in blocks: the newest in memory, closed ones in files written behind.
+ *
+ * A block holds some events of one stream, side by side; it is the unit of memory, of files and of checksums.
+ *
+ *   open -> closed (block_bytes, or a sync) -> written (its file has it) -> synced (a checkpoint's heads) -> evicted
+ *
+ * Files are named events-<stream>-<number> and hold blocks one after the other; a new start never appends to an
+ * old file. Heads say for each stream its first and last file, how far the last one counts, and its last id.
+ * Only what heads in a manifest say is believed at start; the log of epochs still holds the rest, since it is cut
+ * only below an epoch that the heads cover. A file goes once a manifest without it is durable.
+ * Bytes: docs/formats/events.md.
+ * SPDX-License-Identifier: MIT
+ */
+#include "store/events.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "store/store_int.h"
+
+#define BLOCK_MAGIC 0x56424557u /* "WEBV" */
+#define BLOCK_HEADER_BYTES 96u
+#define BLOCK_PAYLOAD_MAX (64u << 20)
+#define VERIFY_BYTES_MAX (UINT64_C(256) << 20) /* beyond, payloads are judged when they are read */
+
+struct block {
+    struct event_id first, last;
+    int64_t time_first, time_last;
+    uint32_t count;
+    uint32_t len;    /* of the payload */
+    uint32_t file;   /* its number; 0: in memory only */
+    uint32_t cap;    /* of data, while it is open */
+    uint64_t offset; /* of its header in the file */
+    char *data;      /* NULL: to be read from the file */
+};
+
+struct event_file {
+    uint32_t number;
+    uint64_t bytes;
+    uint64_t first_block; /* number of its first block */
+    int fd;               /* -1: closed */
+    bool synced, named;
+};
+
+struct event_log {
+    struct events *events;
+    struct event_log *next;
+    uint16_t stream;
+    uint64_t file_bytes;
+    struct block *blocks; /* first_block, first_block + 1, ... */
+    uint64_t first_block;
+    uint32_t block_count, block_cap;
+    uint64_t written;   /* blocks below this number are in files */
+    uint64_t evictable; /* blocks below this number have given up their bytes */
+    struct event_file *files;
+    uint32_t file_count, file_cap;
+    uint32_t next_file;
+    uint64_t chain; /* payload hash of the last written block */
+    uint64_t count, bytes;
+    struct event_id last;
+    /* as of the last sync */
+    struct event_id synced_last;
+    uint32_t synced_file;
+    uint64_t synced_size, synced_chain, synced_blocks;
+};
+
+struct events {
+    struct store *store;
+    struct env *env;
+    struct events_options options;
+    struct event_log *logs;
+    uint64_t cached;       /* bytes of closed blocks in memory */
+    uint64_t serial;       /* of the heads made last */
+    bool disk_full, poisoned, new_names;
+    struct gone {
+        uint64_t serial; /* go once heads of this serial are named */
+        uint16_t stream;
+        uint32_t file;
+    } * gone;
+    uint32_t gone_count, gone_cap;
+    struct buf scratch;
+};
+
+struct event_heads {
+    uint64_t serial;
+    uint32_t count;
+    struct event_head head[];
+};
+
+/* ---- ids ---- */
+
+size_t event_id_write(struct event_id id, char out[EVENT_ID_TEXT_MAX])
+{
+    return (size_t)snprintf(out, EVENT_ID_TEXT_MAX, "%llu-%llu", (unsigned long long)id.epoch,
+                            (unsigned long long)id.n);
+}
+
+static bool number_take(struct weir_str *text, uint64_t *n)
+{
+    size_t i = 0;
+    *n = 0;
+    for (; i < text->len && text->ptr[i] >= '0' && text->ptr[i] <= '9'; i++) {
+        uint64_t digit = (uint64_t)(text->ptr[i] - '0');
+        if (*n > (UINT64_MAX - digit) / 10) return false;
+        *n = *n * 10 + digit;
+    }
+    *text = (struct weir_str){ text->ptr + i, text->len - i };
+    return i > 0;
+}
+
+bool event_id_read(struct weir_str text, uint64_t n_if_none, struct event_id *id)
+{
+    if (!number_take(&text, &id->epoch)) return false;
+    id->n = n_if_none;
+    if (text.len == 0) return true;
+    if (text.ptr[0] != '-') return false;
+    text.ptr++;
+    text.len--;
+    return number_take(&text, &id->n) && text.len == 0;
+}
+
+/* ---- names and headers ---- */
+
+static void file_name(char *out, uint16_t stream, uint32_t number)
+{
+    snprintf(out, ENV_NAME_MAX, "events-%04x-%08x", stream, number);
+}
+
+static bool file_name_read(const char *name, uint16_t *stream, uint32_t *number)
+{
+    unsigned a = 0, b = 0;
+    int end = 0;
+    char again[ENV_NAME_MAX];
+    if (strlen(name) != 20 || sscanf(name, "events-%4x-%8x%n", &a, &b, &end) != 2 || end != 20)
+        return false;
+    *stream = (uint16_t)a;
+    *number = b;
+    file_name(again, *stream, *number);
+    return strcmp(again, name) == 0;
+}
+
+/* What file headers and checksums take for the sequence of a file. */
+static uint64_t file_sequence(uint16_t stream, uint32_t number)
+{
+    return (uint64_t)stream << 32 | number;
+}
+
+static void block_header(const struct event_log *log, const struct block *b, uint64_t number,
+                         uint64_t hash, uint64_t chain, uint32_t file, uint64_t offset, char *out)
+{
+    memset(out, 0, BLOCK_HEADER_BYTES);
+    store_le32(out, BLOCK_MAGIC);
+    store_le32(out + 4, b->count);
+    store_le64(out + 8, b->len);
+    store_le64(out + 16, number);
+    store_le64(out + 24, b->first.epoch);
+    store_le64(out + 32, b->first.n);
+    store_le64(out + 40, b->last.epoch);
+    store_le64(out + 48, b->last.n);
+    store_le64(out + 56, (uint64_t)b->time_first);
+    store_le64(out + 64, (uint64_t)b->time_last);
+    store_le64(out + 72, hash);
+    store_le64(out + 80, chain);
+    uint64_t seed = store_seed(log->events->store, file_sequence(log->stream, file), offset);
+    store_le32(out + 92, crc32c((uint32_t)seed, out, 92));
+}
+
+/* ---- logs ---- */
+
+static struct event_log *log_find(const struct events *events, uint16_t stream)
+{
+    struct event_log *log = events->logs;
+    while (log != NULL && log->stream != stream) log = log->next;
+    return log;
+}
+
+struct event_log *events_log(struct events *events, uint16_t stream, uint64_t file_bytes)
+{
+    struct event_log *log = log_find(events, stream);
+    if (log == NULL) {
+        log = mem_alloc(sizeof(*log));
+        log->events = events;
+        log->stream = stream;
+        log->first_block = log->written = log->evictable = 1;
+        log->next_file = 1;
+        log->next = events->logs;
+        events->logs = log;
+    }
+    log->file_bytes = file_bytes != 0 && file_bytes < events->options.file_bytes
+                          ? file_bytes
+                          : events->options.file_bytes;
+    return log;
+}
+
+static struct block *block_at(const struct event_log *log, uint64_t number)
+{
+    if (number < log->first_block || number >= log->first_block + log->block_count) return NULL;
+    return &log->blocks[number - log->first_block];
+}
+
+static struct block *block_new(struct event_log *log)
+{
+    if (log->block_count == log->block_cap) {
+        log->block_cap = log->block_cap ? log->block_cap * 2 : 16;
+        log->blocks = mem_realloc(log->blocks, log->block_cap * sizeof(struct block));
+    }
+    struct block *b = &log->blocks[log->block_count++];
+    *b = (struct block){ 0 };
+    return b;
+}
+
+/* The last block if it may still grow. A closed one has cap 0. */
+static struct block *block_open(struct event_log *log)
+{
+    if (log->block_count == 0) return NULL;
+    struct block *b = &log->blocks[log->block_count - 1];
+    return b->cap != 0 ? b : NULL;
+}
+
+static void block_close(struct event_log *log, struct block *b)
+{
+    b->data = mem_realloc(b->data, b->len);
+    b->cap = 0;
+    log->events->cached += b->len;
+}
+
+static void block_room(struct block *b, size_t more)
+{
+    if (b->len + more <= b->cap) return;
+    size_t cap = b->cap ? b->cap * 2u : 1024u;
+    while (cap < b->len + more) cap *= 2;
+    b->data = mem_realloc(b->data, cap);
+    b->cap = (uint32_t)cap;
+}
+
+bool event_log_append(struct event_log *log, const struct event *e)
+{
+    if (event_id_cmp(e->id, log->last) <= 0) return false;
+    struct events *events = log->events;
+    struct block *b = block_open(log);
+    if (b == NULL) {
+        b = block_new(log);
+        b->first = e->id;
+        b->time_first = b->time_last = e->time_ms;
+    }
+    struct buf *out = &events->scratch;
+    buf_reset(out);
+    buf_add_varint(out, e->id.epoch - b->first.epoch);
+    buf_add_varint(out, e->id.n);
+    buf_add_varint(out, zigzag(e->time_ms - b->time_first));
+    buf_add_varint(out, e->key.len);
+    buf_add_str(out, e->key);
+    buf_add_varint(out, e->value.len);
+    buf_add_str(out, e->value);
+    block_room(b, out->len);
+    memcpy(b->data + b->len, out->ptr, out->len);
+    b->len += (uint32_t)out->len;
+    b->count++;
+    b->last = log->last = e->id;
+    if (e->time_ms > b->time_last) b->time_last = e->time_ms;
+    log->count++;
+    log->bytes += out->len;
+    if (b->len >= events->options.block_bytes) block_close(log, b);
+    return true;
+}
+
+void event_log_info(const struct event_log *log, struct event_log_info *info)
+{
+    *info = (struct event_log_info){ .count = log->count,
+                                     .bytes = log->bytes,
+                                     .files = log->file_count,
+                                     .last = log->last };
+    if (log->block_count > 0) info->first = log->blocks[0].first;
+}
+
+/* ---- writing ---- */
+
+static bool events_fail(struct events *events, int64_t error)
+{
+    if (status_of_errno((int)-error) == WEIR_DISKFULL) events->disk_full = true;
+    else events->poisoned = true;
+    return false;
+}
+
+static struct event_file *file_last(struct event_log *log)
+{
+    return log->file_count > 0 ? &log->files[log->file_count - 1] : NULL;
+}
+
+static struct event_file *file_add(struct event_log *log, uint32_t number, uint64_t first_block)
+{
+    if (log->file_count == log->file_cap) {
+        log->file_cap = log->file_cap ? log->file_cap * 2 : 8;
+        log->files = mem_realloc(log->files, log->file_cap * sizeof(struct event_file));
+    }
+    struct event_file *f = &log->files[log->file_count++];
+    *f = (struct event_file){ .number = number, .first_block = first_block, .fd = -1 };
+    return f;
+}
+
+/* The file that takes the next block; NULL when none can be made. */
+static struct event_file *file_for_write(struct event_log *log)
+{
+    struct events *events = log->events;
+    struct env *env = events->env;
+    struct event_file *f = file_last(log);
+    if (f != NULL && f->fd >= 0 && f->bytes < log->file_bytes) return f;
+    char name[ENV_NAME_MAX];
+    uint8_t header[FILE_HEADER_BYTES];
+    uint32_t number = log->next_file;
+    file_name(name, log->stream, number);
+    int fd = env->open(env, events->store->dir, name, ENV_WRITE | ENV_CREATE);
+    int64_t error = fd;
+    file_header(events->store, FILE_EVENTS, file_sequence(log->stream, number), 0, 0, header);
+    if (error >= 0) error = env->write(env, fd, header, sizeof(header), 0);
+    if (error < 0) {
+        if (fd >= 0) env->close(env, fd);
+        (void)env->unlink(env, events->store->dir, name);
+        events_fail(events, error);
+        return NULL;
+    }
+    log->next_file++;
+    /* The one before is synced by the next checkpoint: its handle stays open until then. */
+    f = file_add(log, number, log->written);
+    f->fd = fd;
+    f->bytes = FILE_HEADER_BYTES;
+    events->new_names = true;
+    return f;
+}
+
+static bool block_write(struct event_log *log, struct block *b)
+{
+    struct events *events = log->events;
+    struct event_file *f = file_for_write(log);
+    if (f == NULL) return false;
+    uint64_t sequence = file_sequence(log->stream, f->number);
+    uint64_t hash = hash64(store_seed(events->store, sequence, f->bytes), b->data, b->len);
+    char header[BLOCK_HEADER_BYTES];
+    block_header(log, b, log->written, hash, log->chain, f->number, f->bytes, header);
+    struct buf *out = &events->scratch;
+    buf_reset(out);
+    buf_add(out, header, sizeof(header));
+    buf_add(out, b->data, b->len);
+    int64_t error = events->env->write(events->env, f->fd, out->ptr, out->len, f->bytes);
+    if (error < 0) return events_fail(events, error);
+    b->file = f->number;
+    b->offset = f->bytes;
+    f->bytes += out->len;
+    f->synced = false;
+    log->written++;
+    log->chain = hash;
+    events->disk_full = false;
+    return true;
+}
+
+/* Closed blocks in files give up their bytes, oldest first, log after log, until the cache fits. */
+static void events_evict(struct events *events)
+{
+    for (struct event_log *log = events->logs;
+         log != NULL && events->cached > events->options.cache_bytes; log = log->next) {
+        if (log->evictable < log->first_block) log->evictable = log->first_block;
+        while (log->evictable < log->written && events->cached > events->options.cache_bytes) {
+            struct block *b = block_at(log, log->evictable++);
+            if (b->data == NULL) continue;
+            events->cached -= b->len;
+            mem_free(b->data);
+            b->data = NULL;
+        }
+    }
+}
+
+bool events_write(struct events *events)
+{
+    if (events->poisoned) return false;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) {
+        struct block *b = block_at(log, log->written);
+        if (b == NULL || b->cap != 0) continue;
+        bool good = block_write(log, b);
+        if (events->cached > events->options.cache_bytes) events_evict(events);
+        return good;
+    }
+    return false;
+}
+
+bool events_disk_full(const struct events *events)
+{
+    return events->disk_full;
+}
+
+static bool files_sync(struct event_log *log)
+{
+    struct events *events = log->events;
+    for (uint32_t i = 0; i < log->file_count; i++) {
+        struct event_file *f = &log->files[i];
+        if (f->fd < 0) continue;
+        if (!f->synced) {
+            int error = events->env->sync(events->env, f->fd);
+            if (error < 0) {
+                events->poisoned = true;
+                return false;
+            }
+            f->synced = true;
+        }
+        if (i + 1 < log->file_count) {
+            events->env->close(events->env, f->fd);
+            f->fd = -1;
+        }
+    }
+    return true;
+}
+
+enum weir_status events_sync(struct events *events)
+{
+    if (events->poisoned) return WEIR_POISONED;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) {
+        struct block *open = block_open(log);
+        if (open != NULL) block_close(log, open);
+    }
+    while (events_write(events)) {}
+    if (events->poisoned) return WEIR_POISONED;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) {
+        if (block_at(log, log->written) != NULL) return WEIR_DISKFULL;
+        if (!files_sync(log)) return WEIR_POISONED;
+    }
+    if (events->new_names && events->env->dir_sync(events->env, events->store->dir) < 0) {
+        events->poisoned = true;
+        return WEIR_POISONED;
+    }
+    events->new_names = false;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) {
+        struct event_file *f = file_last(log);
+        log->synced_last = log->last;
+        log->synced_file = f ? f->number : 0;
+        log->synced_size = f ? f->bytes : 0;
+        log->synced_chain = log->chain;
+        log->synced_blocks = log->written;
+    }
+    return WEIR_OK;
+}
+
+/* ---- heads ---- */
+
+struct event_heads *events_heads(struct events *events)
+{
+    uint32_t count = 0;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) count++;
+    struct event_heads *heads = mem_alloc(sizeof(*heads) + count * sizeof(struct event_head));
+    heads->serial = ++events->serial;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) {
+        heads->head[heads->count++] =
+            (struct event_head){ .stream = log->stream,
+                                 .first_file = log->file_count ? log->files[0].number : 0,
+                                 .last_file = log->synced_file,
+                                 .size = log->synced_size,
+                                 .first_block = log->first_block,
+                                 .blocks = log->synced_blocks,
+                                 .chain = log->synced_chain,
+                                 .epoch = log->synced_last.epoch,
+                                 .n = log->synced_last.n };
+    }
+    return heads;
+}
+
+void store_event_heads(struct store *store, struct event_heads *heads)
+{
+    store->head_count = heads->count;
+    store->heads_serial = heads->serial;
+    store->heads = mem_realloc(store->heads, (heads->count + 1) * sizeof(struct event_head));
+    memcpy(store->heads, heads->head, heads->count * sizeof(struct event_head));
+    mem_free(heads);
+}
+
+void events_named(struct events *events, uint64_t serial)
+{
+    struct env *env = events->env;
+    char name[ENV_NAME_MAX];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < events->gone_count; i++) {
+        struct gone *g = &events->gone[i];
+        if (g->serial > serial) {
+            events->gone[kept++] = *g;
+            continue;
+        }
+        file_name(name, g->stream, g->file);
+        (void)env->unlink(env, events->store->dir, name);
+    }
+    events->gone_count = kept;
+}
+
+/* ---- retention ---- */
+
+static void file_drop(struct event_log *log)
+{
+    struct events *events = log->events;
+    struct event_file *f = &log->files[0];
+    uint64_t end = log->file_count > 1 ? log->files[1].first_block : log->written;
+    uint32_t blocks = (uint32_t)(end - log->first_block);
+    for (uint32_t i = 0; i < blocks; i++) {
+        struct block *b = &log->blocks[i];
+        if (b->data != NULL) events->cached -= b->len;
+        mem_free(b->data);
+        log->count -= b->count;
+        log->bytes -= b->len;
+    }
+    log->block_count -= blocks;
+    log->first_block = end;
+    memmove(log->blocks, log->blocks + blocks, log->block_count * sizeof(struct block));
+    if (f->fd >= 0) events->env->close(events->env, f->fd);
+    if (events->gone_count == events->gone_cap) {
+        events->gone_cap = events->gone_cap ? events->gone_cap * 2 : 16;
+        events->gone = mem_realloc(events->gone, events->gone_cap * sizeof(struct gone));
+    }
+    events->gone[events->gone_count++] = (struct gone){ events->serial + 1, log->stream,
+                                                        f->number };
+    log->file_count--;
+    memmove(f, f + 1, log->file_count * sizeof(*f));
+}
+
+bool event_log_trim(struct event_log *log, int64_t before_ms, uint64_t bytes_max,
+                    struct event_id safe)
+{
+    bool any = false;
+    /* The newest file stays, and only what is synced and named may go. */
+    while (log->file_count > 1) {
+        const struct event_file *f = &log->files[0];
+        if (f->fd >= 0 || log->files[1].first_block > log->synced_blocks) break;
+        struct block *last = block_at(log, log->files[1].first_block - 1);
+        ASSERT(last != NULL);
+        bool old = before_ms != 0 && last->time_last < before_ms;
+        bool large = bytes_max != 0 && log->bytes > bytes_max;
+        if ((!old && !large) || event_id_cmp(last->last, safe) > 0) break;
+        file_drop(log);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- reading ---- */
+
+static enum weir_status block_load(struct event_log *log, uint64_t number, const struct block *b,
+                                   struct buf *out)
+{
+    struct events *events = log->events;
+    struct env *env = events->env;
+    char name[ENV_NAME_MAX], header[BLOCK_HEADER_BYTES];
+    file_name(name, log->stream, b->file);
+    int fd = env->open(env, events->store->dir, name, ENV_READ);
+    if (fd < 0) return fd == -ENOENT ? WEIR_CORRUPT : WEIR_IO;
+    buf_reset(out);
+    buf_reserve(out, b->len + 1u);
+    int64_t got = env->read(env, fd, header, sizeof(header), b->offset);
+    bool good = got == (int64_t)sizeof(header) && load_le64(header + 16) == number;
+    if (got >= 0 && good) {
+        got = env->read(env, fd, out->ptr, b->len, b->offset + BLOCK_HEADER_BYTES);
+        uint64_t seed = store_seed(events->store, file_sequence(log->stream, b->file), b->offset);
+        good = got == (int64_t)b->len && hash64(seed, out->ptr, b->len) == load_le64(header + 72);
+    }
+    env->close(env, fd);
+    if (got < 0) return WEIR_IO;
+    out->len = b->len;
+    return good ? WEIR_OK : WEIR_CORRUPT;
+}
+
+/* The block that holds the first event at or above `id`; 0 when there is none. */
+static uint64_t block_find(const struct event_log *log, struct event_id id)
+{
+    uint32_t low = 0, high = log->block_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (event_id_cmp(log->blocks[middle].last, id) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low < log->block_count ? log->first_block + low : 0;
+}
+
+void event_walk_begin(struct event_walk *walk, struct event_log *log, struct event_id from,
+                      bool reverse)
+{
+    *walk = (struct event_walk){ .log = log, .reverse = reverse, .at = from };
+}
+
+void event_walk_end(struct event_walk *walk)
+{
+    buf_free(&walk->bytes);
+    mem_free(walk->starts);
+    walk->starts = NULL;
+}
+
+/* The bytes of the walk's block: in memory, or read once. NULL with walk->status. */
+static const char *walk_bytes(struct event_walk *walk, const struct block *b)
+{
+    if (b->data != NULL) return b->data;
+    if (walk->loaded != walk->block) {
+        walk->status = block_load(walk->log, walk->block, b, &walk->bytes);
+        if (walk->status != WEIR_OK) return NULL;
+        walk->loaded = walk->block;
+    }
+    return walk->bytes.ptr;
+}
+
+static bool event_decode(const struct block *b, const char *bytes, size_t *offset, struct event *e)
+{
+    struct reader reader = { bytes + *offset, bytes + b->len, false };
+    e->id.epoch = b->first.epoch + reader_varint(&reader);
+    e->id.n = reader_varint(&reader);
+    e->time_ms = b->time_first + unzigzag(reader_varint(&reader));
+    e->key = reader_bytes(&reader, reader_varint(&reader));
+    e->value = reader_bytes(&reader, reader_varint(&reader));
+    *offset = (size_t)(reader.at - bytes);
+    return !reader.failed;
+}
+
+static bool walk_forward(struct event_walk *walk, struct event *e)
+{
+    struct event_log *log = walk->log;
+    for (;;) {
+        struct block *b = block_at(log, walk->block);
+        if (b == NULL) {
+            uint64_t found = block_find(log, walk->at);
+            if (found == 0) return false;
+            if (found == walk->block) return false;
+            walk->block = found;
+            walk->offset = 0;
+            b = block_at(log, found);
+        }
+        if (walk->offset >= b->len) {
+            struct block *next = block_at(log, walk->block + 1);
+            if (next == NULL) return false; /* the open end: it may grow */
+            walk->block++;
+            walk->offset = 0;
+            continue;
+        }
+        const char *bytes = walk_bytes(walk, b);
+        if (bytes == NULL) return false;
+        if (!event_decode(b, bytes, &walk->offset, e)) {
+            walk->status = WEIR_CORRUPT;
+            return false;
+        }
+        int order = event_id_cmp(e->id, walk->at);
+        if (order < 0 || (order == 0 && walk->after)) continue;
+        walk->at = e->id;
+        walk->after = true;
+        return true;
+    }
+}
+
+/* Where each event of the block begins, so that it can be walked backward. */
+static bool walk_index(struct event_walk *walk, const struct block *b, const char *bytes)
+{
+    struct event e;
+    size_t offset = 0;
+    walk->starts = mem_realloc(walk->starts, (b->count + 1u) * sizeof(uint32_t));
+    walk->start_count = 0;
+    while (offset < b->len && walk->start_count < b->count) {
+        walk->starts[walk->start_count++] = (uint32_t)offset;
+        if (!event_decode(b, bytes, &offset, &e)) return false;
+    }
+    walk->start_at = walk->start_count;
+    return true;
+}
+
+static bool walk_backward(struct event_walk *walk, struct event *e)
+{
+    struct event_log *log = walk->log;
+    if (log->block_count == 0) return false;
+    if (walk->block == 0) {
+        /* The last block that begins at or below `at`. */
+        uint64_t number = block_find(log, walk->at);
+        if (number == 0) number = log->first_block + log->block_count - 1;
+        while (number > log->first_block &&
+               event_id_cmp(block_at(log, number)->first, walk->at) > 0)
+            number--;
+        walk->block = number;
+        walk->start_count = 0;
+    }
+    for (;;) {
+        struct block *b = block_at(log, walk->block);
+        if (b == NULL) return false; /* trimmed away meanwhile */
+        const char *bytes = walk_bytes(walk, b);
+        if (bytes == NULL) return false;
+        if (walk->start_count == 0 && !walk_index(walk, b, bytes)) {
+            walk->status = WEIR_CORRUPT;
+            return false;
+        }
+        while (walk->start_at > 0) {
+            size_t offset = walk->starts[--walk->start_at];
+            (void)event_decode(b, bytes, &offset, e);
+            int order = event_id_cmp(e->id, walk->at);
+            if (order > 0 || (order == 0 && walk->after)) continue;
+            walk->at = e->id;
+            walk->after = true;
+            return true;
+        }
+        if (walk->block <= log->first_block) return false;
+        walk->block--;
+        walk->start_count = 0;
+    }
+}
+
+bool event_walk_next(struct event_walk *walk, struct event *event)
+{
+    if (walk->status != WEIR_OK) return false;
+    return walk->reverse ? walk_backward(walk, event) : walk_forward(walk, event);
+}
+
+struct event_id event_log_find_time(struct event_log *log, int64_t time_ms)
+{
+    struct event_walk walk;
+    struct event e;
+    for (uint32_t i = 0; i < log->block_count; i++) {
+        if (log->blocks[i].time_last < time_ms) continue;
+        event_walk_begin(&walk, log, log->blocks[i].first, false);
+        struct event_id found = { 0, 0 };
+        while (found.epoch == 0 && event_walk_next(&walk, &e) &&
+               event_id_cmp(e.id, log->blocks[i].last) <= 0)
+            if (e.time_ms >= time_ms) found = e.id;
+        event_walk_end(&walk);
+        if (found.epoch != 0) return found;
+    }
+    return (struct event_id){ log->last.epoch, log->last.n + 1 };
+}
+
+/* ---- opening ---- */
+
+struct leftovers {
+    struct events *events;
+    struct buf names; /* NUL-ended */
+};
+
+static void leftover_note(void *arg, const char *name)
+{
+    struct leftovers *l = arg;
+    uint16_t stream;
+    uint32_t number;
+    if (!file_name_read(name, &stream, &number)) return;
+    const struct store *store = l->events->store;
+    for (uint32_t i = 0; i < store->head_count; i++) {
+        const struct event_head *h = &store->heads[i];
+        if (h->stream == stream && h->last_file != 0 && number >= h->first_file &&
+            number <= h->last_file)
+            return;
+    }
+    buf_add(&l->names, name, strlen(name) + 1);
+}
+
+struct open_error {
+    char *text;
+    size_t bytes;
+};
+
+static enum weir_status damaged(struct open_error *error, const char *name, uint64_t offset,
+                                const struct event_head *head)
+{
+    snprintf(error->text, error->bytes,
+             "%s is damaged at %llu: events up to %llu-%llu were kept in it and are lost; restore "
+             "a copy of the directory",
+             name, (unsigned long long)offset, (unsigned long long)head->epoch,
+             (unsigned long long)head->n);
+    return WEIR_CORRUPT;
+}
+
+/* The blocks of one file; the last file counts up to the head's size only. */
+static enum weir_status file_load(struct event_log *log, const struct event_head *head,
+                                  uint32_t number, bool verify, uint64_t *size,
+                                  struct open_error *error)
+{
+    struct events *events = log->events;
+    struct store *store = events->store;
+    struct env *env = events->env;
+    char name[ENV_NAME_MAX], header[BLOCK_HEADER_BYTES];
+    file_name(name, log->stream, number);
+    int fd = env->open(env, store->dir, name, ENV_READ);
+    int64_t bytes = fd >= 0 ? env->size(env, fd) : fd;
+    bool is_last = number == head->last_file;
+    enum weir_status st = WEIR_OK;
+    uint64_t end = is_last ? head->size : bytes > 0 ? (uint64_t)bytes : 0;
+    if (bytes < 0) {
+        st = fd == -ENOENT ? damaged(error, name, 0, head) : WEIR_IO;
+    } else if ((uint64_t)bytes < end || end < FILE_HEADER_BYTES ||
+               env->read(env, fd, header, FILE_HEADER_BYTES, 0) != FILE_HEADER_BYTES ||
+               file_header_check(store, FILE_EVENTS, file_sequence(log->stream, number), header) !=
+                   WEIR_OK) {
+        st = damaged(error, name, 0, head);
+    }
+    uint64_t offset = FILE_HEADER_BYTES;
+    if (st == WEIR_OK) file_add(log, number, log->written)->synced = true;
+    while (st == WEIR_OK && offset < end) {
+        uint64_t seed = store_seed(store, file_sequence(log->stream, number), offset);
+        int64_t got = env->read(env, fd, header, sizeof(header), offset);
+        struct block b = { .count = load_le32(header + 4),
+                           .len = (uint32_t)load_le64(header + 8),
+                           .first = { load_le64(header + 24), load_le64(header + 32) },
+                           .last = { load_le64(header + 40), load_le64(header + 48) },
+                           .time_first = (int64_t)load_le64(header + 56),
+                           .time_last = (int64_t)load_le64(header + 64),
+                           .file = number,
+                           .offset = offset };
+        bool good = got == (int64_t)sizeof(header) && load_le32(header) == BLOCK_MAGIC &&
+                    load_le32(header + 88) == 0 &&
+                    load_le32(header + 92) == crc32c((uint32_t)seed, header, 92) &&
+                    load_le64(header + 8) <= BLOCK_PAYLOAD_MAX &&
+                    load_le64(header + 16) == log->written &&
+                    offset + BLOCK_HEADER_BYTES + b.len <= end &&
+                    (log->block_count == 0 || load_le64(header + 80) == log->chain);
+        if (good && verify) {
+            struct buf *payload = &events->scratch;
+            buf_reset(payload);
+            buf_reserve(payload, b.len + 1u);
+            got = env->read(env, fd, payload->ptr, b.len, offset + BLOCK_HEADER_BYTES);
+            good = got == (int64_t)b.len &&
+                   hash64(seed, payload->ptr, b.len) == load_le64(header + 72);
+        }
+        if (!good) {
+            st = got < 0 ? WEIR_IO : damaged(error, name, offset, head);
+            break;
+        }
+        *block_new(log) = b;
+        log->chain = load_le64(header + 72);
+        log->written++;
+        log->last = b.last;
+        log->count += b.count;
+        log->bytes += b.len;
+        offset += BLOCK_HEADER_BYTES + b.len;
+    }
+    if (fd >= 0) env->close(env, fd);
+    if (st == WEIR_IO && error->text[0] == '\0')
+        snprintf(error->text, error->bytes, "cannot read %s", name);
+    *size = bytes > 0 ? (uint64_t)bytes : 0;
+    if (st == WEIR_OK) file_last(log)->bytes = end;
+    return st;
+}
+
+/* What stands behind the part that counts belongs to no manifest: the log has it still. */
+static enum weir_status tail_cut(struct event_log *log, const struct event_head *head,
+                                 uint64_t size, struct open_error *error)
+{
+    struct env *env = log->events->env;
+    if (head->last_file == 0 || size <= head->size) return WEIR_OK;
+    char name[ENV_NAME_MAX];
+    file_name(name, log->stream, head->last_file);
+    int fd = env->open(env, log->events->store->dir, name, ENV_WRITE);
+    int64_t result = fd >= 0 ? env->truncate(env, fd, head->size) : fd;
+    if (result >= 0) result = env->sync(env, fd);
+    if (fd >= 0) env->close(env, fd);
+    if (result >= 0) return WEIR_OK;
+    snprintf(error->text, error->bytes, "cannot cut the end of %s (error %d)", name, (int)-result);
+    return status_of_errno((int)-result);
+}
+
+static enum weir_status log_load(struct events *events, const struct event_head *head, bool verify,
+                                 struct open_error *error)
+{
+    struct event_log *log = events_log(events, head->stream, 0);
+    enum weir_status st = WEIR_OK;
+    uint64_t size = 0;
+    log->first_block = log->written = log->evictable = head->first_block;
+    for (uint32_t n = head->first_file; head->last_file != 0 && n <= head->last_file; n++) {
+        st = file_load(log, head, n, verify, &size, error);
+        if (st != WEIR_OK) return st;
+    }
+    struct event_id last = { head->epoch, head->n };
+    if (log->written != head->blocks || (log->block_count > 0 && log->chain != head->chain) ||
+        (log->block_count > 0 && event_id_cmp(log->last, last) != 0)) {
+        char name[ENV_NAME_MAX];
+        file_name(name, log->stream, head->last_file);
+        return damaged(error, name, size, head);
+    }
+    log->last = log->synced_last = last;
+    log->chain = log->synced_chain = head->chain;
+    log->synced_file = head->last_file;
+    log->synced_size = head->size;
+    log->synced_blocks = log->written;
+    log->next_file = head->last_file + 1;
+    log->evictable = log->written;
+    return tail_cut(log, head, size, error);
+}
+
+enum weir_status events_open(struct store *store, const struct events_options *options,
+                             struct events **out, char *error, size_t error_bytes)
+{
+    *out = NULL;
+    struct events *events = mem_alloc(sizeof(*events));
+    events->store = store;
+    events->env = store->env;
+    events->options = *options;
+    if (events->options.block_bytes == 0) events->options.block_bytes = 32u << 10;
+    if (events->options.file_bytes == 0) events->options.file_bytes = 16u << 20;
+    if (events->options.cache_bytes == 0) events->options.cache_bytes = 64u << 20;
+    events->serial = store->heads_serial;
+    struct open_error why = { error, error_bytes };
+    if (error_bytes > 0) error[0] = '\0';
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < store->head_count; i++) total += store->heads[i].size;
+    enum weir_status st = WEIR_OK;
+    for (uint32_t i = 0; i < store->head_count && st == WEIR_OK; i++)
+        st = log_load(events, &store->heads[i], total <= VERIFY_BYTES_MAX, &why);
+    struct leftovers leftovers = { .events = events };
+    if (st == WEIR_OK &&
+        events->env->dir_list(events->env, store->dir, leftover_note, &leftovers) < 0)
+        st = WEIR_IO;
+    for (size_t at = 0; st == WEIR_OK && at < leftovers.names.len;
+         at += strlen(leftovers.names.ptr + at) + 1)
+        (void)events->env->unlink(events->env, store->dir, leftovers.names.ptr + at);
+    buf_free(&leftovers.names);
+    if (st != WEIR_OK) {
+        events_close(events);
+        return st;
+    }
+    *out = events;
+    return WEIR_OK;
+}
+
+void events_close(struct events *events)
+{
+    if (events == NULL) return;
+    for (struct event_log *log = events->logs, *next; log != NULL; log = next) {
+        next = log->next;
+        for (uint32_t i = 0; i < log->block_count; i++) mem_free(log->blocks[i].data);
+        for (uint32_t i = 0; i < log->file_count; i++) {
+            if (log->files[i].fd >= 0) events->env->close(events->env, log->files[i].fd);
+        }
+        mem_free(log->blocks);
+        mem_free(log->files);
+        mem_free(log);
+    }
+    mem_free(events->gone);
+    buf_free(&events->scratch);
+    mem_free(events);
+}
