@@ -31,6 +31,7 @@ struct parked_request;
     X(sends_max, 10000, "messages sent by one transaction")                                        \
     X(events_max, 1000, "events emitted by one transaction on one shard")                          \
     X(event_bytes_max, 65536, "bytes of one event")                                                \
+    X(retention_check_ms, 1000, "time between two looks for events to retire")                     \
     X(follow_window, 4096, "events of a follower on their way to one shard")                       \
     X(messages_pending_max, 100000, "messages pending per sender")                                 \
     X(message_attempts_max, 16, "attempts before a message or timer stays, marked failed")         \

@@ -21,7 +21,6 @@
 
 #define EVENTS_PER_TURN 4096u
 #define MARK_EVERY 8192u /* events of a follower between two marks */
-#define RETENTION_EVERY_NS UINT64_C(1000000000)
 #define DISK_RETRY_NS UINT64_C(500000000)
 #define SPAN_FILES 8u /* a stream kept by size is kept in about so many files */
 #define FILE_BYTES_MIN 65536u
@@ -673,7 +672,7 @@ static uint64_t feed_turn(void *self)
     }
     if (events_write(feed->events)) more = true;
     if (now >= feed->retention_ns && catalog->stream_count > 0) {
-        feed->retention_ns = now + RETENTION_EVERY_NS;
+        feed->retention_ns = now + feed->engine->limits.retention_check_ms * 1000000u;
         feed_retire(feed);
     }
     if (more) return 0;
