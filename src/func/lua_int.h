@@ -171,6 +171,7 @@ enum ud_tag {
     UD_LIST,
     UD_MAP,
     UD_WALK,
+    UD_STREAM,
     UD_TEST
 };
 
@@ -236,6 +237,30 @@ struct type *type_resolve(struct vm *vm, struct lua_type *type); /* NULL: not de
 /** "bank.lua:12" of the Lua code that called; nil outside. */
 struct weir_str where_called(lua_State *L, struct arena *arena);
 extern const char *const lua_kind_words[];
+
+struct builder {
+    struct vm *vm;
+    struct arena *arena;
+    char path[200];
+    unsigned depth;
+};
+/** Raises "FILE:LINE: text" of the Lua code that called. */
+__attribute__((format(printf, 2, 3), noreturn)) void refuse(lua_State *L, const char *format, ...);
+/** A table of fields at idx as a shape. */
+struct shape *shape_build(struct builder *b, lua_State *L, int idx);
+struct lua_code *code_new(struct builder *b, lua_State *L, const char *name);
+void name_judge(lua_State *L, const char *what, const char *name, size_t len);
+void need_file_level(lua_State *L, const char *what);
+struct arena *builder_arena(struct vm *vm);
+bool is_type(lua_State *L, int idx);
+/** A declaration that `weir check` can go on after; `stand_in`: what it then gives. */
+void declare_push(lua_State *L, lua_CFunction function, int upvalue, int stand_in);
+
+/* ---- lua_stream.c: streams, emitting, following ---------------------------------------------------------- */
+void streams_open(lua_State *L); /* metatables */
+int weir_stream_lua(lua_State *L);
+int stream_follow(lua_State *L);
+void stream_push(lua_State *L, struct weir_str name);
 
 /* ---- lua_value.c: struct <-> Lua ------------------------------------------------------------------------ */
 struct conv {

@@ -22,13 +22,6 @@
 const char *const lua_kind_words[] = { "nothing", "int",  "float",    "bool",     "text", "bytes",
                                        "time",    "enum", "a handle", "a record", "list", "any" };
 
-struct builder {
-    struct vm *vm;
-    struct arena *arena;
-    char path[200];
-    unsigned depth;
-};
-
 /* ---- errors ---- */
 
 static bool where_line(lua_State *L, lua_Debug *debug)
@@ -47,8 +40,7 @@ struct weir_str where_called(lua_State *L, struct arena *arena)
     return arena_printf(arena, "%s:%d", debug.short_src, debug.currentline);
 }
 
-__attribute__((format(printf, 2, 3), noreturn)) static void refuse(lua_State *L, const char *format,
-                                                                   ...)
+void refuse(lua_State *L, const char *format, ...)
 {
     lua_Debug debug;
     if (where_line(L, &debug)) lua_pushfstring(L, "%s:%d: ", debug.short_src, debug.currentline);
@@ -66,7 +58,7 @@ __attribute__((format(printf, 2, 3), noreturn)) static void refuse(lua_State *L,
 
 /* ---- type values ---- */
 
-static bool is_type(lua_State *L, int idx)
+bool is_type(lua_State *L, int idx)
 {
     if (!lua_istable(L, idx) || !lua_getmetatable(L, idx)) return false;
     luaL_getmetatable(L, TYPE_META);
@@ -232,8 +224,6 @@ static void path_add(struct builder *b, const char *text)
     snprintf(b->path + len, sizeof(b->path) - len, "%s", text);
 }
 
-static struct shape *shape_build(struct builder *b, lua_State *L, int idx);
-
 static struct shape *scalar_build(struct builder *b, lua_State *L, int idx);
 
 static bool option_get(lua_State *L, int idx, const char *name)
@@ -300,7 +290,7 @@ static void words_build(struct builder *b, lua_State *L, int idx, struct field *
     lua_pop(L, 1);
 }
 
-static struct lua_code *code_new(struct builder *b, lua_State *L, const char *name)
+struct lua_code *code_new(struct builder *b, lua_State *L, const char *name)
 {
     uint32_t number = function_number(b->vm, name);
     if (number == UINT32_MAX) refuse(L, "%s was not there when the application was declared", name);
@@ -440,7 +430,7 @@ static const char **names_sorted(struct builder *b, lua_State *L, int idx, uint3
     return names;
 }
 
-static struct shape *shape_build(struct builder *b, lua_State *L, int idx)
+struct shape *shape_build(struct builder *b, lua_State *L, int idx)
 {
     if (++b->depth > SHAPE_DEPTH_MAX)
         refuse(L, "%s: types nested deeper than %u", b->path, SHAPE_DEPTH_MAX);
@@ -504,7 +494,7 @@ struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool ser
     return type;
 }
 
-static void name_judge(lua_State *L, const char *what, const char *name, size_t len)
+void name_judge(lua_State *L, const char *what, const char *name, size_t len)
 {
     static const char *const reserved[] = { "streams", "requests", "sql",     "metrics",
                                             "livez",   "readyz",   "openapi", "weir" };
@@ -517,12 +507,12 @@ static void name_judge(lua_State *L, const char *what, const char *name, size_t 
     }
 }
 
-static void need_file_level(lua_State *L, const char *what)
+void need_file_level(lua_State *L, const char *what)
 {
     if (!vm_of(L)->loading) refuse(L, "%s belongs to the file level, not into handlers", what);
 }
 
-static struct arena *builder_arena(struct vm *vm)
+struct arena *builder_arena(struct vm *vm)
 {
     return vm->declaring ? &vm->app->catalog->arena : &vm->arena;
 }
@@ -876,7 +866,11 @@ static int type_index(lua_State *L)
         lua_pushvalue(L, lua_upvalueindex(kind));
         return 1;
     }
-    if (strcmp(name, "follow") == 0 || strcmp(name, "find") == 0 || strcmp(name, "scan") == 0)
+    if (strcmp(name, "follow") == 0 && vm->loading) {
+        lua_pushvalue(L, lua_upvalueindex(WEIR_CREATE + 1));
+        return 1;
+    }
+    if (strcmp(name, "find") == 0 || strcmp(name, "scan") == 0)
         refuse(L, "%s:%s comes with a later release", object->type->name, name);
     if (!object->type->service || vm->loading) {
         refuse(L, "`%s` has no %s; handlers are called on an entity of it: %s(\"key\"):%s()",
@@ -927,6 +921,10 @@ static int declare(lua_State *L)
         size_t len = 0;
         const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
         if (name == NULL || !name_is_fit(name, len)) name = "entity", len = 6;
+        if (stand_in == -3) {
+            stream_push(L, (struct weir_str){ name, len });
+            return 1;
+        }
         for (struct lua_type *type = vm->types; type != NULL; type = type->next) {
             if (strcmp(type->name, name) == 0) {
                 lua_rawgeti(L, LUA_REGISTRYINDEX, type->object);
@@ -941,7 +939,7 @@ static int declare(lua_State *L)
     return 1;
 }
 
-static void declare_push(lua_State *L, lua_CFunction function, int upvalue, int stand_in)
+void declare_push(lua_State *L, lua_CFunction function, int upvalue, int stand_in)
 {
     lua_pushinteger(L, upvalue);
     lua_pushcclosure(L, function, 1);
@@ -959,7 +957,8 @@ static void type_meta_open(lua_State *L)
     lua_pop(L, 1);
     luaL_newmetatable(L, "weir.entity");
     for (int kind = WEIR_ON; kind <= WEIR_CREATE; kind++) declare_push(L, handler_add, kind, 0);
-    lua_pushcclosure(L, type_index, 3);
+    declare_push(L, stream_follow, 0, 0);
+    lua_pushcclosure(L, type_index, 4);
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, handle_make);
     lua_setfield(L, -2, "__call");
@@ -976,7 +975,8 @@ void types_open(lua_State *L)
         const char *name;
         lua_CFunction function;
         int stand_in;
-    } functions[] = { { "enum", type_enum, WEIR_ANY },      { "list", type_list, WEIR_ANY },
+    } functions[] = { { "stream", weir_stream_lua, -3 },
+                      { "enum", type_enum, WEIR_ANY },      { "list", type_list, WEIR_ANY },
                       { "opt", type_opt, WEIR_ANY },        { "map", map_type_make, WEIR_ANY },
                       { "entity", weir_entity_lua, -1 },    { "service", weir_service_lua, -2 },
                       { "setting", weir_setting, WEIR_ANY } };
