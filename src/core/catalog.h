@@ -67,12 +67,12 @@ struct type {
 /* A retained log of events, emitted inside transactions. */
 struct stream {
     struct weir_str name;
-    struct shape *event;  /* a record; its fields numbered by name when the data is opened */
-    int key_field;        /* that orders and, with `latest`, compacts; -1: the emitting entity's key */
-    int time_field;       /* event time; -1: the time of the transaction */
-    int64_t keep_ms;      /* 0: no bound */
-    uint64_t keep_bytes;  /* 0: no bound */
-    bool latest;          /* compaction: of a key only the newest event is sure to be kept */
+    struct shape *event; /* a record; its fields numbered by name when the data is opened */
+    int key_field;   /* that orders and, with `latest`, compacts; -1: the emitting entity's key */
+    int time_field;  /* event time; -1: the time of the transaction */
+    int64_t keep_ms; /* 0: no bound */
+    uint64_t keep_bytes;   /* 0: no bound */
+    bool latest;           /* compaction: of a key only the newest event is sure to be kept */
     struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
     struct weir_str at;
     uint16_t id;                  /* on disk; 0 until the data is opened */
@@ -85,9 +85,10 @@ enum follow_from { FOLLOW_OLDEST = 0, FOLLOW_NOW, FOLLOW_ID, FOLLOW_TIME };
 struct follower {
     struct stream *stream;
     struct type *type;
-    int by;                  /* the event's field that names the entity; -1: a service */
-    struct handler *handler; /* hidden, called "@STREAM"; arguments: { event, meta = { id, time } } */
-    enum follow_from from;   /* where it begins when it is new to the data */
+    int by; /* the event's field that names the entity; -1: a service */
+    struct handler
+        *handler;          /* hidden, called "@STREAM"; arguments: { event, meta = { id, time } } */
+    enum follow_from from; /* where it begins when it is new to the data */
     uint64_t from_epoch, from_n;
     int64_t from_ms;
     uint16_t id;

@@ -398,11 +398,11 @@ struct shard {
     struct weir_ctx *ready, **ready_tail;
     struct weir_ctx *fiber_waiters, **fiber_waiters_tail;
     struct heap deadlines;
-    struct heap retries;                     /* pairs to try again */
-    _Atomic(struct feed_event *) feed_in;    /* from the feed, newest first */
-    struct lane **lanes;                     /* by follower, 256 each */
+    struct heap retries;                  /* pairs to try again */
+    _Atomic(struct feed_event *) feed_in; /* from the feed, newest first */
+    struct lane **lanes;                  /* by follower, 256 each */
     struct lane *lanes_ready, **lanes_ready_tail;
-    bool follows_done; /* tell the feed at the end of the turn */
+    bool follows_done;                       /* tell the feed at the end of the turn */
     struct request *pending, **pending_tail; /* not begun: too many with locks */
     uint64_t roots_open, roots_holding;
     uint64_t next_txn, next_age, next_message;
@@ -477,7 +477,7 @@ struct engine {
     struct handler **row_queries, **map_queries, **exists_queries; /* by type id */
     struct feed *feed;
     struct buf recovered_events; /* of the log, while opening */
-    int64_t wall_floor_ms; /* time of the last durable frame at start */
+    int64_t wall_floor_ms;       /* time of the last durable frame at start */
     bool started;
     _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
     _Alignas(64) _Atomic uint64_t durable; /* D; stored by the writer after a sync */

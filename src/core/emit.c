@@ -21,8 +21,7 @@ static uint64_t event_n(uint64_t clock, uint32_t root, uint32_t shard, uint32_t 
     return ((clock << SHARD_BITS | root) << SHARD_BITS | shard) << PLACE_BITS | place;
 }
 
-static struct weir_str event_key(struct weir_ctx *f, const struct stream *stream,
-                                 const void *event)
+static struct weir_str event_key(struct weir_ctx *f, const struct stream *stream, const void *event)
 {
     if (stream->key_field >= 0) {
         const struct field *field = &stream->event->fields[stream->key_field];
@@ -77,16 +76,14 @@ enum weir_status weir_emit(struct weir_ctx *f, const struct weir_stream *stream,
 
 /* ---- handlers of the type `streams`: for those outside ---- */
 
-enum weir_status stream_emit_one(struct weir_ctx *ctx, void *row, const void *args,
-                                        void *result)
+enum weir_status stream_emit_one(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     const struct stream *stream = ctx_handler(ctx)->code;
     return ctx_emit(ctx, stream, args);
 }
 
 /* { events = list }; what it answers is filled in at the decision, when the ids are known. */
-enum weir_status stream_emit_batch(struct weir_ctx *ctx, void *row, const void *args,
-                                          void *result)
+enum weir_status stream_emit_batch(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     const struct stream *stream = ctx_handler(ctx)->code;
     const struct weir_list *list = args;
@@ -141,8 +138,8 @@ void emits_answer(struct txn *t, uint64_t epoch, uint64_t clock)
     uint32_t root = t->id % ENGINE_SHARDS_MAX;
     struct event_id first = { epoch, event_n(clock, root, s->index, 0) },
                     last = { epoch, event_n(clock, root, s->index, t->emit_count - 1) };
-    struct weir_str first_text = arena_copy(
-        &t->arena, (struct weir_str){ text, event_id_write(first, text) });
+    struct weir_str first_text = arena_copy(&t->arena,
+                                            (struct weir_str){ text, event_id_write(first, text) });
     if (t->root->handler->result->scalar) {
         *(struct weir_str *)t->result = first_text;
         return;

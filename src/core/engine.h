@@ -58,7 +58,7 @@ struct engine_options {
     const struct runtime *const *runtimes; /* beside the native one */
     uint32_t runtime_count;
     struct engine_limits limits;
-    struct store_options store; /* zeroed: STORE_OPTIONS */
+    struct store_options store;                                      /* zeroed: STORE_OPTIONS */
     uint64_t event_block_bytes, event_file_bytes, event_cache_bytes; /* 0: as store/events.h says */
     /* A line of trace: a JSON object's members without braces, e.g. "\"event\":\"recovered\"". Any thread. May be NULL. */
     void (*trace)(void *arg, const char *members);
@@ -85,7 +85,7 @@ struct request {
     const void *args;    /* struct of handler->args, judged by the door */
     struct weir_str id;  /* idempotency key; empty: none */
     struct weir_str caller;
-    uint64_t deadline_ns; /* mono_ns; 0: request_deadline_ms from now */
+    uint64_t deadline_ns;                /* mono_ns; 0: request_deadline_ms from now */
     const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
     void *user;                          /* the door's */
     struct arena arena;

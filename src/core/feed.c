@@ -37,13 +37,14 @@ struct feed_batch {
 struct follow_state {
     const struct follower *follower;
     struct event_walk walk;
-    struct event_id at;    /* the last one given to a shard or skipped */
-    struct event_id safe;  /* retention may take what lies up to here */
-    uint64_t safe_epoch;   /* ... once this epoch is durable */
-    struct event_id asked; /* a snapshot of `at`: done when all shards have done what was sent then */
+    struct event_id at;   /* the last one given to a shard or skipped */
+    struct event_id safe; /* retention may take what lies up to here */
+    uint64_t safe_epoch;  /* ... once this epoch is durable */
+    struct event_id
+        asked; /* a snapshot of `at`: done when all shards have done what was sent then */
     uint64_t asked_sent;
-    uint64_t sent;         /* in all */
-    uint64_t *sent_to;     /* by shard */
+    uint64_t sent;          /* in all */
+    uint64_t *sent_to;      /* by shard */
     _Atomic uint64_t *done; /* by shard; written by it */
     uint32_t since_mark;
     bool blocked; /* a window is full */

@@ -38,7 +38,8 @@ struct feed_read {
     enum weir_status status; /* WEIR_OK, also with no event; WEIR_CORRUPT; WEIR_SHUTDOWN */
     struct feed_item *items, *last;
     uint32_t item_count;
-    struct event_id next; /* where to read on: above what was looked at, also when `key` left all out */
+    struct event_id
+        next; /* where to read on: above what was looked at, also when `key` left all out */
     struct event_log_info info;
     struct feed_follower_info *followers; /* FEED_INFO: of this stream, follower_count of them */
     uint32_t follower_count;

@@ -91,7 +91,8 @@ int weir_stream_lua(lua_State *L)
     need_file_level(L, "weir.stream");
     size_t len;
     if (lua_type(L, 1) != LUA_TSTRING)
-        refuse(L, "weir.stream takes a name: weir.stream(\"paid\", { order = order, total = int })");
+        refuse(L,
+               "weir.stream takes a name: weir.stream(\"paid\", { order = order, total = int })");
     const char *name = lua_tolstring(L, 1, &len);
     struct vm *vm = vm_of(L);
     name_judge(L, "a stream", name, len);
@@ -142,8 +143,7 @@ int stream_follow(lua_State *L)
             const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
             if (text != NULL && strcmp(name, "by") == 0) by = text;
             else if (text != NULL && strcmp(name, "from") == 0) from = text;
-            else
-                refuse(L, "%s:follow has the options by = \"field\" and from = \"now\"", lt->name);
+            else refuse(L, "%s:follow has the options by = \"field\" and from = \"now\"", lt->name);
         }
     }
     if (!lt->declared)

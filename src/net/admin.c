@@ -87,7 +87,7 @@ static void add_example(struct net *net, struct buf *out)
         const struct type *type = catalog->types[i];
         for (uint32_t h = 0; h < type->handler_count && text.len == 0; h++) {
             const struct handler *handler = type->handlers[h];
-            if (handler->kind == WEIR_QUERY) continue;
+            if (handler->kind == WEIR_QUERY || handler->hidden || type->builtin) continue;
             buf_add_text(&text, "curl -d '[");
             for (uint32_t a = 0; a < handler->args->count; a++)
                 buf_printf(&text, "%s%.*s", a ? ", " : "", STR_ARG(handler->args->fields[a].name));
@@ -113,13 +113,15 @@ void admin_index(struct net *net, const struct type *only, struct buf *out)
     bool first = true;
     for (uint32_t i = 0; i < catalog->type_count; i++) {
         const struct type *type = catalog->types[i];
-        if (only != NULL && only != type) continue;
+        if (type->builtin || (only != NULL && only != type)) continue;
         buf_add_text(out, first ? "\n{\"name\":" : ",\n{\"name\":");
         first = false;
         json_write_text(out, type->name);
         buf_printf(out, ",\"service\":%s,\"handlers\":[", type->service ? "true" : "false");
+        uint32_t shown = 0;
         for (uint32_t h = 0; h < type->handler_count; h++) {
-            if (h > 0) buf_add_byte(out, ',');
+            if (type->handlers[h]->hidden) continue;
+            if (shown++ > 0) buf_add_byte(out, ',');
             add_handler(type->handlers[h], out);
         }
         buf_add_text(out, "],\"maps\":[");

@@ -72,6 +72,7 @@ struct route *net_route(struct net *net, struct weir_str type, struct weir_str h
     }
     route->type = catalog_type(engine_catalog(net->engine), type);
     route->handler = route->type ? type_handler(route->type, handler) : NULL;
+    if (route->handler && route->handler->hidden) route->handler = NULL;
     return route;
 }
 

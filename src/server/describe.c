@@ -128,16 +128,56 @@ static void describe_map(const struct map_def *map, struct buf *out)
     buf_add_text(out, "\n");
 }
 
+static void describe_follows(const struct catalog *catalog, const struct type *type,
+                             struct buf *out)
+{
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        const struct follower *follower = catalog->followers[i];
+        if (follower->type != type) continue;
+        buf_printf(out, "  follows %.*s", STR_ARG(follower->stream->name));
+        if (follower->by >= 0)
+            buf_printf(out, " by %.*s",
+                       STR_ARG(follower->stream->event->fields[follower->by].name));
+        buf_add_text(out, "\n");
+    }
+}
+
+static void describe_keep(const struct stream *stream, struct buf *out)
+{
+    buf_add_text(out, "  keep");
+    if (stream->keep_ms == 0 && stream->keep_bytes == 0) buf_add_text(out, " forever");
+    if (stream->keep_ms >= 86400000) buf_printf(out, " %" PRId64 "d", stream->keep_ms / 86400000);
+    else if (stream->keep_ms > 0) buf_printf(out, " %" PRId64 "s", stream->keep_ms / 1000);
+    if (stream->keep_bytes > 0)
+        buf_printf(out, " %" PRIu64 "MB", (stream->keep_bytes + 1048575) / 1048576);
+}
+
 void describe_catalog(const struct catalog *catalog, struct buf *out)
 {
     for (uint32_t i = 0; i < catalog->type_count; i++) {
         const struct type *type = catalog->types[i];
+        if (type->builtin) continue;
         buf_printf(out, "%s %.*s ", type->service ? "service" : "entity", STR_ARG(type->name));
         if (!type->service) describe_shape(type->row, out);
         if (type->key_text.len) buf_printf(out, "  key %.*s", STR_ARG(type->key_text));
         buf_add_text(out, "\n");
         for (uint32_t m = 0; m < type->map_count; m++) describe_map(&type->maps[m], out);
-        for (uint32_t h = 0; h < type->handler_count; h++) describe_handler(type->handlers[h], out);
+        for (uint32_t h = 0; h < type->handler_count; h++) {
+            if (!type->handlers[h]->hidden) describe_handler(type->handlers[h], out);
+        }
+        describe_follows(catalog, type, out);
+    }
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        const struct stream *stream = catalog->streams[i];
+        buf_printf(out, "stream %.*s ", STR_ARG(stream->name));
+        describe_shape(stream->event, out);
+        if (stream->key_field >= 0)
+            buf_printf(out, "  key %.*s", STR_ARG(stream->event->fields[stream->key_field].name));
+        if (stream->time_field >= 0)
+            buf_printf(out, "  time %.*s", STR_ARG(stream->event->fields[stream->time_field].name));
+        describe_keep(stream, out);
+        if (stream->allow.len) buf_printf(out, "   allow %.*s", STR_ARG(stream->allow));
+        buf_add_text(out, "\n");
     }
 }
 
@@ -150,6 +190,7 @@ static uint32_t describe_names(const struct catalog *catalog, bool open, const c
         const struct type *type = catalog->types[i];
         for (uint32_t h = 0; h < type->handler_count; h++) {
             const struct handler *handler = type->handlers[h];
+            if (type->builtin || handler->hidden) continue;
             if (str_eq(handler->allow, STR("anyone")) != open) continue;
             if (count++) buf_add_text(out, between);
             if (quoted) buf_add_text(out, "\"");
@@ -187,18 +228,23 @@ static void describe_signature_json(const struct shape *shape, struct buf *out)
 
 void describe_json(const struct catalog *catalog, struct buf *out)
 {
+    bool first = true;
     buf_add_text(out, "\"types\":[");
     for (uint32_t i = 0; i < catalog->type_count; i++) {
         const struct type *type = catalog->types[i];
-        if (i) buf_add_text(out, ",");
+        if (type->builtin) continue;
+        if (!first) buf_add_text(out, ",");
+        first = false;
         buf_add_text(out, "{\"name\":");
         json_write_text(out, type->name);
         buf_printf(out, ",\"service\":%s,\"fields\":", type->service ? "true" : "false");
         describe_signature_json(type->row, out);
         buf_add_text(out, ",\"handlers\":[");
+        uint32_t shown = 0;
         for (uint32_t h = 0; h < type->handler_count; h++) {
             const struct handler *handler = type->handlers[h];
-            if (h) buf_add_text(out, ",");
+            if (handler->hidden) continue;
+            if (shown++) buf_add_text(out, ",");
             buf_printf(out,
                        "{\"name\":\"%.*s\",\"kind\":\"%s\",\"parameters\":", STR_ARG(handler->name),
                        verb_word(handler->kind));
@@ -207,6 +253,20 @@ void describe_json(const struct catalog *catalog, struct buf *out)
             if (handler->allow.len) json_write_text(out, handler->allow);
             else buf_add_text(out, "null");
             buf_add_text(out, "}");
+        }
+        buf_add_text(out, "]}");
+    }
+    buf_add_text(out, "],\"streams\":[");
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        const struct stream *stream = catalog->streams[i];
+        buf_printf(out, "%s{\"name\":\"%.*s\",\"fields\":", i ? "," : "", STR_ARG(stream->name));
+        describe_signature_json(stream->event, out);
+        buf_add_text(out, ",\"followers\":[");
+        uint32_t shown = 0;
+        for (uint32_t f = 0; f < catalog->follower_count; f++) {
+            if (catalog->followers[f]->stream != stream) continue;
+            buf_printf(out, "%s\"%.*s\"", shown++ ? "," : "",
+                       STR_ARG(catalog->followers[f]->type->name));
         }
         buf_add_text(out, "]}");
     }
@@ -279,6 +339,7 @@ static const struct handler *example_handler(const struct catalog *catalog)
     for (uint32_t i = 0; i < catalog->type_count; i++) {
         for (uint32_t h = 0; h < catalog->types[i]->handler_count; h++) {
             const struct handler *handler = catalog->types[i]->handlers[h];
+            if (handler->hidden || catalog->types[i]->builtin) continue;
             if (handler->kind != WEIR_QUERY) return handler;
             if (!found) found = handler;
         }

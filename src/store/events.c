@@ -71,8 +71,8 @@ struct events {
     struct env *env;
     struct events_options options;
     struct event_log *logs;
-    uint64_t cached;       /* bytes of closed blocks in memory */
-    uint64_t serial;       /* of the heads made last */
+    uint64_t cached; /* bytes of closed blocks in memory */
+    uint64_t serial; /* of the heads made last */
     bool disk_full, poisoned, new_names;
     struct gone {
         uint64_t serial; /* go once heads of this serial are named */
@@ -268,10 +268,9 @@ bool event_log_append(struct event_log *log, const struct event *e)
 
 void event_log_info(const struct event_log *log, struct event_log_info *info)
 {
-    *info = (struct event_log_info){ .count = log->count,
-                                     .bytes = log->bytes,
-                                     .files = log->file_count,
-                                     .last = log->last };
+    *info = (struct event_log_info){
+        .count = log->count, .bytes = log->bytes, .files = log->file_count, .last = log->last
+    };
     if (log->block_count > 0) info->first = log->blocks[0].first;
 }
 
@@ -449,16 +448,17 @@ struct event_heads *events_heads(struct events *events)
     struct event_heads *heads = mem_alloc(sizeof(*heads) + count * sizeof(struct event_head));
     heads->serial = ++events->serial;
     for (struct event_log *log = events->logs; log != NULL; log = log->next) {
-        heads->head[heads->count++] =
-            (struct event_head){ .stream = log->stream,
-                                 .first_file = log->file_count ? log->files[0].number : 0,
-                                 .last_file = log->synced_file,
-                                 .size = log->synced_size,
-                                 .first_block = log->first_block,
-                                 .blocks = log->synced_blocks,
-                                 .chain = log->synced_chain,
-                                 .epoch = log->synced_last.epoch,
-                                 .n = log->synced_last.n };
+        heads->head[heads->count++] = (struct event_head){ .stream = log->stream,
+                                                           .first_file = log->file_count
+                                                                             ? log->files[0].number
+                                                                             : 0,
+                                                           .last_file = log->synced_file,
+                                                           .size = log->synced_size,
+                                                           .first_block = log->first_block,
+                                                           .blocks = log->synced_blocks,
+                                                           .chain = log->synced_chain,
+                                                           .epoch = log->synced_last.epoch,
+                                                           .n = log->synced_last.n };
     }
     return heads;
 }

@@ -66,10 +66,10 @@ struct event_walk {
     bool reverse;
     /* events.c's */
     struct event_id at;
-    bool after;         /* `at` itself was handed out */
-    uint64_t block;     /* its number; 0: to be found */
-    size_t offset;      /* in the block's bytes, forward */
-    uint64_t loaded;    /* number of the block whose bytes are in `bytes`; 0: none */
+    bool after;      /* `at` itself was handed out */
+    uint64_t block;  /* its number; 0: to be found */
+    size_t offset;   /* in the block's bytes, forward */
+    uint64_t loaded; /* number of the block whose bytes are in `bytes`; 0: none */
     struct buf bytes;
     uint32_t *starts, start_count, start_at; /* of a block walked backward */
     enum weir_status status;

@@ -59,8 +59,9 @@ static void manifest_encode(const struct store *store, uint64_t generation, bool
     add_le64(out, store->head_count);
     for (uint32_t i = 0; i < store->head_count; i++) {
         const struct event_head *h = &store->heads[i];
-        const uint64_t numbers[] = { h->stream, h->first_file, h->last_file, h->size, h->first_block,
-                                     h->blocks, h->chain,      h->epoch,     h->n };
+        const uint64_t numbers[] = { h->stream, h->first_file,  h->last_file,
+                                     h->size,   h->first_block, h->blocks,
+                                     h->chain,  h->epoch,       h->n };
         for (size_t n = 0; n < sizeof(numbers) / sizeof(numbers[0]); n++) add_le64(out, numbers[n]);
     }
     add_le64(out, hash64(generation, out->ptr, out->len));
@@ -106,9 +107,9 @@ static bool manifest_decode(struct store *store, struct weir_str bytes, uint64_t
     store->head_count = 0;
     for (uint64_t i = 0; i < heads; i++) {
         struct event_head *h = &store->heads[store->head_count++];
-        uint64_t *const numbers[] = { &h->stream,      &h->first_file, &h->last_file,
-                                      &h->size,        &h->first_block, &h->blocks,
-                                      &h->chain,       &h->epoch,      &h->n };
+        uint64_t *const numbers[] = { &h->stream, &h->first_file,  &h->last_file,
+                                      &h->size,   &h->first_block, &h->blocks,
+                                      &h->chain,  &h->epoch,       &h->n };
         for (size_t n = 0; n < sizeof(numbers) / sizeof(numbers[0]); n++)
             *numbers[n] = take_le64(&reader);
     }
