@@ -110,6 +110,7 @@ int weir_stream_lua(lua_State *L)
                                  .key_field = -1,
                                  .time_field = -1,
                                  .keep_ms = STREAM_KEEP_MS_DEFAULT };
+        if (stream.event->count == 0) refuse(L, "stream %s: an event has at least one field", name);
         if (lua_istable(L, 3)) options_read(&b, L, 3, &stream);
         stream.at = where_called(L, b.arena);
         if (vm->declaring && catalog_add_stream(vm->app->catalog, &stream) == NULL)
