@@ -87,7 +87,7 @@ static void mistake_is_named_with_its_line(void **state)
         { "local d = weir.date", "weir.date comes with a later release" },
         { "weir.password {}", "weir.password comes with a later release" },
         { "weir.secret 'x'", "weir.secret comes with a later release" },
-        { "b:follow({}, {}, function() end)", "b:follow comes with a later release" },
+        { "b:follow({}, {}, function() end)", "write card:follow(stream" },
         { "b:find {}", "b:find comes with a later release" },
         { "weir.entity('a', { n = 5 })", "expected a type, got number" },
         { "weir.entity('a', { n = list })", "a function is no type" },
