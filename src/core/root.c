@@ -318,7 +318,12 @@ bool root_before(struct weir_ctx *f)
     if (r->kind == ROOT_REQUEST && r->request->id.len > 0) return !root_is_repeat(t, f->entity);
     if (r->kind != ROOT_TIMER) return true;
     struct row *row = (struct row *)tree_find(&t->shard->rows, r->timer_key);
-    if (row == NULL || row->failed || row->time_ms > t->now_ms) return false;
+    if (row == NULL || row->failed) return false;
+    if (row->time_ms > t->now_ms) {
+        /* Moved to later: it is in the heap. Or the clock was set back since it came due: it must be again. */
+        if (!row->heap.place) timer_index(t->shard, row);
+        return false;
+    }
     struct overlay *o = overlay_get(t, f->access, r->timer_key);
     if (o == NULL) return false;
     o->present = false;

@@ -450,20 +450,24 @@ void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_st
 static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, uint64_t epoch)
 {
     struct row *row = (struct row *)tree_find(&s->rows, o->item.key);
+    bool is_timer = o->item.key.ptr[0] == ROW_TIMER;
     if (!o->present) {
         if (row == NULL) return;
-        if (o->map == NULL) s->timer_count--;
+        if (is_timer) s->timer_count--;
         row_delete(s, row);
         effect_delete(s, epoch, a->entity->slot, o->item.key);
         return;
     }
     if (row != NULL && row->value_len == o->packed.len &&
-        memcmp(row->value, o->packed.ptr, o->packed.len) == 0)
+        memcmp(row->value, o->packed.ptr, o->packed.len) == 0) {
+        /* A timer that fired and set itself anew for the same moment: the same row, but out of the heap. */
+        if (is_timer && !row->heap.place) timer_index(s, row);
         return;
+    }
     bool is_new = row == NULL;
     row = row_set(s, a->entity->slot, o->item.key, o->packed);
     effect_put(s, epoch, a->entity->slot, o->item.key, o->packed);
-    if (o->map == NULL) {
+    if (is_timer) {
         if (is_new) s->timer_count++;
         timer_index(s, row);
     }

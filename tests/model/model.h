@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define SHARDS_MAX 3
-#define TXNS_MAX 4
+#define TXNS_MAX 5
 #define ATTEMPTS_MAX                                                                               \
     4 /* ids of one transaction in use at a time: an id that nothing names is used again */
 #define IDS_MAX (TXNS_MAX * ATTEMPTS_MAX)
@@ -36,6 +36,9 @@
     X(E3_mark_too_low, "epochs", "a shard seals e when marks are e, not above e")                  \
     X(E4_frame_early, "epochs", "the frame is written before all shards sealed")                   \
     X(E5_reply_early, "epochs", "the reply leaves at the decision")                                \
+    X(E5_ack_before_sync, "disk", "a frame counts as durable when written, not when synced")       \
+    X(recovery_serves_early, "disk",                                                               \
+      "recovery serves before the unsynced tail it read is made durable")                          \
     X(H1_raise_early, "epochs", "G is raised before all shards sealed G-1")                        \
     X(H1_park_open_txn, "park", "a shard parks with an open transaction")                          \
     X(H1_park_unsealed, "park", "a shard parks with an unsealed effect")                           \
@@ -71,9 +74,45 @@
     X(H7_rehint_unordered, "pair",                                                                 \
       "recovery hints pending rows in another order than they were sent")                          \
     X(H7_two_in_delivery, "pair", "two messages of one pair are delivered at a time")              \
+    X(recovery_short, "disk", "recovery takes the last synced frame for torn")                     \
+    X(recovery_half, "disk", "recovery uses one shard's part of a torn frame")                     \
+    X(H8_check_before_lock, "repeat",                                                              \
+      "a request record is looked up before the root entity is locked")                            \
+    X(H8_not_logged, "repeat", "a request record is kept in memory only")                          \
+    X(H8_version_kept, "repeat", "a request record does not count as a change of the root entity") \
+    X(H9_begin_late, "checkpoint", "a walk begins with the shard's next epoch, not the unsealed")  \
+    X(H9_begin_newest, "checkpoint", "a checkpoint begins with the newest of the shards' begins")  \
+    X(H9_named_early, "checkpoint", "a checkpoint is named before its end is durable")             \
+    X(H9_walk_uncommitted, "checkpoint_undo",                                                      \
+      "the walk writes what the holder of the lock has written")                                   \
+    X(H9_cut_newer, "checkpoint", "the log is cut below the newer of the two checkpoints")         \
+    X(H9_cut_begin, "checkpoint", "the log is cut up to and with the older checkpoint's begin")    \
+    X(H9_entities_only, "checkpoint_message", "the walk leaves messages, timers, records out")     \
+    X(H11_abort_on_wound, "tail",                                                                  \
+      "a root wounded after CALL(TAIL) runs again though its callee decided")                      \
+    X(H11_no_cancel, "tail", "a root wounded after CALL(TAIL) does not cancel")                    \
+    X(H11_releases, "tail", "the root releases its locks with CALL(TAIL)")                         \
+    X(H11_own_epoch, "tail", "the root logs in its own epoch, not in that of the callee")          \
+    X(H11_reply_early, "tail", "the reply waits for the epoch of CALL(TAIL)")                      \
+    X(H11_read_lost, "tail_read", "the callee's answer does not carry the newest epoch read")      \
+    X(H11_participant, "tail3",                                                                    \
+      "a root with another participant gives the decision away, and relays it")                    \
+    X(H11_callee_calls, "tail_below",                                                              \
+      "a callee that called decides, and the root relays it to those below")                       \
+    X(H11_message, "tail_message",                                                                 \
+      "the root of a message gives the decision away, and sends DONE after it")                    \
+    X(H11_check_after, "tail_check", "the root's own check comes after CALL(TAIL)")                \
     X(H13_prepared_refuses, "chain", "a participant that answered refuses its COMMIT")             \
     X(H15_undo_missing, "undo", "what an aborted attempt wrote stays")                             \
     X(H19_check_before_lock, "timer", "a timer's row is looked up before its entity is locked")    \
+    X(H19_due_not_checked, "timer_move", "a timer fires though its row was moved to later")        \
+    X(H19_delete_not_logged, "timer", "that a timer has fired is not logged")                      \
+    X(H19_cancel_not_logged, "timer", "that a timer was cancelled is not logged")                  \
+    X(H19_not_indexed, "timer", "recovery does not look for timer rows")                           \
+    X(H19_same_not_indexed, "timer_again",                                                         \
+      "a timer that sets itself anew for the same time is not scheduled again")                    \
+    X(H19_early_forgotten, "timer_clock",                                                          \
+      "a timer that finds itself early, after the clock was set back, is not scheduled again")     \
     X(lock_early_release, "opposite", "a participant releases its locks when it answers")          \
     X(lock_no_release, "undo", "ABORT does not release")                                           \
     X(wound_not_sent, "opposite", "an older requester only waits")                                 \
@@ -82,26 +121,31 @@
     X(wound_queue_unordered, "stream", "the youngest waiter gets the lock")                        \
     X(wound_release_first, "queue", "a wounded root releases its entity, then queues again")
 
+/* What a rule forbids, and yet breaks nothing here: each must hold. */
+#define LIBERTIES(X)                                                                               \
+    X(H11_wider, "tail_wider",                                                                     \
+      "tail-commit though root and callee send, and the callee calls: it sends COMMIT itself")
+
 enum mutant {
     MUTANT_NONE,
 #define X(name, scenario, text) MUTANT_##name,
-    MUTANTS(X)
+    MUTANTS(X) MUTANT_COUNT,
+    LIBERTIES(X)
 #undef X
-        MUTANT_COUNT
+        MUTANT_END
 };
 
 /* ---- scenarios ------------------------------------------------------------------------------------ */
 
-enum op_kind { OP_RETURN, OP_CALL, OP_SEND, OP_FAIL };
+enum op_kind { OP_RETURN, OP_CALL, OP_SEND, OP_FAIL, OP_SET, OP_UNSET };
 struct op {
     uint8_t kind;
-    uint8_t arg; /* CALL: handler; SEND: the transaction that delivers it */
+    /* CALL: handler; SEND: the transaction that delivers it; SET: the entity's timer, so long from now */
+    uint8_t arg;
 };
-enum timer_role { TIMER_NONE, TIMER_FIRES, TIMER_CANCELS };
 struct handler {
     uint8_t entity;
     bool writes;
-    uint8_t timer;
     struct op ops[OPS_MAX];
 };
 /* The transaction's place in the table is its age: the first is the oldest. */
@@ -110,6 +154,8 @@ struct client {
     uint8_t after; /* 1 + the transaction whose reply the client waits for; 0: none */
     uint8_t
         sender; /* 1 + the transaction that sends the message that this one delivers; 0: a request */
+    bool fires;      /* begins when the timer of its root entity is due */
+    uint8_t repeats; /* 1 + the transaction whose request this one is, sent again */
 };
 struct scenario {
     const char *name, *text;
@@ -120,9 +166,16 @@ struct scenario {
     struct client clients[TXNS_MAX];
     uint8_t cuts; /* the writer may raise G to this unasked; above only when something waits */
     uint8_t crashes;
-    bool parks;      /* shards may park; they begin parked */
-    bool fine_seal;  /* sealing and the writer read one word a step */
-    bool fine_rings; /* tail and mark are published one a step */
+    uint8_t clock;       /* time goes up to this */
+    uint8_t clock_backs; /* how often it may be set back by one */
+    uint8_t checkpoints; /* how many may begin */
+    bool damage;         /* a crash may leave the newest checkpoint unreadable */
+    bool disk;           /* a frame is written, then synced; a crash may keep what was not synced */
+    bool records;        /* requests have ids: recorded, and sent again after a crash */
+    bool tail;           /* a root's last call gives the decision to its callee */
+    bool parks;          /* shards may park; they begin parked */
+    bool fine_seal;      /* sealing and the writer read one word a step */
+    bool fine_rings;     /* tail and mark are published one a step */
 };
 extern const struct scenario scenarios[];
 extern const size_t scenario_count;
@@ -151,7 +204,15 @@ struct ring {
     struct message slots[RING_MAX];
 };
 
-enum record_flag { RECORD_PRESENT = 1, RECORD_CANCELLED = 2, RECORD_FAILED = 4 };
+/* TAIL: the decision is this record's; COMMITTED, of an answer: it was made. */
+enum record_flag {
+    RECORD_PRESENT = 1,
+    RECORD_CANCELLED = 2,
+    RECORD_FAILED = 4,
+    RECORD_TAIL = 8,
+    RECORD_COMMITTED = 16
+};
+#define CALL_TAIL 0x80u
 /* What one shard knows of one attempt. */
 struct record {
     uint8_t flags;
@@ -171,12 +232,16 @@ struct txn {
     struct frame frames[DEPTH_MAX];
     uint8_t answers_from; /* FRAME_ANSWER_SENT: the shard it comes from */
     uint8_t begin_epoch;
-    uint8_t wait;   /* the reply leaves when this epoch is durable */
-    uint8_t hinted; /* message: 1 + how many of its pair were hinted before */
-    uint8_t noop;   /* timer: its row was gone, nothing happens */
+    uint8_t wait;     /* the reply leaves when this epoch is durable */
+    uint8_t hinted;   /* message: 1 + how many of its pair were hinted before */
+    uint8_t noop;     /* timer: its row was gone or not due, nothing happens */
+    uint8_t now;      /* the time at which the attempt began */
+    uint8_t replayed; /* its record was there: nothing happens again */
     uint8_t failed;
     /* what no shard knows; for the checks only */
-    uint8_t commit;  /* epoch of the decision */
+    uint8_t applied; /* decided, with effects, in epoch `commit` */
+    uint8_t commit;
+    uint8_t timer_seen;
     uint8_t touched; /* entities, this attempt */
     uint8_t seen[ENTITIES_MAX];
     uint8_t read;      /* newest version epoch seen */
@@ -199,24 +264,48 @@ struct entity {
     uint8_t version; /* 1 + the transaction that wrote it */
     uint8_t version_epoch;
     uint8_t access_epoch; /* newest epoch of any transaction that touched it; for the checks */
-    uint8_t timer;
-    uint8_t version_at[EPOCHS_MAX];
+    uint8_t timer;        /* its row: (1 + who set it) << 4 | 1 + when it is due; 0: none */
+    uint8_t timer_heap;   /* 1 + when it is due, in the shard's heap */
+    uint8_t records;      /* request records, by transaction */
+    /* what the log says, by epoch; timers: TIMER_GONE or the row */
+    uint8_t version_at[EPOCHS_MAX], timer_at[EPOCHS_MAX];
 };
+#define TIMER_GONE 0xff
+#define TIMER_DUE(row) (uint8_t)(((row)&15u) - 1u)
+
+/* A checkpoint: what its walks have seen. */
+struct image {
+    uint8_t begin;
+    uint8_t version[ENTITIES_MAX], timer[ENTITIES_MAX], records[ENTITIES_MAX];
+    uint8_t pending[SHARDS_MAX];
+};
+enum walk_at { WALK_NONE = 0, WALK_OVER = 0xff };
+#define ZEROS 4
 struct state {
-    uint16_t log[SHARDS_MAX]
-                [EPOCHS_MAX]; /* effects: LOG_WROTE, LOG_PUT, LOG_DELETED of each transaction */
+    uint32_t log[SHARDS_MAX][EPOCHS_MAX]; /* effects of each transaction, LOG_... */
     uint8_t global, durable, wanted, crashes;
+    uint8_t written,
+        synced; /* frames in the file, and those that no crash takes; durable: as believed */
+    uint8_t recovering; /* the unsynced tail is being made durable */
+    uint8_t clock, clock_backs;
+    /* checkpoints: the older, the newer, the one under way */
+    uint8_t checkpoints, checkpoint_named, checkpoint_runs, log_from;
+    uint8_t walk_at[SHARDS_MAX], walk_begin[SHARDS_MAX], walk_end[SHARDS_MAX];
+    struct image images[3];
     uint8_t writer_state[SHARDS_MAX], writer_done[SHARDS_MAX];
     struct shard shards[SHARDS_MAX];
     struct entity entities[ENTITIES_MAX];
     struct txn txns[TXNS_MAX];
     struct record records[IDS_MAX][SHARDS_MAX];
     struct ring rings[SHARDS_MAX][SHARDS_MAX]; /* [from][to] */
-    uint8_t zero[2];                           /* keeps the size even */
+    uint8_t zero[ZEROS];                       /* keeps the size a multiple of 4 */
 };
-#define LOG_WROTE(t) (uint16_t)(1u << (t))
-#define LOG_PUT(t) (uint16_t)(16u << (t))
-#define LOG_DELETED(t) (uint16_t)(256u << (t))
+#define LOG_WROTE(t) (1u << (t))
+#define LOG_PUT(t) (1u << (5 + (t)))      /* the message that t delivers is sent */
+#define LOG_DELETED(t) (1u << (10 + (t))) /* it is delivered */
+#define LOG_RECORD(t) (1u << (15 + (t)))
+#define LOG_SET(t) (1u << (20 + (t)))  /* t sets a timer */
+#define LOG_GONE(t) (1u << (25 + (t))) /* the timer that t has set fires, is moved or cancelled */
 
 enum step_kind {
     STEP_ARRIVE,
@@ -235,7 +324,14 @@ enum step_kind {
     STEP_WRITER_STATE,
     STEP_WRITER_SEALED,
     STEP_WRITE,
+    STEP_SYNC,
     STEP_RELEASE,
+    STEP_CLOCK,
+    STEP_CLOCK_BACK,
+    STEP_CHECKPOINT,
+    STEP_WALK,
+    STEP_NAME,
+    STEP_REHOME,
     STEP_CRASH
 };
 struct step {
@@ -249,7 +345,7 @@ struct model {
     const char *broken;             /* the rule that the last step broke; NULL: none */
     uint64_t handled[MSG_DONE + 1]; /* steps by kind of message */
     uint64_t done[STEP_CRASH + 1];  /* steps by kind */
-    uint64_t retries, failures;
+    uint64_t retries, failures, replays, fired, cancelled, tails, tails_wounded;
 };
 
 void state_init(const struct model *m, struct state *st);

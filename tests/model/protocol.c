@@ -1,32 +1,30 @@
 /*
  * protocol.c - the steps of shards, transactions and the log writer, and what each step must not break.
  *
- * The rules E1 to E5 and H1 to H19 are those of the design pages. Every if on a mutant leaves one rule out.
+ * The rules E1 to E5 and H1 to H19 are those of the design pages; the disk is in disk.c.
  * Checks look at the whole state, also at what no shard could know: a step that breaks one names it in
  * m->broken. Ids: transaction * ATTEMPTS_MAX + attempt; an attempt takes the lowest that nothing names any
  * more, which stands for ids that are never used twice.
  * SPDX-License-Identifier: MIT
  */
-#include "model.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#define IS(name) (m->mutant == MUTANT_##name)
+#include "protocol_int.h"
 
-_Static_assert(offsetof(struct state, zero) + 2 == sizeof(struct state),
+_Static_assert(offsetof(struct state, zero) + ZEROS == sizeof(struct state),
                "no padding: states compare by bytes");
 
 static void run(struct model *m, struct state *st, int t);
 
-static void breaks(struct model *m, const char *rule)
+void breaks(struct model *m, const char *rule)
 {
     if (m->broken == NULL) m->broken = rule;
 }
 
 /* ---- what the scenario says ----------------------------------------------------------------------- */
 
-static const struct handler *handler_at(const struct model *m, int h)
+const struct handler *handler_at(const struct model *m, int h)
 {
     return &m->scenario->handlers[h];
 }
@@ -34,36 +32,44 @@ static int handler_shard(const struct model *m, int h)
 {
     return m->scenario->entity_shard[handler_at(m, h)->entity];
 }
-static int root_entity(const struct model *m, int t)
+int root_entity(const struct model *m, int t)
 {
     return handler_at(m, m->scenario->clients[t].handler)->entity;
 }
-static int root_shard(const struct model *m, int t)
+int root_shard(const struct model *m, int t)
 {
     return handler_shard(m, m->scenario->clients[t].handler);
 }
-static int sender_shard(const struct model *m, int t);
-
 /* Effects that a commit of t must have on shard s, when handler h and all below it ran. */
-static uint16_t handler_effects(const struct model *m, int t, int h, int s)
+static uint32_t handler_effects(const struct model *m, int t, int h, int s)
 {
-    uint16_t effects = 0;
+    uint32_t effects = 0;
     if (handler_at(m, h)->writes && handler_shard(m, h) == s) effects |= LOG_WROTE(t);
     for (int i = 0; i < OPS_MAX; i++) {
         struct op op = handler_at(m, h)->ops[i];
         if (op.kind == OP_CALL) effects |= handler_effects(m, t, op.arg, s);
         if (op.kind == OP_SEND && handler_shard(m, h) == s) effects |= LOG_PUT(op.arg);
+        if (op.kind == OP_SET && handler_shard(m, h) == s) effects |= LOG_SET(t);
     }
     return effects;
 }
-static uint16_t txn_effects(const struct model *m, const struct state *st, int t, int s)
+static bool is_request(const struct model *m, int t)
 {
-    if (st->txns[t].noop) return 0;
-    uint16_t effects = handler_effects(m, t, m->scenario->clients[t].handler, s);
+    return !m->scenario->clients[t].sender && !m->scenario->clients[t].fires;
+}
+static bool is_recorded(const struct model *m, int t)
+{
+    return m->scenario->records && is_request(m, t);
+}
+uint32_t txn_effects(const struct model *m, const struct state *st, int t, int s)
+{
+    if (st->txns[t].noop || (st->txns[t].replayed && !st->txns[t].applied)) return 0;
+    uint32_t effects = handler_effects(m, t, m->scenario->clients[t].handler, s);
     if (m->scenario->clients[t].sender && sender_shard(m, t) == s) effects |= LOG_DELETED(t);
+    if (is_recorded(m, t) && root_shard(m, t) == s && !IS(H8_not_logged)) effects |= LOG_RECORD(t);
     return effects;
 }
-static bool txn_writes(const struct model *m, const struct state *st, int t)
+bool txn_writes(const struct model *m, const struct state *st, int t)
 {
     for (int s = 0; s < m->scenario->shards; s++) {
         if (txn_effects(m, st, t, s)) return true;
@@ -71,7 +77,7 @@ static bool txn_writes(const struct model *m, const struct state *st, int t)
     return false;
 }
 /* The shard whose handler sends the message that t delivers. */
-static int sender_shard(const struct model *m, int t)
+int sender_shard(const struct model *m, int t)
 {
     int sender = m->scenario->clients[t].sender - 1;
     for (int s = 0; s < m->scenario->shards; s++) {
@@ -89,7 +95,7 @@ static bool same_pair(const struct model *m, int t, int u)
 }
 
 /* Does t write entity e, when all of h runs? */
-static bool handler_writes(const struct model *m, int h, int e)
+bool handler_writes(const struct model *m, int h, int e)
 {
     if (handler_at(m, h)->entity == e && handler_at(m, h)->writes) return true;
     for (int i = 0; i < OPS_MAX; i++) {
@@ -101,10 +107,6 @@ static bool handler_writes(const struct model *m, int h, int e)
 
 /* ---- small helpers -------------------------------------------------------------------------------- */
 
-static uint8_t max_of(uint8_t a, uint8_t b)
-{
-    return a > b ? a : b;
-}
 static int id_of(const struct state *st, int t)
 {
     return t * ATTEMPTS_MAX + st->txns[t].attempt;
@@ -118,15 +120,16 @@ static bool is_parked(const struct model *m, const struct state *st, int s)
     return m->scenario->parks &&
            (st->shards[s].run == SHARD_PARKED || st->shards[s].run == SHARD_LOADED);
 }
-static bool is_decided(const struct txn *t)
+bool is_decided(const struct txn *txn)
 {
-    return (t->phase == TXN_REPLIES || t->phase == TXN_DONE) && !t->failed;
+    return txn->applied || ((txn->phase == TXN_REPLIES || txn->phase == TXN_DONE) && !txn->failed);
 }
 static bool is_finished(const struct model *m, const struct state *st, int t)
 {
     const struct txn *txn = &st->txns[t];
     if (txn->phase == TXN_DONE || txn->phase == TXN_LOST) return true;
     int sender = m->scenario->clients[t].sender;
+    if (m->scenario->clients[t].fires && txn->phase == TXN_NEW) return true;
     return sender && txn->phase == TXN_NEW && !txn->hinted && is_finished(m, st, sender - 1) &&
            !is_decided(&st->txns[sender - 1]);
 }
@@ -166,6 +169,49 @@ static struct message ring_take(struct state *st, int from, int to, int at)
     return msg;
 }
 
+/* ---- what comes before a root's handler, under its lock ------------------------------------------- */
+
+/* What the last timer operation of t on entity e is; NULL: none. */
+static const struct op *timer_op(const struct model *m, int h, int e)
+{
+    const struct op *last = NULL;
+    for (int i = 0; i < OPS_MAX; i++) {
+        const struct op *op = &handler_at(m, h)->ops[i];
+        const struct op *below = op->kind == OP_CALL ? timer_op(m, op->arg, e) : NULL;
+        if (below != NULL) last = below;
+        if ((op->kind == OP_SET || op->kind == OP_UNSET) && handler_at(m, h)->entity == e)
+            last = op;
+    }
+    return last;
+}
+
+static void fire_check(const struct model *m, struct state *st, int t)
+{
+    struct txn *txn = &st->txns[t];
+    struct entity *entity = &st->entities[root_entity(m, t)];
+    bool early = entity->timer && TIMER_DUE(entity->timer) > txn->now;
+    txn->timer_seen = entity->timer;
+    txn->noop = !entity->timer || (early && !IS(H19_due_not_checked));
+    if (early && !entity->timer_heap && !IS(H19_early_forgotten))
+        entity->timer_heap = (uint8_t)(1 + TIMER_DUE(entity->timer));
+}
+
+static int request_of(const struct model *m, int t)
+{
+    return m->scenario->clients[t].repeats ? m->scenario->clients[t].repeats - 1 : t;
+}
+
+static void record_check(const struct model *m, struct state *st, int t)
+{
+    struct txn *txn = &st->txns[t];
+    for (int u = 0; u < m->scenario->txns; u++) {
+        if (!is_recorded(m, u) || request_of(m, u) != request_of(m, t)) continue;
+        if (!(st->entities[root_entity(m, t)].records & 1u << u)) continue;
+        txn->replayed = 1;
+        txn->read = max_of(txn->read, st->txns[u].commit);
+    }
+}
+
 /* ---- locks ---------------------------------------------------------------------------------------- */
 
 /* Top frame of t's record on shard s: the innermost that has reached it. -1: none. */
@@ -194,6 +240,7 @@ static void cancel(struct model *m, struct state *st, int t, int s)
     }
     if (innermost && txn->state != FRAME_ANSWER_SENT) return;
     int to = innermost ? txn->answers_from : handler_shard(m, txn->frames[top + 1].handler);
+    if (IS(H11_no_cancel) && record_of(st, t, s)->flags & RECORD_TAIL) return;
     if (IS(H5_no_cancel) || (IS(H5_cancel_one_level) && s != root_shard(m, t))) return;
     post(m, st, s, to, (struct message){ .kind = MSG_CANCEL, .id = (uint8_t)id_of(st, t) });
 }
@@ -234,11 +281,13 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
                    "order per key: a younger transaction passes one that has held its root entity");
     }
     if (txn->touched & 1u << e) return;
-    txn->touched |= (uint8_t)(1u << e);
-    txn->seen[e] = entity->version;
-    if (handler_at(m, txn->frames[0].handler)->timer && txn->depth == 1 &&
-        !IS(H19_check_before_lock))
-        txn->noop = !entity->timer;
+    if (!txn->applied) {
+        txn->touched |= (uint8_t)(1u << e);
+        txn->seen[e] = entity->version;
+    }
+    if (txn->depth != 1) return;
+    if (m->scenario->clients[t].fires && !IS(H19_check_before_lock)) fire_check(m, st, t);
+    if (is_recorded(m, t) && !IS(H8_check_before_lock)) record_check(m, st, t);
 }
 
 /* Takes the entity of the innermost frame, or waits. True: it may run. */
@@ -297,18 +346,20 @@ static void record_end(struct model *m, struct state *st, int id, int s, bool re
 
 /* ---- effects -------------------------------------------------------------------------------------- */
 
-static void effect(struct model *m, struct state *st, int s, uint8_t epoch, uint16_t effects)
+static void effect(struct model *m, struct state *st, int s, uint8_t epoch, uint32_t effects)
 {
     if (effects == 0) return;
     if (st->shards[s].sealed >= epoch)
         breaks(m, "an effect enters an epoch that its shard has sealed");
-    if (st->durable >= epoch) breaks(m, "an effect enters an epoch that is on disk");
-    if (st->log[s][epoch] & effects) breaks(m, "an effect is logged twice");
+    if (st->written >= epoch) breaks(m, "an effect enters an epoch that is on disk");
+    for (int i = 1; i < EPOCHS_MAX; i++) {
+        if (st->log[s][i] & effects) breaks(m, "an effect is logged twice");
+    }
     st->log[s][epoch] |= effects;
     st->shards[s].effect = max_of(st->shards[s].effect, epoch);
 }
 
-static void hint(struct model *m, struct state *st, int t)
+void hint(struct model *m, struct state *st, int t)
 {
     int rank = 1;
     if (st->txns[t].phase != TXN_NEW || st->txns[t].hinted) {
@@ -344,26 +395,64 @@ static void done_post(struct model *m, struct state *st, int from, int t, uint8_
         post(m, st, from, to, (struct message){ .kind = MSG_DONE, .id = (uint8_t)t, .arg = epoch });
 }
 
+/* The timer of an entity, as the transaction leaves it: fired, then perhaps set anew or cancelled. */
+static void apply_timer(struct model *m, struct state *st, int t, int e, int s, uint8_t epoch)
+{
+    const struct client *client = &m->scenario->clients[t];
+    struct txn *txn = &st->txns[t];
+    struct entity *entity = &st->entities[e];
+    const struct op *op = timer_op(m, client->handler, e);
+    bool fires = client->fires && e == root_entity(m, t);
+    uint8_t old = entity->timer;
+    if (!fires && op == NULL) return;
+    if (fires && (!old || old != txn->timer_seen))
+        breaks(m, "a timer fires twice, or after it was cancelled");
+    if (fires && old && TIMER_DUE(old) > txn->now) breaks(m, "a timer fires before it is due");
+    if (old) effect(m, st, s, epoch, LOG_GONE((old >> 4) - 1));
+    m->fired += fires;
+    m->cancelled += old && !fires && op->kind == OP_UNSET;
+    entity->timer = 0;
+    if (op != NULL && op->kind == OP_SET) {
+        uint8_t due = (uint8_t)(txn->now + op->arg);
+        entity->timer = (uint8_t)((1 + t) << 4 | (1 + due));
+        effect(m, st, s, epoch, LOG_SET(t));
+        /* the engine's bytes are the same then: it must schedule it all the same */
+        if (!(IS(H19_same_not_indexed) && old && TIMER_DUE(old) == due))
+            entity->timer_heap = (uint8_t)(1 + due);
+    } else {
+        entity->timer_heap = 0;
+    }
+    if (!entity->timer && (fires ? IS(H19_delete_not_logged) : IS(H19_cancel_not_logged))) return;
+    entity->timer_at[epoch] = entity->timer ? entity->timer : TIMER_GONE;
+}
+
+static void apply_record(struct model *m, struct state *st, int t, int s, uint8_t epoch)
+{
+    struct entity *entity = &st->entities[root_entity(m, t)];
+    entity->records |= (uint8_t)(1u << t);
+    if (!IS(H8_version_kept)) entity->version_epoch = max_of(entity->version_epoch, epoch);
+    if (!IS(H8_not_logged)) effect(m, st, s, epoch, LOG_RECORD(t));
+}
+
 /* What the attempt did on this shard becomes true in the commit epoch; its locks go. */
 static void apply(struct model *m, struct state *st, int id, int s, uint8_t epoch)
 {
     int t = id / ATTEMPTS_MAX;
     const struct client *client = &m->scenario->clients[t];
+    bool happens = !st->txns[t].noop && !st->txns[t].replayed;
     for (int e = 0; e < m->scenario->entities; e++) {
         struct entity *entity = &st->entities[e];
         if (entity->owner != 1 + id || m->scenario->entity_shard[e] != s) continue;
         entity->access_epoch = max_of(entity->access_epoch, epoch);
-        if (st->txns[t].noop || !handler_writes(m, client->handler, e)) continue;
+        if (!happens) continue;
+        apply_timer(m, st, t, e, s, epoch);
+        if (!handler_writes(m, client->handler, e)) continue;
         entity->version = (uint8_t)(1 + t);
         entity->version_epoch = epoch;
         entity->version_at[epoch] = entity->version;
-        effect(m, st, s, epoch, (uint16_t)(LOG_WROTE(t) & ~st->log[s][epoch]));
+        effect(m, st, s, epoch, LOG_WROTE(t) & ~st->log[s][epoch]);
     }
-    if (handler_at(m, client->handler)->timer && !st->txns[t].noop && s == root_shard(m, t)) {
-        struct entity *entity = &st->entities[root_entity(m, t)];
-        if (!entity->timer) breaks(m, "a timer fires twice, or after it was cancelled");
-        entity->timer = 0;
-    }
+    if (happens && is_recorded(m, t) && s == root_shard(m, t)) apply_record(m, st, t, s, epoch);
     uint8_t sends = st->records[id][s].sends;
     for (int u = 0; u < m->scenario->txns; u++) {
         if (!(sends & 1u << u)) continue;
@@ -414,8 +503,10 @@ static void attempt_begin(struct model *m, struct state *st, int t)
     txn->depth = 1;
     txn->frames[0] = (struct frame){ m->scenario->clients[t].handler, 0 };
     txn->begin_epoch = st->shards[s].epoch;
-    txn->touched = txn->read = 0;
+    txn->touched = txn->read = txn->replayed = 0;
+    txn->now = st->clock;
     memset(txn->seen, 0, sizeof(txn->seen));
+    if (is_recorded(m, t) && IS(H8_check_before_lock)) record_check(m, st, t);
     record_of(st, t, s)->flags = RECORD_PRESENT;
     if (lock(m, st, t)) txn->state = FRAME_READY;
 }
@@ -513,20 +604,39 @@ static void check_decision(struct model *m, const struct state *st, int t, uint8
     }
 }
 
-static void root_commit(struct model *m, struct state *st, int t)
+/* The decision, wherever it is made: from here on it is committed in that epoch. */
+static void decide(struct model *m, struct state *st, int t, uint8_t epoch)
 {
     struct txn *txn = &st->txns[t];
-    int id = id_of(st, t), s = root_shard(m, t);
-    uint8_t epoch = IS(E2_epoch_at_start) ? txn->begin_epoch : st->shards[s].epoch;
-    uint8_t read = record_of(st, t, s)->read;
-    bool writes = txn_writes(m, st, t), delivers = m->scenario->clients[t].sender != 0;
     check_decision(m, st, t, epoch);
-    txn->phase = TXN_REPLIES;
+    for (int u = 0; u < m->scenario->txns; u++) {
+        if (is_recorded(m, u) && st->txns[u].applied && request_of(m, u) == request_of(m, t))
+            breaks(m, "a request that was sent twice takes effect twice");
+    }
     txn->commit = epoch;
+    txn->applied = txn_writes(m, st, t);
+    if (txn->applied) st->wanted = max_of(st->wanted, epoch);
+}
+
+static void root_replies(struct model *m, struct state *st, int t, uint8_t epoch, uint8_t read)
+{
+    struct txn *txn = &st->txns[t];
+    bool writes = txn->applied && !txn->replayed;
+    txn->phase = TXN_REPLIES;
     txn->wait = writes ? max_of(epoch, IS(H6_read_not_waited) ? 0 : read) : read;
     if (!writes && IS(H6_read_not_waited)) txn->wait = 0;
     if (IS(E5_reply_early)) txn->wait = 0;
-    if (writes) st->wanted = max_of(st->wanted, epoch);
+    txn_clear(txn);
+}
+
+static void root_commit(struct model *m, struct state *st, int t)
+{
+    int id = id_of(st, t), s = root_shard(m, t);
+    uint8_t epoch = IS(E2_epoch_at_start) ? st->txns[t].begin_epoch : st->shards[s].epoch;
+    uint8_t read = record_of(st, t, s)->read;
+    bool delivers = m->scenario->clients[t].sender != 0;
+    if (!st->txns[t].replayed) decide(m, st, t, epoch);
+    else m->replays++;
     uint8_t parts = record_of(st, t, s)->parts;
     if (IS(H3_relay)) {
         /* only to the first called; it tells the others */
@@ -538,8 +648,79 @@ static void root_commit(struct model *m, struct state *st, int t)
     send_parts(m, st, t, s, MSG_COMMIT, epoch);
     if (delivers && !IS(H7_done_lost) && !(IS(H3_done_relay) && parts))
         done_post(m, st, s, t, epoch);
-    txn_clear(txn);
+    root_replies(m, st, t, epoch, read);
     apply(m, st, id, s, epoch);
+}
+
+/* ---- tail-commit (H11): the callee of a root's last call decides ---------------------------------- */
+
+/* May the root give the decision away with this call? */
+static bool tail_fits(const struct model *m, const struct state *st, int t, int s)
+{
+    const struct txn *txn = &st->txns[t];
+    const struct frame *f = &txn->frames[0];
+    const struct record *record = &st->records[id_of(st, t)][s];
+    if (!m->scenario->tail || txn->depth != 1) return false;
+    uint8_t next = f->pc < OPS_MAX ? handler_at(m, f->handler)->ops[f->pc].kind : OP_RETURN;
+    if (next != OP_RETURN && !IS(H11_check_after)) return false;
+    if (record->parts && !IS(H11_participant)) return false;
+    return (!record->sends || IS(H11_wider)) &&
+           (!m->scenario->clients[t].sender || IS(H11_message));
+}
+
+static void tail_release(struct model *m, struct state *st, int t, int s)
+{
+    for (int e = 0; e < m->scenario->entities; e++) {
+        if (st->entities[e].owner == 1 + id_of(st, t) && m->scenario->entity_shard[e] == s)
+            release(m, st, e);
+    }
+}
+
+/* The callee's shard decides in its own epoch, applies, lets go, and tells the root. */
+static void tail_decide(struct model *m, struct state *st, int t, int s)
+{
+    struct txn *txn = &st->txns[t];
+    struct record *record = record_of(st, t, s);
+    uint8_t epoch = st->shards[s].epoch;
+    struct message msg = { .kind = MSG_ANSWER, .id = (uint8_t)id_of(st, t) };
+    msg.arg = RECORD_COMMITTED;
+    msg.parts = IS(H11_wider) ? 0 : record->parts;
+    msg.read = IS(H11_read_lost) ? 0 : record->read;
+    m->tails++;
+    decide(m, st, t, epoch);
+    txn->state = FRAME_ANSWER_SENT;
+    txn->answers_from = (uint8_t)s;
+    post(m, st, s, root_shard(m, t), msg);
+    record->parts &= (uint8_t) ~(1u << root_shard(m, t));
+    if (IS(H11_wider)) send_parts(m, st, t, s, MSG_COMMIT, epoch);
+    apply(m, st, id_of(st, t), s, epoch);
+}
+
+/* The root learns that it is committed, whatever it wished meanwhile. */
+static void tail_committed(struct model *m, struct state *st, int t, int s, struct message msg)
+{
+    struct txn *txn = &st->txns[t];
+    struct record *record = record_of(st, t, s);
+    uint8_t epoch = IS(H11_own_epoch) ? st->shards[s].epoch : msg.epoch;
+    bool wounded = record->flags & RECORD_CANCELLED;
+    m->tails_wounded += wounded;
+    txn->answers_from = 0;
+    txn->state = FRAME_READY;
+    if (wounded && IS(H11_abort_on_wound)) {
+        root_again(m, st, t);
+        return;
+    }
+    if (IS(H11_check_after) && txn->frames[0].pc < OPS_MAX &&
+        handler_at(m, txn->frames[0].handler)->ops[txn->frames[0].pc].kind != OP_RETURN) {
+        run(m, st, t);
+        return;
+    }
+    record->parts |= (uint8_t)(msg.parts & ~(1u << s)); /* none, but for mutants */
+    send_parts(m, st, t, s, MSG_COMMIT, epoch);
+    if (m->scenario->clients[t].sender) done_post(m, st, s, t, epoch);
+    uint8_t read = max_of(record->read, msg.read);
+    root_replies(m, st, t, IS(H11_reply_early) ? txn->begin_epoch : epoch, read);
+    apply(m, st, msg.id, s, epoch);
 }
 
 static void root_finish(struct model *m, struct state *st, int t)
@@ -556,6 +737,11 @@ static void answer(struct model *m, struct state *st, int t, int s)
 {
     struct txn *txn = &st->txns[t];
     struct record *record = record_of(st, t, s);
+    if (record->flags & RECORD_TAIL && s != root_shard(m, t) &&
+        !(record->flags & (RECORD_CANCELLED | RECORD_FAILED))) {
+        tail_decide(m, st, t, s);
+        return;
+    }
     struct message msg = { .kind = MSG_ANSWER, .id = (uint8_t)id_of(st, t), .read = record->read };
     msg.arg = record->flags & (RECORD_CANCELLED | RECORD_FAILED);
     msg.parts = (uint8_t)((IS(H5_no_participants) ? 0 : record->parts) | 1u << s);
@@ -580,13 +766,20 @@ static bool run_op(struct model *m, struct state *st, int t, int s, struct op op
         record->sends |= (uint8_t)(1u << op.arg);
         if (IS(H7_hint_early)) hint_post(m, st, s, op.arg);
     }
+    /* a callee that calls or sends leaves the decision to the root */
+    bool leaves = (op.kind == OP_CALL && !IS(H11_callee_calls)) || op.kind == OP_SEND;
+    if (leaves && !IS(H11_wider)) record->flags &= (uint8_t)~RECORD_TAIL;
     if (op.kind != OP_CALL) return true;
+    bool tail = s == root_shard(m, t) && handler_shard(m, op.arg) != s && tail_fits(m, st, t, s);
+    if (tail) record->flags |= RECORD_TAIL;
     txn->frames[txn->depth++] = (struct frame){ op.arg, 0 };
     int to = handler_shard(m, op.arg);
     if (to == s) return lock(m, st, t);
     txn->state = FRAME_CALL_SENT;
+    uint8_t arg = (uint8_t)(op.arg | (tail ? CALL_TAIL : 0u));
     post(m, st, s, to,
-         (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = op.arg });
+         (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = arg });
+    if (tail && IS(H11_releases)) tail_release(m, st, t, s);
     return false;
 }
 
@@ -599,7 +792,8 @@ static void run(struct model *m, struct state *st, int t)
         struct frame *f = &txn->frames[txn->depth - 1];
         struct op op = { OP_RETURN, 0 };
         bool doomed = record_of(st, t, s)->flags & (RECORD_CANCELLED | RECORD_FAILED);
-        if (!doomed && f->pc < OPS_MAX && !txn->noop) op = handler_at(m, f->handler)->ops[f->pc];
+        if (!doomed && f->pc < OPS_MAX && !txn->noop && !txn->replayed)
+            op = handler_at(m, f->handler)->ops[f->pc];
         if (op.kind != OP_RETURN) {
             f->pc++;
             if (!run_op(m, st, t, s, op)) return;
@@ -629,6 +823,7 @@ static void handle_call(struct model *m, struct state *st, struct message msg, i
     }
     struct record *record = record_of(st, t, s);
     record->flags |= RECORD_PRESENT;
+    if (msg.arg & CALL_TAIL) record->flags |= RECORD_TAIL;
     txn->state = FRAME_READY;
     if (record->flags & (RECORD_CANCELLED | RECORD_FAILED) || lock(m, st, t)) run(m, st, t);
 }
@@ -642,6 +837,11 @@ static void handle_answer(struct model *m, struct state *st, struct message msg,
         return;
     }
     struct record *record = record_of(st, t, s);
+    if (msg.arg & RECORD_COMMITTED) {
+        tail_committed(m, st, t, s, msg);
+        return;
+    }
+    if (s == root_shard(m, t)) record->flags &= (uint8_t)~RECORD_TAIL;
     record->parts |= (uint8_t)(msg.parts & ~(1u << s));
     if (!IS(H6_read_epoch_lost)) record->read = max_of(record->read, msg.read);
     record->flags |= msg.arg;
@@ -716,124 +916,16 @@ static void handle(struct model *m, struct state *st, int from, int s)
     }
 }
 
-/* ---- the writer, the disk, a crash ---------------------------------------------------------------- */
-
-/* The frame of an epoch holds all effects of its transactions, and nothing else. */
-static void check_frame(struct model *m, const struct state *st, uint8_t epoch)
-{
-    for (int t = 0; t < m->scenario->txns; t++) {
-        bool in = is_decided(&st->txns[t]) && st->txns[t].commit == epoch;
-        for (int s = 0; s < m->scenario->shards; s++) {
-            uint16_t want = in ? txn_effects(m, st, t, s) : 0;
-            uint16_t own = LOG_WROTE(t);
-            if (m->scenario->clients[t].sender) own |= LOG_DELETED(t);
-            for (int u = 0; u < m->scenario->txns; u++) {
-                if (m->scenario->clients[u].sender == 1 + t) own |= LOG_PUT(u);
-            }
-            uint16_t have = st->log[s][epoch] & own;
-            if (have & ~want)
-                breaks(m, "a frame holds an effect of a transaction not committed in its epoch");
-            if (want & ~have)
-                breaks(m, "a frame lacks an effect of a transaction committed in its epoch");
-        }
-    }
-}
-
-static void write_frame(struct model *m, struct state *st)
-{
-    uint8_t epoch = ++st->durable;
-    for (int s = 0; s < m->scenario->shards; s++) {
-        bool parked = m->scenario->fine_seal ? st->writer_done[s] == 2
-                                             : st->shards[s].sealed < epoch;
-        if (parked && !IS(E4_frame_early)) st->log[s][epoch] = 0;
-        st->writer_state[s] = st->writer_done[s] = 0;
-    }
-    check_frame(m, st, epoch);
-}
+/* ---- replies --------------------------------------------------------------------------------------- */
 
 static void reply(struct model *m, struct state *st, int t)
 {
     struct txn *txn = &st->txns[t];
-    if (txn->read > st->durable) breaks(m, "a reply leaves that tells of an undurable version");
-    if (is_decided(txn) && txn_writes(m, st, t) && txn->commit > st->durable)
+    if (txn->read > st->synced) breaks(m, "a reply leaves that tells of an undurable version");
+    if (is_decided(txn) && txn_writes(m, st, t) && txn->commit > st->synced)
         breaks(m, "a reply leaves before its own effects are durable");
     txn->phase = TXN_DONE;
     txn->wait = 0;
-}
-
-/* All memory goes; the frames up to the durable epoch stay. Clients not answered give up. */
-static void crash(struct model *m, struct state *st)
-{
-    const struct scenario *sc = m->scenario;
-    struct state old = *st;
-    uint8_t durable = old.durable;
-    state_init(m, st);
-    st->crashes = (uint8_t)(old.crashes + 1);
-    st->durable = durable;
-    st->global = (uint8_t)(durable + 1);
-    for (int s = 0; s < sc->shards; s++) {
-        st->shards[s].epoch = st->global;
-        st->shards[s].sealed = st->shards[s].effect = durable;
-        for (int p = 0; p < sc->shards; p++) {
-            if (p != s) st->rings[s][p].mark = st->global;
-        }
-        for (int i = 1; i <= durable; i++) st->log[s][i] = old.log[s][i];
-    }
-    for (int e = 0; e < sc->entities; e++) {
-        for (int i = 1; i <= durable; i++) {
-            if (!old.entities[e].version_at[i]) continue;
-            st->entities[e].version = st->entities[e].version_at[i] = old.entities[e].version_at[i];
-            st->entities[e].version_epoch = st->entities[e].access_epoch = (uint8_t)i;
-        }
-    }
-    for (int t = 0; t < sc->txns; t++) {
-        const struct txn *was = &old.txns[t];
-        struct txn *txn = &st->txns[t];
-        if (was->phase == TXN_DONE ||
-            (is_decided(was) && was->commit <= durable && txn_writes(m, &old, t))) {
-            txn->phase = TXN_DONE;
-            txn->failed = was->failed;
-            txn->commit = was->commit;
-            txn->noop = was->noop;
-            txn->sent = was->sent;
-            txn->hinted = was->hinted;
-        } else if (was->phase != TXN_NEW || sc->clients[t].sender) {
-            txn->phase = TXN_LOST;
-        }
-        if (handler_at(m, sc->clients[t].handler)->timer && txn->phase == TXN_DONE && !txn->noop)
-            st->entities[root_entity(m, t)].timer = 0;
-    }
-    for (int t = 0; t < sc->txns; t++) {
-        uint16_t rows = 0;
-        if (!sc->clients[t].sender) continue;
-        for (int i = 1; i <= durable; i++) rows |= st->log[sender_shard(m, t)][i];
-        bool pending = rows & LOG_PUT(t) && !(rows & LOG_DELETED(t));
-        if (st->txns[t].phase == TXN_LOST) {
-            if (rows & LOG_DELETED(t)) breaks(m, "a message is lost");
-            if (!(rows & LOG_PUT(t))) {
-                /* its sender may come again, but only if it had not begun */
-                if (st->txns[sc->clients[t].sender - 1].phase == TXN_NEW)
-                    st->txns[t].phase = TXN_NEW;
-                continue;
-            }
-            st->txns[t].phase = TXN_NEW;
-            st->txns[t].sent = old.txns[t].sent;
-        }
-        if (pending) st->shards[sender_shard(m, t)].pending |= (uint8_t)(1u << t);
-    }
-    /* a message out keeps its shard from being parked from the first moment */
-    for (int s = 0; s < sc->shards; s++) {
-        if (st->shards[s].pending && !IS(H7_recovers_parked)) st->shards[s].run = SHARD_RUNNING;
-    }
-    /* again in the order of their keys: that in which they were sent */
-    for (int i = 1; i <= sc->txns && !IS(H7_no_rehint); i++) {
-        int rank = IS(H7_rehint_unordered) ? sc->txns + 1 - i : i;
-        for (int t = 0; t < sc->txns; t++) {
-            bool pending = sc->clients[t].sender &&
-                           st->shards[sender_shard(m, t)].pending & 1u << t;
-            if (pending && st->txns[t].sent == rank) hint(m, st, t);
-        }
-    }
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------- */
@@ -850,10 +942,20 @@ void state_init(const struct model *m, struct state *st)
             if (p != s) st->rings[s][p].mark = 1;
         }
     }
-    for (int t = 0; t < sc->txns; t++) {
-        st->txns[t].age = (uint8_t)t;
-        if (handler_at(m, sc->clients[t].handler)->timer) st->entities[root_entity(m, t)].timer = 1;
+    for (int t = 0; t < sc->txns; t++) st->txns[t].age = (uint8_t)t;
+}
+
+/* The timer is due, and this is the first of those that stand ready to fire it. */
+static bool may_fire(const struct model *m, const struct state *st, int t)
+{
+    const struct entity *entity = &st->entities[root_entity(m, t)];
+    if (!entity->timer_heap || entity->timer_heap - 1 > st->clock) return false;
+    for (int u = 0; u < t; u++) {
+        if (m->scenario->clients[u].fires && root_entity(m, u) == root_entity(m, t) &&
+            st->txns[u].phase == TXN_NEW)
+            return false;
     }
+    return true;
 }
 
 static bool may_arrive(const struct model *m, const struct state *st, int t)
@@ -862,6 +964,7 @@ static bool may_arrive(const struct model *m, const struct state *st, int t)
     const struct txn *txn = &st->txns[t];
     if (txn->phase != TXN_NEW) return false;
     if (client->after && !is_finished(m, st, client->after - 1)) return false;
+    if (client->fires) return may_fire(m, st, t);
     if (!client->sender) return true;
     if (!txn->hinted) return false;
     for (int u = 0; u < m->scenario->txns; u++) {
@@ -878,6 +981,7 @@ static bool may_park(const struct model *m, const struct state *st, int s)
     const struct shard *shard = &st->shards[s];
     if (!m->scenario->parks || shard->run != SHARD_RUNNING) return false;
     if (shard->pending && !IS(H1_park_message_out)) return false;
+    if (walk_is_owed(st, s)) return false;
     if (shard->effect > shard->sealed && !IS(H1_park_unsealed)) return false;
     for (int id = 0; id < m->scenario->txns * ATTEMPTS_MAX; id++) {
         if (st->records[id][s].flags && !IS(H1_park_open_txn)) return false;
@@ -896,6 +1000,7 @@ static bool may_park(const struct model *m, const struct state *st, int s)
 
 static bool wants_unpark(const struct model *m, const struct state *st, int s)
 {
+    if (walk_is_owed(st, s)) return true;
     for (int p = 0; p < m->scenario->shards; p++) {
         if (p != s && st->rings[p][s].published) return true;
     }
@@ -950,25 +1055,12 @@ static bool may_seal(const struct model *m, const struct state *st, int s)
     return true;
 }
 
-static bool may_write(const struct model *m, const struct state *st)
-{
-    int epoch = st->durable + 1;
-    if (st->global <= epoch) return false;
-    for (int s = 0; s < m->scenario->shards; s++) {
-        if (m->scenario->fine_seal) {
-            if (!st->writer_done[s]) return false;
-        } else if (st->shards[s].sealed < epoch && !is_parked(m, st, s) && !IS(E4_frame_early)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* The writer asks shard after shard: state, then sealed; writer_state: 1 running, 2 parked (or, for the mutant,
  * 3 not sealed); writer_done: 1 sealed, 2 parked with nothing sealed for the epoch. */
 static bool writer_asks(const struct model *m, const struct state *st, int s)
 {
-    if (!m->scenario->fine_seal || st->global <= st->durable + 1 || st->writer_done[s])
+    if (!m->scenario->fine_seal || st->global <= st->durable + 1 || st->writer_done[s] ||
+        st->written > st->durable)
         return false;
     return s == 0 || st->writer_done[s - 1];
 }
@@ -1022,14 +1114,42 @@ static int shard_steps(const struct model *m, const struct state *st, int s, str
         if (may_read_tail(m, st, s, p))
             steps[n++] = (struct step){ STEP_READ_TAIL, (uint8_t)s, (uint8_t)p };
     }
+    if (walk_is_owed(st, s)) steps[n++] = (struct step){ STEP_WALK, (uint8_t)s, 0 };
     if (may_seal(m, st, s)) steps[n++] = (struct step){ STEP_SEAL, (uint8_t)s, 0 };
     if (may_park(m, st, s)) steps[n++] = (struct step){ STEP_PARK, (uint8_t)s, 0 };
     return n;
 }
 
+/* Those of the writer, the disk, the clock and the power switch. */
+static int world_steps(const struct model *m, const struct state *st, struct step *steps)
+{
+    const struct scenario *sc = m->scenario;
+    int n = 0;
+    for (int kept = 0; kept <= st->written - st->synced && st->crashes < sc->crashes; kept++) {
+        steps[n++] = (struct step){ STEP_CRASH, (uint8_t)kept, 0 };
+        if (sc->damage && st->checkpoint_named)
+            steps[n++] = (struct step){ STEP_CRASH, (uint8_t)kept, 1 };
+    }
+    if (st->recovering) {
+        steps[n++] = (struct step){ STEP_REHOME, 0, 0 };
+        return n;
+    }
+    if (may_raise(m, st)) steps[n++] = (struct step){ STEP_RAISE, 0, 0 };
+    if (may_write(m, st)) steps[n++] = (struct step){ STEP_WRITE, 0, 0 };
+    if (st->written > st->synced && (st->written > st->durable || IS(E5_ack_before_sync)))
+        steps[n++] = (struct step){ STEP_SYNC, 0, 0 };
+    if (st->clock < sc->clock) steps[n++] = (struct step){ STEP_CLOCK, 0, 0 };
+    if (st->clock && st->clock_backs < sc->clock_backs)
+        steps[n++] = (struct step){ STEP_CLOCK_BACK, 0, 0 };
+    if (may_begin_checkpoint(m, st)) steps[n++] = (struct step){ STEP_CHECKPOINT, 0, 0 };
+    if (may_name_checkpoint(m, st)) steps[n++] = (struct step){ STEP_NAME, 0, 0 };
+    return n;
+}
+
 int state_steps(const struct model *m, const struct state *st, struct step *steps)
 {
-    int n = 0;
+    int n = world_steps(m, st, steps);
+    if (st->recovering) return n;
     for (int t = 0; t < m->scenario->txns; t++) {
         const struct txn *txn = &st->txns[t];
         if (may_arrive(m, st, t) && st->shards[root_shard(m, t)].run == SHARD_RUNNING)
@@ -1046,9 +1166,6 @@ int state_steps(const struct model *m, const struct state *st, struct step *step
         if (may_ask_sealed(m, st, s))
             steps[n++] = (struct step){ STEP_WRITER_SEALED, (uint8_t)s, 0 };
     }
-    if (may_raise(m, st)) steps[n++] = (struct step){ STEP_RAISE, 0, 0 };
-    if (may_write(m, st)) steps[n++] = (struct step){ STEP_WRITE, 0, 0 };
-    if (st->crashes < m->scenario->crashes) steps[n++] = (struct step){ STEP_CRASH, 0, 0 };
     return n;
 }
 
@@ -1109,8 +1226,11 @@ bool state_step(struct model *m, struct state *st, struct step step)
     m->done[step.kind]++;
     switch (step.kind) {
     case STEP_ARRIVE:
-        if (IS(H19_check_before_lock) && handler_at(m, m->scenario->clients[a].handler)->timer)
-            st->txns[a].noop = !st->entities[root_entity(m, a)].timer;
+        if (m->scenario->clients[a].fires) {
+            st->entities[root_entity(m, a)].timer_heap = 0;
+            st->txns[a].now = st->clock;
+            if (IS(H19_check_before_lock)) fire_check(m, st, a);
+        }
         attempt_begin(m, st, a);
         break;
     case STEP_HANDLE: handle(m, st, a, b); break;
@@ -1134,8 +1254,21 @@ bool state_step(struct model *m, struct state *st, struct step step)
     case STEP_WRITER_STATE:
     case STEP_WRITER_SEALED: step_writer(m, st, step); break;
     case STEP_WRITE: write_frame(m, st); break;
+    case STEP_SYNC: sync_frame(m, st); break;
     case STEP_RELEASE: reply(m, st, a); break;
-    case STEP_CRASH: crash(m, st); break;
+    case STEP_CLOCK: st->clock++; break;
+    case STEP_CLOCK_BACK:
+        st->clock--;
+        st->clock_backs++;
+        break;
+    case STEP_CHECKPOINT: begin_checkpoint(st); break;
+    case STEP_WALK: walk(m, st, a); break;
+    case STEP_NAME: name_checkpoint(m, st); break;
+    case STEP_REHOME:
+        st->recovering = 0;
+        st->synced = st->written;
+        break;
+    case STEP_CRASH: crash(m, st, a, b); break;
     }
     check_skew(m, st);
     if (!IS(H4_full_ring_blocks) || m->broken != NULL) return true;
@@ -1149,6 +1282,7 @@ bool state_step(struct model *m, struct state *st, struct step step)
 
 bool state_is_final(const struct model *m, const struct state *st)
 {
+    if (st->recovering || st->checkpoint_runs || st->written > st->synced) return false;
     for (int t = 0; t < m->scenario->txns; t++) {
         if (!is_finished(m, st, t)) return false;
     }
@@ -1162,7 +1296,9 @@ bool state_is_final(const struct model *m, const struct state *st)
         }
     }
     for (int e = 0; e < m->scenario->entities; e++) {
-        if (st->entities[e].owner || st->entities[e].waiters) return false;
+        const struct entity *entity = &st->entities[e];
+        if (entity->owner || entity->waiters) return false;
+        if (entity->timer && TIMER_DUE(entity->timer) <= m->scenario->clock) return false;
     }
     return true;
 }

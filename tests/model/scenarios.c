@@ -1,7 +1,7 @@
 /*
  * scenarios.c - small configurations; each is explored completely.
  *
- * Entities are A, B, C, D. A handler's line reads: entity, writes, timer role, what it does. The order of
+ * Entities are A, B, C, D. A handler's line reads: entity, writes, what it does. The order of
  * transactions in a scenario is their age, oldest first.
  * SPDX-License-Identifier: MIT
  */
@@ -16,6 +16,14 @@ enum { A, B, C, D };
     {                                                                                              \
         OP_SEND, t                                                                                 \
     }
+#define SET(d)                                                                                     \
+    {                                                                                              \
+        OP_SET, d                                                                                  \
+    }
+#define UNSET                                                                                      \
+    {                                                                                              \
+        OP_UNSET, 0                                                                                \
+    }
 #define FAIL                                                                                       \
     {                                                                                              \
         OP_FAIL, 0                                                                                 \
@@ -26,8 +34,8 @@ const struct scenario scenarios[] = {
         .name = "opposite", .text = "A calls B against B calls A, on two shards",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 2,
@@ -36,8 +44,8 @@ const struct scenario scenarios[] = {
         .name = "crossing", .text = "A calls B and C calls D, crosswise over two shards, no conflict",
         .shards = 2, .entities = 4, .txns = 2, .entity_shard = { 0, 1, 1, 0 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(3) } }, { D, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { C, true, { CALL(3) } }, { D, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 2,
@@ -46,8 +54,8 @@ const struct scenario scenarios[] = {
         .name = "undo", .text = "A calls B, against C that calls B, then A; one crash",
         .shards = 2, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 0 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(3), CALL(4) } }, { B, true, 0, { { 0 } } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { C, true, { CALL(3), CALL(4) } }, { B, true, { { 0 } } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 2, .crashes = 1,
@@ -56,9 +64,9 @@ const struct scenario scenarios[] = {
         .name = "cycle", .text = "A calls B calls A, against B calls A; then a reader of both",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { CALL(2) } }, { A, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(4) } }, { A, true, 0, { { 0 } } },
-            { B, false, 0, { CALL(6) } }, { A, false, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { CALL(2) } }, { A, true, { { 0 } } },
+            { B, true, { CALL(4) } }, { A, true, { { 0 } } },
+            { B, false, { CALL(6) } }, { A, false, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 3 }, { .handler = 5 } },
     },
@@ -66,8 +74,8 @@ const struct scenario scenarios[] = {
         .name = "chain", .text = "A calls B calls C over three shards, against C calls B",
         .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { C, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { A, true, 0, { CALL(3) } }, { B, true, 0, { CALL(4) } }, { C, true, 0, { { 0 } } },
+            { C, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { A, true, { CALL(3) } }, { B, true, { CALL(4) } }, { C, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 1,
@@ -75,7 +83,7 @@ const struct scenario scenarios[] = {
     {
         .name = "relay", .text = "A calls B calls C over three shards while epochs are cut",
         .shards = 3, .entities = 3, .txns = 1, .entity_shard = { 0, 1, 2 },
-        .handlers = { { A, true, 0, { CALL(1) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } } },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } } },
         .clients = { { .handler = 0 } },
         .cuts = 3,
     },
@@ -83,9 +91,9 @@ const struct scenario scenarios[] = {
         .name = "ring3", .text = "A calls B, B calls C, C calls A, each its own transaction and shard",
         .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(5) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
     },
@@ -93,9 +101,9 @@ const struct scenario scenarios[] = {
         .name = "ring3on2", .text = "the same three on two shards",
         .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 0 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(5) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
     },
@@ -103,9 +111,9 @@ const struct scenario scenarios[] = {
         .name = "stream", .text = "three transactions after two entities, in turn and against it",
         .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 0 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { A, true, 0, { { 0 } } },
-            { A, true, 0, { CALL(5) } }, { B, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { A, true, { CALL(5) } }, { B, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
     },
@@ -113,9 +121,9 @@ const struct scenario scenarios[] = {
         .name = "queue", .text = "two roots on B, the older wounded by a third: their order stays",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { A, true, 0, { { 0 } } },
-            { B, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
     },
@@ -123,7 +131,7 @@ const struct scenario scenarios[] = {
         .name = "epochs", .text = "A calls B, with writers of B and A alone, while epochs are cut",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
         .cuts = 3,
@@ -132,9 +140,9 @@ const struct scenario scenarios[] = {
         .name = "reads", .text = "a writer of A and B; a reader of B through A; a failure seen through B",
         .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 0 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { C, false, 0, { CALL(3) } }, { B, false, 0, { { 0 } } },
-            { C, true, 0, { CALL(5) } }, { B, true, 0, { FAIL } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { C, false, { CALL(3) } }, { B, false, { { 0 } } },
+            { C, true, { CALL(5) } }, { B, true, { FAIL } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
         .cuts = 2, .crashes = 1,
@@ -142,28 +150,28 @@ const struct scenario scenarios[] = {
     {
         .name = "rings", .text = "A calls B with every published word a step of its own",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
-        .handlers = { { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } } },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } } },
         .clients = { { .handler = 0 }, { .handler = 2, .after = 0 } },
         .cuts = 3, .fine_seal = true, .fine_rings = true,
     },
     {
         .name = "park", .text = "A calls B and later B alone, on shards that park; words one by one",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
-        .handlers = { { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } } },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } } },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 3, .parks = true, .fine_seal = true,
     },
     {
         .name = "park_reader", .text = "the same, but A only reads: its shard parks right after COMMIT",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
-        .handlers = { { A, false, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } } },
+        .handlers = { { A, false, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } } },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 3, .parks = true, .fine_seal = true, .crashes = 1,
     },
     {
         .name = "words", .text = "A calls B against B alone: shards park, every shared word is a step of its own",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
-        .handlers = { { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } } },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } } },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 3, .parks = true, .fine_seal = true, .fine_rings = true, .crashes = 1,
     },
@@ -171,8 +179,8 @@ const struct scenario scenarios[] = {
         .name = "words_opposite", .text = "A calls B against B calls A, parking, every word a step",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 } },
         .cuts = 2, .parks = true, .fine_seal = true, .fine_rings = true,
@@ -180,7 +188,7 @@ const struct scenario scenarios[] = {
     {
         .name = "words_message", .text = "A sends to B, which calls A; parking, every word a step, one crash",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
-        .handlers = { { A, true, 0, { SEND(1) } }, { B, true, 0, { CALL(2) } }, { A, true, 0, { { 0 } } } },
+        .handlers = { { A, true, { SEND(1) } }, { B, true, { CALL(2) } }, { A, true, { { 0 } } } },
         .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 } },
         .cuts = 2, .parks = true, .fine_seal = true, .fine_rings = true, .crashes = 1,
     },
@@ -188,7 +196,7 @@ const struct scenario scenarios[] = {
         .name = "park3", .text = "A calls B calls C on three shards that park",
         .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } }, { B, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 3 } },
         .cuts = 2, .parks = true, .fine_seal = true,
@@ -196,7 +204,7 @@ const struct scenario scenarios[] = {
     {
         .name = "park_message", .text = "A sends to B, on shards that park",
         .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
-        .handlers = { { A, true, 0, { SEND(1) } }, { B, true, 0, { { 0 } } } },
+        .handlers = { { A, true, { SEND(1) } }, { B, true, { { 0 } } } },
         .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 } },
         .cuts = 3, .parks = true, .fine_seal = true,
     },
@@ -204,9 +212,9 @@ const struct scenario scenarios[] = {
         .name = "message", .text = "A sends to B and calls it; the message calls A; B calls A; one crash at any time",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { SEND(1), CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { A, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
+            { A, true, { SEND(1), CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, true, { CALL(5) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2, .sender = 1 }, { .handler = 4 } },
         .cuts = 1, .crashes = 1,
@@ -215,7 +223,7 @@ const struct scenario scenarios[] = {
         .name = "message_relay", .text = "A sends to B, whose handler calls C, and calls C itself; three shards",
         .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { SEND(1), CALL(2) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } },
+            { A, true, { SEND(1), CALL(2) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 } },
         .cuts = 3, .crashes = 1,
@@ -224,29 +232,206 @@ const struct scenario scenarios[] = {
         .name = "pair", .text = "two transactions on A each send to B, whose handler calls A back",
         .shards = 2, .entities = 3, .txns = 4, .entity_shard = { 0, 1, 0 },
         .handlers = {
-            { A, true, 0, { SEND(2) } }, { A, true, 0, { SEND(3) } },
-            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
+            { A, true, { SEND(2) } }, { A, true, { SEND(3) } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 1 }, { .handler = 2, .sender = 1 }, { .handler = 2, .sender = 2 } },
         .crashes = 1,
     },
     {
-        .name = "timer", .text = "a timer of A comes due twice while a transaction cancels it; one crash",
-        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .name = "timer", .text = "A sets its timer and calls B; it fires and calls B; another cancels it; one crash",
+        .shards = 2, .entities = 2, .txns = 4, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, TIMER_FIRES, { CALL(2) } }, { A, true, TIMER_CANCELS, { { 0 } } }, { B, true, 0, { { 0 } } },
+            { A, true, { SET(0), CALL(3) } }, { A, true, { UNSET } }, { A, true, { CALL(3) } }, { B, true, { { 0 } } },
         },
-        .clients = { { .handler = 0 }, { .handler = 0 }, { .handler = 1 } },
+        .clients = { { .handler = 0 }, { .handler = 1 }, { .handler = 2, .fires = true }, { .handler = 2, .fires = true } },
         .cuts = 1, .crashes = 1,
+    },
+    {
+        .name = "timer_move", .text = "a timer that is due is moved to later while it fires; one crash",
+        .shards = 2, .entities = 2, .txns = 4, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, false, { SET(0) } }, { A, false, { SET(1) } }, { A, true, { CALL(3) } }, { B, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 1 }, { .handler = 2, .fires = true }, { .handler = 2, .fires = true } },
+        .crashes = 1, .clock = 2,
+    },
+    {
+        .name = "timer_again", .text = "a timer that sets itself anew for the same moment, and another that does not",
+        .shards = 2, .entities = 2, .txns = 4, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { SET(1) } }, { A, true, { SET(0) } }, { A, true, { { 0 } } }, { B, true, { CALL(4) } }, { A, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 3 }, { .handler = 1, .fires = true }, { .handler = 2, .fires = true } },
+        .crashes = 1, .clock = 1,
+    },
+    {
+        .name = "timer_clock", .text = "a timer's root is wounded, and the clock set back before it runs again",
+        .shards = 2, .entities = 2, .txns = 4, .entity_shard = { 0, 1 },
+        .handlers = {
+            { B, true, { CALL(1) } }, { A, true, { { 0 } } }, { A, false, { SET(1) } }, { A, true, { CALL(4) } }, { B, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3, .fires = true }, { .handler = 3, .fires = true } },
+        .clock = 1, .clock_backs = 1,
+    },
+    {
+        .name = "disk", .text = "A calls B, a reader of both; frames are written, then synced; two crashes, also in recovery",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, false, { CALL(3) } }, { A, false, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 2, .crashes = 2, .disk = true, .records = true,
+    },
+    {
+        .name = "disk_message", .text = "A sends to B, whose handler calls A; frames are written, then synced; two crashes",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { SEND(1) } }, { B, true, { CALL(2) } }, { A, true, { { 0 } } }, { B, true, { CALL(2) } } },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 }, { .handler = 3 } },
+        .cuts = 1, .crashes = 2, .disk = true, .records = true,
+    },
+    {
+        .name = "repeat", .text = "a reader of A that calls B, sent twice, against B calls A; two crashes",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = { { A, false, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { CALL(3) } }, { A, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 0, .repeats = 1 } },
+        .cuts = 1, .crashes = 2, .records = true,
+    },
+    {
+        .name = "checkpoint", .text = "A calls B, then B alone, under two checkpoints; a crash, the newest may be unreadable",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .crashes = 1, .checkpoints = 2, .damage = true,
+    },
+    {
+        .name = "checkpoint_cut", .text = "the same while epochs are cut", .large = true,
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 2, .crashes = 1, .checkpoints = 2, .damage = true,
+    },
+    {
+        .name = "checkpoint_undo", .text = "A calls B against B calls A under a checkpoint; two crashes",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 1, .crashes = 2, .checkpoints = 1,
+    },
+    {
+        .name = "checkpoint_message", .text = "A sends to B and sets a timer under a checkpoint; requests have ids; two crashes",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { SEND(1), SET(1) } }, { B, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 } },
+        .crashes = 2, .checkpoints = 1, .records = true,
+    },
+    {
+        .name = "checkpoint_timer", .text = "A sends to B and sets a timer under a checkpoint; it fires; one crash", .large = true,
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { SEND(1), SET(0) } }, { B, true, { { 0 } } }, { A, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 }, { .handler = 2, .fires = true } },
+        .crashes = 1, .checkpoints = 1, .records = true,
+    },
+    {
+        .name = "checkpoint_disk", .text = "the same without the timer, on shards that park; frames are written, then synced",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = { { A, true, { SEND(1) } }, { B, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 } },
+        .cuts = 1, .crashes = 1, .checkpoints = 1, .records = true, .disk = true, .parks = true,
+    },
+    {
+        .name = "tail", .text = "C calls B beside it; B ends in a call of A, against A ends in a call of B; one crash",
+        .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 1 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { C, true, { CALL(1) } },
+        },
+        .clients = { { .handler = 4 }, { .handler = 2 }, { .handler = 0 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "tail_read", .text = "readers of A that end in a call of B, with writers and a failure; one crash",
+        .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 0 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { C, false, { CALL(3) } }, { B, false, { { 0 } } },
+            { C, true, { CALL(5) } }, { B, true, { FAIL } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "tail_repeat", .text = "requests with ids that end in a call, one sent twice; two crashes",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 }, .tail = true,
+        .handlers = { { A, false, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { CALL(3) } }, { A, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 0, .repeats = 1 } },
+        .crashes = 2, .records = true,
+    },
+    {
+        .name = "tail3", .text = "A calls B, then ends in a call of C, against C ends in a call of B; three shards",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1), CALL(2) } }, { B, true, { { 0 } } }, { C, true, { { 0 } } }, { C, true, { CALL(1) } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+        .cuts = 2,
+    },
+    {
+        .name = "tail_below", .text = "A ends in a call of B, which calls C, against C ends in a call of A; three shards",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } }, { C, true, { CALL(4) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+        .cuts = 2,
+    },
+    {
+        .name = "tail_message", .text = "A sends to B, whose handler ends in a call of C; three shards; one crash",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 }, .tail = true,
+        .handlers = { { A, true, { SEND(1) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "tail_wider", .text = "A sends to C and ends in a call of B, which sends to A and calls C",
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 }, .tail = true,
+        .handlers = {
+            { A, true, { SEND(1), CALL(1) } }, { B, true, { SEND(2), CALL(2) } }, { C, true, { { 0 } } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2, .sender = 1 }, { .handler = 3, .sender = 1 } },
+        .cuts = 1, .crashes = 1,
+    },
+    {
+        .name = "tail_wider3", .text = "A sends to C and ends in a call of B, which sends to A and calls C; C calls A; one crash", .large = true,
+        .shards = 3, .entities = 3, .txns = 4, .entity_shard = { 0, 1, 2 }, .tail = true,
+        .handlers = {
+            { A, true, { SEND(1), CALL(1) } }, { B, true, { SEND(2), CALL(2) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(4) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2, .sender = 1 }, { .handler = 4, .sender = 1 }, { .handler = 3 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "tail_check", .text = "A calls B and then fails; a root whose last call is not its last act",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 }, .tail = true,
+        .handlers = { { A, true, { CALL(1), FAIL } }, { B, true, { { 0 } } } },
+        .clients = { { .handler = 0 }, { .handler = 1 } },
+        .cuts = 1,
+    },
+    {
+        .name = "tail_words", .text = "A ends in a call of B against B ends in a call of A; parking, every word a step",
+        .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, false, { { 0 } } }, { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 2, .parks = true, .fine_seal = true, .fine_rings = true,
     },
     {
         .name = "conflicts", .text = "ring3, and a reader of A and B once the first was answered",
         .shards = 3, .entities = 3, .txns = 4, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
-            { A, false, 0, { CALL(7) } }, { B, false, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(5) } }, { A, true, { { 0 } } },
+            { A, false, { CALL(7) } }, { B, false, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 }, { .handler = 6, .after = 1 } },
     },
@@ -254,7 +439,7 @@ const struct scenario scenarios[] = {
         .name = "epochs3", .text = "A calls B and C calls B, on three shards, while epochs are cut; one crash",
         .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { C, true, 0, { CALL(1) } }, { B, false, 0, { FAIL } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { C, true, { CALL(1) } }, { B, false, { FAIL } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
         .cuts = 2, .crashes = 1,
@@ -263,8 +448,8 @@ const struct scenario scenarios[] = {
         .name = "message3", .text = "A sends to B and calls C; B's handler calls C; C calls A; one crash",
         .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { SEND(1), CALL(2) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(4) } }, { A, true, 0, { { 0 } } },
+            { A, true, { SEND(1), CALL(2) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(4) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 }, { .handler = 3 } },
         .cuts = 2, .crashes = 1,
@@ -273,7 +458,7 @@ const struct scenario scenarios[] = {
         .name = "words3", .text = "words with a reader of A",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } }, { A, false, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } }, { A, false, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
         .cuts = 2, .parks = true, .fine_seal = true, .fine_rings = true,
@@ -282,7 +467,7 @@ const struct scenario scenarios[] = {
         .name = "park4", .text = "park3 with one more cut",
         .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 }, .large = true,
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } }, { B, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 3 } },
         .cuts = 3, .parks = true, .fine_seal = true,
@@ -291,9 +476,9 @@ const struct scenario scenarios[] = {
         .name = "conflicts_cut", .text = "ring3 while epochs are cut and shards park; one crash",
         .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } },
-            { B, true, 0, { CALL(3) } }, { C, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(5) } }, { A, true, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(5) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
         .cuts = 2, .parks = true, .crashes = 1,
@@ -302,7 +487,7 @@ const struct scenario scenarios[] = {
         .name = "words4", .text = "words3 with one more cut and a crash",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 }, .large = true,
         .handlers = {
-            { A, true, 0, { CALL(1) } }, { B, true, 0, { { 0 } } }, { B, true, 0, { { 0 } } }, { A, false, 0, { { 0 } } },
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } }, { B, true, { { 0 } } }, { A, false, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 3 } },
         .cuts = 3, .parks = true, .fine_seal = true, .fine_rings = true, .crashes = 1,
@@ -311,8 +496,8 @@ const struct scenario scenarios[] = {
         .name = "message_park", .text = "message3 with one more cut, on shards that park",
         .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
         .handlers = {
-            { A, true, 0, { SEND(1), CALL(2) } }, { B, true, 0, { CALL(2) } }, { C, true, 0, { { 0 } } },
-            { C, true, 0, { CALL(4) } }, { A, true, 0, { { 0 } } },
+            { A, true, { SEND(1), CALL(2) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(4) } }, { A, true, { { 0 } } },
         },
         .clients = { { .handler = 0 }, { .handler = 1, .sender = 1 }, { .handler = 3 } },
         .cuts = 3, .crashes = 1, .parks = true,

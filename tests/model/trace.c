@@ -15,7 +15,10 @@ static void print_message(const struct model *m, struct message msg)
     printf("%s", message_names[msg.kind]);
     if (msg.kind == MSG_HINT || msg.kind == MSG_DONE) printf(" of T%u", msg.id);
     else printf(" T%u.%u", msg.id / ATTEMPTS_MAX, msg.id % ATTEMPTS_MAX);
-    if (msg.kind == MSG_CALL) printf(" on %c", 'A' + m->scenario->handlers[msg.arg].entity);
+    if (msg.kind == MSG_CALL)
+        printf("%s on %c", msg.arg & CALL_TAIL ? " (tail)" : "",
+               'A' + m->scenario->handlers[msg.arg & ~CALL_TAIL].entity);
+    if (msg.kind == MSG_ANSWER && msg.arg & RECORD_COMMITTED) printf(" committed");
     if (msg.kind == MSG_COMMIT || msg.kind == MSG_DONE) printf(" in epoch %u", msg.arg);
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_CANCELLED) printf(" cancelled");
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_FAILED) printf(" failed");
@@ -61,9 +64,25 @@ static void print_step(const struct model *m, const struct state *st, struct ste
     case STEP_WRITER_SEALED:
         printf("the writer reads sealed of shard %d: %u", a, st->shards[a].sealed);
         break;
-    case STEP_WRITE: printf("the frame of epoch %u is durable", st->durable + 1); break;
+    case STEP_WRITE:
+        printf("the frame of epoch %u is %s", st->written + 1,
+               m->scenario->disk ? "written" : "durable");
+        break;
+    case STEP_SYNC: printf("the frame of epoch %u is synced", st->written); break;
+    case STEP_CLOCK: printf("it is %u", st->clock + 1); break;
+    case STEP_CLOCK_BACK: printf("the clock is set back to %u", st->clock - 1); break;
+    case STEP_CHECKPOINT: printf("checkpoint %u begins", st->checkpoints + 1); break;
+    case STEP_WALK:
+        printf("shard %d walks on", a);
+        if (st->walk_at[a] == WALK_NONE) printf(", its begin is %u", st->shards[a].sealed + 1);
+        break;
+    case STEP_NAME: printf("the checkpoint is named"); break;
+    case STEP_REHOME: printf("recovery has made epoch %u durable", st->written); break;
     case STEP_RELEASE: printf("the reply of T%d leaves", a); break;
-    case STEP_CRASH: printf("crash; recovered up to epoch %u", st->durable); break;
+    case STEP_CRASH:
+        printf("crash; recovered up to epoch %u%s", st->synced + a,
+               b ? ", the newest checkpoint is unreadable" : "");
+        break;
     }
 }
 
@@ -104,13 +123,16 @@ void step_print(const struct model *m, const struct state *before, const struct 
     for (int s = 0; s < m->scenario->shards; s++) {
         for (int i = 0; i < EPOCHS_MAX; i++) {
             if (before->log[s][i] == after->log[s][i] || step.kind == STEP_CRASH) continue;
-            bool lost = before->log[s][i] & (uint16_t)~after->log[s][i];
+            bool lost = before->log[s][i] & (uint32_t)~after->log[s][i];
             printf("%sshard %d %s epoch %d", between, s, lost ? "is left out of" : "logs in", i);
             for (int t = 0; t < m->scenario->txns; t++) {
-                uint16_t fresh = after->log[s][i] & (uint16_t)~before->log[s][i];
+                uint32_t fresh = after->log[s][i] & (uint32_t)~before->log[s][i];
                 if (fresh & LOG_WROTE(t)) printf(" writes-of-T%d", t);
                 if (fresh & LOG_PUT(t)) printf(" message-T%d", t);
                 if (fresh & LOG_DELETED(t)) printf(" message-T%d-gone", t);
+                if (fresh & LOG_RECORD(t)) printf(" record-of-T%d", t);
+                if (fresh & LOG_SET(t)) printf(" timer-of-T%d", t);
+                if (fresh & LOG_GONE(t)) printf(" timer-of-T%d-gone", t);
             }
             between = "; ";
         }

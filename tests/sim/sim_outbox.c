@@ -5,7 +5,9 @@
  *
  * Every box sends numbered messages to other boxes and sets numbered timers; a receiver keeps each (sender,
  * number) in a map and refuses a second one, and the next number of each sender must be the next in order.
- * Some messages fail a few times on purpose. Requests carry idempotency keys and are sent again after a crash
+ * Some messages fail a few times on purpose. Some timers set themselves anew for the same moment once, some call
+ * another box (so that they are wounded and run again), with
+ * the clock set back meanwhile. Requests carry idempotency keys and are sent again after a crash
  * with the same key. At the end, when all is quiet: sent = received, set = fired, accepted = done, per box.
  * SPDX-License-Identifier: MIT
  */
@@ -20,6 +22,8 @@
 #define BOXES 8
 #define CLIENTS 8
 
+static struct sim *the_sim; /* a handler sets its clock back */
+
 /* ---- the application ---- */
 
 struct box {
@@ -28,11 +32,12 @@ struct box {
 #define BOX(member) WEIR_FIELD(struct box, member, WEIR_INT)
 static const struct weir_field box_fields[] = { BOX(sent), BOX(received), BOX(set), BOX(fired), BOX(done), BOX(failures),
                                                 BOX(duplicates), BOX(disorder), BOX(early), WEIR_END };
-enum { SEEN, LAST, FIRED };
+enum { SEEN, LAST, FIRED, AGAIN };
 static const struct weir_map box_maps[] = {
     { "seen", { WEIR_TEXT, WEIR_INT }, WEIR_SCALAR(WEIR_BOOL) },
     { "last", { WEIR_TEXT }, WEIR_SCALAR(WEIR_INT) },
-    { "fired", { WEIR_INT }, WEIR_SCALAR(WEIR_BOOL) }, WEIR_END };
+    { "fired", { WEIR_INT }, WEIR_SCALAR(WEIR_BOOL) },
+    { "again", { WEIR_INT }, WEIR_SCALAR(WEIR_BOOL) }, WEIR_END };
 
 struct act {
     struct weir_ref to;
@@ -63,7 +68,8 @@ static enum weir_status box_act(struct weir_ctx *ctx, void *row, const void *arg
         if (i == 0) weir_call(ctx, in->to, &poke, NULL, NULL); /* the sender's transaction spans shards, too */
     }
     for (int64_t i = 0; i < in->timers; i++) {
-        struct alarm alarm = { ++self->set, weir_now(ctx) + 1 + (int64_t)(weir_random(ctx) % 500) };
+        int64_t due = (weir_now(ctx) / 50 + 1 + (int64_t)(weir_random(ctx) % 10)) * 50; /* many at once: they meet */
+        struct alarm alarm = { ++self->set, due };
         weir_at(ctx, alarm.due, "ring", &alarm);
         if (alarm.n % 5 == 0) { /* moved, and one cancelled and set again */
             struct alarm same = alarm;
@@ -102,6 +108,18 @@ static enum weir_status box_ring(struct weir_ctx *ctx, void *row, const void *ar
     struct box *self = row;
     const struct alarm *in = args;
     if (weir_random(ctx) % 16 == 0) return weir_fail(ctx, "not_now", STR_NIL);
+    if (in->n % 2 == 1) {
+        if (weir_random(ctx) % 4 == 0) sim_wall_jump(the_sim, -1 - (int64_t)(weir_random(ctx) % 20));
+        static const char names[BOXES][2] = { "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7" };
+        weir_call(ctx, (struct weir_ref){ { names[weir_random(ctx) % BOXES], 2 } }, &poke, NULL, NULL);
+        if (weir_failed(ctx)) return weir_failed(ctx);
+    }
+    if (in->n % 7 == 3 && weir_map_get(ctx, AGAIN, WEIR_KEY(weir_number(in->n))) == NULL) {
+        bool *again = weir_map_put(ctx, AGAIN, WEIR_KEY(weir_number(in->n)));
+        *again = true;
+        weir_at(ctx, in->due, "ring", in);
+        return WEIR_OK;
+    }
     if (weir_map_get(ctx, FIRED, WEIR_KEY(weir_number(in->n))) != NULL) self->duplicates++;
     if (weir_now(ctx) < in->due) self->early++;
     bool *mark = weir_map_put(ctx, FIRED, WEIR_KEY(weir_number(in->n)));
@@ -281,7 +299,7 @@ static bool is_stopped(void *arg)
 static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
 {
     struct world *w = mem_alloc(sizeof(*w));
-    w->sim = sim_create(seed);
+    w->sim = the_sim = sim_create(seed);
     w->env = sim_env(w->sim);
     for (int i = 0; i < CLIENTS; i++) w->clients[i].answered = true;
     for (uint64_t life = 0; life <= crashes; life++) {
