@@ -215,6 +215,7 @@ static bool checkpoint_step(struct engine *engine)
     enum weir_status st = store_checkpoint_finish(engine->store);
     if (st != WEIR_OK) {
         checkpoint_drop(engine);
+        if (st == WEIR_POISONED) writer_poison(engine);
         return true;
     }
     w->checkpoints++;
@@ -233,9 +234,13 @@ static uint64_t writer_prepare(struct engine *engine)
     bool made = store_prepare(engine->store);
     struct store_stats stats;
     store_stats(engine->store, &stats);
+    if (stats.poisoned) {
+        writer_poison(engine);
+        return ENV_NEVER;
+    }
     disk_full_set(engine, stats.disk_full);
     if (made) return 0;
-    if (!stats.disk_full) return ENV_NEVER;
+    if (!stats.disk_full && !stats.segment_failed) return ENV_NEVER;
     w->prepare_ns = now + DISK_RETRY_NS;
     return w->prepare_ns;
 }
@@ -261,6 +266,7 @@ uint64_t writer_turn(void *self)
         return 0;
     }
     if (checkpoint_step(engine)) {
+        if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
         if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch)) writer_raise(engine);
         return 0;
     }
