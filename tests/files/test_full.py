@@ -258,20 +258,27 @@ def trace(space, server, clients):
         # Behind the limit already: what is appended finds no room. The data directory's files lie below it.
         os.truncate(server.given, 65 * MIB)
         server.wrapper = ["prlimit", "--fsize=%d:unlimited" % (64 * MIB)]
-    for _ in range(3):
         server.kill()
-        if space.kind != "limit":
-            space.free()
-            with open(server.given, "ab") as file:    # its last block is full too
-                file.write(b"\n" * (-os.fstat(file.fileno()).st_size % 4096))
-            space.fill()
         before = os.stat(server.given).st_size
         server.start()
-        equal(os.stat(server.given).st_size, before, "bytes of the trace: there is room for it")
         reads_work(server, clients)
-        clients.round(server.resp)     # taken or refused, as there is room
-    if space.kind != "limit":
-        refused(server, clients)
+        clients.round(server.resp)
+        equal(os.stat(server.given).st_size, before, "bytes of the trace")
+    else:
+        space.fill()
+        starts_again(server, clients)
+        space.free()
+        resumed(server, clients)
+        server.settled()
+        space.fill()
+        with open(server.given, "ab", buffering=0) as file, contextlib.suppress(OSError):    # its last block is full too
+            block = os.statvfs(server.given).f_bsize
+            while file.write(b"\n" * (-os.fstat(file.fileno()).st_size % block or block)):
+                continue
+        before = os.stat(server.given).st_size
+        refused(server, clients)    # an event, and no room to tell it
+        equal(os.stat(server.given).st_size, before, "bytes of the trace")
+        reads_work(server, clients)
     server.wrapper = []
     space.free()
     if space.kind == "limit":
