@@ -442,23 +442,29 @@ static bool later_record_knows(struct store *store, uint32_t segment, struct wei
     return false;
 }
 
-static enum weir_status segment_read(struct store *store, uint32_t i, struct buf *out)
+/* @param epoch  the last one found before it, for the text */
+static enum weir_status segment_read(struct store *store, uint32_t i, uint64_t epoch,
+                                     struct buf *out)
 {
     char name[ENV_NAME_MAX];
+    char lost[160];
     store_name(name, "log", store->segments[i].sequence);
+    snprintf(lost, sizeof(lost),
+             "epochs above %llu may be lost (up to %llu were durable); restore a copy of the "
+             "directory",
+             (unsigned long long)epoch, (unsigned long long)store->known_durable);
     enum weir_status st = file_read(store, name, out);
     if (st == WEIR_NOTFOUND)
-        return store_fail(store, WEIR_CORRUPT,
-                          "%s is missing: the manifest names it, and its epochs are lost", name);
+        return store_fail(store, WEIR_CORRUPT, "%s is missing: the manifest names it, and %s", name,
+                          lost);
     if (st != WEIR_OK) return store_fail(store, st, "cannot read %s", name);
     if (out->len < FILE_HEADER_BYTES ||
         file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
-        return store_fail(store, WEIR_CORRUPT, "%s has a damaged header", name);
+        return store_fail(store, WEIR_CORRUPT, "%s has a damaged header at 0: %s", name, lost);
     if (out->len != store->segments[i].bytes)
-        return store_fail(
-            store, WEIR_CORRUPT,
-            "%s has not the size (%zu) that it was made with (%llu): epochs may be lost", name,
-            out->len, (unsigned long long)store->segments[i].bytes);
+        return store_fail(store, WEIR_CORRUPT,
+                          "%s ends at %zu, but was made with %llu bytes: %s", name, out->len,
+                          (unsigned long long)store->segments[i].bytes, lost);
     return WEIR_OK;
 }
 
@@ -705,7 +711,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     struct buf bytes = { 0 }, tail = { 0 };
     enum weir_status st = WEIR_OK;
     for (uint32_t i = 0; i < store->segment_count && st == WEIR_OK; i++) {
-        st = segment_read(store, i, &bytes);
+        st = segment_read(store, i, scan.epoch, &bytes);
         if (st != WEIR_OK) break;
         uint64_t before = scan.epoch;
         st = segment_scan(store, i, buf_str(&bytes), &scan, from_epoch, apply, arg, recovery);
