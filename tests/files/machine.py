@@ -23,6 +23,7 @@ from harness import Fail, Skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 MARK = "WEIR_FILES_NAMESPACE"
 FS_IOC_SHUTDOWN = 0x8004587D
 SHUT_DEFAULT, SHUT_LOGFLUSH, SHUT_NOLOGFLUSH = 0, 1, 2

@@ -88,3 +88,6 @@ def ready_within_two_seconds_with_256_mb_of_log(budget, seed, figures):
                 % (server.ready_s, written >> 20, time.monotonic() - begin))
         if server.ready_s > 2:
             raise Fail("ready after %.2f s" % server.ready_s)
+
+
+ALL = [kill_9_loop_loses_and_doubles_nothing]
