@@ -76,6 +76,7 @@ static void writer_durable(struct engine *engine, uint64_t epoch)
 static void writer_poison(struct engine *engine)
 {
     atomic_store(&engine->poisoned, 1);
+    engine_trace(engine, "\"event\":\"log_failed\",\"level\":\"error\"");
     stats_publish(engine);
     wake_ports(engine);
 }

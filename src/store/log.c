@@ -128,9 +128,9 @@ static bool reserve_grow(struct store *store, uint64_t bytes)
     struct env *env = store->env;
     uint64_t had = store->reserve_bytes;
     bytes += bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA;
+    store->reserve_wanted = had < bytes;
     if (had >= bytes) return true;
     int64_t disk_free = env->dir_free_bytes(env, store->dir);
-    store->reserve_wanted = true;
     if (disk_free >= 0 && (uint64_t)disk_free < bytes - had) return false;
     int fd = env->open(env, store->dir, RESERVE_NAME, ENV_WRITE | ENV_CREATE);
     if (fd < 0) return false;
@@ -462,9 +462,8 @@ static enum weir_status segment_read(struct store *store, uint32_t i, uint64_t e
         file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
         return store_fail(store, WEIR_CORRUPT, "%s has a damaged header at 0: %s", name, lost);
     if (out->len != store->segments[i].bytes)
-        return store_fail(store, WEIR_CORRUPT,
-                          "%s ends at %zu, but was made with %llu bytes: %s", name, out->len,
-                          (unsigned long long)store->segments[i].bytes, lost);
+        return store_fail(store, WEIR_CORRUPT, "%s ends at %zu, but was made with %llu bytes: %s",
+                          name, out->len, (unsigned long long)store->segments[i].bytes, lost);
     return WEIR_OK;
 }
 
@@ -585,8 +584,8 @@ static int64_t rehome_write(struct store *store, const char *name, const struct 
 {
     struct env *env = store->env;
     int64_t error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    if (error >= 0) error = write_zeros(store, *fd, 0, bytes);
     if (error >= 0) error = env->write(env, *fd, out->ptr, out->len, 0);
+    if (error >= 0) error = write_zeros(store, *fd, out->len, bytes);
     if (error >= 0) error = env->sync(env, *fd);
     if (error >= 0) error = env->dir_sync(env, store->dir);
     if (error >= 0) return 0;

@@ -46,7 +46,7 @@ class Clients:
         self.choose = random.Random(seed)
         self.errors = []
         self.first_unknown = None    # when
-        self.cut_off = 0             # requests whose answer never came
+        self.cut_off = []            # when those were sent whose answer never came (wall clock)
         self.lock = threading.Lock()
 
     def every(self):
@@ -72,10 +72,11 @@ class Clients:
             raise Fail("%s: %r" % (unit.keys[0], answer))
 
     def work(self, port, units):
-        waiting = 0
+        waiting = sent = 0
         try:
             connection = Resp(port)
             while not self.stopped.is_set():
+                sent = time.time()
                 connection.send(*[unit.command(self.size) for unit in units])
                 waiting, unknown = len(units), sum(unit.unknown for unit in units)
                 for unit in units:
@@ -88,11 +89,11 @@ class Clients:
             self.errors.append(str(error))
         except (ConnectionError, OSError):
             with self.lock:
-                self.cut_off += waiting
+                self.cut_off += [sent] * waiting
 
     def start(self, port):
         self.stopped.clear()
-        self.first_unknown, self.cut_off = None, 0
+        self.first_unknown, self.cut_off = None, []
         self.threads = [threading.Thread(target=self.work, args=(port, units)) for units in self.units]
         for thread in self.threads:
             thread.start()

@@ -25,7 +25,7 @@ def sweep(budget, seed, figures, *options):
     stride = max(1, int(CASES / (CASES_PER_S * budget)))
     bits = 8 if budget * CASES_PER_S > 5 * CASES else 1
     words = [program, "--seed", str(seed % 1000 + 1), "--stride", str(stride), "--bits", str(bits), *options]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60 + 8 * budget)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60 + 40 * budget)
     lines = done.stdout.splitlines()
     if done.returncode != 0:
         raise Fail("%s\n%s%s" % (" ".join(words), "\n".join(lines[:30]), done.stderr[:2000]))
