@@ -94,6 +94,7 @@ static enum weir_status open_store(struct engine *engine, struct store_recovery 
     struct store_options store = engine->options.store;
     struct store_options standard = STORE_OPTIONS;
     if (store.segment_bytes_first == 0) store = standard;
+    store.torn_files_max = (uint32_t)engine->limits.torn_files_max;
     return store_open(engine->env, engine->options.data, &store, recovered, engine, &engine->store,
                       recovery, error, bytes);
 }

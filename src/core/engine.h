@@ -41,6 +41,7 @@ struct parked_request;
     X(dedup_window_min_ms, 600000, "a request record never goes younger than this")                \
     X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")          \
     X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")             \
+    X(torn_files_max, 4, "unfinished ends of the log that are kept aside for people to look at")   \
     X(memory_max, 0, "bytes of rows in memory before writes are refused; 0: no limit")
 
 struct engine_limits {

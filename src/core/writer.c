@@ -78,6 +78,7 @@ static void writer_durable(struct engine *engine, uint64_t epoch)
 static void writer_poison(struct engine *engine)
 {
     atomic_store(&engine->poisoned, 1);
+    engine_trace(engine, "\"event\":\"log_failed\",\"level\":\"error\"");
     stats_publish(engine);
     wake_ports(engine);
 }
@@ -219,6 +220,7 @@ static bool checkpoint_step(struct engine *engine)
     enum weir_status st = store_checkpoint_finish(engine->store);
     if (st != WEIR_OK) {
         checkpoint_drop(engine);
+        if (st == WEIR_POISONED) writer_poison(engine);
         return true;
     }
     w->checkpoints++;
@@ -237,9 +239,13 @@ static uint64_t writer_prepare(struct engine *engine)
     bool made = store_prepare(engine->store);
     struct store_stats stats;
     store_stats(engine->store, &stats);
+    if (stats.poisoned) {
+        writer_poison(engine);
+        return ENV_NEVER;
+    }
     disk_full_set(engine, stats.disk_full);
     if (made) return 0;
-    if (!stats.disk_full) return ENV_NEVER;
+    if (!stats.disk_full && !stats.segment_failed) return ENV_NEVER;
     w->prepare_ns = now + DISK_RETRY_NS;
     return w->prepare_ns;
 }
@@ -265,6 +271,7 @@ uint64_t writer_turn(void *self)
         return 0;
     }
     if (checkpoint_step(engine)) {
+        if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
         if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch)) writer_raise(engine);
         return 0;
     }

@@ -350,7 +350,9 @@ static void *handle_main(void *arg)
 
 static int real_actor_start(struct env *env, struct actor *actor)
 {
-    static const int process_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+    /* SIGXFSZ comes to the thread that writes: blocked, its write answers EFBIG instead */
+    static const int process_signals[] = { SIGINT,  SIGTERM, SIGHUP, SIGQUIT,
+                                           SIGUSR1, SIGUSR2, SIGXFSZ };
     struct handle *handle = handle_get(actor);
     sigset_t blocked, before;
     if (handle->event_fd < 0) return -EMFILE;

@@ -29,6 +29,7 @@ void signal_start(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     struct sigaction ignore = { .sa_handler = SIG_IGN };
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* a file at its limit answers EFBIG: a full disk */
 }
 
 int signal_wait(unsigned timeout_ms)

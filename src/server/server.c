@@ -25,6 +25,7 @@
 #define BUSY_STEP_MS 50u
 #define DRAIN_MS_MAX 10000u
 #define DRAIN_STEP_MS 2u
+#define POISON_DRAIN_MS_MAX 500u
 #define WATCH_MS 200u
 
 struct server {
@@ -325,7 +326,7 @@ static int serve(struct server *server)
         engine_stats(server->engine, &stats);
         if (!stats.store.poisoned) continue;
         /* What waits cannot become durable any more: the doors answer `unknown`, then all stops. */
-        drain(server, 1000);
+        drain(server, POISON_DRAIN_MS_MAX);
         struct buf text = { 0 };
         buf_printf(&text,
                    "writing to %s failed: %s. Replies not yet sent have an unknown outcome. "
@@ -341,7 +342,8 @@ static int serve(struct server *server)
 int server_run(const struct server_options *options)
 {
     struct server server = { .options = options, .env = env_real() };
-    server.trace = (struct trace){ server.env, options->trace_json };
+    server.trace.env = server.env;
+    server.trace.json = options->trace_json;
     signal_start();
     shards_choose(&server);
     int code = limits_parse(&server);

@@ -3,13 +3,15 @@
  *
  * Rooms hand over the members of a JSON object. As JSON: {"time":...,"level":...,members}. For people:
  * the time, the event's word, then name=value for the rest; level only when it is not "info". A line is
- * written by one call, so lines of several threads do not mix.
+ * written by one call, so lines of several threads do not mix. A line that finds no room (a full disk behind
+ * stderr) is dropped and counted, and the next one that does is followed by the count: tracing never stops the engine.
  * SPDX-License-Identifier: MIT
  */
 #include "server/trace.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -94,20 +96,35 @@ static void human_line(const char *members, struct buf *out)
     }
 }
 
+static void line_make(const struct trace *trace, const char *members, struct buf *line)
+{
+    if (trace->json) buf_add_text(line, "{\"time\":\"");
+    time_text(trace->env->wall_ms(trace->env), line);
+    if (trace->json) {
+        bool has_level = strstr(members, "\"level\":") != NULL;
+        buf_printf(line, "\",%s%s}\n", has_level ? "" : "\"level\":\"info\",", members);
+    } else {
+        human_line(members, line);
+        buf_add_text(line, "\n");
+    }
+}
+
 void trace_write(void *arg, const char *members)
 {
     struct trace *trace = arg;
     struct buf line = { 0 };
-    if (trace->json) buf_add_text(&line, "{\"time\":\"");
-    time_text(trace->env->wall_ms(trace->env), &line);
-    if (trace->json) {
-        bool has_level = strstr(members, "\"level\":") != NULL;
-        buf_printf(&line, "\",%s%s}\n", has_level ? "" : "\"level\":\"info\",", members);
-    } else {
-        human_line(members, &line);
-        buf_add_text(&line, "\n");
+    uint32_t dropped = atomic_load(&trace->dropped);
+    /* What was dropped may have left its beginning there. */
+    if (dropped != 0) buf_add_byte(&line, '\n');
+    line_make(trace, members, &line);
+    if (fwrite(line.ptr, 1, line.len, stderr) != line.len) {
+        clearerr(stderr);
+        atomic_fetch_add(&trace->dropped, 1);
+    } else if (dropped != 0 && atomic_compare_exchange_strong(&trace->dropped, &dropped, 0)) {
+        char text[64];
+        snprintf(text, sizeof text, "\"event\":\"trace_dropped\",\"lines\":%u", dropped);
+        trace_write(trace, text);
     }
-    fwrite(line.ptr, 1, line.len, stderr);
     buf_free(&line);
 }
 

@@ -5,12 +5,15 @@
 #ifndef WEIR_SERVER_TRACE_H
 #define WEIR_SERVER_TRACE_H
 
+#include <stdatomic.h>
+
 #include "os/env.h"
 #include "weir/weir.h"
 
 struct trace {
     struct env *env;
     bool json;
+    _Atomic uint32_t dropped; /* lines that found no room since the last one that did; any thread */
 };
 
 /** Writes one event, given as JSON members without braces ("\"event\":\"x\",\"n\":1"). Any thread. The

@@ -19,6 +19,7 @@
 #define RECORD_MAGIC 0x4d524657u /* "WFRM" */
 #define ZERO_BYTES (256u * 1024u)
 #define TORN_BYTES_MAX (1u << 20)
+#define RESERVE_EXTRA (64u << 10) /* beside the tail: two manifests, blocks of the directory */
 
 struct record {
     enum record_kind kind;
@@ -79,23 +80,68 @@ static bool payload_is_good(const struct store *store, uint64_t sequence, uint64
 static uint64_t next_segment_bytes(const struct store *store, uint64_t need)
 {
     uint64_t bytes = store->options.segment_bytes_first;
-    if (store->segment_count > 0) bytes = store->segments[store->segment_count - 1].bytes * 2;
+    /* One that was cut to fit a full disk is no measure. */
+    if (store->segment_count > 0 && store->segments[store->segment_count - 1].bytes * 2 > bytes)
+        bytes = store->segments[store->segment_count - 1].bytes * 2;
     if (bytes > store->options.segment_bytes_max) bytes = store->options.segment_bytes_max;
     if (bytes < need + FILE_HEADER_BYTES) bytes = padded(need + FILE_HEADER_BYTES);
     return bytes;
 }
 
-static int64_t write_zeros(struct store *store, int fd, uint64_t bytes)
+static int64_t write_zeros(struct store *store, int fd, uint64_t from, uint64_t bytes)
 {
     struct env *env = store->env;
     char *zeros = mem_alloc(ZERO_BYTES);
     int64_t error = 0;
-    for (uint64_t at = 0; at < bytes && error >= 0; at += ZERO_BYTES) {
+    for (uint64_t at = from; at < bytes && error >= 0; at += ZERO_BYTES) {
         uint64_t len = bytes - at < ZERO_BYTES ? bytes - at : ZERO_BYTES;
         error = env->write(env, fd, zeros, len, at);
     }
     mem_free(zeros);
     return error;
+}
+
+/* ---- the reserve: room to write the tail again when something else has filled the disk ---- */
+
+void log_reserve_found(struct store *store)
+{
+    struct env *env = store->env;
+    int fd = env->open(env, store->dir, RESERVE_NAME, ENV_READ);
+    if (fd < 0) return;
+    int64_t size = env->size(env, fd);
+    env->close(env, fd);
+    store->reserve_bytes = size > 0 ? (uint64_t)size : 0;
+}
+
+static void reserve_release(struct store *store)
+{
+    if (store->reserve_bytes == 0) return;
+    (void)store->env->unlink(store->env, store->dir, RESERVE_NAME);
+    /* Some file systems give the blocks back with their journal's next commit only. */
+    (void)store->env->dir_sync(store->env, store->dir);
+    store->reserve_bytes = 0;
+}
+
+/* Nothing depends on its bytes, only on its blocks: it is neither read nor synced. */
+static bool reserve_grow(struct store *store, uint64_t bytes)
+{
+    struct env *env = store->env;
+    uint64_t had = store->reserve_bytes;
+    bytes += bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA;
+    store->reserve_wanted = had < bytes;
+    if (had >= bytes) return true;
+    int64_t disk_free = env->dir_free_bytes(env, store->dir);
+    if (disk_free >= 0 && (uint64_t)disk_free < bytes - had) return false;
+    int fd = env->open(env, store->dir, RESERVE_NAME, ENV_WRITE | ENV_CREATE);
+    if (fd < 0) return false;
+    int64_t error = write_zeros(store, fd, had, bytes);
+    if (error < 0) (void)env->truncate(env, fd, had);
+    env->close(env, fd);
+    if (error < 0 && had == 0) (void)env->unlink(env, store->dir, RESERVE_NAME);
+    if (error < 0) return false;
+    store->reserve_bytes = bytes;
+    store->reserve_wanted = false;
+    return true;
 }
 
 /* Makes a file ready to be written: all blocks there, header, synced, its name synced. Its records do not
@@ -104,7 +150,9 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
 {
     struct env *env = store->env;
     char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
-    uint64_t reserve = store->options.reserve_bytes ? store->options.reserve_bytes : bytes;
+    uint64_t reserve = store->options.reserve_bytes   ? store->options.reserve_bytes
+                       : store->reserve_bytes < bytes ? bytes
+                                                      : 0;
     store->stats.disk_free_bytes = env->dir_free_bytes(env, store->dir);
     *fd = -1;
     bool again = store->spare != 0 && store->spare_bytes >= bytes;
@@ -123,7 +171,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         store->spare = 0;
     }
     if (error >= 0) error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    if (error >= 0 && !again) error = write_zeros(store, *fd, bytes);
+    if (error >= 0 && !again) error = write_zeros(store, *fd, 0, bytes);
     uint8_t header[FILE_HEADER_BYTES];
     file_header(store, FILE_LOG, sequence, again ? FILE_RECYCLED : 0, 0, header);
     if (error >= 0) error = env->write(env, *fd, header, sizeof(header), 0);
@@ -136,6 +184,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         *fd = -1;
         (void)env->unlink(env, store->dir, name);
         store->no_segment = status_of_errno((int)-error) == WEIR_DISKFULL;
+        store->stats.segment_failed = !store->no_segment;
         return status_of_errno((int)-error);
     }
     if (store->segment_count == store->segment_cap) {
@@ -146,6 +195,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
                                                                 .bytes = bytes };
     enum weir_status st = manifest_write(store, false);
     store->no_segment = st == WEIR_DISKFULL;
+    store->stats.segment_failed = st != WEIR_OK && !store->no_segment;
     if (st == WEIR_OK) return WEIR_OK;
     store->segment_count--;
     env->close(env, *fd);
@@ -181,6 +231,22 @@ static enum weir_status log_switch(struct store *store, uint64_t need)
     store->current = store->segment_count - 1;
     store->offset = FILE_HEADER_BYTES;
     return WEIR_OK;
+}
+
+/* Nothing happened: what a part of a write may have left must never be taken for the frame. Where not even zeros
+ * can be written, as behind a limit of the file's size, what is there must show that it is no frame. */
+static bool append_undo(struct store *store, const struct record *r)
+{
+    struct env *env = store->env;
+    uint64_t sequence = store->segments[store->current].sequence;
+    static const char zeros[RECORD_HEADER_BYTES];
+    char found[RECORD_HEADER_BYTES];
+    struct record there;
+    if (env->write(env, store->fd, zeros, sizeof(zeros), store->offset) >= 0) return true;
+    int64_t got = env->read(env, store->fd, found, sizeof(found), store->offset);
+    return got >= 0 &&
+           !(record_decode(store, sequence, store->offset, found, (uint64_t)got + r->len, &there) &&
+             there.epoch == r->epoch);
 }
 
 enum weir_status log_append(struct store *store, const struct store_frame *frame)
@@ -221,10 +287,7 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
     if (error < 0) {
         enum weir_status st = status_of_errno((int)-error);
         store->no_room = st == WEIR_DISKFULL;
-        /* Nothing happened: what a part of the write may have left must never be taken for the frame. */
-        static const char zeros[RECORD_HEADER_BYTES];
-        if (store->no_room && env->write(env, store->fd, zeros, sizeof(zeros), store->offset) >= 0)
-            return st;
+        if (store->no_room && append_undo(store, &r)) return st;
         return store_poison(store, "write", segment->sequence, (int)-error);
     }
     store->offset += whole;
@@ -260,10 +323,14 @@ enum weir_status log_sync(struct store *store)
     return WEIR_OK;
 }
 
+/* First the reserve, for the segment there is and the one to come; then, in good time, that one. */
 bool log_prepare(struct store *store)
 {
-    if (store->next_fd >= 0 || store->offset * 2 < store->segments[store->current].bytes)
-        return false;
+    uint64_t bytes = store->segments[store->segment_count - 1].bytes, had = store->reserve_bytes;
+    bool next = store->next_fd < 0 && store->offset * 2 >= store->segments[store->current].bytes;
+    if (next && next_segment_bytes(store, 0) > bytes) bytes = next_segment_bytes(store, 0);
+    if (!reserve_grow(store, bytes)) return false;
+    if (!next) return store->reserve_bytes > had;
     int fd;
     if (log_create_segment(store, next_segment_bytes(store, 0), &fd) != WEIR_OK) return false;
     store->next_fd = fd;
@@ -375,23 +442,28 @@ static bool later_record_knows(struct store *store, uint32_t segment, struct wei
     return false;
 }
 
-static enum weir_status segment_read(struct store *store, uint32_t i, struct buf *out)
+/* @param epoch  the last one found before it, for the text */
+static enum weir_status segment_read(struct store *store, uint32_t i, uint64_t epoch,
+                                     struct buf *out)
 {
     char name[ENV_NAME_MAX];
+    char lost[160];
     store_name(name, "log", store->segments[i].sequence);
+    snprintf(lost, sizeof(lost),
+             "epochs above %llu may be lost (up to %llu were durable); restore a copy of the "
+             "directory",
+             (unsigned long long)epoch, (unsigned long long)store->known_durable);
     enum weir_status st = file_read(store, name, out);
     if (st == WEIR_NOTFOUND)
-        return store_fail(store, WEIR_CORRUPT,
-                          "%s is missing: the manifest names it, and its epochs are lost", name);
+        return store_fail(store, WEIR_CORRUPT, "%s is missing: the manifest names it, and %s", name,
+                          lost);
     if (st != WEIR_OK) return store_fail(store, st, "cannot read %s", name);
     if (out->len < FILE_HEADER_BYTES ||
         file_header_check(store, FILE_LOG, store->segments[i].sequence, out->ptr) != WEIR_OK)
-        return store_fail(store, WEIR_CORRUPT, "%s has a damaged header", name);
+        return store_fail(store, WEIR_CORRUPT, "%s has a damaged header at 0: %s", name, lost);
     if (out->len != store->segments[i].bytes)
-        return store_fail(
-            store, WEIR_CORRUPT,
-            "%s has not the size (%zu) that it was made with (%llu): epochs may be lost", name,
-            out->len, (unsigned long long)store->segments[i].bytes);
+        return store_fail(store, WEIR_CORRUPT, "%s ends at %zu, but was made with %llu bytes: %s",
+                          name, out->len, (unsigned long long)store->segments[i].bytes, lost);
     return WEIR_OK;
 }
 
@@ -445,28 +517,39 @@ static enum weir_status segment_scan(struct store *store, uint32_t i, struct wei
     return WEIR_OK;
 }
 
-/* Measures what lies behind the last record, and saves it aside for people to look at. In a segment that is used
- * again, old bytes are no torn record unless its header is sound. */
-static void save_torn(struct store *store, uint64_t sequence, struct weir_str bytes, uint64_t at,
-                      struct store_recovery *recovery)
+/* What lies behind the last record. In a segment that is used again, old bytes are no torn record unless its header
+ * is sound. */
+static struct weir_str torn_end(struct store *store, uint64_t sequence, struct weir_str bytes,
+                                uint64_t at)
 {
     struct record r;
     uint64_t end = bytes.len;
     if (file_flags(bytes.ptr) & FILE_RECYCLED) {
-        if (!record_decode(store, sequence, at, bytes.ptr + at, bytes.len - at, &r)) return;
+        if (!record_decode(store, sequence, at, bytes.ptr + at, bytes.len - at, &r)) return STR_NIL;
         end = at + RECORD_HEADER_BYTES + r.len;
     }
     while (end > at && bytes.ptr[end - 1] == 0) end--;
-    if (end == at) return;
-    recovery->torn_bytes += end - at;
+    return (struct weir_str){ bytes.ptr + at, end - at };
+}
+
+/* Puts the cut bytes aside for people to look at, and removes the oldest of those. Only after the log is safe again:
+ * a start that is cut short does not leave one each time, and on a full disk they do not take the log's room. */
+static void torn_save(struct store *store, struct weir_str torn)
+{
     struct env *env = store->env;
     char name[ENV_NAME_MAX];
+    const char *oldest = store->torn.ptr;
+    for (; store->torn_count >= store->options.torn_files_max; store->torn_count--) {
+        (void)env->unlink(env, store->dir, oldest);
+        oldest += strlen(oldest) + 1;
+    }
     store_name(name, "torn", store->next_sequence++);
     int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
     if (fd < 0) return;
-    uint64_t len = end - at < TORN_BYTES_MAX ? end - at : TORN_BYTES_MAX;
-    (void)env->write(env, fd, bytes.ptr + at, len, 0);
+    uint64_t len = torn.len < TORN_BYTES_MAX ? torn.len : TORN_BYTES_MAX;
+    int64_t error = env->write(env, fd, torn.ptr, len, 0);
     env->close(env, fd);
+    if (error < 0) (void)env->unlink(env, store->dir, name);
 }
 
 /* Writes the last records again, into a file of their own, before anything trusts them: what a failed sync left
@@ -501,8 +584,8 @@ static int64_t rehome_write(struct store *store, const char *name, const struct 
 {
     struct env *env = store->env;
     int64_t error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    if (error >= 0) error = write_zeros(store, *fd, bytes);
     if (error >= 0) error = env->write(env, *fd, out->ptr, out->len, 0);
+    if (error >= 0) error = write_zeros(store, *fd, out->len, bytes);
     if (error >= 0) error = env->sync(env, *fd);
     if (error >= 0) error = env->dir_sync(env, store->dir);
     if (error >= 0) return 0;
@@ -512,50 +595,76 @@ static int64_t rehome_write(struct store *store, const char *name, const struct 
     return error;
 }
 
-/* Everything from the tail's segment on is replaced by one new segment. */
-static enum weir_status rehome(struct store *store, const struct scan *scan, struct weir_str bytes)
+/* The segments from the tail's on, while they are replaced. */
+struct rehoming {
+    const struct scan *scan;
+    struct weir_str bytes;
+    struct segment *gone;
+    uint32_t gone_count;
+};
+
+/* One try with a file of that size; 0: of what must be kept only. On a failure all is as it was. */
+static enum weir_status rehome_into(struct store *store, const struct rehoming *r, uint64_t size)
 {
     struct env *env = store->env;
     struct buf out = { 0 };
     char name[ENV_NAME_MAX];
     int fd;
-    uint32_t keep = scan->segment, gone_count = store->segment_count - keep;
-    uint64_t chain, sequence = store->next_sequence++, size = store->segments[keep].bytes;
-    rehome_encode(store, scan, bytes, sequence, &out, &chain);
+    uint32_t keep = r->scan->segment;
+    uint64_t chain, sequence = store->next_sequence++;
+    rehome_encode(store, r->scan, r->bytes, sequence, &out, &chain);
+    uint64_t end = out.len;
+    if (size < end) size = end;
     store_name(name, "log", sequence);
     int64_t error = rehome_write(store, name, &out, size, &fd);
-    if (error < 0 && status_of_errno((int)-error) == WEIR_DISKFULL && out.len < size) {
-        size = out.len; /* a start on a full disk: only what must be kept */
-        sequence = store->next_sequence++;
-        buf_reset(&out);
-        rehome_encode(store, scan, bytes, sequence, &out, &chain);
-        store_name(name, "log", sequence);
-        error = rehome_write(store, name, &out, size, &fd);
-    }
-    uint64_t end = out.len;
     buf_free(&out);
-    if (error < 0) {
-        enum weir_status st = status_of_errno((int)-error);
-        return store_fail(store, st, "cannot write the tail of the log again (%s): %s", name,
-                          weir_status_text(st));
-    }
-    struct segment *gone = mem_alloc(gone_count * sizeof(*gone));
-    memcpy(gone, store->segments + keep, gone_count * sizeof(*gone));
-    store->segments[keep] = (struct segment){ sequence, size, gone[0].last_epoch,
-                                              gone[0].last_epoch ? chain : 0 };
+    if (error < 0) return status_of_errno((int)-error);
+    store->segments[keep] = (struct segment){ sequence, size, r->gone[0].last_epoch,
+                                              r->gone[0].last_epoch ? chain : 0 };
     store->segment_count = keep + 1;
     store->fd = fd;
     store->current = keep;
     store->offset = end;
     store->chain = chain;
     enum weir_status st = manifest_write(store, false);
-    for (uint32_t i = 0; i < gone_count && st == WEIR_OK; i++) {
-        store_name(name, "log", gone[i].sequence);
-        (void)env->unlink(env, store->dir, name);
+    if (st == WEIR_OK || st == WEIR_POISONED) return st;
+    env->close(env, fd);
+    store->fd = -1;
+    (void)env->unlink(env, store->dir, name);
+    store->segment_count = keep + r->gone_count;
+    memcpy(store->segments + keep, r->gone, r->gone_count * sizeof(*r->gone));
+    return st;
+}
+
+/* Everything from the tail's segment on is replaced by one new segment. On a full disk the reserve makes room for it,
+ * and the file that it replaces becomes the next reserve. */
+static enum weir_status rehome(struct store *store, const struct scan *scan, struct weir_str bytes)
+{
+    struct env *env = store->env;
+    char name[ENV_NAME_MAX];
+    struct rehoming r = { .scan = scan,
+                          .bytes = bytes,
+                          .gone_count = store->segment_count - scan->segment };
+    uint64_t size = store->segments[scan->segment].bytes;
+    r.gone = mem_alloc(r.gone_count * sizeof(*r.gone));
+    memcpy(r.gone, store->segments + scan->segment, r.gone_count * sizeof(*r.gone));
+    store_remove_leftovers(store);
+    enum weir_status st = rehome_into(store, &r, size);
+    if (st == WEIR_DISKFULL) st = rehome_into(store, &r, 0);
+    if (st == WEIR_DISKFULL && store->reserve_bytes > 0) {
+        reserve_release(store);
+        st = rehome_into(store, &r, size);
+        if (st == WEIR_DISKFULL) st = rehome_into(store, &r, 0);
     }
-    mem_free(gone);
+    for (uint32_t i = 0; i < r.gone_count && st == WEIR_OK; i++) {
+        store_name(name, "log", r.gone[i].sequence);
+        if (store->reserve_bytes == 0 && env->rename(env, store->dir, name, RESERVE_NAME) >= 0)
+            store->reserve_bytes = r.gone[i].bytes;
+        else (void)env->unlink(env, store->dir, name);
+    }
+    mem_free(r.gone);
     if (st == WEIR_OK) return WEIR_OK;
-    return store_fail(store, st, "cannot name the tail of the log (%s) in the manifest: %s", name,
+    return store_fail(store, st, "cannot write the tail of the log again into a new file: %s",
                       weir_status_text(st));
 }
 
@@ -601,7 +710,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     struct buf bytes = { 0 }, tail = { 0 };
     enum weir_status st = WEIR_OK;
     for (uint32_t i = 0; i < store->segment_count && st == WEIR_OK; i++) {
-        st = segment_read(store, i, &bytes);
+        st = segment_read(store, i, scan.epoch, &bytes);
         if (st != WEIR_OK) break;
         uint64_t before = scan.epoch;
         st = segment_scan(store, i, buf_str(&bytes), &scan, from_epoch, apply, arg, recovery);
@@ -627,8 +736,9 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     if (st == WEIR_OK) {
         recovery->durable_epoch = store->written_epoch = store->stats.durable_epoch = scan.epoch;
         recovery->wall_ms = store->wall_ms = store->durable_wall_ms = scan.wall_ms;
-        save_torn(store, store->segments[scan.segment].sequence, buf_str(&tail), scan.offset,
-                  recovery);
+        struct weir_str torn = torn_end(store, store->segments[scan.segment].sequence,
+                                        buf_str(&tail), scan.offset);
+        recovery->torn_bytes = torn.len;
         recovery->clean = store->was_clean && scan.epoch == store->known_durable &&
                           recovery->torn_bytes == 0;
 #ifdef MUTANT_store_tail_not_cut
@@ -636,6 +746,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
 #else
         st = recovery->clean ? tail_open(store, &scan) : rehome(store, &scan, buf_str(&tail));
 #endif
+        if (st == WEIR_OK && torn.len > 0) torn_save(store, torn);
     }
     buf_free(&bytes);
     buf_free(&tail);

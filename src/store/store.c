@@ -130,13 +130,8 @@ enum weir_status file_read(struct store *store, const char *name, struct buf *ou
 
 /* ---- opening ---- */
 
-#define TORN_KEPT 3u /* and the newest */
-
 struct listing {
     struct store *store;
-    struct buf unnamed; /* NUL-ended names of leftovers */
-    struct buf torn;    /* likewise, of ends that were cut, oldest first */
-    uint32_t torn_count;
     uint64_t newest; /* sequence in any name: new names go above it */
     bool any_log;
 };
@@ -165,19 +160,21 @@ static void list_one(void *arg, const char *name)
                          : name_is(name, "writing", &sequence) ||
                                name_is(name, "spare", &sequence) || manifest_is_temporary(name);
     bool torn = !ours && !leftover && name_is(name, "torn", &sequence);
+    if (strcmp(name, RESERVE_NAME) == 0) log_reserve_found(l->store);
     if (!ours && !leftover && !torn) return;
     if (sequence > l->newest) l->newest = sequence;
-    if (torn) l->torn_count++;
-    if (torn) buf_add(&l->torn, name, strlen(name) + 1);
-    if (leftover) buf_add(&l->unnamed, name, strlen(name) + 1);
+    if (torn) l->store->torn_count++;
+    if (torn) buf_add(&l->store->torn, name, strlen(name) + 1);
+    if (leftover) buf_add(&l->store->leftovers, name, strlen(name) + 1);
 }
 
 /* A log file above all that the manifest names, with epochs of its own: the manifest is a copy from before it. */
-static enum weir_status refuse_old_manifest(struct store *store, struct listing *l)
+static enum weir_status refuse_old_manifest(struct store *store)
 {
+    const struct buf *names = &store->leftovers;
     uint64_t newest = store->segments[store->segment_count - 1].sequence, sequence;
-    for (size_t at = 0; at < l->unnamed.len; at += strlen(l->unnamed.ptr + at) + 1) {
-        const char *name = l->unnamed.ptr + at;
+    for (size_t at = 0; at < names->len; at += strlen(names->ptr + at) + 1) {
+        const char *name = names->ptr + at;
         if (!name_is(name, "log", &sequence) || sequence <= newest ||
             !log_file_was_used(store, name, sequence))
             continue;
@@ -190,13 +187,28 @@ static enum weir_status refuse_old_manifest(struct store *store, struct listing 
     return WEIR_OK;
 }
 
-static void remove_leftovers(struct store *store, struct listing *l)
+void store_remove_leftovers(struct store *store)
 {
-    for (size_t at = 0; at < l->unnamed.len; at += strlen(l->unnamed.ptr + at) + 1)
-        (void)store->env->unlink(store->env, store->dir, l->unnamed.ptr + at);
-    size_t at = 0;
-    for (; l->torn_count > TORN_KEPT; l->torn_count--, at += strlen(l->torn.ptr + at) + 1)
-        (void)store->env->unlink(store->env, store->dir, l->torn.ptr + at);
+    struct buf *names = &store->leftovers;
+    for (size_t at = 0; at < names->len; at += strlen(names->ptr + at) + 1)
+        (void)store->env->unlink(store->env, store->dir, names->ptr + at);
+    buf_free(names);
+}
+
+/* Before the first manifest a lone segment is what an interrupted first start leaves; a log with records but
+ * without manifests is not. */
+static bool any_log_has_records(struct store *store)
+{
+    const struct buf *names = &store->leftovers;
+    struct buf bytes = { 0 };
+    bool data = false;
+    for (size_t at = 0; at < names->len && !data; at += strlen(names->ptr + at) + 1) {
+        const char *name = names->ptr + at;
+        if (strncmp(name, "log-", 4) != 0 || file_read(store, name, &bytes) != WEIR_OK) continue;
+        data = bytes.len >= FILE_HEADER_BYTES + 8 && load_le64(bytes.ptr + FILE_HEADER_BYTES) != 0;
+    }
+    buf_free(&bytes);
+    return data;
 }
 
 static enum weir_status open_new(struct store *store)
@@ -224,7 +236,8 @@ static enum weir_status open_existing(struct store *store, bool repair, store_ap
     if (st != WEIR_OK) return st;
     if (!recovery->clean || (!repair && checkpoints == store->checkpoint_count)) return WEIR_OK;
     st = manifest_write(store, true);
-    return st == WEIR_OK
+    /* On a full disk the one good slot must do. */
+    return st == WEIR_OK || st == WEIR_DISKFULL
                ? WEIR_OK
                : store_fail(store, st, "cannot write the manifest again: %s", weir_status_text(st));
 }
@@ -251,35 +264,15 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     if (listing.newest >= store->next_sequence) store->next_sequence = listing.newest + 1;
     if (found && store->segment_count == 0)
         found = false; /* named nothing yet: the first start was cut short */
-    if (!found && listing.any_log) {
-        /* Before the first manifest a lone segment is what an interrupted first start leaves; a log with
-         * records but without manifests is not. */
-        struct buf bytes = { 0 };
-        bool data = false;
-        for (size_t at = 0; at < listing.unnamed.len && !data;
-             at += strlen(listing.unnamed.ptr + at) + 1) {
-            const char *name = listing.unnamed.ptr + at;
-            if (strncmp(name, "log-", 4) != 0 || file_read(store, name, &bytes) != WEIR_OK)
-                continue;
-            data = bytes.len >= FILE_HEADER_BYTES + 8 &&
-                   load_le64(bytes.ptr + FILE_HEADER_BYTES) != 0;
-        }
-        buf_free(&bytes);
-        if (data) {
-            buf_free(&listing.unnamed);
-            buf_free(&listing.torn);
-            return store_fail(store, WEIR_CORRUPT,
-                              "%s has logs but no manifest: which files are live is lost; restore "
-                              "a copy of the directory",
-                              path);
-        }
-    }
-    if (found) st = refuse_old_manifest(store, &listing);
+    if (!found && listing.any_log && any_log_has_records(store))
+        return store_fail(store, WEIR_CORRUPT,
+                          "%s has logs but no manifest: which files are live is lost; restore "
+                          "a copy of the directory",
+                          path);
+    if (found) st = refuse_old_manifest(store);
     if (st == WEIR_OK)
         st = found ? open_existing(store, repair, apply, arg, recovery) : open_new(store);
-    if (st == WEIR_OK) remove_leftovers(store, &listing);
-    buf_free(&listing.unnamed);
-    buf_free(&listing.torn);
+    if (st == WEIR_OK) store_remove_leftovers(store);
     return st;
 }
 
@@ -293,6 +286,7 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     struct store *store = mem_alloc(sizeof(*store));
     store->env = env;
     store->options = *options;
+    if (store->options.torn_files_max == 0) store->options.torn_files_max = STORE_TORN_FILES_MAX;
     store->fd = store->next_fd = store->checkpoint_fd = -1;
     store->next_sequence = 1;
     store->error = error;
@@ -306,6 +300,8 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
             -store->dir);
     else st = open_locked(store, path, apply, arg, recovery);
     store->error = NULL;
+    buf_free(&store->leftovers);
+    buf_free(&store->torn);
     if (st == WEIR_POISONED) st = WEIR_IO; /* before it is open, there is nothing to poison */
     if (st != WEIR_OK) {
         store_abandon(store);
@@ -352,7 +348,7 @@ uint64_t store_events_named(const struct store *store)
 void store_stats(const struct store *store, struct store_stats *stats)
 {
     *stats = store->stats;
-    stats->disk_full = store->no_segment || store->no_room;
+    stats->disk_full = store->no_segment || store->no_room || store->reserve_wanted;
     stats->segment_count = store->segment_count;
     stats->checkpoint_count = store->checkpoint_count;
 }

@@ -27,10 +27,12 @@ struct store_options {
     uint64_t segment_bytes_max;   /* 64 MiB */
     uint64_t
         reserve_bytes; /* refuse to create a segment when less would stay free; 0: by segments */
+    uint32_t torn_files_max; /* ends cut off the log that are kept for people; 0: the default */
 };
+#define STORE_TORN_FILES_MAX 4u
 #define STORE_OPTIONS                                                                              \
     {                                                                                              \
-        1u << 20, 64u << 20, 0                                                                     \
+        1u << 20, 64u << 20, 0, STORE_TORN_FILES_MAX                                               \
     }
 
 struct store;
@@ -98,6 +100,7 @@ struct store_stats {
     uint64_t log_bytes_since_checkpoint, segment_count, checkpoint_count;
     int64_t disk_free_bytes;
     bool poisoned, disk_full;
+    bool segment_failed; /* no next segment could be made, and not for want of room */
     char poison[256];
 };
 void store_stats(const struct store *store, struct store_stats *stats);

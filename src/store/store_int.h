@@ -15,6 +15,7 @@
 #define SEGMENTS_MAX 4096u
 #define EVENT_HEADS_MAX 4096u
 #define CHECKPOINTS_KEPT 2u
+#define RESERVE_NAME "reserve"
 
 enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3, FILE_EVENTS = 4 };
 enum record_kind { RECORD_FRAME = 1 };
@@ -68,6 +69,11 @@ struct store {
     bool no_segment, no_room; /* the disk is full: no next segment could be made; a write failed */
     uint64_t spare;           /* sequence of a file to be used again; 0: none */
     uint64_t spare_bytes;
+    uint64_t reserve_bytes; /* of the file kept for writing the tail again on a full disk */
+    bool reserve_wanted;    /* it could not be made large enough */
+    struct buf leftovers;   /* while opening: NUL-ended names that go once the log is judged */
+    struct buf torn;        /* likewise names of ends that were cut, oldest first */
+    uint32_t torn_count;
     /* checkpoint being written */
     int checkpoint_fd;
     uint64_t checkpoint_sequence, checkpoint_begin, checkpoint_offset, checkpoint_rows,
@@ -79,6 +85,8 @@ struct store {
 };
 
 /* ---- store.c ---- */
+/** Removes what no manifest names. Only once the log was found whole: a refused start changes nothing. */
+void store_remove_leftovers(struct store *store);
 void store_name(char *out, const char *kind, uint64_t sequence);
 uint64_t store_seed(const struct store *store, uint64_t sequence, uint64_t offset);
 enum weir_status store_fail(struct store *store, enum weir_status st, const char *format, ...)
@@ -109,6 +117,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
 enum weir_status log_append(struct store *store, const struct store_frame *frame);
 enum weir_status log_sync(struct store *store);
 bool log_prepare(struct store *store);
+void log_reserve_found(struct store *store);
 /* Segments that leave the log: out of the list, then (once the manifest is durable) out of the directory, or back. */
 struct cut {
     struct segment *gone;

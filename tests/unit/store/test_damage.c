@@ -83,7 +83,7 @@ static void sweep(bool clean, enum damage kind, unsigned stride)
     for (unsigned f = 0; f < count; f++) {
         const char *name = files.names[f];
         uint64_t size = 1;
-        if (strcmp(name, "lock") == 0 || strncmp(name, "torn-", 5) == 0) continue;
+        if (strcmp(name, "lock") == 0 || strcmp(name, "reserve") == 0 || strncmp(name, "torn-", 5) == 0) continue;
         kinds |= name[0] == 'l' ? 1u : name[0] == 'c' ? 2u : name[0] == 'm' ? 4u : 0;
         for (uint64_t at = 0; at < size; at += stride) {
             struct buf bytes = { 0 };

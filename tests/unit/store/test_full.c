@@ -1,0 +1,174 @@
+/*
+ * test_full.c - room: what the store keeps aside is bounded, and a disk that something else filled stops writes only.
+ * SPDX-License-Identifier: MIT
+ */
+#include "twin.h"
+
+static unsigned torn_count(struct twin *t)
+{
+    struct twin_files files;
+    return twin_list(t, "torn-", &files);
+}
+
+/* Power cuts that leave the beginning of a frame: each start puts one end aside. */
+static void store_keeps_few_torn_ends(void **state)
+{
+    for (unsigned max = 1; max <= STORE_TORN_FILES_MAX; max += 3) {
+        struct twin *t = twin_create(7);
+        t->options.torn_files_max = max;
+        t->value_bytes = 900;
+        unsigned cuts = 0;
+        assert_int_equal(twin_open(t), WEIR_OK);
+        for (unsigned i = 0; i < 60; i++) {
+            twin_commit(t, 1);
+            uint64_t acked = t->epoch;
+            assert_int_equal(twin_write(t), WEIR_OK);
+            twin_power_cut(t, SIM_KEEP_PREFIX_TORN);
+            assert_int_equal(twin_open(t), WEIR_OK);
+            assert_true(t->recovery.durable_epoch >= acked && twin_matches(t));
+            t->epoch = t->recovery.durable_epoch;
+            cuts += t->recovery.torn_bytes > 0;
+            assert_true(torn_count(t) <= max);
+        }
+        assert_true(cuts > 2 * max && torn_count(t) == max);
+        twin_destroy(t);
+    }
+}
+
+/* A start that is cut short again and again leaves nothing behind each time. */
+static void failed_starts_pile_up_nothing(void **state)
+{
+    struct twin *t = twin_create(7);
+    t->value_bytes = 900;
+    assert_int_equal(twin_open(t), WEIR_OK);
+    do {
+        twin_commit(t, 1);
+        assert_int_equal(twin_write(t), WEIR_OK);
+        twin_power_cut(t, SIM_KEEP_PREFIX_TORN);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        t->epoch = t->recovery.durable_epoch;
+    } while (t->recovery.torn_bytes == 0);
+    twin_commit(t, 1);
+    assert_int_equal(twin_write(t), WEIR_OK);
+    twin_power_cut(t, SIM_KEEP_PREFIX_TORN);
+    unsigned failures = 0;
+    struct twin_files files;
+    unsigned before = twin_list(t, "", &files);
+    for (uint64_t at = 1; at < 200; at++) {
+        sim_fault_at(t->sim, at, SIM_FAULT_EIO);
+        enum weir_status st = twin_open(t);
+        sim_fault_at(t->sim, 0, SIM_FAULT_NONE);
+        if (st == WEIR_OK) break;
+        failures++;
+        assert_true(twin_list(t, "", &files) <= before + 3); /* two manifests on their way, a new segment */
+    }
+    assert_true(failures > 5);
+    assert_true(twin_matches(t));
+    twin_destroy(t);
+}
+
+/* Everything free is taken by someone else. */
+static void disk_fill(struct twin *t)
+{
+    struct twin_files files;
+    struct buf bytes = { 0 };
+    uint64_t used = 0;
+    unsigned count = twin_list(t, "", &files);
+    for (unsigned i = 0; i < count; i++) {
+        twin_read(t, files.names[i], &bytes);
+        used += bytes.len;
+    }
+    buf_free(&bytes);
+    sim_disk_limit(t->sim, used);
+}
+
+static void store_starts_on_a_disk_that_others_filled(void **state)
+{
+    struct twin *t = twin_create(9);
+    assert_int_equal(twin_open(t), WEIR_OK);
+    for (unsigned i = 0; i < 30; i++) {
+        twin_commit(t, 1);
+        while (store_prepare(t->store)) continue;
+    }
+    for (unsigned i = 0; i < 4; i++) { /* each start must leave a reserve for the next */
+        disk_fill(t);
+        twin_power_cut(t, SIM_KEEP_ALL);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        assert_int_equal(t->recovery.durable_epoch, t->epoch);
+        assert_true(twin_matches(t));
+        (void)store_prepare(t->store); /* what the start gave back may be used again */
+        assert_false(twin_stats(t).poisoned);
+    }
+    enum weir_status st = WEIR_OK;
+    for (unsigned i = 0; i < 200 && st == WEIR_OK; i++) {
+        st = twin_write(t);
+        if (st == WEIR_OK) assert_int_equal(store_sync(t->store), WEIR_OK);
+    }
+    assert_int_equal(st, WEIR_DISKFULL);
+    sim_disk_limit(t->sim, 0);
+    while (store_prepare(t->store)) continue;
+    assert_false(twin_stats(t).disk_full);
+    twin_commit(t, 20);
+    twin_power_cut(t, SIM_KEEP_NOTHING);
+    assert_int_equal(twin_open(t), WEIR_OK);
+    assert_int_equal(t->recovery.durable_epoch, t->epoch);
+    assert_true(twin_matches(t));
+    twin_destroy(t);
+}
+
+/* ---- a limit of the file's size, as RLIMIT_FSIZE sets it ---- */
+
+static int64_t (*plain_write)(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset);
+static uint64_t size_limit = UINT64_MAX;
+
+static int64_t limited_write(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset)
+{
+    if (offset + len <= size_limit) return plain_write(env, fd, bytes, len, offset);
+    if (offset < size_limit) (void)plain_write(env, fd, bytes, size_limit - offset, offset);
+    return -EFBIG;
+}
+
+static void a_frame_past_the_size_limit_waits_for_room(void **state)
+{
+    for (uint64_t limit = 64; limit < 1024; limit += 7) {
+        struct twin *t = twin_create(3);
+        plain_write = t->env.write;
+        t->env.write = limited_write;
+        size_limit = UINT64_MAX;
+        assert_int_equal(twin_open(t), WEIR_OK);
+        twin_commit(t, 2);
+        size_limit = limit;
+        enum weir_status st = WEIR_OK;
+        for (unsigned i = 0; i < 20 && st == WEIR_OK; i++) {
+            st = twin_write(t);
+            if (st == WEIR_OK) assert_int_equal(store_sync(t->store), WEIR_OK);
+        }
+        assert_int_equal(st, WEIR_DISKFULL);
+        assert_int_equal(twin_write(t), WEIR_DISKFULL);
+        if (limit % 2 == 0) {
+            twin_power_cut(t, SIM_KEEP_ALL);
+            size_limit = UINT64_MAX;
+            assert_int_equal(twin_open(t), WEIR_OK);
+            assert_int_equal(t->recovery.durable_epoch, t->epoch);
+            assert_true(twin_matches(t));
+        }
+        size_limit = UINT64_MAX;
+        twin_commit(t, 5);
+        twin_power_cut(t, SIM_KEEP_NOTHING);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        assert_int_equal(t->recovery.durable_epoch, t->epoch);
+        assert_true(twin_matches(t));
+        twin_destroy(t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(store_keeps_few_torn_ends),
+        cmocka_unit_test(failed_starts_pile_up_nothing),
+        cmocka_unit_test(store_starts_on_a_disk_that_others_filled),
+        cmocka_unit_test(a_frame_past_the_size_limit_waits_for_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
