@@ -299,7 +299,12 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     store->error_bytes = error_bytes;
     enum weir_status st;
     store->dir = env->dir_open(env, path, true);
-    if (store->dir < 0)
+    if (store->dir == -EPERM)
+        st = store_fail(store, WEIR_CONFIG,
+                        "the data directory %s belongs to another user or may be written by "
+                        "everybody: it must be the user's that runs weir, with mode 0700",
+                        path);
+    else if (store->dir < 0)
         st = store_fail(
             store, WEIR_LOCKED,
             "cannot open the data directory %s (error %d): check the path and its owner", path,
