@@ -75,12 +75,13 @@ void engine_abandon(struct engine *engine);
 struct request {
     /* the question; memory lives in `arena` or longer */
     const struct handler *handler;
-    struct weir_str key; /* of a service: empty */
-    const void *args;    /* struct of handler->args, judged by the door */
-    struct weir_str id;  /* idempotency key; empty: none */
-    struct weir_str caller;
-    uint64_t deadline_ns; /* mono_ns; 0: request_deadline_ms from now */
-    void *user;           /* the door's */
+    struct weir_str key;    /* of a service: empty */
+    const void *args;       /* struct of handler->args, judged by the door */
+    struct weir_str id;     /* idempotency key; empty: none */
+    struct weir_str caller; /* who asks; empty: nobody known */
+    struct weir_str roles;  /* of the caller, with commas between */
+    uint64_t deadline_ns;   /* mono_ns; 0: request_deadline_ms from now */
+    void *user;             /* the door's */
     struct arena arena;
     /* the answer */
     enum weir_status status;
