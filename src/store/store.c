@@ -238,6 +238,9 @@ static enum weir_status open_locked(struct store *store, const char *path, store
         return store_fail(
             store, WEIR_LOCKED,
             "%s is in use by another weir; stop that, or give this one another --data", path);
+    if (error == -ELOOP)
+        return store_fail(store, WEIR_CONFIG,
+                          "%s/lock is a link: remove it, files of data are plain", path);
     if (error < 0) return store_fail(store, WEIR_LOCKED, "cannot lock %s (error %d)", path, -error);
     /* Names that a killed process changed may be known to the cache alone. */
     error = env->dir_sync(env, store->dir);

@@ -88,3 +88,22 @@ t.case("typed keys, services, existence", function()
   t.fails("arg", function() account("ann"):add("x") end)
   t.fails("arg", function() account("ann"):add() end)
 end)
+
+t.case("callers get what `allow` says", function()
+  local desk = app.desk
+  t.equal(desk:whoami(), { id = "operator", roles = { "operator" } })
+  t.as { id = "ann", roles = { "clerk", "auditor" } }
+  t.equal(desk:whoami(), { id = "ann", roles = { "clerk", "auditor" } })
+  t.equal(desk:serve(), "ann")
+  t.fails("noperm", function() desk:close() end)
+  t.as { id = "bob" }
+  t.equal(desk:whoami(), { id = "bob", roles = {} })
+  t.fails("noperm", function() desk:serve() end)
+  t.as {}
+  t.equal(desk:whoami(), { id = "", roles = {} })
+  t.fails("noauth", function() desk:serve() end)
+  t.as { id = "op", roles = { "operator" } }
+  t.equal(desk:serve(), "op")
+  t.as()
+  t.equal(desk:close(), "operator")
+end)
