@@ -78,11 +78,25 @@ void sha256(struct weir_str text, uint8_t digest[SHA256_BYTES])
     secret_wipe(last, sizeof last);
 }
 
+/* Nothing may be known of `n` to the compiler, so that it cannot end a comparison early. */
+static uint64_t opaque(uint64_t n)
+{
+    __asm__("" : "+r"(n));
+    return n;
+}
+
 bool secret_eq(const void *a, const void *b, size_t len)
 {
-    const volatile uint8_t *left = a, *right = b;
-    uint8_t differs = 0;
-    for (size_t i = 0; i < len; i++) differs |= left[i] ^ right[i];
+    const char *left = a, *right = b;
+    uint64_t differs = 0;
+    size_t at = 0;
+    for (; len - at >= 8; at += 8) {
+        uint64_t x, y;
+        memcpy(&x, left + at, 8);
+        memcpy(&y, right + at, 8);
+        differs = opaque(differs | (x ^ y));
+    }
+    for (; at < len; at++) differs = opaque(differs | (uint8_t)(left[at] ^ right[at]));
     return differs == 0;
 }
 
