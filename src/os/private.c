@@ -87,10 +87,9 @@ void private_look(const char *path, struct private_stamp *stamp)
 /* "PATH.new", to be freed. */
 static char *new_name(const char *path)
 {
-    size_t len = strlen(path);
-    char *name = mem_alloc(len + 5);
-    memcpy(name, path, len);
-    memcpy(name + len, ".new", 5);
+    size_t bytes = strlen(path) + sizeof ".new";
+    char *name = mem_alloc(bytes);
+    snprintf(name, bytes, "%s.new", path);
     return name;
 }
 

@@ -110,7 +110,8 @@ static int take_out(const struct server_user_options *options, struct users *use
         size_t end = at, begin = at;
         while (end < text->len && text->ptr[end] != '\n') end++;
         while (begin < end && (text->ptr[begin] == ' ' || text->ptr[begin] == '\t')) begin++;
-        bool found = end - begin > name.len && !memcmp(text->ptr + begin, name.ptr, name.len) &&
+        bool found = end - begin > name.len &&
+                     str_eq((struct weir_str){ text->ptr + begin, name.len }, name) &&
                      (text->ptr[begin + name.len] == ' ' || text->ptr[begin + name.len] == '\t');
         if (end < text->len) end++;
         if (!found) buf_add(&kept, text->ptr + at, end - at);

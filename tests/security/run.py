@@ -437,6 +437,8 @@ def memory_of(pid):
             if "w" not in rights or "[v" in line:
                 continue
             begin, end = (int(n, 16) for n in span.split("-"))
+            if end - begin > 1 << 32:
+                raise Skip("a sanitizer's shadow of %d GiB is too much to search" % ((end - begin) >> 30))
             try:
                 memory.seek(begin)
                 yield memory.read(end - begin)
