@@ -8,8 +8,6 @@
 #include "client.h"
 #include "server/server.h"
 
-#define RESP_PORT 6400
-
 /* Prints a reply: the value on stdout, or the error on stderr. Returns the exit code. */
 static int print_reply(const struct client_reply *reply, bool json)
 {
@@ -23,19 +21,15 @@ static int print_reply(const struct client_reply *reply, bool json)
     return SERVER_EXIT_OK;
 }
 
-static int ask(const char *address, const char *const *words, size_t count, bool json,
+static int ask(const struct client_where *where, const char *const *words, size_t count, bool json,
                bool nil_fails)
 {
-    char room[256];
-    const char *host;
-    int port;
-    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port))
-        return SERVER_EXIT_USAGE;
     struct client client;
     struct client_reply reply = { 0 };
-    int code = SERVER_EXIT_UNREACHABLE;
-    if (!client_open(&client, host, port) || !client_ask(&client, words, count, &reply)) {
-        fprintf(stderr, "weir: %s\n", client.error);
+    int code = client_open(&client, where);
+    if (code == 0 && !client_ask(&client, words, count, &reply)) code = SERVER_EXIT_UNREACHABLE;
+    if (code != 0) {
+        client_complain(&client);
     } else if (reply.nil && nil_fails) {
         fprintf(stderr, "weir: %s/%s has no row\n", words[1], words[2]);
         code = SERVER_EXIT_FAILED;
@@ -49,11 +43,12 @@ static int ask(const char *address, const char *const *words, size_t count, bool
 
 int verb_call(int argc, char **argv)
 {
-    const char *host = "127.0.0.1:6400", *id = NULL;
+    struct client_where where = CLIENT_WHERE;
+    const char *id = NULL;
     bool json = false;
     const struct args_option options[] = {
         { "--id", "ID", "idempotency key: a repeat gets the first answer", .text_into = &id },
-        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)", .text_into = &host },
+        CLIENT_OPTIONS(where),
         { "--json", NULL, "strings in quotes, errors as JSON", .flag_into = &json },
         { 0 },
     };
@@ -77,15 +72,15 @@ int verb_call(int argc, char **argv)
     words[count++] = id ? "CALL.ONCE" : "CALL";
     if (id) words[count++] = id;
     for (unsigned i = 0; i < places.count; i++) words[count++] = places.place[i];
-    return ask(host, words, count, json, false);
+    return ask(&where, words, count, json, false);
 }
 
 int verb_get(int argc, char **argv)
 {
-    const char *host = "127.0.0.1:6400";
+    struct client_where where = CLIENT_WHERE;
     bool json = false;
     const struct args_option options[] = {
-        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)", .text_into = &host },
+        CLIENT_OPTIONS(where),
         { "--json", NULL, "errors as JSON; the row is JSON in any case", .flag_into = &json },
         { 0 },
     };
@@ -102,5 +97,5 @@ int verb_get(int argc, char **argv)
     int code = args_parse(&verb, argc, argv, &places);
     if (code != CLI_DONE) return code;
     const char *words[] = { "GETROW", places.place[0], places.place[1] };
-    return ask(host, words, 3, json, true);
+    return ask(&where, words, 3, json, true);
 }

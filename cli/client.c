@@ -8,21 +8,26 @@
 #include "client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/secret.h"
+#include "cli.h"
+#include "server/server.h"
+
 #define DEPTH_MAX 64
 #define READ_BYTES 65536
+#define RESP_PORT 6400
+#define SECRET_BYTES_MAX 1100
 
 /* ---- connection ---- */
 
-bool client_open(struct client *client, const char *host, int port)
+static bool connect_to(struct client *client, const char *host, int port)
 {
-    memset(client, 0, sizeof *client);
-    client->fd = -1;
     char service[16];
     snprintf(service, sizeof service, "%d", port);
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
@@ -43,16 +48,72 @@ bool client_open(struct client *client, const char *host, int port)
         }
     }
     freeaddrinfo(found);
-    if (client->fd < 0) {
-        snprintf(client->error, sizeof client->error,
-                 "no server at %s:%d (%s); start one with `weir run APP.lua`", host, port,
-                 strerror(reason));
-        return false;
-    }
+    if (client->fd >= 0) return true;
+    snprintf(client->error, sizeof client->error,
+             "no server at %s:%d (%s); start one with `weir run APP.lua`", host, port,
+             strerror(reason));
+    return false;
+}
+
+/* The first line of the file, into `secret`. */
+static bool secret_read(struct client *client, const char *path, char *secret, size_t bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, secret, bytes - 1);
+    if (got < 0)
+        snprintf(client->error, sizeof client->error, "cannot read %s: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    if (got < 0) return false;
+    secret[got] = 0;
+    secret[strcspn(secret, "\r\n")] = 0;
+    if (secret[0]) return true;
+    snprintf(client->error, sizeof client->error, "%s: the first line is empty", path);
+    return false;
+}
+
+/* A server with users wants a name; one that knows nothing of RESP3 is spoken to in RESP2. */
+static bool greet(struct client *client, const char *user, const char *secret)
+{
     struct client_reply reply = { 0 };
-    bool good = client_ask(client, (const char *const[]){ "HELLO", "3" }, 2, &reply);
+    const char *words[] = { "HELLO", "3", "AUTH", user ? user : "default", secret };
+    bool good = client_ask(client, words, secret && secret[0] ? 5 : 2, &reply);
+    if (good && reply.failed && secret && secret[0]) {
+        good = false;
+        snprintf(client->error, sizeof client->error, "%.*s", (int)reply.text.len, reply.text.ptr);
+    }
     client_reply_free(&reply);
     return good;
+}
+
+int client_open(struct client *client, const struct client_where *where)
+{
+    char room[256], secret[SECRET_BYTES_MAX] = "";
+    const char *host;
+    int port;
+    memset(client, 0, sizeof *client);
+    client->fd = -1;
+    if (!args_address("--host", where->address, RESP_PORT, room, sizeof room, &host, &port))
+        return SERVER_EXIT_USAGE;
+    const char *given = getenv("WEIR_TOKEN");
+    if (where->token_file) {
+        if (!secret_read(client, where->token_file, secret, sizeof secret))
+            return SERVER_EXIT_USAGE;
+        given = secret;
+    }
+    if (where->user && (!given || !given[0])) {
+        snprintf(client->error, sizeof client->error,
+                 "--user needs a token: --token-file FILE, or WEIR_TOKEN in the environment");
+        return SERVER_EXIT_USAGE;
+    }
+    bool reached = connect_to(client, host, port);
+    bool greeted = reached && greet(client, where->user, given);
+    secret_wipe(secret, sizeof secret);
+    return !reached ? SERVER_EXIT_UNREACHABLE : greeted ? 0 : SERVER_EXIT_FAILED;
+}
+
+void client_complain(const struct client *client)
+{
+    if (client->error[0]) fprintf(stderr, "weir: %s\n", client->error);
 }
 
 void client_close(struct client *client)
@@ -231,6 +292,7 @@ bool client_ask(struct client *client, const char *const *words, size_t count,
     for (size_t i = 0; i < count; i++)
         buf_printf(&command, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
     bool good = send_all(client, buf_str(&command)) && read_value(client, reply, 0);
+    secret_wipe(command.ptr, command.len); /* AUTH is one */
     buf_free(&command);
     return good;
 }

@@ -21,8 +21,26 @@ struct client_reply {
     struct buf json, text;
 };
 
-/** Connects to "HOST:PORT" and asks for RESP3. False with client->error. */
-bool client_open(struct client *client, const char *host, int port);
+/* Where to connect and as whom; the options are CLIENT_OPTIONS. */
+struct client_where {
+    const char *address;    /* HOST:PORT of the RESP door */
+    const char *user;       /* NULL: whoever has the secret */
+    const char *token_file; /* NULL: the environment's WEIR_TOKEN, or nothing */
+};
+#define CLIENT_WHERE ((struct client_where){ .address = "127.0.0.1:6400" })
+#define CLIENT_OPTIONS(where)                                                                      \
+    { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)",                           \
+      .text_into = &(where).address },                                                             \
+        { "--user", "NAME", "as this user (whose token it is)", .text_into = &(where).user },      \
+    {                                                                                              \
+        "--token-file", "FILE", "the token or password, one line (the variable WEIR_TOKEN)",       \
+            .text_into = &(where).token_file                                                       \
+    }
+
+/** Connects, asks for RESP3 and names the user. 0, or the exit code with client->error. */
+int client_open(struct client *client, const struct client_where *where);
+/** Prints client->error, if there is one that was not printed yet. */
+void client_complain(const struct client *client);
 /** Sends one command and reads its reply. False with client->error when the connection fails. */
 bool client_ask(struct client *client, const char *const *words, size_t count,
                 struct client_reply *reply);

@@ -20,6 +20,7 @@ static const struct {
     { "check", verb_check, "report the mistakes of an application without starting it" },
     { "new", verb_new, "write a small application to begin with" },
     { "test", verb_test, "run the tests of an application in virtual time" },
+    { "user", verb_user, "keep the file of users of a server" },
     { "version", verb_version, "print the version" },
 };
 #define VERB_COUNT (sizeof verbs / sizeof verbs[0])

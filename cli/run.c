@@ -36,13 +36,21 @@ int verb_run(int argc, char **argv)
 {
     const char *data = NULL, *http = "127.0.0.1:8080", *resp = "127.0.0.1:6400";
     const char *shards = "0", *threads = "0", *format = "text";
-    bool json = false, limits_wanted = false;
-    struct args_list settings = { .count = 0 }, limits = { .count = 0 };
+    const char *users = NULL, *password = NULL;
+    bool json = false, limits_wanted = false, insecure = false;
+    struct args_list settings = { .count = 0 }, limits = { .count = 0 }, hosts = { .count = 0 };
     const struct args_option options[] = {
         { "--data", "DIR", "data directory (./APP.data)", .text_into = &data },
         { "--http", "HOST:PORT", "HTTP door (127.0.0.1:8080); `none`: closed; port 0: any free",
           .text_into = &http },
         { "--resp", "HOST:PORT", "RESP door (127.0.0.1:6400), likewise", .text_into = &resp },
+        { "--users", "FILE", "who may call; `weir user add` makes the file", .text_into = &users },
+        { "--password-file", "FILE", "the password of the user `operator`, one line",
+          .text_into = &password },
+        { "--insecure-bind", NULL, "other addresses than loopback without users",
+          .flag_into = &insecure },
+        { "--allow-host", "NAME", "a name of this server in Host headers; may be repeated",
+          .list_into = &hosts },
         { "--shards", "N", "shards, 1 to 64 (processors less one)", .text_into = &shards },
         { "--threads", "N", "threads that run shards (as shards, at most processors less one)",
           .text_into = &threads },
@@ -60,7 +68,9 @@ int verb_run(int argc, char **argv)
                  "Ctrl-C. A reply\n"
                  "leaves once its effects are on disk. Stopping finishes what runs, at most 10 "
                  "seconds; a second\n"
-                 "signal ends at once, and loses nothing that was acknowledged.",
+                 "signal ends at once, and loses nothing that was acknowledged. Without users "
+                 "every caller is the operator,\n"
+                 "and only this machine can connect.",
         .more = "exit codes: 0 stopped; 64 usage; 65 data damaged or newer; 70 internal error; 73 "
                 "data directory in\n"
                 "use; 74 input/output error; 78 bad application, address or port taken; 130 second "
@@ -94,6 +104,10 @@ int verb_run(int argc, char **argv)
         .data = data ? data : data_room,
         .settings = settings.item,
         .limits = limits.item,
+        .users = users,
+        .password_file = password,
+        .insecure_bind = insecure,
+        .hosts = hosts.item,
         .trace_json = trace_json,
         .json = json,
         .out = stdout,

@@ -8,8 +8,6 @@
 #include "client.h"
 #include "server/server.h"
 
-#define RESP_PORT 6400
-
 static void print_section(struct weir_str line, bool json, bool *open)
 {
     while (line.len && (line.ptr[0] == '#' || line.ptr[0] == ' ')) {
@@ -86,11 +84,10 @@ static void print_info(struct weir_str info, bool json)
 
 int verb_stat(int argc, char **argv)
 {
-    const char *address = "127.0.0.1:6400";
+    struct client_where where = CLIENT_WHERE;
     bool json = false;
     const struct args_option options[] = {
-        { "--host", "HOST:PORT", "RESP door of the server (127.0.0.1:6400)",
-          .text_into = &address },
+        CLIENT_OPTIONS(where),
         { "--json", NULL, "as one JSON object", .flag_into = &json },
         { 0 },
     };
@@ -105,17 +102,13 @@ int verb_stat(int argc, char **argv)
     struct args_places places;
     int code = args_parse(&verb, argc, argv, &places);
     if (code != CLI_DONE) return code;
-    char room[256];
-    const char *host;
-    int port;
-    if (!args_address("--host", address, RESP_PORT, room, sizeof room, &host, &port))
-        return SERVER_EXIT_USAGE;
     struct client client;
     struct client_reply reply = { 0 };
-    code = SERVER_EXIT_UNREACHABLE;
-    if (!client_open(&client, host, port) ||
-        !client_ask(&client, (const char *const[]){ "INFO" }, 1, &reply)) {
-        fprintf(stderr, "weir: %s\n", client.error);
+    code = client_open(&client, &where);
+    if (code == 0 && !client_ask(&client, (const char *const[]){ "INFO" }, 1, &reply))
+        code = SERVER_EXIT_UNREACHABLE;
+    if (code != 0) {
+        client_complain(&client);
     } else if (reply.failed) {
         fprintf(stderr, "weir: %.*s\n", (int)reply.text.len, reply.text.ptr);
         code = SERVER_EXIT_FAILED;

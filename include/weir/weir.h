@@ -273,6 +273,8 @@ WEIR_EXPORT enum weir_status weir_delete(struct weir_ctx *ctx);
 WEIR_EXPORT void weir_trace(struct weir_ctx *ctx, const char *text);
 /** Who called: id of the request's caller, empty in messages and timers. */
 WEIR_EXPORT struct weir_str weir_caller(struct weir_ctx *ctx);
+/** True if the request's caller has the role; false in messages and timers. */
+WEIR_EXPORT bool weir_caller_has(struct weir_ctx *ctx, const char *role);
 /** Scratch memory until the transaction ends. */
 WEIR_EXPORT void *weir_scratch(struct weir_ctx *ctx, size_t bytes);
 /** Appends a zeroed (started) element to a list of the row and returns it. */

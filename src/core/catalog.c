@@ -46,6 +46,24 @@ struct handler *type_handler(const struct type *type, struct weir_str name)
     return NULL;
 }
 
+bool roles_hold(struct weir_str roles, struct weir_str role)
+{
+    for (size_t at = 0; at < roles.len;) {
+        size_t end = at;
+        while (end < roles.len && roles.ptr[end] != ',') end++;
+        if (str_eq((struct weir_str){ roles.ptr + at, end - at }, role)) return role.len > 0;
+        at = end + 1;
+    }
+    return false;
+}
+
+bool handler_admits(const struct handler *handler, struct weir_str roles)
+{
+    if (handler->hidden) return false;
+    if (str_eq(handler->allow, STR(HANDLER_ANYONE))) return true;
+    return roles_hold(roles, STR(ROLE_OPERATOR)) || roles_hold(roles, handler->allow);
+}
+
 int type_map(const struct type *type, struct weir_str name)
 {
     for (uint32_t i = 0; i < type->map_count; i++) {

@@ -21,7 +21,7 @@ struct handler {
     struct shape *args; /* a struct: one field per parameter, named; native handlers may also
                                       have a scalar */
     struct shape *result;
-    struct weir_str allow; /* "anyone", a role, or nil */
+    struct weir_str allow; /* HANDLER_ANYONE, a role, or nil: the operator only */
     struct type *type;     /* set by catalog_add_handler() */
     const struct runtime *runtime;
     weir_handler_fn *fn; /* native */
@@ -107,6 +107,9 @@ struct catalog {
     uint32_t follower_count;
 };
 
+#define HANDLER_ANYONE "anyone" /* also callers that are not known */
+#define ROLE_OPERATOR "operator"
+
 #define CATALOG_TYPES_MAX 1000u
 #define CATALOG_HANDLERS_MAX 1000u
 #define CATALOG_MAPS_MAX 100u
@@ -150,6 +153,11 @@ bool follow_from_parse(struct weir_str text, struct follower *follower);
 struct type *catalog_type(const struct catalog *catalog, struct weir_str name);
 struct handler *type_handler(const struct type *type, struct weir_str name);
 int type_map(const struct type *type, struct weir_str name); /* its place, or -1 */
+/** True if `role` is among `roles`, words with commas between. */
+bool roles_hold(struct weir_str roles, struct weir_str role);
+/** Whether a request of a caller with these roles may run the handler: one that is open to anyone, one whose
+ *  role the caller has, any for the operator. Calls between handlers are not asked. */
+bool handler_admits(const struct handler *handler, struct weir_str roles);
 /** Hash slot of an entity: of the part of its key that routes. */
 uint8_t type_slot(const struct type *type, struct weir_str key);
 

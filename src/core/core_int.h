@@ -208,7 +208,7 @@ struct txn {
     bool retry;     /* its failure is the engine's wish to run it again */
     int64_t now_ms;
     uint64_t seed;
-    struct weir_str caller, request_id;
+    struct weir_str caller, roles, request_id;
     struct root *root; /* on the root's shard */
     void *list_items;  /* the list that weir_list_add() grew last, and the room it has */
     size_t list_room;
@@ -281,7 +281,7 @@ struct message {
             struct weir_ctx *frame;
             int64_t now_ms;
             uint64_t seed;
-            struct weir_str caller, request_id;
+            struct weir_str caller, roles, request_id;
             uint32_t depth;
             bool read_only;
         } call;

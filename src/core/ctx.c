@@ -86,6 +86,16 @@ struct weir_str weir_caller(struct weir_ctx *f)
     return f->txn->caller;
 }
 
+struct weir_str ctx_roles(struct weir_ctx *f)
+{
+    return f->txn->roles;
+}
+
+bool weir_caller_has(struct weir_ctx *f, const char *role)
+{
+    return roles_hold(ctx_roles(f), str_of(role));
+}
+
 void *weir_scratch(struct weir_ctx *f, size_t bytes)
 {
     return arena_alloc(&f->txn->arena, bytes);

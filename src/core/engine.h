@@ -82,11 +82,12 @@ void engine_abandon(struct engine *engine);
 struct request {
     /* the question; memory lives in `arena` or longer */
     const struct handler *handler;
-    struct weir_str key; /* of a service: empty, or the name that orders its requests */
-    const void *args;    /* struct of handler->args, judged by the door */
-    struct weir_str id;  /* idempotency key; empty: none */
-    struct weir_str caller;
-    uint64_t deadline_ns;                /* mono_ns; 0: request_deadline_ms from now */
+    struct weir_str key;    /* of a service: empty, or the name that orders its requests */
+    const void *args;       /* struct of handler->args, judged by the door */
+    struct weir_str id;     /* idempotency key; empty: none */
+    struct weir_str caller; /* who asks; empty: nobody known */
+    struct weir_str roles;  /* of the caller, with commas between */
+    uint64_t deadline_ns;   /* mono_ns; 0: request_deadline_ms from now */
     const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
     void *user;                          /* the door's */
     struct arena arena;

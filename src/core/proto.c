@@ -50,6 +50,7 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.now_ms = t->now_ms;
     m->call.seed = t->seed;
     m->call.caller = t->caller;
+    m->call.roles = t->roles;
     m->call.request_id = t->request_id;
     m->call.depth = f->depth + 1;
     m->call.read_only = read_only;
@@ -88,6 +89,7 @@ static void handle_call(struct shard *s, struct message *m)
         t->now_ms = m->call.now_ms;
         t->seed = m->call.seed;
         t->caller = arena_copy(&t->arena, m->call.caller);
+        t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
     }
     struct weir_ctx *f = frame_push(t, m->call.handler,

@@ -62,6 +62,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     t->seed = s->env->random(s->env);
     if (r->request != NULL) {
         t->caller = r->request->caller;
+        t->roles = r->request->roles;
         t->request_id = r->request->request_id;
     } else {
         char id[26];
@@ -110,12 +111,17 @@ static void answer_failure(struct request *request, const struct failure *failur
 
 /* ---- request records (DECISIONS H8): looked up under the root entity's lock ---- */
 
+/* The caller is part of it: another one's repeat must not be answered with what the handler told the first. */
 static uint64_t payload_hash(struct shard *s, struct root *r)
 {
     buf_reset(&s->scratch);
     buf_add_str(&s->scratch, r->handler->name);
     buf_add_byte(&s->scratch, 0);
     pack(r->handler->args, r->args, &s->scratch);
+    if (r->request->caller.len > 0) {
+        buf_add_byte(&s->scratch, 0);
+        buf_add_str(&s->scratch, r->request->caller);
+    }
     return hash64(0, s->scratch.ptr, s->scratch.len);
 }
 

@@ -738,11 +738,19 @@ static int weir_trace_lua(lua_State *L)
 
 static int weir_caller_lua(lua_State *L)
 {
-    struct weir_str id = weir_caller(invocation_here(L, "caller")->ctx);
+    struct weir_ctx *ctx = invocation_here(L, "caller")->ctx;
+    struct weir_str id = weir_caller(ctx), roles = ctx_roles(ctx);
     lua_createtable(L, 0, 2);
     lua_pushlstring(L, id.ptr ? id.ptr : "", id.len);
     lua_setfield(L, -2, "id");
     lua_newtable(L);
+    for (size_t at = 0, n = 1; at < roles.len; n++) {
+        size_t end = at;
+        while (end < roles.len && roles.ptr[end] != ',') end++;
+        lua_pushlstring(L, roles.ptr + at, end - at);
+        lua_rawseti(L, -2, (int)n);
+        at = end + 1;
+    }
     lua_setfield(L, -2, "roles");
     return 1;
 }

@@ -30,10 +30,10 @@ struct lua_test {
     struct actor actor;
     struct request *asked, *answered;
     uint64_t seed;
-    char path[512]; /* of the application */
-    char caller[64];
-    char code[64]; /* word of the last failed request */
-    int cases;     /* registry: list of { name, function } */
+    char path[512];              /* of the application */
+    char caller[64], roles[256]; /* the operator, or as t.as() says */
+    char code[64];               /* word of the last failed request */
+    int cases;                   /* registry: list of { name, function } */
     unsigned case_count;
 };
 
@@ -138,6 +138,7 @@ static void ask(lua_State *L, struct lua_test *test, struct request *request)
 {
     struct env *env = sim_env(test->sim);
     request->caller = arena_copy(&request->arena, str_of(test->caller));
+    request->roles = arena_copy(&request->arena, str_of(test->roles));
     test->asked = request;
     env->actor_wake(env, &test->actor);
     sim_run(test->sim, is_answered, test, ANSWER_LIMIT_NS);
@@ -220,6 +221,10 @@ static int test_call(lua_State *L)
     char path[200];
     snprintf(path, sizeof(path), "%s/%.*s:%s", lt->name, (int)(key.len < 80 ? key.len : 80),
              key.ptr, name);
+    if (!handler_admits(handler, str_of(test->roles))) {
+        snprintf(test->code, sizeof(test->code), "%s", test->caller[0] ? "noperm" : "noauth");
+        return luaL_error(L, "%s: %s: %s is not open to the caller", path, test->code, name);
+    }
     struct request *request = request_make(handler, key);
     if (!args_fill(L, test, request, path)) {
         request_free(request);
@@ -324,15 +329,41 @@ static int test_pass(lua_State *L)
     return 0;
 }
 
+static void caller_reset(struct lua_test *test)
+{
+    snprintf(test->caller, sizeof(test->caller), ROLE_OPERATOR);
+    snprintf(test->roles, sizeof(test->roles), ROLE_OPERATOR);
+}
+
+/* t.as { id = "ann", roles = { "clerk" } }: the next requests are hers, as a door would take them, `allow` included;
+ * without an id they are a stranger's. t.as() gives the operator back. */
 static int test_as(lua_State *L)
 {
     struct lua_test *test = test_here(L);
-    test->caller[0] = 0;
+    caller_reset(test);
     if (lua_isnoneornil(L, 1)) return 0;
     luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
     lua_getfield(L, 1, "id");
-    snprintf(test->caller, sizeof(test->caller), "%s",
-             lua_tostring(L, -1) ? lua_tostring(L, -1) : "");
+    const char *id = lua_tostring(L, -1);
+    if (id && strlen(id) >= sizeof(test->caller)) return luaL_error(L, "t.as: id is too long");
+    snprintf(test->caller, sizeof(test->caller), "%s", id ? id : "");
+    lua_getfield(L, 1, "roles");
+    test->roles[0] = 0;
+    if (lua_isnil(L, -1)) return 0;
+    if (!lua_istable(L, -1)) return luaL_error(L, "t.as: roles is a list of words");
+    size_t used = 0;
+    for (size_t i = 1; i <= lua_objlen(L, -1); i++) {
+        size_t len;
+        lua_rawgeti(L, -1, (int)i);
+        const char *role = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+        if (!role || !name_is_fit(role, len) || strcmp(role, HANDLER_ANYONE) == 0 ||
+            used + len + 2 > sizeof(test->roles))
+            return luaL_error(L, "t.as: roles is a list of words");
+        used += (size_t)snprintf(test->roles + used, sizeof(test->roles) - used, "%s%s",
+                                 i > 1 ? "," : "", role);
+        lua_pop(L, 1);
+    }
     return 0;
 }
 
@@ -453,7 +484,7 @@ static void case_run(struct lua_test *test, int place, const char *only,
         return;
     }
     test->sim = sim_create(test->seed);
-    test->caller[0] = 0;
+    caller_reset(test);
     if (!engine_up(test, why, sizeof(why))) {
         result.passed = false;
         result.message = why;

@@ -79,7 +79,7 @@ static void add_handler(const struct handler *handler, struct buf *out)
 }
 
 /* A first command to try: the first handler that is called with a body. */
-static void add_example(struct net *net, struct buf *out)
+static void add_example(struct net *net, struct weir_str roles, struct buf *out)
 {
     const struct catalog *catalog = engine_catalog(net->engine);
     struct buf text = { 0 };
@@ -87,7 +87,8 @@ static void add_example(struct net *net, struct buf *out)
         const struct type *type = catalog->types[i];
         for (uint32_t h = 0; h < type->handler_count && text.len == 0; h++) {
             const struct handler *handler = type->handlers[h];
-            if (handler->kind == WEIR_QUERY || handler->hidden || type->builtin) continue;
+            if (handler->kind == WEIR_QUERY || type->builtin || !handler_admits(handler, roles))
+                continue;
             buf_add_text(&text, "curl -d '[");
             for (uint32_t a = 0; a < handler->args->count; a++)
                 buf_printf(&text, "%s%.*s", a ? ", " : "", STR_ARG(handler->args->fields[a].name));
@@ -101,7 +102,36 @@ static void add_example(struct net *net, struct buf *out)
     buf_free(&text);
 }
 
-void admin_index(struct net *net, const struct type *only, struct buf *out)
+/* How many handlers of the type a caller with these roles may call. */
+static uint32_t handlers_admitted(const struct type *type, struct weir_str roles)
+{
+    uint32_t count = 0;
+    for (uint32_t h = 0; h < type->handler_count; h++)
+        count += handler_admits(type->handlers[h], roles);
+    return count;
+}
+
+static void add_type(const struct type *type, struct weir_str roles, struct buf *out)
+{
+    bool first = true;
+    buf_add_text(out, "{\"name\":");
+    json_write_text(out, type->name);
+    buf_printf(out, ",\"service\":%s,\"handlers\":[", type->service ? "true" : "false");
+    for (uint32_t h = 0; h < type->handler_count; h++) {
+        if (!handler_admits(type->handlers[h], roles)) continue;
+        if (!first) buf_add_byte(out, ',');
+        first = false;
+        add_handler(type->handlers[h], out);
+    }
+    buf_add_text(out, "],\"maps\":[");
+    for (uint32_t m = 0; m < type->map_count && roles_hold(roles, STR(ROLE_OPERATOR)); m++) {
+        if (m > 0) buf_add_byte(out, ',');
+        json_write_text(out, type->maps[m].name);
+    }
+    buf_add_text(out, "]}");
+}
+
+void admin_index(struct net *net, const struct type *only, struct weir_str roles, struct buf *out)
 {
     if (net->engine == NULL) {
         buf_add_text(out, "{\"status\":\"loading\"}\n");
@@ -114,27 +144,16 @@ void admin_index(struct net *net, const struct type *only, struct buf *out)
     for (uint32_t i = 0; i < catalog->type_count; i++) {
         const struct type *type = catalog->types[i];
         if (type->builtin || (only != NULL && only != type)) continue;
-        buf_add_text(out, first ? "\n{\"name\":" : ",\n{\"name\":");
+        if (handlers_admitted(type, roles) == 0 && !roles_hold(roles, STR(ROLE_OPERATOR))) continue;
+        buf_add_text(out, first ? "\n" : ",\n");
         first = false;
-        json_write_text(out, type->name);
-        buf_printf(out, ",\"service\":%s,\"handlers\":[", type->service ? "true" : "false");
-        uint32_t shown = 0;
-        for (uint32_t h = 0; h < type->handler_count; h++) {
-            if (type->handlers[h]->hidden) continue;
-            if (shown++ > 0) buf_add_byte(out, ',');
-            add_handler(type->handlers[h], out);
-        }
-        buf_add_text(out, "],\"maps\":[");
-        for (uint32_t m = 0; m < type->map_count; m++) {
-            if (m > 0) buf_add_byte(out, ',');
-            json_write_text(out, type->maps[m].name);
-        }
-        buf_add_text(out, "]}");
+        add_type(type, roles, out);
     }
     buf_add_text(out, "],\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} "
-                      "with a JSON array or "
-                      "object\",\"health\":[\"/livez\",\"/readyz\",\"/metrics\"],\"example\":");
-    add_example(net, out);
+                      "with a JSON array or object\",\"health\":[");
+    http_list_pages(out);
+    buf_add_text(out, "],\"example\":");
+    add_example(net, roles, out);
     buf_add_text(out, "}\n");
 }
 
@@ -218,6 +237,8 @@ static void add_doors(struct net *net, struct buf *out)
                 "Connections refused.");
     DOOR_METRIC(slow_total, "weir_connections_closed_for_limits_total", "counter",
                 "Connections closed for slowness or size.");
+    DOOR_METRIC(auth_failures_total, "weir_auth_failures_total", "counter",
+                "Wrong passwords and tokens.");
     DOOR_METRIC(bytes_in_total, "weir_network_receive_bytes_total", "counter", "Bytes received.");
     DOOR_METRIC(bytes_out_total, "weir_network_transmit_bytes_total", "counter", "Bytes sent.");
 #undef DOOR_METRIC

@@ -25,12 +25,14 @@ struct http_state {
     bool in_body;     /* the head is through */
     bool done;        /* on_message_complete() */
     uint64_t head_ns; /* when the head was complete */
+    struct chunks chunks;
     size_t raw_bytes; /* of the body, with the frames of chunks */
     /* slices of head */
-    struct weir_str url, host, origin, id, expect;
+    struct weir_str url, host, origin, id, expect, authorization;
     struct weir_str field; /* name whose value comes */
-    uint32_t headers, hosts, ids, origins;
+    uint32_t headers, hosts, ids, origins, authorizations, encodings;
     bool keep_alive, other_encoding;
+    bool wrong_secret; /* it names no user */
 };
 
 /* ---- http_parser's calls ---- */
@@ -72,10 +74,14 @@ static int on_header_value(http_parser *parser, const char *at, size_t len)
     } else if (name_is(http->field, "idempotency-key")) {
         http->id = value;
         http->ids++;
+    } else if (name_is(http->field, "authorization")) {
+        http->authorization = value;
+        http->authorizations++;
     } else if (name_is(http->field, "expect")) {
         http->expect = value;
-    } else if (name_is(http->field, "transfer-encoding") && !name_is(value, "chunked")) {
-        http->other_encoding = true;
+    } else if (name_is(http->field, "transfer-encoding")) {
+        http->encodings++;
+        http->other_encoding = http->other_encoding || !name_is(value, "chunked");
     }
     return 0;
 }
@@ -211,9 +217,13 @@ static size_t head_length(struct http_state *http, const char *bytes, size_t len
 /* What is wrong with the head's bytes, or NULL. */
 static const char *head_fault(const char *bytes, size_t len)
 {
+    bool in_name = false; /* of a header: not in the first line, nor behind a colon */
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)bytes[i];
+        if (c == ':') in_name = false;
+        if (in_name && (c == ' ' || c == '\t')) return "a space in a header's name";
         if (c == '\r') {
+            in_name = true;
             if (i + 1 == len || bytes[i + 1] != '\n') return "a CR without LF";
             i++;
             if (i + 1 < len && (bytes[i + 1] == ' ' || bytes[i + 1] == '\t'))
@@ -258,35 +268,60 @@ static struct weir_str host_part(struct weir_str text)
     return (struct weir_str){ text.ptr, len };
 }
 
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* "10.0.0.5" or "[fe80::1]": no name that somebody else's name server could have turned to us. */
+static bool host_is_address(struct weir_str host)
+{
+    bool six = host.len > 0 && host.ptr[0] == '[';
+    int dots = 0;
+    for (size_t i = six ? 1 : 0; i < host.len - (six ? 1 : 0); i++) {
+        if (host.ptr[i] == '.') dots++;
+        else if (six ? hex_value(host.ptr[i]) < 0 && host.ptr[i] != ':'
+                     : host.ptr[i] < '0' || host.ptr[i] > '9')
+            return false;
+    }
+    return six || dots == 3;
+}
+
+/* A name that is this server's wherever the request came in. */
+static bool host_is_ours(const struct net *net, struct weir_str host)
+{
+    const char *bound = net->options.http_host;
+    if (host.len == 0) return false;
+    if (name_is(host, "localhost") || name_is(host, "127.0.0.1") || name_is(host, "[::1]") ||
+        (bound && name_is(host, bound)))
+        return true;
+    for (const char *const *name = net->options.host_names; name && *name; name++)
+        if (name_is(host, *name)) return true;
+    return false;
+}
+
 bool http_host_is_known(const struct net *net, struct weir_str text)
 {
     struct weir_str host = host_part(text);
     const char *bound = net->options.http_host;
-    if (host.len == 0) return false;
-    return name_is(host, "localhost") || name_is(host, "127.0.0.1") || name_is(host, "[::1]") ||
-           (bound && name_is(host, bound));
+    if (host_is_ours(net, host)) return true;
+    return host.len > 0 && bound && !net_host_is_loopback(bound) && host_is_address(host);
 }
 
-static bool origin_is_known(const struct net *net, struct weir_str origin)
+/* Pages of this server may ask it: those of a name that is ours, or of the very host that the request is for. */
+static bool origin_is_known(const struct net *net, const struct http_state *http)
 {
-    if (origin.len > 7 && strncasecmp(origin.ptr, "http://", 7) == 0)
-        return http_host_is_known(net, (struct weir_str){ origin.ptr + 7, origin.len - 7 });
-    if (origin.len > 8 && strncasecmp(origin.ptr, "https://", 8) == 0)
-        return http_host_is_known(net, (struct weir_str){ origin.ptr + 8, origin.len - 8 });
-    return false;
-}
-
-/* "http://host/path" of a known host becomes "/path"; false for another host or form. */
-static bool url_strip(const struct net *net, struct weir_str *url)
-{
-    if (url->len > 0 && url->ptr[0] == '/') return true;
-    if (url->len <= 7 || strncasecmp(url->ptr, "http://", 7) != 0) return false;
-    struct weir_str host = { url->ptr + 7, 0 };
-    size_t left = url->len - 7;
-    while (host.len < left && host.ptr[host.len] != '/') host.len++;
-    if (host.len == left || !http_host_is_known(net, host)) return false;
-    *url = (struct weir_str){ host.ptr + host.len, left - host.len };
-    return true;
+    struct weir_str origin = http->origin, asked = host_part(http->host);
+    size_t scheme = origin.len > 7 && strncasecmp(origin.ptr, "http://", 7) == 0    ? 7
+                    : origin.len > 8 && strncasecmp(origin.ptr, "https://", 8) == 0 ? 8
+                                                                                    : 0;
+    if (scheme == 0) return false;
+    struct weir_str host = host_part((struct weir_str){ origin.ptr + scheme, origin.len - scheme });
+    return host_is_ours(net, host) || (host.len > 0 && host.len == asked.len &&
+                                       strncasecmp(host.ptr, asked.ptr, host.len) == 0);
 }
 
 /* Judges a complete head. False after refusing. */
@@ -302,26 +337,121 @@ static bool head_is_fit(struct conn *conn)
                          (unsigned long long)net->limits.headers_max);
     else if (http->other_encoding)
         refuse_and_close(conn, WEIR_BADREQUEST, 501, "of transfer encodings only chunked is known");
-    else if (http->hosts > 1 || http->ids > 1 || http->origins > 1)
+    else if (http->hosts > 1 || http->ids > 1 || http->origins > 1 || http->authorizations > 1 ||
+             http->encodings > 1)
         refuse_and_close(conn, WEIR_BADREQUEST, 400, "a header that may come once came twice");
     else if (http->hosts == 0 && parser->http_minor > 0)
         refuse_and_close(conn, WEIR_BADREQUEST, 400, "the Host header is missing");
     else if (http->hosts > 0 && !http_host_is_known(net, http->host))
         refuse_and_close(conn, WEIR_DENIED, 403,
-                         "the Host header names another host: use localhost");
-    else if (http->origins > 0 && !origin_is_known(net, http->origin))
+                         "the Host header names another host: use localhost, or start with "
+                         "--allow-host NAME");
+    else if (http->origins > 0 && !origin_is_known(net, http))
         refuse_and_close(conn, WEIR_DENIED, 403, "the Origin header names another site");
-    else if (!url_strip(net, &http->url))
-        refuse_and_close(conn, WEIR_BADREQUEST, 400,
-                         "the request target is not a path of this server");
+    else if (http->url.len == 0 || http->url.ptr[0] != '/')
+        /* nor as http://host/path: two names of the host in one request are one to mislead a proxy with */
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "the request target is not a path");
     else if (http->expect.len > 0 && !name_is(http->expect, "100-continue"))
         refuse_and_close(conn, WEIR_BADREQUEST, 417, "only 100-continue can be expected");
-    else if (!(parser->flags & F_CHUNKED) && parser->content_length != UINT64_MAX &&
-             parser->content_length > net->limits.request_bytes_max)
-        refuse_and_close(conn, WEIR_TOOBIG, 413, "a body of %llu bytes > %llu",
-                         (unsigned long long)parser->content_length,
-                         (unsigned long long)net->limits.request_bytes_max);
     else return true;
+    return false;
+}
+
+/* ---- who asks ---- */
+
+static int base64_value(char c)
+{
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (c >= '0' && c <= '9') return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Decodes in place; false for what is no base64. */
+static bool base64_decode(char *text, size_t *len)
+{
+    uint32_t bits = 0, count = 0;
+    size_t out = 0, left = *len;
+    while (left > 0 && text[left - 1] == '=' && *len - left < 2) left--;
+    for (size_t i = 0; i < left; i++) {
+        int value = base64_value(text[i]);
+        if (value < 0) return false;
+        bits = bits << 6 | (uint32_t)value;
+        count += 6;
+        if (count < 8) continue;
+        count -= 8;
+        text[out++] = (char)(bits >> count);
+        bits &= (1u << count) - 1;
+    }
+    *len = out;
+    return true;
+}
+
+/* "Bearer TOKEN", or "Basic" with base64 of "user:secret", an empty user being any. `text` may be overwritten. */
+static const struct user *user_of(const struct users *users, char *text, size_t len)
+{
+    while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\t')) len--;
+    bool bearer = len > 7 && strncasecmp(text, "bearer ", 7) == 0;
+    if (!bearer && !(len > 6 && strncasecmp(text, "basic ", 6) == 0)) return NULL;
+    text += bearer ? 7 : 6;
+    len -= bearer ? 7 : 6;
+    while (len > 0 && *text == ' ') {
+        text++;
+        len--;
+    }
+    if (bearer) return users_by_secret(users, (struct weir_str){ text, len });
+    char *colon = base64_decode(text, &len) ? memchr(text, ':', len) : NULL;
+    if (!colon) return NULL;
+    struct weir_str name = { text, (size_t)(colon - text) };
+    struct weir_str secret = { colon + 1, len - name.len - 1 };
+    return name.len == 0 ? users_by_secret(users, secret) : users_by_both(users, name, secret);
+}
+
+/* Reads the caller off the head. False after refusing: too many wrong secrets. */
+static bool caller_take(struct conn *conn)
+{
+    struct http_state *http = conn->http;
+    const struct users *users = conn->net->users;
+    conn->secret_in = http->authorizations > 0;
+    if (!users) return true;
+    conn->user = NULL;
+    if (http->authorizations == 0) return true;
+    char *text = http->head.ptr + (http->authorization.ptr - http->head.ptr);
+    size_t len = http->authorization.len;
+    const struct user *user = user_of(users, text, len);
+    secret_wipe(text, len);
+    http->wrong_secret = !user;
+    if (user) conn_take_user(conn, user);
+    if (user || !conn_count_failure(conn)) return true;
+    refuse_and_close(conn, WEIR_NOAUTH, 401, "wrong secrets too often");
+    return false;
+}
+
+static size_t body_limit(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->net->limits;
+    return conn->user ? limits->request_bytes_max : limits->stranger_bytes_max;
+}
+
+static void refuse_body(struct conn *conn)
+{
+    size_t limit = body_limit(conn);
+    if (conn->user) refuse_and_close(conn, WEIR_TOOBIG, 413, "a body larger than %zu bytes", limit);
+    else {
+        refuse_and_close(conn, WEIR_NOAUTH, 401,
+                         "a body larger than %zu bytes needs authentication", limit);
+        conn->linger = true;
+    }
+}
+
+/* Judges the length that the head announces. False after refusing. */
+static bool length_is_fit(struct conn *conn)
+{
+    const http_parser *parser = &conn->http->parser;
+    if (parser->flags & F_CHUNKED || parser->content_length == UINT64_MAX ||
+        parser->content_length <= body_limit(conn))
+        return true;
+    refuse_body(conn);
     return false;
 }
 
@@ -334,14 +464,6 @@ static void answer_continue(struct conn *conn)
 }
 
 /* ---- paths and parameters ---- */
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
 
 bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space,
                    struct weir_str *out)
@@ -537,6 +659,7 @@ static void answer_body(struct call *call, int status, const char *type, struct 
 static void route_handler(struct call *call, const struct http_state *http, const struct path *path,
                           const struct handler *handler, struct weir_str key)
 {
+    if (!call_is_admitted(call, handler)) return;
     if (handler->kind != WEIR_QUERY && is_read(http)) {
         refuse_method(call, "POST");
         return;
@@ -555,12 +678,13 @@ static void route_handler(struct call *call, const struct http_state *http, cons
 static void route_row(struct call *call, const struct http_state *http, const struct type *type,
                       struct weir_str key)
 {
+    const struct handler *handler = engine_row_query(call->conn->net->engine, type);
+    if (!call_is_admitted(call, handler)) return;
     if (!is_read(http)) {
         refuse_method(call, "GET, HEAD");
         return;
     }
     if (!key_is_fit(call, key)) return;
-    const struct handler *handler = engine_row_query(call->conn->net->engine, type);
     call->request.handler = handler;
     call->request.key = key;
     call->request.args = arena_alloc(&call->request.arena, handler->args->size);
@@ -621,12 +745,13 @@ static void route_map(struct call *call, const struct http_state *http, const st
     struct weir_str query = path->query, name, value;
     const char *fault = NULL;
     int more = 0;
+    const struct handler *handler = engine_map_query(call->conn->net->engine, type);
+    if (!call_is_admitted(call, handler)) return;
     if (!is_read(http)) {
         refuse_method(call, "GET, HEAD");
         return;
     }
     if (!key_is_fit(call, path->segment[1])) return;
-    const struct handler *handler = engine_map_query(call->conn->net->engine, type);
     size_t bytes = handler->args->size;
     struct map_query *walk = arena_alloc(arena, bytes > sizeof(*walk) ? bytes : sizeof(*walk));
     walk->map = place;
@@ -643,28 +768,78 @@ static void route_map(struct call *call, const struct http_state *http, const st
     call_submit(call);
 }
 
-/* /livez, /readyz, /metrics and /: true if it was one of them. */
-static bool route_admin(struct call *call, const struct http_state *http, const struct path *path)
+static int page_index(struct call *call, struct buf *out)
 {
-    struct net *net = call->conn->net;
+    admin_index(call->conn->net, NULL, conn_roles(call->conn), out);
+    return 200;
+}
+
+static int page_live(struct call *call, struct buf *out)
+{
+    buf_add_text(out, "{\"status\":\"ok\"}\n");
+    return 200;
+}
+
+static int page_ready(struct call *call, struct buf *out)
+{
+    return admin_ready(call->conn->net, out) ? 200 : 503;
+}
+
+static int page_metrics(struct call *call, struct buf *out)
+{
+    admin_metrics(call->conn->net, out);
+    call->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return 200;
+}
+
+/* Pages of the server itself. */
+static const struct page {
+    const char *name;
+    int (*write)(struct call *call, struct buf *out); /* the status */
+    enum right right;
+} pages[] = {
+    { "", page_index, RIGHT_USER },
+    { "livez", page_live, RIGHT_ANYONE },
+    { "readyz", page_ready, RIGHT_ANYONE },
+    { "healthz", page_ready, RIGHT_ANYONE },
+    { "metrics", page_metrics, RIGHT_OPERATOR },
+};
+#define PAGES (sizeof(pages) / sizeof(pages[0]))
+
+void http_list_pages(struct buf *out)
+{
+    for (size_t i = 1; i < PAGES; i++)
+        buf_printf(out, "%s\"/%s\"", i > 1 ? "," : "", pages[i].name);
+}
+
+static const struct page *page_find(const struct path *path)
+{
     struct weir_str name = path->count > 0 ? path->segment[0] : STR_NIL;
-    bool live = str_eq(name, STR("livez")),
-         ready = str_eq(name, STR("readyz")) || str_eq(name, STR("healthz"));
-    bool metrics = str_eq(name, STR("metrics"));
+    for (size_t i = 0; i < PAGES && path->count <= 1; i++)
+        if (str_eq(name, str_of(pages[i].name))) return &pages[i];
+    return NULL;
+}
+
+/* False after refusing. What names itself wrongly is refused where it needed no name, too, but for health. */
+static bool page_is_open(struct call *call, const struct http_state *http, enum right right)
+{
+    if (right == RIGHT_ANYONE) return true;
+    if (!http->wrong_secret) return call_has_right(call, right, "see this page");
+    call_refuse(call, WEIR_NOAUTH, "the token or password is wrong");
+    return false;
+}
+
+static void route_page(struct call *call, const struct http_state *http, const struct page *page)
+{
     struct buf text = { 0 };
-    int status = 200;
-    if (path->count > 1 || !(path->count == 0 || live || ready || metrics)) return false;
+    if (!page_is_open(call, http, page->right)) return;
     if (!is_read(http)) {
         refuse_method(call, "GET, HEAD");
-        return true;
+        return;
     }
-    if (live) buf_add_text(&text, "{\"status\":\"ok\"}\n");
-    else if (ready) status = admin_ready(net, &text) ? 200 : 503;
-    else if (metrics) admin_metrics(net, &text);
-    else admin_index(net, NULL, &text);
-    answer_body(call, status,
-                metrics ? "text/plain; version=0.0.4; charset=utf-8" : "application/json", &text);
-    return true;
+    call->content_type = "application/json";
+    int status = page->write(call, &text);
+    answer_body(call, status, call->content_type, &text);
 }
 
 /* A path whose first segment names a type or service. */
@@ -675,6 +850,7 @@ static void route_type(struct call *call, const struct http_state *http, const s
     const struct route *route = net_route(net, name, last);
     const struct type *type = route->type;
     call->counted = true;
+    if (!call_is_in_sight(call, route->handler)) return;
     if (!type) {
         call_refuse(call, WEIR_NOTYPE, "no type or service %.*s; GET / lists what there is",
                     STR_ARG(name));
@@ -682,11 +858,12 @@ static void route_type(struct call *call, const struct http_state *http, const s
     }
     if (path->count == 1) {
         struct buf text = { 0 };
+        if (!call_has_right(call, RIGHT_USER, "see this page")) return;
         if (!is_read(http)) {
             refuse_method(call, "GET, HEAD");
             return;
         }
-        admin_index(net, type, &text);
+        admin_index(net, type, conn_roles(call->conn), &text);
         answer_body(call, 200, "application/json", &text);
         return;
     }
@@ -717,7 +894,9 @@ static void route_request(struct call *call, const struct http_state *http)
                     "empty parts");
     } else if (method != HTTP_GET && method != HTTP_HEAD && method != HTTP_POST) {
         refuse_method(call, "GET, HEAD, POST");
-    } else if (route_admin(call, http, &path)) {
+    } else if (page_find(&path)) {
+        route_page(call, http, page_find(&path));
+    } else if (!page_is_open(call, http, RIGHT_HANDLER)) {
         return;
     } else if (!call->conn->net->engine) {
         call_submit(call);
@@ -751,7 +930,7 @@ static void refuse_parse(struct conn *conn)
 static size_t take_body(struct conn *conn, const char *bytes, size_t len)
 {
     struct http_state *http = conn->http;
-    size_t limit = conn->net->limits.request_bytes_max;
+    size_t limit = body_limit(conn);
     /* http_parser reads nothing beyond the message: it is paused at its end */
     size_t used = http_parser_execute(&http->parser, &settings, bytes, len);
     enum http_errno error = HTTP_PARSER_ERRNO(&http->parser);
@@ -760,9 +939,13 @@ static size_t take_body(struct conn *conn, const char *bytes, size_t len)
         refuse_parse(conn);
         return len;
     }
+    if (http->parser.flags & F_CHUNKED && !chunks_fit(&http->chunks, bytes, used)) {
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: the frame of a chunk");
+        return len;
+    }
     if (http->body.len > limit ||
         http->raw_bytes > 2 * limit + conn->net->limits.header_bytes_max) {
-        refuse_and_close(conn, WEIR_TOOBIG, 413, "a body larger than %zu bytes", limit);
+        refuse_body(conn);
         return len;
     }
     if (http->done) request_complete(conn);
@@ -789,7 +972,7 @@ static size_t take_head(struct conn *conn, const char *bytes, size_t len)
         refuse_parse(conn);
         return len;
     }
-    if (!head_is_fit(conn)) return len;
+    if (!head_is_fit(conn) || !caller_take(conn) || !length_is_fit(conn)) return len;
     http->head_ns = conn->net->now_ns;
     if (http->done) request_complete(conn);
     else if (http->expect.len > 0) answer_continue(conn);

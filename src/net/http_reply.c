@@ -102,6 +102,8 @@ static void add_head(struct net *net, struct buf *out, const struct call *call, 
     buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n",
                http, reason_of(http), date_text(net), type, len);
     buf_printf(out, "X-Request-Id: %.*s\r\n", STR_ARG(r->request_id));
+    /* Basic is taken but not asked for: a browser would keep it, and send it with what other sites make it do */
+    if (http == 401) buf_add_text(out, "WWW-Authenticate: Bearer realm=\"weir\"\r\n");
     if (call->allow) buf_printf(out, "Allow: %s\r\n", call->allow);
     if (http == 429 || http == 503) buf_add_text(out, "Retry-After: 1\r\n");
     if (r->replayed && status == WEIR_OK) buf_add_text(out, "Idempotency-Replayed: true\r\n");

@@ -223,6 +223,7 @@ void call_submit(struct call *call)
         return;
     }
     call->request.user = call;
+    request_name_caller(&call->request, call->conn);
     net->in_engine++;
     net->submitted = true;
     port_submit(net->port, &call->request);
@@ -284,7 +285,7 @@ static bool conn_takes_input(const struct conn *conn)
     return !conn->closing && !conn->broken && !conn_is_held(conn);
 }
 
-static size_t conn_feed(struct conn *conn, const char *bytes, size_t len)
+static size_t conn_feed(struct conn *conn, char *bytes, size_t len)
 {
     size_t at = 0;
     while (at < len && conn_takes_input(conn)) {
@@ -292,6 +293,8 @@ static size_t conn_feed(struct conn *conn, const char *bytes, size_t len)
         size_t used = conn->door == DOOR_RESP ? resp_input(conn, bytes + at, len - at)
                                               : http_input(conn, bytes + at, len - at);
         if (used == 0) break;
+        if (conn->secret_in) secret_wipe(bytes + at, used);
+        conn->secret_in = false;
         at += used;
         conn->need = 0;
         conn->begun_ns = 0;
@@ -383,7 +386,8 @@ static void conn_open(struct net *net, enum door door, int fd)
     conn->fd = fd;
     conn->id = ++net->conn_ids;
     conn->last = &conn->first;
-    conn->opened_ns = conn->moved_ns = net->now_ns;
+    conn->opened_ns = conn->moved_ns = conn->trusted_ns = net->now_ns;
+    conn->user = net_first_user(net);
     conn->resp.protocol = 2;
     conn->polls_read = true;
     if (net->env->poll_add(net->env, &net->actor, fd, conn, false) < 0) {
@@ -601,6 +605,17 @@ static void conn_sweep_input(struct conn *conn)
     }
 }
 
+/* A stranger who asks for nothing that strangers may have. */
+static void conn_sweep_stranger(struct conn *conn)
+{
+    struct net *net = conn->net;
+    if (conn->user || conn->first || conn->closing) return;
+    if (net->now_ns < at_ms(conn->trusted_ns, net->limits.auth_ms_max)) return;
+    conn_trace(conn, "no user", "auth_ms_max", net->limits.auth_ms_max);
+    conn->closing = true;
+    conn_touch(conn);
+}
+
 static void conn_sweep(struct conn *conn)
 {
     struct net *net = conn->net;
@@ -614,6 +629,7 @@ static void conn_sweep(struct conn *conn)
     }
     if (conn->linger_ns && net->now_ns >= conn->linger_ns) conn_touch(conn);
     conn_sweep_input(conn);
+    conn_sweep_stranger(conn);
 }
 
 static void net_sweep(struct net *net)
@@ -692,11 +708,13 @@ static uint64_t net_turn(void *self)
     struct net *net = self;
     struct env_event events[EVENTS_MAX];
     net_take_engine(net);
+    net_take_users(net);
     net_take_answers(net); /* answers that came before the poll began must not wait for its end */
     uint64_t until = net->touched ? 0 : net->sweep_ns;
     int count = net->env->poll_wait(net->env, &net->actor, events, EVENTS_MAX, until);
     net->now_ns = net->env->mono_ns(net->env);
     net_take_engine(net);
+    net_take_users(net);
     net_take_answers(net);
     for (int i = 0; i < count; i++) net_handle(net, &events[i]);
     net_sweep(net);
@@ -725,10 +743,11 @@ static enum weir_status listener_open(struct net *net, enum door door, const cha
     const char *name = door == DOOR_HTTP ? "HTTP" : "RESP";
     struct listener *listener = &net->listeners[door];
     if (!host) return WEIR_OK;
-    if (!net_host_is_loopback(host)) {
+    if (!net_host_is_loopback(host) && !net->users && !net->options.bind_anywhere) {
         snprintf(error, error_bytes,
-                 "%s on %s would be open to other machines, and authentication does not exist yet: "
-                 "bind 127.0.0.1 or put a proxy in front",
+                 "%s on %s would be open to other machines, and there are no users: every caller "
+                 "would be the operator. Bind 127.0.0.1, or give --users FILE (`weir user add` "
+                 "makes one) or --password-file FILE; --insecure-bind does it all the same",
                  name, host);
         return WEIR_CONFIG;
     }
@@ -751,6 +770,10 @@ static void limits_fill(struct net_limits *limits)
     NET_LIMITS(X)
 #undef X
     if (limits->arguments_max > RESP_ARGUMENTS_MAX) limits->arguments_max = RESP_ARGUMENTS_MAX;
+    if (limits->stranger_arguments_max > limits->arguments_max)
+        limits->stranger_arguments_max = limits->arguments_max;
+    if (limits->stranger_bytes_max > limits->request_bytes_max)
+        limits->stranger_bytes_max = limits->request_bytes_max;
     if (limits->header_bytes_max > READ_BYTES) limits->header_bytes_max = READ_BYTES;
 }
 
@@ -759,6 +782,7 @@ static uint64_t sweep_interval(const struct net_limits *limits)
     uint64_t least = limits->output_soft_ms;
     if (least > limits->header_ms_max) least = limits->header_ms_max;
     if (least > limits->keepalive_ms) least = limits->keepalive_ms;
+    if (least > limits->auth_ms_max) least = limits->auth_ms_max;
     uint64_t every = least * NS_PER_MS / 4;
     if (every > SWEEP_NS_MAX) return SWEEP_NS_MAX;
     return every < SWEEP_NS_MIN ? SWEEP_NS_MIN : every;
@@ -771,6 +795,11 @@ enum weir_status net_open(const struct net_options *options, struct net **out, c
     net->options = *options;
     net->limits = options->limits;
     limits_fill(&net->limits);
+    net->stranger_limits = net->limits;
+    net->stranger_limits.request_bytes_max = net->limits.stranger_bytes_max;
+    net->stranger_limits.arguments_max = net->limits.stranger_arguments_max;
+    net->users = options->users;
+    net->options.users = NULL;
     net->env = options->env;
     net->actor = (struct actor){ .name = "net", .turn = net_turn, .self = net };
     net->touched_last = &net->touched;
@@ -811,6 +840,12 @@ void net_serve(struct net *net, struct engine *engine)
     if (net->started) net->env->actor_wake(net->env, &net->actor);
 }
 
+void net_replace_users(struct net *net, struct users *users)
+{
+    users_destroy(atomic_exchange_explicit(&net->users_given, users, memory_order_acq_rel));
+    if (net->started) net->env->actor_wake(net->env, &net->actor);
+}
+
 void net_start(struct net *net)
 {
     for (int i = 0; i < DOORS; i++) {
@@ -846,6 +881,8 @@ void net_close(struct net *net)
         arena_free(&call->request.arena);
         mem_free(call);
     }
+    users_destroy(net->users);
+    users_destroy(atomic_load_explicit(&net->users_given, memory_order_relaxed));
     arena_free(&net->judge);
     buf_free(&net->scratch);
     buf_free(&net->body);

@@ -10,6 +10,7 @@
 #define WEIR_NET_NET_H
 
 #include "core/engine.h"
+#include "net/users.h"
 
 struct net;
 
@@ -26,7 +27,11 @@ struct net;
     X(header_ms_max, 10000, "time for a request's headers to arrive")                              \
     X(body_bytes_per_s_min, 1024, "slowest body")                                                  \
     X(keepalive_ms, 60000, "idle time of an HTTP connection")                                      \
-    X(arguments_max, 256, "arguments of one RESP command")
+    X(arguments_max, 256, "arguments of one RESP command")                                         \
+    X(auth_failures_max, 10, "wrong secrets on one connection before it is closed")                \
+    X(auth_ms_max, 10000, "time of a connection without a user or a request open to anyone")       \
+    X(stranger_bytes_max, 16384, "bytes of a request of a caller without a user")                  \
+    X(stranger_arguments_max, 10, "arguments of a RESP command of a caller without a user")
 
 struct net_limits {
 #define X(name, value, text) uint64_t name;
@@ -41,6 +46,11 @@ struct net_options {
     int http_port;         /* 0: any free one */
     const char *resp_host;
     int resp_port;
+    struct users
+        *users; /* taken by net_open(), also when it fails; NULL: every caller is the operator */
+    bool bind_anywhere; /* without users, too: not only loopback */
+    const char *const
+        *host_names; /* further names of this server in Host headers; NULL-terminated or NULL */
     struct net_limits limits; /* 0 in a field: its default */
     uint64_t started_wall_ms;
     const char *version;
@@ -48,7 +58,8 @@ struct net_options {
     void *trace_arg;
 };
 
-/** Binds and listens. Errors: WEIR_CONFIG (port taken, bad address, address that is not loopback), text in `error`. */
+/** Binds and listens. Errors: WEIR_CONFIG (port taken, bad address, address that is not loopback without users),
+ *  text in `error`. */
 enum weir_status net_open(const struct net_options *options, struct net **net, char *error,
                           size_t error_bytes);
 /** Ports in use, for the start-up lines. */
@@ -57,6 +68,8 @@ int net_resp_port(const struct net *net);
 /** The engine is open: takes port 0 of it. Before or after net_start(). */
 void net_serve(struct net *net, struct engine *engine);
 void net_start(struct net *net);
+/** Another set of users, taken. Only where there was one at the start. Any thread. */
+void net_replace_users(struct net *net, struct users *users);
 /** No new connections or requests; /readyz fails. True once every answer has been written. Poll it. */
 bool net_drain(struct net *net);
 void net_close(struct net *net);

@@ -11,6 +11,9 @@
 
 #include <stdatomic.h>
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "base/assert.h"
 #include "base/hash.h"
 #include "net/net.h"
@@ -59,6 +62,14 @@ struct resp_state {
 
 struct http_state; /* http.c's */
 
+/* Who may have a command or a page. Zero, what is not declared, is the operator's. */
+enum right {
+    RIGHT_OPERATOR = 0,
+    RIGHT_USER,    /* whoever has named himself */
+    RIGHT_HANDLER, /* judged by the handler that it names */
+    RIGHT_ANYONE
+};
+
 struct conn {
     enum peer_kind kind; /* first */
     enum door door;
@@ -86,6 +97,11 @@ struct conn {
     uint64_t moved_ns;  /* bytes last went in or out */
     uint64_t soft_ns;   /* output above the soft limit since; 0: is not */
     uint64_t linger_ns; /* end of lingering; 0: not yet begun */
+    const struct user
+        *user; /* for whom it speaks: RESP since AUTH, HTTP in this request; NULL: a stranger */
+    uint64_t trusted_ns; /* last had or made what a stranger may not wait for */
+    uint32_t auth_failures;
+    bool secret_in; /* the bytes just parsed hold a secret: to be wiped */
     struct resp_state resp;
     struct http_state *http;
 };
@@ -106,6 +122,7 @@ struct door_figures {
     uint64_t conns_total, conns_refused_total;
     uint64_t bytes_in_total, bytes_out_total;
     uint64_t slow_total; /* closed for slowness or size */
+    uint64_t auth_failures_total;
     uint32_t conns;
 };
 
@@ -124,6 +141,9 @@ struct net {
     _Atomic(struct engine *) engine_given; /* by net_serve() */
     atomic_bool draining;
     atomic_bool drained;
+    struct users *users;                 /* the actor's own; NULL: there are none */
+    _Atomic(struct users *) users_given; /* by net_replace_users() */
+    struct net_limits stranger_limits;
     struct engine *engine; /* the actor's own; NULL while loading */
     struct port *port;
     struct route routes[ROUTES];
@@ -178,6 +198,23 @@ struct weir_str request_text(const struct request *request);
 /** Judges the key of a request; false after answering the call. */
 bool key_is_fit(struct call *call, struct weir_str key);
 
+/* ---- access.c ---- */
+
+/** Whom a fresh connection speaks for. */
+const struct user *net_first_user(const struct net *net);
+struct weir_str conn_roles(const struct conn *conn);
+/** False after refusing the call. `what` ends "has no permissions to ". */
+bool call_has_right(struct call *call, enum right right, const char *what);
+bool call_is_admitted(struct call *call, const struct handler *handler);
+/** False after refusing a stranger who must not learn whether there is such a handler (NULL: there is none). */
+bool call_is_in_sight(struct call *call, const struct handler *handler);
+void conn_take_user(struct conn *conn, const struct user *user);
+/** Counts a wrong secret; true when the connection is to be closed for it. */
+bool conn_count_failure(struct conn *conn);
+void request_name_caller(struct request *request, const struct conn *conn);
+/** Takes what net_replace_users() gave. */
+void net_take_users(struct net *net);
+
 /* ---- resp.c ---- */
 
 enum resp_found { RESP_MORE, RESP_COMMAND, RESP_EMPTY, RESP_BROKEN, RESP_FOREIGN };
@@ -227,8 +264,34 @@ bool http_is_midway(const struct conn *conn);
 /** Answers 408 and closes. */
 void http_time_out(struct conn *conn);
 bool http_host_is_known(const struct net *net, struct weir_str host);
+/** The names of pages as a JSON array's members. */
+void http_list_pages(struct buf *out);
 bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space,
                    struct weir_str *out);
+
+/* ---- chunk.c ---- */
+
+enum chunk_state {
+    CHUNK_SIZE,
+    CHUNK_EXTENSION,
+    CHUNK_SIZE_LF,
+    CHUNK_DATA,
+    CHUNK_DATA_CR,
+    CHUNK_DATA_LF,
+    CHUNK_LINE,
+    CHUNK_TRAILER,
+    CHUNK_TRAILER_LF,
+    CHUNK_LAST_LF,
+    CHUNK_DONE
+};
+/* Zeroed at the body's begin. */
+struct chunks {
+    enum chunk_state state;
+    uint64_t left; /* of the chunk's data */
+    uint32_t digits;
+};
+/** Whether the next bytes of a chunked body are framed as they must be. */
+bool chunks_fit(struct chunks *chunks, const char *bytes, size_t len);
 
 /* ---- http_reply.c ---- */
 
@@ -238,7 +301,8 @@ void http_add_refusal(struct net *net, struct buf *out);
 
 /* ---- admin.c ---- */
 
-void admin_index(struct net *net, const struct type *only, struct buf *out);
+/** What a caller with these roles may call. */
+void admin_index(struct net *net, const struct type *only, struct weir_str roles, struct buf *out);
 void admin_metrics(struct net *net, struct buf *out);
 /** `section` nil: all. */
 void admin_info(struct net *net, struct weir_str section, struct buf *out);

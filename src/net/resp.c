@@ -302,6 +302,7 @@ static void call_handler(struct call *call, const struct weir_str *texts, uint32
         return;
     }
     struct route *route = net_route(net, texts[0], texts[2]);
+    if (!call_is_in_sight(call, route->handler)) return;
     if (!route->type) {
         call_refuse(call, WEIR_NOTYPE, "no type or service %.*s", STR_ARG(texts[0]));
         return;
@@ -311,6 +312,7 @@ static void call_handler(struct call *call, const struct weir_str *texts, uint32
                     STR_ARG(texts[2]));
         return;
     }
+    if (!call_is_admitted(call, route->handler)) return;
     bool no_key = texts[1].len == 1 && texts[1].ptr[0] == '-';
     if (route->type->service && !no_key) {
         call_refuse(call, WEIR_ARG, "%.*s is a service and has no key: write -", STR_ARG(texts[0]));
@@ -386,6 +388,7 @@ static void do_quit(struct call *call, const struct resp_command *command)
 static void do_reset(struct call *call, const struct resp_command *command)
 {
     call->conn->resp = (struct resp_state){ .protocol = 2 };
+    call->conn->user = net_first_user(call->conn->net);
     call->protocol = 2;
     answer_simple(call, "RESET");
 }
@@ -396,11 +399,39 @@ static void do_select(struct call *call, const struct resp_command *command)
     else answer_error(call, "ERR", "DB index is out of range");
 }
 
+/* Takes the user of that name and secret; a nil name, and Redis' own `default`, mean whoever has the secret. False
+ * after answering. */
+static bool authenticate(struct call *call, struct weir_str name, struct weir_str secret)
+{
+    struct conn *conn = call->conn;
+    const struct users *users = conn->net->users;
+    bool any = !name.ptr || str_eq(name, STR("default"));
+    conn->secret_in = true;
+    if (!users && any) return true; /* as Redis without a password */
+    const struct user *user = !users ? NULL
+                              : any  ? users_by_secret(users, secret)
+                                     : users_by_both(users, name, secret);
+    if (user) {
+        conn_take_user(conn, user);
+        return true;
+    }
+    answer_error(call, "WRONGPASS", "invalid username-password pair or user is disabled.");
+    if (users && conn_count_failure(conn)) conn->closing = true;
+    return false;
+}
+
 static void do_auth(struct call *call, const struct resp_command *command)
 {
-    answer_error(call, "ERR",
-                 "AUTH called without any password configured: there are no users yet, connect "
-                 "without one");
+    bool named = command->count == 3;
+    call->conn->secret_in = true;
+    if (!named && !call->conn->net->users) {
+        answer_error(call, "ERR",
+                     "AUTH <password> called without any password configured for the default user. "
+                     "Are you sure your configuration is correct?");
+        return;
+    }
+    if (authenticate(call, named ? command->args[1] : STR_NIL, command->args[named ? 2 : 1]))
+        answer_simple(call, "OK");
 }
 
 static void do_shutdown(struct call *call, const struct resp_command *command)
@@ -450,6 +481,9 @@ static void do_hello(struct call *call, const struct resp_command *command)
     uint8_t protocol = conn->resp.protocol;
     char name[64];
     bool named = false;
+    uint32_t auth = 0;                            /* where AUTH stands */
+    for (uint32_t i = 2; i < command->count; i++) /* also when another word of it is wrong */
+        conn->secret_in = conn->secret_in || text_is(command->args[i], "AUTH");
     if (command->count > 1) {
         if (!text_is(command->args[1], "2") && !text_is(command->args[1], "3")) {
             answer_error(call, "NOPROTO", "unsupported protocol version");
@@ -467,14 +501,22 @@ static void do_hello(struct call *call, const struct resp_command *command)
             named = true;
             i += 2;
         } else if (text_is(command->args[i], "AUTH") && i + 2 < command->count) {
-            do_auth(call, command);
-            return;
+            auth = i;
+            i += 3;
         } else {
             answer_error(call, "ERR", "Syntax error in HELLO option '%.*s'",
                          (int)(command->args[i].len < 64 ? command->args[i].len : 64),
                          command->args[i].ptr);
             return;
         }
+    }
+    if (auth > 0 && !authenticate(call, command->args[auth + 1], command->args[auth + 2])) return;
+    if (!conn->user) {
+        answer_error(call, "NOAUTH",
+                     "HELLO must be called with the client already authenticated, otherwise the "
+                     "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
+                     "client and select the RESP protocol version at the same time");
+        return;
     }
     if (named) memcpy(conn->resp.name, name, sizeof(name));
     conn->resp.protocol = call->protocol = protocol;
@@ -646,6 +688,7 @@ struct resp_verb {
     const char *name;
     uint32_t least, most; /* arguments with the name */
     void (*run)(struct call *call, const struct resp_command *command);
+    enum right right;
     const char *flags; /* one, for COMMAND */
     const char *use, *summary;
 };
@@ -654,26 +697,33 @@ static void do_command(struct call *call, const struct resp_command *command);
 static void do_help(struct call *call, const struct resp_command *command);
 
 static const struct resp_verb verbs[] = {
-    { "call", 4, UINT32_MAX, do_call, "write", "type key handler [arg ...]",
+    { "call", 4, UINT32_MAX, do_call, RIGHT_HANDLER, "write", "type key handler [arg ...]",
       "Runs a handler; key - for a service" },
-    { "call.once", 5, UINT32_MAX, do_call_once, "write", "id type key handler [arg ...]",
+    { "call.once", 5, UINT32_MAX, do_call_once, RIGHT_HANDLER, "write",
+      "id type key handler [arg ...]",
       "The same once for each id: a repeat gets the first answer" },
-    { "getrow", 3, 3, do_getrow, "readonly", "type key", "The row of an entity, or null" },
-    { "ping", 1, 2, do_ping, "fast", "[text]", "Answers PONG" },
-    { "echo", 2, 2, do_echo, "fast", "text", "Answers the text" },
-    { "hello", 1, UINT32_MAX, do_hello, "fast", "[2|3 [SETNAME name]]", "Chooses the protocol" },
-    { "auth", 2, 3, do_auth, "fast", "[user] password", "Refused: there are no users yet" },
-    { "select", 2, 2, do_select, "fast", "0", "There is one database" },
-    { "client", 2, UINT32_MAX, do_client, "admin",
+    { "getrow", 3, 3, do_getrow, RIGHT_OPERATOR, "readonly", "type key",
+      "The row of an entity, or null" },
+    { "ping", 1, 2, do_ping, RIGHT_USER, "fast", "[text]", "Answers PONG" },
+    { "echo", 2, 2, do_echo, RIGHT_USER, "fast", "text", "Answers the text" },
+    { "hello", 1, UINT32_MAX, do_hello, RIGHT_ANYONE, "fast",
+      "[2|3 [AUTH user secret] [SETNAME name]]", "Chooses the protocol" },
+    { "auth", 2, 3, do_auth, RIGHT_ANYONE, "fast", "[user] secret",
+      "Names the user of this connection" },
+    { "select", 2, 2, do_select, RIGHT_USER, "fast", "0", "There is one database" },
+    { "client", 2, UINT32_MAX, do_client, RIGHT_USER, "admin",
       "ID|GETNAME|SETNAME name|SETINFO name value|INFO|LIST", "About this connection" },
-    { "command", 1, UINT32_MAX, do_command, "loading",
+    { "command", 1, UINT32_MAX, do_command, RIGHT_USER, "loading",
       "[COUNT|LIST|DOCS [name ...]|INFO [name ...]]", "About these commands" },
-    { "config", 2, UINT32_MAX, do_config, "admin", "GET name [name ...]", "Limits in force" },
-    { "info", 1, 2, do_info, "loading", "[section]", "Figures of server and engine" },
-    { "reset", 1, 1, do_reset, "fast", "", "Protocol 2, no name" },
-    { "quit", 1, UINT32_MAX, do_quit, "fast", "", "Answers OK and closes" },
-    { "help", 1, UINT32_MAX, do_help, "loading", "", "This list" },
-    { "shutdown", 1, UINT32_MAX, do_shutdown, "admin", "", "Refused: send SIGTERM" },
+    { "config", 2, UINT32_MAX, do_config, RIGHT_OPERATOR, "admin", "GET name [name ...]",
+      "Limits in force" },
+    { "info", 1, 2, do_info, RIGHT_OPERATOR, "loading", "[section]",
+      "Figures of server and engine" },
+    { "reset", 1, 1, do_reset, RIGHT_ANYONE, "fast", "", "Protocol 2, no name, no user" },
+    { "quit", 1, UINT32_MAX, do_quit, RIGHT_ANYONE, "fast", "", "Answers OK and closes" },
+    { "help", 1, UINT32_MAX, do_help, RIGHT_USER, "loading", "", "This list" },
+    { "shutdown", 1, UINT32_MAX, do_shutdown, RIGHT_OPERATOR, "admin", "",
+      "Refused: send SIGTERM" },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -767,7 +817,12 @@ static void run_command(struct conn *conn, const struct resp_command *command)
 {
     const struct resp_verb *verb = verb_find(command->args[0]);
     struct call *call = call_begin(conn, command->used);
+    char what[64];
     conn->net->commands_total++;
+    snprintf(what, sizeof(what), "run the '%s' command", verb ? verb->name : "unknown");
+    if (verb && verb->run == do_auth)
+        conn->secret_in = true; /* also when it is refused for its form */
+    if (!call_has_right(call, verb ? verb->right : RIGHT_USER, what)) return;
     if (!verb) {
         refuse_unknown(call, command->args[0]);
     } else if (command->count < verb->least || command->count > verb->most) {
@@ -778,11 +833,25 @@ static void run_command(struct conn *conn, const struct resp_command *command)
     }
 }
 
+/* A stranger's requests are smaller; the words for one that is too large are Redis'. */
+static enum resp_found stranger_parse(struct net *net, struct weir_str bytes,
+                                      struct resp_command *command)
+{
+    enum resp_found found = resp_parse(bytes, &net->stranger_limits, &net->body, command);
+    if (found != RESP_BROKEN) return found;
+    const char *what = strstr(command->error, "multibulk") ? "multibulk" : "bulk";
+    if (resp_parse(bytes, &net->limits, &net->body, command) != RESP_BROKEN)
+        snprintf(command->error, sizeof(command->error), "unauthenticated %s length", what);
+    return RESP_BROKEN;
+}
+
 size_t resp_input(struct conn *conn, const char *bytes, size_t len)
 {
     struct net *net = conn->net;
+    struct weir_str input = { bytes, len };
     struct resp_command command; /* left unset: only what is parsed is read */
-    switch (resp_parse((struct weir_str){ bytes, len }, &net->limits, &net->body, &command)) {
+    switch (conn->user ? resp_parse(input, &net->limits, &net->body, &command)
+                       : stranger_parse(net, input, &command)) {
     case RESP_MORE: conn->need = command.need; return 0;
     case RESP_EMPTY: return command.used;
     case RESP_COMMAND: run_command(conn, &command); return command.used;

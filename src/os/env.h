@@ -49,7 +49,9 @@ struct env {
     uint64_t (*random)(struct env *env);        /* secure in the real world */
     uint64_t (*thread_cpu_ns)(struct env *env); /* CPU time of the calling thread */
     /* files */
-    int (*dir_open)(struct env *env, const char *path, bool create); /* a handle; -errno */
+    /* A handle, or -errno. `create`: it is ours, made 0700 when absent; -EPERM when it belongs to another user or
+     * may be written by everybody. */
+    int (*dir_open)(struct env *env, const char *path, bool create);
     void (*dir_close)(struct env *env, int dir);
     int (*dir_lock)(struct env *env, int dir); /* flock on the file "lock"; -EWOULDBLOCK if held */
     int (*dir_sync)(struct env *env, int dir);

@@ -114,11 +114,25 @@ static uint64_t real_random(struct env *env)
 
 /* ---- directories ---- */
 
+/* A directory of ours holds what nobody else may read or exchange: -EPERM when somebody else could. */
+static int dir_is_safe(int dir)
+{
+    struct stat found;
+    if (fstat(dir, &found)) return -errno;
+    return found.st_uid != geteuid() || found.st_mode & S_IWOTH ? -EPERM : 0;
+}
+
 static int real_dir_open(struct env *env, const char *path, bool create)
 {
     bool made = create && mkdir(path, 0700) == 0;
+    if (made && chmod(path, 0700)) return -errno; /* whatever the umask left of it */
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return -errno;
+    int unsafe = create ? dir_is_safe(dir) : 0;
+    if (unsafe) {
+        close(dir);
+        return unsafe;
+    }
     if (!made) return dir;
     /* a new directory is found again after a crash only if its parent is synced */
     int parent = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -146,10 +160,21 @@ static void real_dir_close(struct env *env, int dir)
     close(dir);
 }
 
+/* A plain file, never through a link. What is created is 0600, whatever the umask. */
+static int file_open(int dir, const char *name, int mode)
+{
+    int fd = openat(dir, name, mode | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return -errno;
+    if (!(mode & O_CREAT) || fchmod(fd, 0600) == 0) return fd;
+    int failed = errno;
+    close(fd);
+    return -failed;
+}
+
 static int real_dir_lock(struct env *env, int dir)
 {
-    int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return -errno;
+    int fd = file_open(dir, "lock", O_RDWR | O_CREAT);
+    if (fd < 0) return fd;
     if (flock(fd, LOCK_EX | LOCK_NB)) {
         int failed = errno;
         close(fd);
@@ -223,11 +248,10 @@ static int64_t real_dir_free_bytes(struct env *env, int dir)
 
 static int real_open(struct env *env, int dir, const char *name, int flags)
 {
-    int mode = O_CLOEXEC | O_NOFOLLOW | (flags & ENV_WRITE ? O_RDWR : O_RDONLY);
+    int mode = flags & ENV_WRITE ? O_RDWR : O_RDONLY;
     if (flags & ENV_CREATE) mode |= O_CREAT;
     if (flags & ENV_EXCLUSIVE) mode |= O_EXCL;
-    int fd = openat(dir, name, mode, 0600);
-    return fd < 0 ? -errno : fd;
+    return file_open(dir, name, mode);
 }
 
 static void real_close(struct env *env, int fd)

@@ -89,7 +89,7 @@ static void print_text(const struct server_options *options, const struct load *
     }
     struct buf out = { 0 };
     describe_catalog(load->catalog, &out);
-    describe_access(load->catalog, &out);
+    describe_access(load->catalog, false, &out);
     if (options->data)
         buf_printf(&out, "data %s: opens, durable up to epoch %" PRIu64 "\n", options->data,
                    recovery->durable_epoch);

@@ -201,12 +201,69 @@ static uint32_t describe_names(const struct catalog *catalog, bool open, const c
     return count;
 }
 
-void describe_access(const struct catalog *catalog, struct buf *out)
+/* Names of the handlers that a role opens: `allow` is it. */
+static void describe_role(const struct catalog *catalog, struct weir_str allow, const char *between,
+                          bool quoted, struct buf *out)
 {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        const struct type *type = catalog->types[i];
+        for (uint32_t h = 0; h < type->handler_count; h++) {
+            const struct handler *handler = type->handlers[h];
+            if (!str_eq(handler->allow, allow)) continue;
+            if (count++) buf_add_text(out, between);
+            if (quoted) buf_add_text(out, "\"");
+            buf_printf(out, "%.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
+            if (quoted) buf_add_text(out, "\"");
+        }
+    }
+    if (count == 0 && !quoted) buf_add_text(out, "nothing");
+}
+
+/* Whether one of the first `count` handlers names the role. */
+static bool role_is_before(const struct catalog *catalog, struct weir_str role, uint32_t count)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < catalog->type_count; i++)
+        for (uint32_t h = 0; h < catalog->types[i]->handler_count; h++)
+            if (n++ < count && str_eq(catalog->types[i]->handlers[h]->allow, role)) return true;
+    return false;
+}
+
+/* The next role that a handler names, in the order of their first naming; false when there is none more. *at counts
+ * handlers, and begins at 0. */
+static bool role_next(const struct catalog *catalog, uint32_t *at, struct weir_str *role)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        for (uint32_t h = 0; h < catalog->types[i]->handler_count; h++, n++) {
+            struct weir_str allow = catalog->types[i]->handlers[h]->allow;
+            if (n < *at || !allow.len || str_eq(allow, STR(HANDLER_ANYONE))) continue;
+            if (role_is_before(catalog, allow, n)) continue;
+            *at = n + 1;
+            *role = allow;
+            return true;
+        }
+    }
+    return false;
+}
+
+void describe_access(const struct catalog *catalog, bool users, struct buf *out)
+{
+    struct weir_str role;
     buf_add_text(out, "open to anyone: ");
-    if (describe_names(catalog, true, ", ", false, out) == 0) buf_add_text(out, "nothing");
-    buf_add_text(out, "\ncloses once the server has users: ");
-    if (describe_names(catalog, false, ", ", false, out) == 0) buf_add_text(out, "nothing");
+    describe_role(catalog, STR(HANDLER_ANYONE), ", ", false, out);
+    for (uint32_t at = 0; role_next(catalog, &at, &role);) {
+        buf_printf(out, "\nopen to the role %.*s: ", STR_ARG(role));
+        describe_role(catalog, role, ", ", false, out);
+    }
+    if (users) {
+        buf_add_text(out, "\nthe operator's, with rows, maps and figures: ");
+        describe_role(catalog, STR_NIL, ", ", false, out);
+    } else {
+        buf_add_text(out, "\ncloses once the server has users: ");
+        if (describe_names(catalog, false, ", ", false, out) == 0) buf_add_text(out, "nothing");
+    }
     buf_add_text(out, "\n");
 }
 
@@ -274,7 +331,17 @@ void describe_json(const struct catalog *catalog, struct buf *out)
     describe_names(catalog, true, ",", true, out);
     buf_add_text(out, "],\"closes\":[");
     describe_names(catalog, false, ",", true, out);
-    buf_add_text(out, "]");
+    buf_add_text(out, "],\"roles\":{");
+    struct weir_str role;
+    bool first = true;
+    for (uint32_t at = 0; role_next(catalog, &at, &role); first = false) {
+        if (!first) buf_add_text(out, ",");
+        json_write_text(out, role);
+        buf_add_text(out, ":[");
+        describe_role(catalog, role, ",", true, out);
+        buf_add_text(out, "]");
+    }
+    buf_add_text(out, "}");
 }
 
 /* ---- an example ---- */

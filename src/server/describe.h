@@ -9,9 +9,9 @@
 
 /** Types and services with their fields, maps and handlers, one line each. */
 void describe_catalog(const struct catalog *catalog, struct buf *out);
-/** What stays open to everyone once the server has users, and what closes. */
-void describe_access(const struct catalog *catalog, struct buf *out);
-/** The same two as JSON members, without braces: "types":[...],"open":[...],"closes":[...] */
+/** What is open to anyone, what to which role, and what is (`users`) or will be closed once there are users. */
+void describe_access(const struct catalog *catalog, bool users, struct buf *out);
+/** The same two as JSON members, without braces: "types":[...],"open":[...],"closes":[...],"roles":{...} */
 void describe_json(const struct catalog *catalog, struct buf *out);
 /** A curl that works on the first handler of the catalog; false if there is none. */
 bool describe_example(const struct catalog *catalog, const char *host, int port, struct buf *out);

@@ -349,6 +349,7 @@ enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
     *request = (struct request){
         .handler = bound->handler, .key = to.key, .id = id, .user = seat, .arena = arena
     };
+    request->caller = request->roles = STR(ROLE_OPERATOR); /* the program itself */
     if (!request->key.ptr) request->key.ptr = "";
     status = args_take(seat, bound, args, error);
     if (status != WEIR_OK) return status;

@@ -17,6 +17,7 @@
 
 #include "net/net.h"
 #include "os/signal.h"
+#include "server/access.h"
 #include "server/describe.h"
 #include "server/load.h"
 #include "server/trace.h"
@@ -33,6 +34,8 @@ struct server {
     struct env *env;
     struct trace trace;
     struct load load;
+    struct access_files access;
+    uint32_t user_count;
     struct net *net;
     struct engine *engine;
     struct store_recovery recovery;
@@ -171,6 +174,36 @@ static bool busy_wait(struct server *server, unsigned *waited_ms, const char *er
     return true;
 }
 
+static int users_read(struct server *server, struct users **users)
+{
+    char error[512];
+    server->access.users_file = server->options->users;
+    server->access.password_file = server->options->password_file;
+    if (!access_is_closed(&server->access)) return 0;
+    *users = access_read(&server->access, error, sizeof error);
+    if (!*users) return fail(server->options, SERVER_EXIT_CONFIG, error);
+    server->user_count = (*users)->count;
+    return 0;
+}
+
+/* A changed file takes effect if it can be read; else what was holds on, and the trace says why. */
+static void users_refresh(struct server *server)
+{
+    char error[512];
+    if (!access_has_changed(&server->access)) return;
+    struct users *users = access_read(&server->access, error, sizeof error);
+    if (users) {
+        trace_event(&server->trace, "\"event\":\"users_read\",\"users\":%u", users->count);
+        net_replace_users(server->net, users);
+        return;
+    }
+    struct buf quoted = { 0 };
+    json_write_text(&quoted, str_of(error));
+    trace_event(&server->trace, "\"event\":\"users_unreadable\",\"level\":\"error\",\"error\":%.*s",
+                (int)quoted.len, quoted.ptr);
+    buf_free(&quoted);
+}
+
 static int doors_open(struct server *server)
 {
     struct net_options options = {
@@ -179,6 +212,8 @@ static int doors_open(struct server *server)
         .http_port = server->options->http_port,
         .resp_host = server->options->resp_host,
         .resp_port = server->options->resp_port,
+        .bind_anywhere = server->options->insecure_bind,
+        .host_names = server->options->hosts,
         .limits = server->net_limits,
         .started_wall_ms = (uint64_t)server->env->wall_ms(server->env),
         .version = WEIR_VERSION,
@@ -189,6 +224,8 @@ static int doors_open(struct server *server)
     unsigned waited_ms = 0;
     enum weir_status status;
     do {
+        int code = users_read(server, &options.users); /* net_open() takes them, failing too */
+        if (code != 0) return code;
         status = net_open(&options, &server->net, error, sizeof error);
     } while (status != WEIR_OK && strstr(error, "in use") && busy_wait(server, &waited_ms, error));
     if (status == WEIR_OK) return 0;
@@ -229,6 +266,27 @@ static const char *url_host(const char *host)
     return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 ? "localhost" : host;
 }
 
+/* True when a door can be reached from other machines. */
+static bool is_reachable(const struct server_options *options)
+{
+    return (options->http_host && !net_host_is_loopback(options->http_host)) ||
+           (options->resp_host && !net_host_is_loopback(options->resp_host));
+}
+
+static void report_access(const struct server *server, struct buf *out)
+{
+    if (access_is_closed(&server->access))
+        buf_printf(out, "\nCallers name themselves: AUTH, or Authorization: Bearer. %u user%s.\n",
+                   server->user_count, server->user_count == 1 ? "" : "s");
+    else if (is_reachable(server->options))
+        buf_add_text(out, "\nWARNING: no users, and other machines can connect: every caller is "
+                          "the operator.\n");
+    else buf_add_text(out, "\nOn loopback every caller is the operator and may call all of it.\n");
+    if (access_is_closed(&server->access) && is_reachable(server->options))
+        buf_add_text(out,
+                     "Nothing is encrypted: put a proxy with TLS in front of other networks.\n");
+}
+
 static void report_text(struct server *server, struct buf *out)
 {
     const struct server_options *options = server->options;
@@ -258,12 +316,14 @@ static void report_text(struct server *server, struct buf *out)
                    net_resp_port(server->net));
     buf_add_text(out, "\n");
     describe_catalog(server->load.catalog, out);
-    buf_add_text(out, "\nOn loopback every caller is the operator and may call all of it.\n");
-    describe_access(server->load.catalog, out);
+    report_access(server, out);
+    describe_access(server->load.catalog, access_is_closed(&server->access), out);
     struct buf example = { 0 };
     if (options->http_host && describe_example(server->load.catalog, url_host(options->http_host),
                                                net_http_port(server->net), &example))
-        buf_printf(out, "\nTry:  %.*s\n", (int)example.len, example.ptr);
+        buf_printf(out, "\nTry:  %.*s%s\n", (int)example.len, example.ptr,
+                   access_is_closed(&server->access) ? " -H \"Authorization: Bearer $WEIR_TOKEN\""
+                                                     : "");
     buf_free(&example);
 }
 
@@ -281,6 +341,8 @@ static void report_json(struct server *server, struct buf *out)
         buf_printf(out, ",\"http\":\"%s:%d\"", options->http_host, net_http_port(server->net));
     if (options->resp_host)
         buf_printf(out, ",\"resp\":\"%s:%d\"", options->resp_host, net_resp_port(server->net));
+    if (access_is_closed(&server->access)) buf_printf(out, ",\"users\":%u", server->user_count);
+    else buf_add_text(out, ",\"users\":null");
     buf_add_text(out, ",");
     describe_json(server->load.catalog, out);
     buf_add_text(out, "}\n");
@@ -323,6 +385,7 @@ static int serve(struct server *server)
                         all ? "true" : "false");
             return SERVER_EXIT_OK;
         }
+        users_refresh(server);
         engine_stats(server->engine, &stats);
         if (!stats.store.poisoned) continue;
         /* What waits cannot become durable any more: the doors answer `unknown`, then all stops. */

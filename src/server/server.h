@@ -35,8 +35,12 @@ struct server_options {
     uint32_t shards, threads;    /* 0: by the processors of this machine */
     const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
     const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
-    bool trace_json;             /* trace as JSON lines instead of text */
-    bool json;                   /* start-up report as one JSON line */
+    const char *users,
+        *password_file;       /* files; NULL: none. Both NULL: every caller is the operator */
+    bool insecure_bind;       /* other addresses than loopback, without users too */
+    const char *const *hosts; /* further names in Host headers, NULL-terminated; may be NULL */
+    bool trace_json;          /* trace as JSON lines instead of text */
+    bool json;                /* start-up report as one JSON line */
     FILE *out, *err;
 };
 
@@ -56,6 +60,18 @@ struct server_test_options {
 };
 /** Runs a test file against the engine in the simulator. */
 int server_test(const struct server_test_options *options);
+
+struct server_user_options {
+    const char *file;
+    const char *name;
+    const char *const *roles; /* NULL-terminated; may be NULL */
+    bool remove;
+    bool json;
+    FILE *out, *err;
+};
+/** Adds a user and prints the token, or removes one. */
+int server_user_change(const struct server_user_options *options);
+int server_user_list(const struct server_user_options *options);
 
 /** Prints the limits that --limit sets: name, default, meaning. */
 void server_limits_print(FILE *out);

@@ -251,6 +251,9 @@ static enum weir_status open_locked(struct store *store, const char *path, store
         return store_fail(
             store, WEIR_LOCKED,
             "%s is in use by another weir; stop that, or give this one another --data", path);
+    if (error == -ELOOP)
+        return store_fail(store, WEIR_CONFIG,
+                          "%s/lock is a link: remove it, files of data are plain", path);
     if (error < 0) return store_fail(store, WEIR_LOCKED, "cannot lock %s (error %d)", path, -error);
     /* Names that a killed process changed may be known to the cache alone. */
     error = env->dir_sync(env, store->dir);
@@ -293,7 +296,12 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     store->error_bytes = error_bytes;
     enum weir_status st;
     store->dir = env->dir_open(env, path, true);
-    if (store->dir < 0)
+    if (store->dir == -EPERM)
+        st = store_fail(store, WEIR_CONFIG,
+                        "the data directory %s belongs to another user or may be written by "
+                        "everybody: it must be the user's that runs weir, with mode 0700",
+                        path);
+    else if (store->dir < 0)
         st = store_fail(
             store, WEIR_LOCKED,
             "cannot open the data directory %s (error %d): check the path and its owner", path,

@@ -62,7 +62,7 @@ def an_address_that_is_not_loopback_exits_78(folder):
     for door in ("--http", "--resp"):
         code, _, error = weir("run", BANK, "--data", folder.join("d"), door, "0.0.0.0:0")
         equal(code, 78, error)
-        true("127.0.0.1" in error and "authentication" in error, error)
+        true("127.0.0.1" in error and "--users" in error, error)
 
 
 @test

@@ -520,6 +520,11 @@ struct weir_str weir_caller(struct weir_ctx *f)
     (void)f;
     return STR("tester");
 }
+struct weir_str ctx_roles(struct weir_ctx *f)
+{
+    (void)f;
+    return STR("clerk,auditor");
+}
 bool weir_exists(struct weir_ctx *f, const char *type, struct weir_ref ref)
 {
     struct fake_txn *t = frame_of(f)->fake_txn;

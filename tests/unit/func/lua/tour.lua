@@ -87,3 +87,6 @@ desk:on("open", { text, opt(int), returns = bool }, function(self, name, amount)
   return true
 end)
 desk:on("line", { int, int, returns = int }, function(self, w, d) return key(w, d):next() end)
+desk:on("whoami", { returns = any, allow = "anyone" }, function() return weir.caller() end)
+desk:on("serve", { returns = text, allow = "clerk" }, function() return weir.caller().id end)
+desk:on("close", { returns = text }, function() return weir.caller().id end)

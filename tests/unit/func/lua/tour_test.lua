@@ -4,7 +4,7 @@ local app = t.app "tour.lua"
 local account, show, order = app.account, app.show, app.order
 
 t.case("an unpaid order frees its seats", function()
-  t.as { id = "ann" }
+  t.as { id = "ann", roles = { "operator" } }
   show("s1"):announce(2500, { "A1", "A2", "A3" })
   t.equal(order("o1"):place(show "s1", { "A1", "A2" }), { total = 5000 })
   t.fails("not_free", function() order("o2"):place(show "s1", { "A2", "A3" }) end)
@@ -87,4 +87,23 @@ t.case("typed keys, services, existence", function()
   t.fails("handler", function() account("ann"):sneak() end)
   t.fails("arg", function() account("ann"):add("x") end)
   t.fails("arg", function() account("ann"):add() end)
+end)
+
+t.case("callers get what `allow` says", function()
+  local desk = app.desk
+  t.equal(desk:whoami(), { id = "operator", roles = { "operator" } })
+  t.as { id = "ann", roles = { "clerk", "auditor" } }
+  t.equal(desk:whoami(), { id = "ann", roles = { "clerk", "auditor" } })
+  t.equal(desk:serve(), "ann")
+  t.fails("noperm", function() desk:close() end)
+  t.as { id = "bob" }
+  t.equal(desk:whoami(), { id = "bob", roles = {} })
+  t.fails("noperm", function() desk:serve() end)
+  t.as {}
+  t.equal(desk:whoami(), { id = "", roles = {} })
+  t.fails("noauth", function() desk:serve() end)
+  t.as { id = "op", roles = { "operator" } }
+  t.equal(desk:serve(), "op")
+  t.as()
+  t.equal(desk:close(), "operator")
 end)
