@@ -210,7 +210,7 @@ static void describe_role(const struct catalog *catalog, struct weir_str allow, 
         const struct type *type = catalog->types[i];
         for (uint32_t h = 0; h < type->handler_count; h++) {
             const struct handler *handler = type->handlers[h];
-            if (!str_eq(handler->allow, allow)) continue;
+            if (type->builtin || handler->hidden || !str_eq(handler->allow, allow)) continue;
             if (count++) buf_add_text(out, between);
             if (quoted) buf_add_text(out, "\"");
             buf_printf(out, "%.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
@@ -333,7 +333,7 @@ void describe_json(const struct catalog *catalog, struct buf *out)
     describe_names(catalog, false, ",", true, out);
     buf_add_text(out, "],\"roles\":{");
     struct weir_str role;
-    bool first = true;
+    first = true;
     for (uint32_t at = 0; role_next(catalog, &at, &role); first = false) {
         if (!first) buf_add_text(out, ",");
         json_write_text(out, role);
