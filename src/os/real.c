@@ -223,7 +223,8 @@ static int64_t real_dir_free_bytes(struct env *env, int dir)
 
 static int real_open(struct env *env, int dir, const char *name, int flags)
 {
-    int mode = O_CLOEXEC | O_NOFOLLOW | (flags & ENV_WRITE ? O_RDWR : O_RDONLY);
+    int mode = O_CLOEXEC | (flags & ENV_WRITE ? O_RDWR : O_RDONLY);
+    if (!(flags & ENV_FOLLOW)) mode |= O_NOFOLLOW;
     if (flags & ENV_CREATE) mode |= O_CREAT;
     if (flags & ENV_EXCLUSIVE) mode |= O_EXCL;
     int fd = openat(dir, name, mode, 0600);
