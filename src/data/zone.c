@@ -269,7 +269,7 @@ static bool read_block(struct reader *in, const struct header *h, unsigned width
 {
     int64_t *at_s = arena_alloc(arena, h->time_count * sizeof(*at_s));
     int32_t *offset_s = arena_alloc(arena, h->time_count * sizeof(*offset_s));
-    int32_t type_offset_s[TYPES_MAX];
+    int32_t type_offset_s[TYPES_MAX] = { 0 };
     *why = "the zone's transitions are not in order of time";
     for (uint32_t i = 0; i < h->time_count; i++) {
         uint64_t n = read_be(in, width);

@@ -685,9 +685,34 @@ static void schedule_of_a_fixed_time_runs_once_in_a_fold(void **state)
     int64_t before = ms_of(2024, 10, 26, 12, 0, 0), first = ms_of(2024, 10, 27, 0, 0, 0);
     DUE("30 2 * * *", zone, before, first + 30 * 60000, ms_of(2024, 10, 28, 1, 30, 0));
     DUE("0 2,3 * * *", zone, before, first, first + 2 * 3600000, ms_of(2024, 10, 28, 1, 0, 0));
-    /* asked in the midst of the second time */
-    DUE("30 2 * * *", zone, first + 3600000, ms_of(2024, 10, 28, 1, 30, 0));
+    /* asked at any time in the second hour */
+    for (int64_t ms = 3600000; ms < 2 * 3600000; ms += 59000)
+        DUE("30 2 * * *", zone, first + ms, ms_of(2024, 10, 28, 1, 30, 0));
     DUE("30 0 2 * * *", zone, first, first + 30000, ms_of(2024, 10, 28, 1, 0, 30));
+}
+
+/* As far as offsets allow: from 25:59:59 east to 24:59:59 west, 51 hours come twice. */
+static void schedule_of_a_fixed_time_knows_the_longest_fold(void **state)
+{
+    static const int64_t at_s = 100 * DAY;
+    static const uint8_t type = 1;
+    static const int32_t offset_s[] = { ZONE_OFFSET_S_MAX, ZONE_OFFSET_S_MIN };
+    struct tzif from = { '2', 1, &at_s, &type, 2, offset_s, "" };
+    struct buf bytes = { 0 };
+    const char *why = "";
+    tzif_write(&bytes, &from);
+    const struct zone *zone = zone_parse(&arena, buf_str(&bytes), &why);
+    assert_non_null(zone);
+    /* the last minute shown before the change is 1:59 of day 101; the next comes 51 hours later */
+    struct schedule s = parsed("0-59 0-23 * * *");
+    int64_t one_s = 101 * DAY + 3600 + 59 * 60 - ZONE_OFFSET_S_MAX;
+    int64_t two_s = 101 * DAY + 2 * 3600 - ZONE_OFFSET_S_MIN;
+    assert_true(one_s < at_s && one_s + 60 >= at_s);
+    assert_int_equal(schedule_next(&s, zone, (one_s - 1) * 1000), one_s * 1000);
+    for (int64_t t = one_s; t < two_s; t += 61)
+        assert_int_equal(schedule_next(&s, zone, t * 1000), two_s * 1000);
+    assert_int_equal(schedule_next(&s, zone, two_s * 1000 - 1), two_s * 1000);
+    buf_free(&bytes);
 }
 
 static void schedule_by_real_time_follows_the_clock(void **state)
@@ -775,6 +800,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(schedule_intervals_are_multiples_since_1970),
         cmocka_unit_test(schedule_of_a_fixed_time_runs_once_after_a_gap),
         cmocka_unit_test(schedule_of_a_fixed_time_runs_once_in_a_fold),
+        cmocka_unit_test(schedule_of_a_fixed_time_knows_the_longest_fold),
         cmocka_unit_test(schedule_by_real_time_follows_the_clock),
         cmocka_unit_test(schedule_missed_keeps_its_policies),
     };

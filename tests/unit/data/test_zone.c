@@ -368,6 +368,13 @@ static void zone_refuses_what_does_not_agree(void **state)
     bytes.ptr[second + 23] = 1; /* marks of UTC for one of two types */
     assert_null(zone_parse(&arena, buf_str(&bytes), &why));
     bytes.ptr[second + 23] = 0;
+    size_t name = second + 44 + 2 * (8 + 1) +
+                  5; /* where the first type's name begins, of 4 bytes */
+    bytes.ptr[name] = 4;
+    assert_null(zone_parse(&arena, buf_str(&bytes), &why));
+    assert_non_null(strstr(why, "malformed"));
+    bytes.ptr[name] = 3;
+    assert_non_null(zone_parse(&arena, buf_str(&bytes), &why));
     bytes.ptr[0] = 't';
     assert_null(zone_parse(&arena, buf_str(&bytes), &why));
     assert_null(zone_parse(&arena, (struct weir_str){ "", 0 }, &why));
