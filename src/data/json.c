@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "data/civil.h"
 #include "data/data_int.h"
 
 /* ---- writing ---- */
@@ -60,45 +61,16 @@ static void write_float(struct buf *out, double n)
     buf_add_text(out, text);
 }
 
-/* Days since 1970 to civil date and back: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
-static void civil_of_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
-{
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    unsigned doe = (unsigned)(days - era * 146097);
-    unsigned yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    unsigned doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    unsigned mp = (5 * doy + 2) / 153;
-    *day = doy - (153 * mp + 2) / 5 + 1;
-    *month = mp < 10 ? mp + 3 : mp - 9;
-    *year = (int64_t)yoe + era * 400 + (*month <= 2);
-}
-
-static int64_t days_of_civil(int64_t year, unsigned month, unsigned day)
-{
-    year -= month <= 2;
-    int64_t era = (year >= 0 ? year : year - 399) / 400;
-    unsigned yoe = (unsigned)(year - era * 400);
-    unsigned doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    unsigned doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    return era * 146097 + (int64_t)doe - 719468;
-}
-
 static void write_time(struct buf *out, int64_t ms)
 {
-    int64_t days = ms / 86400000, rest = ms % 86400000, year;
-    unsigned month, day;
-    if (rest < 0) {
-        rest += 86400000;
-        days--;
-    }
-    civil_of_days(days, &year, &month, &day);
-    if (year < 0 || year > 9999) { /* beyond what RFC 3339 can say */
+    int64_t days = civil_floor(ms, 86400000), rest = ms - days * 86400000;
+    struct civil date = civil_of_days(days);
+    if (date.year < 0 || date.year > 9999) { /* beyond what RFC 3339 can say */
         write_int(out, ms);
         return;
     }
-    buf_printf(out, "\"%04d-%02u-%02uT%02d:%02d:%02d", (int)year, month, day, (int)(rest / 3600000),
-               (int)(rest / 60000 % 60), (int)(rest / 1000 % 60));
+    buf_printf(out, "\"%04d-%02u-%02uT%02d:%02d:%02d", (int)date.year, date.month, date.day,
+               (int)(rest / 3600000), (int)(rest / 60000 % 60), (int)(rest / 1000 % 60));
     if (rest % 1000 != 0) buf_printf(out, ".%03d", (int)(rest % 1000));
     buf_add_text(out, "Z\"");
 }
@@ -293,8 +265,7 @@ static bool read_time(struct weir_str text, int64_t *ms)
         return false;
     }
     if (*at != '\0') return false;
-    *ms = ((days_of_civil(year, (unsigned)month, (unsigned)day) * 24 + hour) * 60 + minute -
-           offset) *
+    *ms = ((civil_days(year, (unsigned)month, (unsigned)day) * 24 + hour) * 60 + minute - offset) *
               60000 +
           second * 1000 + fraction;
     return true;

@@ -6,7 +6,8 @@
  * not synced, and the clock is moved by hand. Nothing else may call the kernel (tools/check_style).
  *
  * Results are >= 0, or a negative errno. File calls may block: only the log writer, start and stop use
- * them. Names are relative to a directory handle; files are created 0600, directories 0700, links refused.
+ * them. Names are relative to a directory handle; files are created 0600, directories 0700, links refused
+ * but with ENV_FOLLOW.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_OS_ENV_H
@@ -16,7 +17,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum env_open { ENV_READ = 0, ENV_WRITE = 1, ENV_CREATE = 2, ENV_EXCLUSIVE = 4 };
+enum env_open {
+    ENV_READ = 0,
+    ENV_WRITE = 1,
+    ENV_CREATE = 2,
+    ENV_EXCLUSIVE = 4,
+    ENV_FOLLOW = 8 /* for what the system installs: half of its time zones are links */
+};
 #define ENV_NEVER UINT64_MAX
 #define ENV_NAME_MAX 64
 

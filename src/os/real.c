@@ -163,7 +163,7 @@ static void real_dir_close(struct env *env, int dir)
 /* A plain file, never through a link. What is created is 0600, whatever the umask. */
 static int file_open(int dir, const char *name, int mode)
 {
-    int fd = openat(dir, name, mode | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(dir, name, mode | O_CLOEXEC, 0600);
     if (fd < 0) return -errno;
     if (!(mode & O_CREAT) || fchmod(fd, 0600) == 0) return fd;
     int failed = errno;
@@ -173,7 +173,7 @@ static int file_open(int dir, const char *name, int mode)
 
 static int real_dir_lock(struct env *env, int dir)
 {
-    int fd = file_open(dir, "lock", O_RDWR | O_CREAT);
+    int fd = file_open(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW);
     if (fd < 0) return fd;
     if (flock(fd, LOCK_EX | LOCK_NB)) {
         int failed = errno;
@@ -249,6 +249,7 @@ static int64_t real_dir_free_bytes(struct env *env, int dir)
 static int real_open(struct env *env, int dir, const char *name, int flags)
 {
     int mode = flags & ENV_WRITE ? O_RDWR : O_RDONLY;
+    if (!(flags & ENV_FOLLOW)) mode |= O_NOFOLLOW;
     if (flags & ENV_CREATE) mode |= O_CREAT;
     if (flags & ENV_EXCLUSIVE) mode |= O_EXCL;
     return file_open(dir, name, mode);
