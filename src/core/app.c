@@ -90,6 +90,26 @@ enum weir_status weir_add_follow(struct weir_app *app, const struct weir_follow 
     return keep_first(app, WEIR_CONFIG, text);
 }
 
+static struct weir_str text_of(const char *text)
+{
+    return text ? str_of(text) : STR("");
+}
+
+enum weir_status weir_every(struct weir_app *app, const struct weir_schedule *from)
+{
+    struct schedule_def def = { .name = text_of(from->name),
+                                .type = text_of(from->type),
+                                .key = text_of(from->key),
+                                .handler_name = text_of(from->handler),
+                                .text = text_of(from->when),
+                                .zone_name = text_of(from->zone) };
+    const char *why = NULL;
+    char text[512];
+    if (catalog_add_schedule(app->catalog, &def, text_of(from->missed), &why)) return WEIR_OK;
+    snprintf(text, sizeof(text), "the schedule of %s:%s: %s", from->type, from->handler, why);
+    return keep_first(app, WEIR_CONFIG, text);
+}
+
 enum weir_status weir_use(struct weir_app *app, struct weir_verb *verb)
 {
     if (app->verb_count == app->verb_cap) {

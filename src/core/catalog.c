@@ -26,6 +26,7 @@ void catalog_destroy(struct catalog *catalog)
     mem_free(catalog->by_id);
     mem_free(catalog->streams);
     mem_free(catalog->followers);
+    mem_free(catalog->schedules);
     arena_free(&catalog->arena);
     mem_free(catalog);
 }
@@ -593,6 +594,35 @@ static bool finish_stream(const struct catalog *catalog, const struct stream *st
     return false;
 }
 
+static bool finish_schedule(const struct catalog *catalog, struct schedule_def *def, char *why,
+                            size_t why_bytes)
+{
+    const struct type *type = catalog_type(catalog, def->type);
+    const char *wrong = NULL;
+    def->handler = type ? type_handler(type, def->handler_name) : NULL;
+    if (def->handler == NULL || def->handler->hidden) wrong = "there is no such handler";
+    else if (def->handler->kind == WEIR_QUERY) wrong = "a query does nothing: name a handler that writes";
+    else if (def->handler->args->count > 1 ||
+             (def->handler->args->count == 1 && def->handler->args->fields[0].kind != WEIR_TIME))
+        wrong = "its handler takes nothing, or one time: when it was due";
+    if (wrong == NULL) return true;
+    snprintf(why, why_bytes, "%.*s%sthe schedule `%.*s` of %.*s:%.*s: %s", STR_ARG(def->at),
+             def->at.len ? ": " : "", STR_ARG(def->text), STR_ARG(def->type),
+             STR_ARG(def->handler_name), wrong);
+    return false;
+}
+
+/* The engine's own entity types, there in every application so that their rows always find them. */
+static bool builtin_types_add(struct catalog *catalog, char *why, size_t why_bytes)
+{
+    if (catalog_type(catalog, str_of(schedule_entity.name)) != NULL) return true;
+    if (catalog_add_native(catalog, &schedule_entity, NULL, why, why_bytes) != WEIR_OK) return false;
+    struct type *type = catalog_type(catalog, str_of(schedule_entity.name));
+    type->builtin = true;
+    if (type->handler_count > 0) type->handlers[0]->hidden = true; /* the tick */
+    return true;
+}
+
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)
 {
     if (catalog->type_count == 0 || catalog->type_count > CATALOG_TYPES_MAX ||
@@ -609,8 +639,11 @@ bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)
         if (catalog->types[i]->builtin) continue;
         if (!finish_type(catalog, catalog->types[i], why, why_bytes)) return false;
     }
+    for (uint32_t i = 0; i < catalog->schedule_count; i++) {
+        if (!finish_schedule(catalog, catalog->schedules[i], why, why_bytes)) return false;
+    }
     streams_type_add(catalog);
-    return true;
+    return builtin_types_add(catalog, why, why_bytes);
 }
 
 /* ---- ids ---- */

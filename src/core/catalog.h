@@ -8,6 +8,7 @@
 #ifndef WEIR_CORE_CATALOG_H
 #define WEIR_CORE_CATALOG_H
 
+#include "data/cron.h"
 #include "data/shape.h"
 
 struct runtime;
@@ -95,6 +96,18 @@ struct follower {
     uint32_t place; /* in catalog->followers */
 };
 
+/* Something that repeats: a message to a handler at each due time. */
+struct schedule_def {
+    struct weir_str name; /* its key in `_schedule` */
+    struct weir_str type, key, handler_name;
+    struct weir_str text, zone_name; /* as declared */
+    struct schedule schedule;
+    const struct zone *zone;
+    enum schedule_policy policy;
+    struct weir_str at;
+    const struct handler *handler; /* set by catalog_finish() */
+};
+
 struct catalog {
     struct arena arena;
     struct type **types;
@@ -105,6 +118,8 @@ struct catalog {
     uint32_t stream_count;
     struct follower **followers;
     uint32_t follower_count;
+    struct schedule_def **schedules;
+    uint32_t schedule_count;
 };
 
 #define HANDLER_ANYONE "anyone" /* also callers that are not known */
@@ -144,6 +159,10 @@ struct stream *catalog_add_stream(struct catalog *catalog, const struct stream *
 struct follower *catalog_add_follower(struct catalog *catalog, struct stream *stream,
                                       struct type *type, struct weir_str by,
                                       const struct handler *handler, const char **why);
+/** A schedule; copied: type, key (empty for a service), handler_name, text, zone_name (empty: UTC), name (empty:
+ *  made of the target), at. `missed`: "once" (also when empty), "all", "skip". False with *why. */
+bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *from,
+                          struct weir_str missed, const char **why);
 struct stream *catalog_stream(const struct catalog *catalog, struct weir_str name);
 /** "90d", "1h30m", "512MB", "forever" into keep_ms and keep_bytes; false when it is none of these. */
 bool stream_keep_parse(struct weir_str text, struct stream *stream);

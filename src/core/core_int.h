@@ -493,6 +493,8 @@ struct engine {
 bool type_key_fits(const struct type *type, struct weir_str key);
 struct type *type_of(const struct shard *s, uint16_t id);
 struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash);
+/** NULL when there is none. */
+struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key);
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key,
                           uint8_t slot); /* or a new ghost */
 void entity_set(struct shard *s, struct entity *e,
@@ -602,6 +604,9 @@ void record_value(struct buf *out, uint64_t hash, int64_t time_ms, struct weir_s
 bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struct weir_str *result);
 
 /* ---- emit.c, follow.c, feed.c, parked.c: streams and what follows them ----------------------------- */
+/* schedule.c */
+extern const struct weir_entity schedule_entity;
+void schedules_begin(struct engine *engine, struct buf *changes);
 weir_handler_fn stream_emit_one, stream_emit_batch;
 /** Events of this record of the transaction: ids from the decision, rows of `epoch`. */
 void emits_apply(struct txn *t, uint64_t epoch, uint64_t clock);

@@ -89,6 +89,11 @@ struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str ke
     return NULL;
 }
 
+struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key)
+{
+    return entity_find(s, type_id, key, entity_hash(type_id, key));
+}
+
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key, uint8_t slot)
 {
     uint64_t hash = entity_hash(type_id, key);

@@ -260,6 +260,7 @@ void declare_push(lua_State *L, lua_CFunction function, int upvalue, int stand_i
 void streams_open(lua_State *L); /* metatables */
 int weir_stream_lua(lua_State *L);
 int stream_follow(lua_State *L);
+int weir_every_lua(lua_State *L);
 void stream_push(lua_State *L, struct weir_str name);
 
 /* ---- lua_value.c: struct <-> Lua ------------------------------------------------------------------------ */

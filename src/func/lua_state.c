@@ -293,8 +293,7 @@ static void prelude_run(lua_State *L, int sandbox)
 
 static int module_unknown(lua_State *L)
 {
-    static const char *const later[] = { "view",   "window", "join",     "outside",  "every",
-                                         "ask",    "date",   "password", "secret",   "authenticate",
+    static const char *const later[] = { "view",   "window", "join",     "outside",  "ask",    "date",   "password", "secret",   "authenticate",
                                          "answer", "sum",    "count",    "min",      "max",
                                          "avg",    "first",  "last",     "distinct", "top",
                                          "fold" };

@@ -173,6 +173,43 @@ int stream_follow(lua_State *L)
     return 0;
 }
 
+/* ---- schedules ---- */
+
+/* weir.every("0 3 * * *", ledger "main", "close_day", { zone = "Europe/Berlin", missed = "once", name = "x" }) */
+int weir_every_lua(lua_State *L)
+{
+    need_file_level(L, "weir.every");
+    struct vm *vm = vm_of(L);
+    struct weir_str key = STR("");
+    struct ud_type *service = ud_test(L, 2, UD_TYPE);
+    struct lua_type *target = service && service->type->service ? service->type
+                                                                : handle_get(L, 2, &key);
+    if (lua_type(L, 1) != LUA_TSTRING || target == NULL || lua_type(L, 3) != LUA_TSTRING)
+        refuse(L, "weir.every takes when, whom and the name of a handler: weir.every(\"0 3 * * *\", "
+                  "ledger \"main\", \"close_day\")");
+    struct schedule_def def = { .type = { target->name, target->name_len },
+                                .key = key,
+                                .handler_name = str_of(lua_tostring(L, 3)),
+                                .text = str_of(lua_tostring(L, 1)) };
+    struct weir_str missed = STR("");
+    if (!lua_isnoneornil(L, 4)) {
+        if (!lua_istable(L, 4)) refuse(L, "weir.every: the options are a table");
+        for (lua_pushnil(L); lua_next(L, 4) != 0; lua_pop(L, 1)) {
+            const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+            const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+            if (text != NULL && strcmp(name, "zone") == 0) def.zone_name = str_of(text);
+            else if (text != NULL && strcmp(name, "missed") == 0) missed = str_of(text);
+            else if (text != NULL && strcmp(name, "name") == 0) def.name = str_of(text);
+            else refuse(L, "weir.every has the options zone, missed and name, each a text");
+        }
+    }
+    def.at = where_called(L, builder_arena(vm));
+    const char *why = "";
+    if (vm->declaring && !catalog_add_schedule(vm->app->catalog, &def, missed, &why))
+        refuse(L, "weir.every: %s", why);
+    return 0;
+}
+
 /* ---- emitting ---- */
 
 static int stream_emit(lua_State *L)

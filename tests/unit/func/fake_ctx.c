@@ -581,6 +581,12 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
     effect(f, "emit", &as_handler, weir_self(f), -1, event);
     return WEIR_OK;
 }
+const struct weir_entity schedule_entity = { .name = "_schedule" };
+bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *from,
+                          struct weir_str missed, const char **why)
+{
+    return true;
+}
 enum weir_status stream_emit_one(struct weir_ctx *f, void *row, const void *args, void *result)
 {
     return WEIR_OK;
