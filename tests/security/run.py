@@ -616,17 +616,24 @@ def data_files_that_are_links_are_refused(folder):
     with Server(APP, data) as server:
         server.post("/box/x/open", [])
     os.mkdir(away)
+    calls = 1
     for name in sorted(os.listdir(data)):
         shutil.move(os.path.join(data, name), os.path.join(away, name))
         content = open(os.path.join(away, name), "rb").read()
         os.symlink(os.path.join(away, name), os.path.join(data, name))
-        code, _ = start_code("--data", data, "--http", "127.0.0.1:0", "--resp", "127.0.0.1:0")
-        true(code in (65, 73, 74, 78), "%s is a link: exit %d" % (name, code))
+        if name == "reserve":            # holds no data: started without it, and never written through the link
+            with Server(APP, data) as server:
+                reply = server.post("/box/x/open", [])
+                true(reply.status in (200, 507), repr(reply))   # without a reserve writes may be refused
+            calls += reply.status == 200
+        else:
+            code, _ = start_code("--data", data, "--http", "127.0.0.1:0", "--resp", "127.0.0.1:0")
+            true(code in (65, 73, 74, 78), "%s is a link: exit %d" % (name, code))
         equal(open(os.path.join(away, name), "rb").read(), content, "what the link %s names" % name)
         os.unlink(os.path.join(data, name))
         shutil.move(os.path.join(away, name), os.path.join(data, name))
     with Server(APP, data) as server:
-        equal(server.get("/box/x/peek").json, 1)
+        equal(server.get("/box/x/peek").json, calls)
 
 
 # ---- HTTP and RESP on the wire ----
