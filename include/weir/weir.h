@@ -204,11 +204,11 @@ struct weir_follow {
 /* Something that repeats: at each due time a message to the handler, which takes nothing or one WEIR_TIME (when it
  * was due). Expressions, zones, missed runs: docs/reference/schedules.md. */
 struct weir_schedule {
-    const char *when; /* "0 3 * * *", "@daily", "90s" */
+    const char *when;                 /* "0 3 * * *", "@daily", "90s" */
     const char *type, *key, *handler; /* key NULL: a service */
-    const char *zone;   /* "Europe/Berlin"; NULL: UTC */
-    const char *missed; /* "once" (NULL), "all", "skip" */
-    const char *name;   /* NULL: made of the target */
+    const char *zone;                 /* "Europe/Berlin"; NULL: UTC */
+    const char *missed;               /* "once" (NULL), "all", "skip" */
+    const char *name;                 /* NULL: made of the target */
 };
 
 /* ---- loading ---------------------------------------------------------------------------------- */
@@ -225,8 +225,7 @@ WEIR_EXPORT enum weir_status weir_add_stream(struct weir_app *app, struct weir_s
 /** After its type and stream are registered. */
 WEIR_EXPORT enum weir_status weir_add_follow(struct weir_app *app,
                                              const struct weir_follow *follow);
-WEIR_EXPORT enum weir_status weir_every(struct weir_app *app,
-                                        const struct weir_schedule *schedule);
+WEIR_EXPORT enum weir_status weir_every(struct weir_app *app, const struct weir_schedule *schedule);
 /** Declares a verb that handlers will call; checked once everything is loaded. */
 WEIR_EXPORT enum weir_status weir_use(struct weir_app *app, struct weir_verb *verb);
 /** What a native service exports: registers its types. */

@@ -601,7 +601,8 @@ static bool finish_schedule(const struct catalog *catalog, struct schedule_def *
     const char *wrong = NULL;
     def->handler = type ? type_handler(type, def->handler_name) : NULL;
     if (def->handler == NULL || def->handler->hidden) wrong = "there is no such handler";
-    else if (def->handler->kind == WEIR_QUERY) wrong = "a query does nothing: name a handler that writes";
+    else if (def->handler->kind == WEIR_QUERY)
+        wrong = "a query does nothing: name a handler that writes";
     else if (def->handler->args->count > 1 ||
              (def->handler->args->count == 1 && def->handler->args->fields[0].kind != WEIR_TIME))
         wrong = "its handler takes nothing, or one time: when it was due";
@@ -616,7 +617,8 @@ static bool finish_schedule(const struct catalog *catalog, struct schedule_def *
 static bool builtin_types_add(struct catalog *catalog, char *why, size_t why_bytes)
 {
     if (catalog_type(catalog, str_of(schedule_entity.name)) != NULL) return true;
-    if (catalog_add_native(catalog, &schedule_entity, NULL, why, why_bytes) != WEIR_OK) return false;
+    if (catalog_add_native(catalog, &schedule_entity, NULL, why, why_bytes) != WEIR_OK)
+        return false;
     struct type *type = catalog_type(catalog, str_of(schedule_entity.name));
     type->builtin = true;
     if (type->handler_count > 0) type->handlers[0]->hidden = true; /* the tick */

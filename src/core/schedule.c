@@ -18,11 +18,13 @@ struct schedule_row {
     bool paused;
     int64_t runs;
 };
-static const struct weir_field row_fields[] = {
-    WEIR_FIELD(struct schedule_row, text, WEIR_TEXT), WEIR_FIELD(struct schedule_row, zone, WEIR_TEXT),
-    WEIR_FIELD(struct schedule_row, last, WEIR_TIME), WEIR_FIELD(struct schedule_row, next, WEIR_TIME),
-    WEIR_FIELD(struct schedule_row, paused, WEIR_BOOL), WEIR_FIELD(struct schedule_row, runs, WEIR_INT), WEIR_END
-};
+static const struct weir_field row_fields[] = { WEIR_FIELD(struct schedule_row, text, WEIR_TEXT),
+                                                WEIR_FIELD(struct schedule_row, zone, WEIR_TEXT),
+                                                WEIR_FIELD(struct schedule_row, last, WEIR_TIME),
+                                                WEIR_FIELD(struct schedule_row, next, WEIR_TIME),
+                                                WEIR_FIELD(struct schedule_row, paused, WEIR_BOOL),
+                                                WEIR_FIELD(struct schedule_row, runs, WEIR_INT),
+                                                WEIR_END };
 
 static const struct schedule_def *def_of(struct weir_ctx *ctx)
 {
@@ -50,7 +52,8 @@ static void plan_next(struct weir_ctx *ctx, const struct schedule_def *def,
     else (void)weir_at(ctx, self->next, "tick", NULL);
 }
 
-static enum weir_status schedule_tick(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status schedule_tick(struct weir_ctx *ctx, void *row, const void *args,
+                                      void *result)
 {
     struct schedule_row *self = row;
     const struct schedule_def *def = def_of(ctx);
@@ -73,7 +76,8 @@ static enum weir_status schedule_tick(struct weir_ctx *ctx, void *row, const voi
     return WEIR_OK;
 }
 
-static enum weir_status schedule_pause(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status schedule_pause(struct weir_ctx *ctx, void *row, const void *args,
+                                       void *result)
 {
     struct schedule_row *self = row;
     if (def_of(ctx) == NULL) return ctx_fail(ctx, WEIR_NOTFOUND, "there is no such schedule");
@@ -82,7 +86,8 @@ static enum weir_status schedule_pause(struct weir_ctx *ctx, void *row, const vo
     return weir_cancel(ctx, "tick", NULL);
 }
 
-static enum weir_status schedule_resume(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status schedule_resume(struct weir_ctx *ctx, void *row, const void *args,
+                                        void *result)
 {
     struct schedule_row *self = row;
     const struct schedule_def *def = def_of(ctx);
@@ -95,7 +100,8 @@ static enum weir_status schedule_resume(struct weir_ctx *ctx, void *row, const v
 }
 
 /* A run now, besides those that are planned. */
-static enum weir_status schedule_run(struct weir_ctx *ctx, void *row, const void *args, void *result)
+static enum weir_status schedule_run(struct weir_ctx *ctx, void *row, const void *args,
+                                     void *result)
 {
     struct schedule_row *self = row;
     const struct schedule_def *def = def_of(ctx);
@@ -140,6 +146,7 @@ bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *fr
         return false;
     }
     if (zone_load(env_real(), def->zone_name, arena, &def->zone, why) != WEIR_OK) return false;
+    *why = NULL;
     if (def->name.len > KEY_BYTES_MAX) *why = "its name is too long: give it one by `name`";
     for (uint32_t i = 0; i < catalog->schedule_count; i++) {
         if (str_eq(catalog->schedules[i]->name, def->name))

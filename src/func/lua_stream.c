@@ -185,8 +185,9 @@ int weir_every_lua(lua_State *L)
     struct lua_type *target = service && service->type->service ? service->type
                                                                 : handle_get(L, 2, &key);
     if (lua_type(L, 1) != LUA_TSTRING || target == NULL || lua_type(L, 3) != LUA_TSTRING)
-        refuse(L, "weir.every takes when, whom and the name of a handler: weir.every(\"0 3 * * *\", "
-                  "ledger \"main\", \"close_day\")");
+        refuse(L,
+               "weir.every takes when, whom and the name of a handler: weir.every(\"0 3 * * *\", "
+               "ledger \"main\", \"close_day\")");
     struct schedule_def def = { .type = { target->name, target->name_len },
                                 .key = key,
                                 .handler_name = str_of(lua_tostring(L, 3)),

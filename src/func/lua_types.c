@@ -975,11 +975,11 @@ void types_open(lua_State *L)
         const char *name;
         lua_CFunction function;
         int stand_in;
-    } functions[] = { { "stream", weir_stream_lua, -3 },
-                      { "every", weir_every_lua, 0 },   { "enum", type_enum, WEIR_ANY },
-                      { "list", type_list, WEIR_ANY },     { "opt", type_opt, WEIR_ANY },
-                      { "map", map_type_make, WEIR_ANY },  { "entity", weir_entity_lua, -1 },
-                      { "service", weir_service_lua, -2 }, { "setting", weir_setting, WEIR_ANY } };
+    } functions[] = { { "stream", weir_stream_lua, -3 },    { "every", weir_every_lua, 0 },
+                      { "enum", type_enum, WEIR_ANY },      { "list", type_list, WEIR_ANY },
+                      { "opt", type_opt, WEIR_ANY },        { "map", map_type_make, WEIR_ANY },
+                      { "entity", weir_entity_lua, -1 },    { "service", weir_service_lua, -2 },
+                      { "setting", weir_setting, WEIR_ANY } };
     static const enum weir_kind plain[] = { WEIR_INT,   WEIR_FLOAT, WEIR_BOOL, WEIR_TEXT,
                                             WEIR_BYTES, WEIR_TIME,  WEIR_ANY };
     type_meta_open(L);

@@ -179,6 +179,12 @@ void describe_catalog(const struct catalog *catalog, struct buf *out)
         if (stream->allow.len) buf_printf(out, "   allow %.*s", STR_ARG(stream->allow));
         buf_add_text(out, "\n");
     }
+    for (uint32_t i = 0; i < catalog->schedule_count; i++) {
+        const struct schedule_def *def = catalog->schedules[i];
+        buf_printf(out, "every %.*s (%.*s): %.*s%s%.*s:%.*s\n", STR_ARG(def->text),
+                   STR_ARG(def->zone_name), STR_ARG(def->type), def->key.len ? " " : "",
+                   STR_ARG(def->key), STR_ARG(def->handler_name));
+    }
 }
 
 /* Names of handlers that are open to anyone, or of those that are not. */

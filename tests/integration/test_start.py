@@ -72,7 +72,8 @@ def damaged_data_exits_65(folder):
             server.post("/account/a%d/deposit" % i, [1])
         server.kill()
     # Damage in the middle of the log: the largest file, well before its used end.
-    files = sorted((os.path.join(folder.join("d"), name) for name in os.listdir(folder.join("d"))), key=os.path.getsize)
+    files = sorted((os.path.join(folder.join("d"), name) for name in os.listdir(folder.join("d")) if name.startswith("log-")),
+                   key=os.path.getsize)
     with open(files[-1], "r+b") as file:
         content = file.read()
         used = len(content.rstrip(b"\0"))
