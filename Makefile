@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test check format asan tsan bench install clean
+.PHONY: all deps demo test nightly check format asan tsan bench install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -23,6 +23,11 @@ demo: all
 # Every test; the last line is the sum.
 test: all
 	@tools/run_tests --build $(BUILD)
+
+# The whole reliability programme within a budget; writes tests/results/DATE.md.
+BUDGET ?= 90m
+nightly: all
+	@tools/nightly --build $(BUILD) --budget $(BUDGET)
 
 # Layers, banned calls, format, clang-tidy, and a build with clang.
 check:
