@@ -42,12 +42,12 @@ format:
 asan: deps
 	@test -e build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined
 	@ninja -C build-asan
-	@tools/run_tests --build build-asan
+	@tools/run_tests --build build-asan --slower 5
 
 tsan: deps
 	@test -e build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread
 	@ninja -C build-tsan
-	@tools/run_tests --build build-tsan
+	@tools/run_tests --build build-tsan --slower 10
 
 bench: all
 	@bench/run --build $(BUILD)
