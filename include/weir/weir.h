@@ -211,6 +211,31 @@ struct weir_schedule {
     const char *name;                 /* NULL: made of the target */
 };
 
+/* A service outside: asked by weir_ask(), after the transaction, at least once under an id that never changes. */
+struct weir_outside {
+    const char *name, *url;
+    const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
+    const char *secret;         /* signs each request (Weir-Signature); may be NULL */
+    int64_t timeout_ms;         /* of one attempt; 0: 30 s */
+    int64_t give_up_ms;         /* of all, from when it was asked; 0: 12 h */
+    const void *place;          /* the engine's */
+};
+/* The first argument of a handler that takes answers. */
+struct weir_answer {
+    struct weir_str body; /* JSON; nil: none */
+    struct weir_str id;
+    int64_t outcome; /* 0 answered, 1 unknown: it may have happened */
+    int64_t status;
+};
+#define WEIR_ANSWER_FIELDS                                                                         \
+    {                                                                                              \
+        WEIR_FIELD(struct weir_answer, body, WEIR_ANY, .optional = true),                          \
+            WEIR_FIELD(struct weir_answer, id, WEIR_TEXT),                                         \
+            WEIR_FIELD(struct weir_answer, outcome, WEIR_ENUM,                                     \
+                       .words = (const char *const[]){ "answered", "unknown", NULL }),             \
+            WEIR_FIELD(struct weir_answer, status, WEIR_INT), WEIR_END                             \
+    }
+
 /* ---- loading ---------------------------------------------------------------------------------- */
 
 struct weir_app;
@@ -226,6 +251,7 @@ WEIR_EXPORT enum weir_status weir_add_stream(struct weir_app *app, struct weir_s
 WEIR_EXPORT enum weir_status weir_add_follow(struct weir_app *app,
                                              const struct weir_follow *follow);
 WEIR_EXPORT enum weir_status weir_every(struct weir_app *app, const struct weir_schedule *schedule);
+WEIR_EXPORT enum weir_status weir_add_outside(struct weir_app *app, struct weir_outside *outside);
 /** Declares a verb that handlers will call; checked once everything is loaded. */
 WEIR_EXPORT enum weir_status weir_use(struct weir_app *app, struct weir_verb *verb);
 /** What a native service exports: registers its types. */
@@ -260,6 +286,11 @@ struct weir_event_meta {
     int64_t time;
 };
 WEIR_EXPORT struct weir_event_meta weir_event_meta(struct weir_ctx *ctx);
+/** Asks outside: `line` as "POST /charges", `body` JSON or empty. `handler` of this type gets the answer as the first
+ *  member of its arguments (a struct weir_answer), the rest as in `args`; NULL: a webhook, sent until 2xx. */
+WEIR_EXPORT enum weir_status weir_ask(struct weir_ctx *ctx, const struct weir_outside *outside,
+                                      const char *line, struct weir_str body, const char *handler,
+                                      const void *args);
 /** Sets a timer of this entity `delay_ms` from weir_now(); the same handler and arguments move it. */
 WEIR_EXPORT enum weir_status weir_after(struct weir_ctx *ctx, int64_t delay_ms, const char *handler,
                                         const void *args);

@@ -90,6 +90,30 @@ enum weir_status weir_add_follow(struct weir_app *app, const struct weir_follow 
     return keep_first(app, WEIR_CONFIG, text);
 }
 
+enum weir_status weir_add_outside(struct weir_app *app, struct weir_outside *from)
+{
+    struct catalog *catalog = app->catalog;
+    struct outside_def def = { .name = str_of(from->name),
+                               .url = str_of(from->url),
+                               .secret = from->secret ? str_of(from->secret) : STR(""),
+                               .timeout_ms = from->timeout_ms,
+                               .give_up_ms = from->give_up_ms };
+    uint32_t count = 0;
+    while (from->headers != NULL && from->headers[count] != NULL) count++;
+    def.header_names = arena_alloc(&catalog->arena, (count + 1) * sizeof(struct weir_str));
+    def.header_values = arena_alloc(&catalog->arena, (count + 1) * sizeof(struct weir_str));
+    for (; def.header_count < count; def.header_count++) {
+        const char *header = from->headers[def.header_count], *colon = strchr(header, ':');
+        if (colon == NULL) return keep_first(app, WEIR_CONFIG, "a header is written `Name: value`");
+        const char *value = colon + 1 + strspn(colon + 1, " ");
+        def.header_names[def.header_count] = (struct weir_str){ header, (size_t)(colon - header) };
+        def.header_values[def.header_count] = str_of(value);
+    }
+    from->place = catalog_add_outside(catalog, &def);
+    return from->place ? WEIR_OK
+                       : keep_first(app, WEIR_CONFIG, "there are two outsides of one name");
+}
+
 static struct weir_str text_of(const char *text)
 {
     return text ? str_of(text) : STR("");

@@ -174,12 +174,16 @@ void builtin_make(struct engine *engine)
     size_t count = engine->catalog->by_id_count;
     engine->row_queries = mem_alloc(count * sizeof(struct handler *));
     engine->map_queries = mem_alloc(count * sizeof(struct handler *));
+    engine->ask_reports = mem_alloc(count * sizeof(struct handler *));
     engine->exists_queries = mem_alloc(count * sizeof(struct handler *));
     for (uint32_t i = 0; i < count; i++) {
         struct type *type = engine->catalog->by_id[i];
         if (type == NULL || type->service) continue;
         engine->row_queries[i] = make(engine, type, "row", query_row, &nothing, &any);
         engine->map_queries[i] = make(engine, type, "map", query_map, &map_args, &any);
+        engine->ask_reports[i] = make(engine, type, "answered", ask_reported, &ask_report_shape,
+                                      &nothing);
+        engine->ask_reports[i]->kind = WEIR_ON;
         engine->exists_queries[i] = make(engine, type, "exists", query_exists, &nothing, &boolean);
     }
 }
@@ -189,6 +193,7 @@ void builtin_free(struct engine *engine)
     mem_free(engine->row_queries);
     mem_free(engine->map_queries);
     mem_free(engine->exists_queries);
+    mem_free(engine->ask_reports);
 }
 
 const struct handler *engine_row_query(struct engine *engine, const struct type *type)

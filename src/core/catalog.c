@@ -27,6 +27,7 @@ void catalog_destroy(struct catalog *catalog)
     mem_free(catalog->streams);
     mem_free(catalog->followers);
     mem_free(catalog->schedules);
+    mem_free(catalog->outsides);
     arena_free(&catalog->arena);
     mem_free(catalog);
 }
@@ -231,6 +232,28 @@ enum weir_status catalog_add_native(struct catalog *catalog, const struct weir_e
     bool good = add_native_maps(catalog, type, entity->maps, why, why_bytes) &&
                 add_native_handlers(catalog, type, entity->handlers, why, why_bytes);
     return good ? WEIR_OK : WEIR_CONFIG;
+}
+
+/* ---- services outside ---- */
+
+struct outside_def *catalog_outside(const struct catalog *catalog, struct weir_str name)
+{
+    for (uint32_t i = 0; i < catalog->outside_count; i++) {
+        if (str_eq(catalog->outsides[i]->name, name)) return catalog->outsides[i];
+    }
+    return NULL;
+}
+
+struct outside_def *catalog_add_outside(struct catalog *catalog, const struct outside_def *from)
+{
+    if (catalog_outside(catalog, from->name) != NULL) return NULL;
+    struct outside_def *def = arena_alloc(&catalog->arena, sizeof(*def));
+    *def = *from;
+    def->name = arena_copy(&catalog->arena, from->name);
+    catalog->outsides = mem_realloc(catalog->outsides,
+                                    (catalog->outside_count + 1) * sizeof(struct outside_def *));
+    catalog->outsides[catalog->outside_count++] = def;
+    return def;
 }
 
 /* ---- streams ---- */

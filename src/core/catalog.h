@@ -108,6 +108,20 @@ struct schedule_def {
     const struct handler *handler; /* set by catalog_finish() */
 };
 
+/* A service outside, and how it is called; see connect/outside.h. Texts are the application's, secrets among them. */
+struct outside_def {
+    struct weir_str name, url, id_header;
+    struct weir_str *header_names, *header_values;
+    uint32_t header_count;
+    struct weir_str secret; /* signs each request; empty: none */
+    uint16_t *retry;        /* statuses to try again */
+    uint32_t retry_count;
+    int64_t timeout_ms, give_up_ms; /* of an attempt; of all, from when it was asked */
+    struct weir_str at;
+};
+#define OUTSIDE_GIVE_UP_MS_DEFAULT                                                                 \
+    (INT64_C(12) * 3600 * 1000) /* before providers forget ids: often 24 h */
+
 struct catalog {
     struct arena arena;
     struct type **types;
@@ -120,6 +134,8 @@ struct catalog {
     uint32_t follower_count;
     struct schedule_def **schedules;
     uint32_t schedule_count;
+    struct outside_def **outsides;
+    uint32_t outside_count;
 };
 
 #define HANDLER_ANYONE "anyone" /* also callers that are not known */
@@ -163,6 +179,9 @@ struct follower *catalog_add_follower(struct catalog *catalog, struct stream *st
  *  made of the target), at. `missed`: "once" (also when empty), "all", "skip". False with *why. */
 bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *from,
                           struct weir_str missed, const char **why);
+/** Copied; NULL when there is one of that name. */
+struct outside_def *catalog_add_outside(struct catalog *catalog, const struct outside_def *from);
+struct outside_def *catalog_outside(const struct catalog *catalog, struct weir_str name);
 struct stream *catalog_stream(const struct catalog *catalog, struct weir_str name);
 /** "90d", "1h30m", "512MB", "forever" into keep_ms and keep_bytes; false when it is none of these. */
 bool stream_keep_parse(struct weir_str text, struct stream *stream);

@@ -18,6 +18,7 @@
 #include "base/heap.h"
 #include "base/ring.h"
 #include "base/tree.h"
+#include "core/ask.h"
 #include "core/feed.h"
 
 #define SLOTS STORE_SLOTS
@@ -35,6 +36,7 @@ enum row_kind {
     ROW_RECORD = 'R',
     ROW_TIMER = 'T',
     ROW_CATALOG = 'C',
+    ROW_ASK = 'A',
     ROW_EVENT = 'V', /* in the log only: store/events.h keeps them */
     ROW_CURSOR = 'F' /* how far a follower is in a slot */
 };
@@ -130,6 +132,12 @@ struct emit {
     uint8_t slot;
     struct weir_str key, packed;
 };
+/* A request outside, of a transaction that is not decided yet. */
+struct asked {
+    struct asked *next;
+    struct entity *entity;
+    struct weir_str value; /* of its row */
+};
 /* What stream->batch answers. */
 struct emitted {
     int64_t count;
@@ -195,7 +203,8 @@ struct txn {
     struct arena arena;
     struct send *sends, **sends_tail;
     struct emit *emits, **emits_tail;
-    uint32_t send_count, emit_count, map_row_count;
+    struct asked *asks, **asks_tail;
+    uint32_t send_count, emit_count, ask_count, map_row_count;
     uint64_t bytes_written;
     uint64_t read_epoch; /* newest version read, here and in answers */
     uint64_t
@@ -475,7 +484,11 @@ struct engine {
     const struct runtime *runtimes[ENGINE_RUNTIMES_MAX];
     uint32_t runtime_count;
     struct handler **row_queries, **map_queries, **exists_queries; /* by type id */
+    struct handler **ask_reports;                                  /* by type id */
     struct feed *feed;
+    _Atomic(struct ask *) asks_in; /* from shards, newest first */
+    struct ask *asks;              /* the sender's: waiting to be durable */
+    struct actor *ask_actor;
     struct buf recovered_events; /* of the log, while opening */
     int64_t wall_floor_ms;       /* time of the last durable frame at start */
     bool started;
@@ -604,6 +617,19 @@ void record_value(struct buf *out, uint64_t hash, int64_t time_ms, struct weir_s
 bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struct weir_str *result);
 
 /* ---- emit.c, follow.c, feed.c, parked.c: streams and what follows them ----------------------------- */
+/* ask.c */
+void asks_apply(struct txn *t, uint64_t epoch, uint64_t clock);
+void ask_index(struct shard *s, struct row *row, uint64_t epoch);
+void ask_decide(struct shard *s, struct row *row, bool drop);
+void asks_deinit(struct engine *engine);
+bool ask_takes_answer(const struct handler *handler);
+/** What a parked one shows. */
+bool ask_describe(const struct row *row, struct weir_str *outside, struct weir_str *line,
+                  struct weir_str *error);
+weir_handler_fn ask_reported;
+extern const struct weir_shape ask_report_shape;
+/** n of an event or request: clock, root's shard, emitting shard, place among those of the transaction. */
+uint64_t event_n(uint64_t clock, uint32_t root, uint32_t shard, uint32_t place);
 /* schedule.c */
 extern const struct weir_entity schedule_entity;
 void schedules_begin(struct engine *engine, struct buf *changes);

@@ -16,7 +16,7 @@
 #define SHARD_BITS 6u
 static_assert((1u << SHARD_BITS) == ENGINE_SHARDS_MAX, "shards in event ids");
 
-static uint64_t event_n(uint64_t clock, uint32_t root, uint32_t shard, uint32_t place)
+uint64_t event_n(uint64_t clock, uint32_t root, uint32_t shard, uint32_t place)
 {
     return ((clock << SHARD_BITS | root) << SHARD_BITS | shard) << PLACE_BITS | place;
 }

@@ -231,6 +231,7 @@ static void engine_free(struct engine *engine)
     }
     builtin_free(engine);
     feed_close(engine);
+    asks_deinit(engine);
     buf_free(&engine->recovered_events);
     mem_free(engine->workers);
     mem_free(engine->shards);

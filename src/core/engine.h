@@ -31,6 +31,8 @@ struct parked_request;
     X(sends_max, 10000, "messages sent by one transaction")                                        \
     X(events_max, 1000, "events emitted by one transaction on one shard")                          \
     X(event_bytes_max, 65536, "bytes of one event")                                                \
+    X(asks_max, 100, "requests outside of one transaction on one shard")                           \
+    X(ask_bytes_max, 1048576, "bytes of one request outside")                                      \
     X(retention_check_ms, 1000, "time between two looks for events to retire")                     \
     X(follow_window, 4096, "events of a follower on their way to one shard")                       \
     X(messages_pending_max, 100000, "messages pending per sender")                                 \

@@ -67,6 +67,11 @@ enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, s
                           const void *args);
 /** weir_emit() by stream. */
 enum weir_status ctx_emit(struct weir_ctx *ctx, const struct stream *stream, const void *event);
+/** Asks outside: `line` "POST /charges", `body` JSON. `handler` (NULL: a webhook) of the own type gets the answer as
+ *  its first argument, which `args` leaves empty. */
+enum weir_status ctx_ask(struct weir_ctx *ctx, const struct outside_def *outside,
+                         struct weir_str line, struct weir_str body, const struct handler *handler,
+                         const void *args);
 /** weir_at() and weir_cancel() by handler of the own type. */
 enum weir_status ctx_timer(struct weir_ctx *ctx, const struct handler *handler, int64_t time_ms,
                            const void *args);

@@ -507,6 +507,8 @@ void outbox_recover(struct shard *s)
         } else if (i->key.ptr[0] == ROW_TIMER && row->value_len >= 8) {
             s->timer_count++;
             timer_index(s, row);
+        } else if (i->key.ptr[0] == ROW_ASK) {
+            ask_index(s, row, 0);
         } else if (i->key.ptr[0] == ROW_RECORD) {
             uint64_t hash;
             struct weir_str result;

@@ -127,6 +127,16 @@ static void parked_write(struct shard *s, const struct row *row, struct buf *out
         add_address(s, out, "to", m.to_type, m.to_key);
         add_handler(s, out, m.to_type, m.handler, m.args);
         add_member(out, "error", m.error);
+    } else if (row->item.key.ptr[0] == ROW_ASK) {
+        struct weir_str outside, line, error, rest;
+        if (key_owned_parse(row->item.key, &type_id, &entity, &rest) &&
+            ask_describe(row, &outside, &line, &error)) {
+            add_member(out, "kind", STR("outside"));
+            add_address(s, out, "from", type_id, entity);
+            add_member(out, "to", outside);
+            add_member(out, "handler", line);
+            add_member(out, "error", error);
+        }
     } else if (timer_parts(row->item.key, &type_id, &entity, &handler, &args)) {
         add_member(out, "kind", STR("timer"));
         add_address(s, out, "to", type_id, entity);
@@ -180,6 +190,7 @@ static void timer_decide(struct shard *s, struct row *row, bool drop)
 static void parked_decide(struct shard *s, struct row *row, bool drop)
 {
     if (row->item.key.ptr[0] == ROW_TIMER) timer_decide(s, row, drop);
+    else if (row->item.key.ptr[0] == ROW_ASK) ask_decide(s, row, drop);
     else if (drop) outbox_drop(s, row);
     else outbox_retry(s, row);
 }

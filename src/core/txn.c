@@ -58,6 +58,7 @@ struct txn *txn_begin(struct shard *s, uint64_t id, struct age age)
     t->shard = s;
     t->sends_tail = &t->sends;
     t->emits_tail = &t->emits;
+    t->asks_tail = &t->asks;
     t->chain = *txn_place(s, id);
     *txn_place(s, id) = t;
     s->txn_count++;
@@ -470,6 +471,8 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
     if (is_timer) {
         if (is_new) s->timer_count++;
         timer_index(s, row);
+    } else if (o->item.key.ptr[0] == ROW_ASK) {
+        ask_index(s, row, epoch);
     }
 }
 
@@ -543,5 +546,6 @@ void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock)
         send->sender->version = epoch;
     }
     if (t->emits != NULL) emits_apply(t, epoch, clock);
+    if (t->asks != NULL) asks_apply(t, epoch, clock);
     if (t->trace.len > 0) engine_trace(s->engine, "%.*s", (int)t->trace.len, t->trace.ptr);
 }

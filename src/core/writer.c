@@ -73,6 +73,7 @@ static void writer_durable(struct engine *engine, uint64_t epoch)
     engine->writer.state = WRITER_IDLE;
     wake_ports(engine);
     feed_wake(engine);
+    if (engine->ask_actor != NULL) engine->env->actor_wake(engine->env, engine->ask_actor);
 }
 
 static void writer_poison(struct engine *engine)

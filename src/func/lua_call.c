@@ -442,8 +442,7 @@ void judges_free(struct lua_app *app)
 
 /* ---- calls ---- */
 
-static char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler,
-                       int first)
+char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler, int first)
 {
     const struct shape *shape = handler->args;
     int given = lua_gettop(L) - first + 1;
@@ -545,7 +544,7 @@ static int weir_send_lua(lua_State *L)
 }
 
 /* Milliseconds of "1h30m"; -1 when malformed. */
-static double span_parse(const char *text)
+double span_parse(const char *text)
 {
     static const struct {
         const char *unit;

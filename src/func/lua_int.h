@@ -172,6 +172,8 @@ enum ud_tag {
     UD_MAP,
     UD_WALK,
     UD_STREAM,
+    UD_OUTSIDE,
+    UD_SECRET,
     UD_TEST
 };
 
@@ -262,6 +264,14 @@ int weir_stream_lua(lua_State *L);
 int stream_follow(lua_State *L);
 int weir_every_lua(lua_State *L);
 void stream_push(lua_State *L, struct weir_str name);
+
+/* ---- lua_outside.c: services outside ---------------------------------------------------------------------- */
+void outsides_open(lua_State *L); /* metatables; fills the module table on top */
+int weir_outside_lua(lua_State *L);
+int weir_secret_lua(lua_State *L);
+const char *setting_find(struct lua_app *app, const char *name);
+double span_parse(const char *text); /* lua_call.c */
+char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler, int first);
 
 /* ---- lua_value.c: struct <-> Lua ------------------------------------------------------------------------ */
 struct conv {

@@ -12,11 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/ask.h"
+#include "core/feed.h"
 #include "os/sim.h"
 
 #define TEST_SHARDS 3u
 #define ANSWER_LIMIT_NS (120 * UINT64_C(1000000000))
 #define CASES_MAX 1000u
+#define SETTINGS_MAX 64u
 
 /* One run of `weir test`. */
 struct lua_test {
@@ -30,25 +33,83 @@ struct lua_test {
     struct actor actor;
     struct request *asked, *answered;
     uint64_t seed;
-    char path[512];              /* of the application */
-    char caller[64], roles[256]; /* the operator, or as t.as() says */
-    char code[64];               /* word of the last failed request */
-    int cases;                   /* registry: list of { name, function } */
+    char path[512];                   /* of the application */
+    char caller[64], roles[256];      /* the operator, or as t.as() says */
+    char code[64];                    /* word of the last failed request */
+    char *settings[SETTINGS_MAX + 1]; /* "name=value", of t.app's second argument */
+    unsigned setting_count;
+    struct feed_read read; /* of t.events */
+    bool reading;
+    int outsides; /* registry: name -> function that plays the service */
+    int cases;    /* registry: list of { name, function } */
     unsigned case_count;
 };
 
 /* ---- the engine under test ---- */
 
+/* The test plays the service: function(request) gives { status, body }, or nil for one that never answers. */
+static void outside_play(struct lua_test *test, struct ask *one)
+{
+    lua_State *L = test->vm->L;
+    int top = lua_gettop(L), status = 0;
+    enum ask_outcome outcome = ASK_UNKNOWN;
+    struct request *request = mem_alloc(sizeof(*request));
+    struct buf body = { 0 };
+    lua_rawgeti(L, LUA_REGISTRYINDEX, test->outsides);
+    lua_pushlstring(L, one->outside ? one->outside->name.ptr : "",
+                    one->outside ? one->outside->name.len : 0);
+    lua_rawget(L, -2);
+    if (lua_isfunction(L, -1)) {
+        const char *space = memchr(one->line.ptr, ' ', one->line.len);
+        size_t method = space ? (size_t)(space - one->line.ptr) : one->line.len;
+        lua_createtable(L, 0, 4);
+        lua_pushlstring(L, one->line.ptr, method);
+        lua_setfield(L, -2, "method");
+        lua_pushlstring(L, one->line.ptr + method + 1, one->line.len - method - 1);
+        lua_setfield(L, -2, "path");
+        lua_pushlstring(L, one->id.ptr, one->id.len);
+        lua_setfield(L, -2, "id");
+        if (one->body.len > 0) json_push(L, one->body);
+        else lua_pushnil(L);
+        lua_setfield(L, -2, "body");
+        if (lua_pcall(L, 1, 1, 0) == 0 && lua_istable(L, -1)) {
+            struct conv conv = { .vm = test->vm };
+            lua_getfield(L, -1, "status");
+            status = lua_isnil(L, -1) ? 200 : (int)lua_tointeger(L, -1);
+            lua_pop(L, 1);
+            lua_getfield(L, -1, "body");
+            if (!lua_isnil(L, -1)) (void)json_take(&conv, L, lua_gettop(L), &body, 0);
+            outcome = ASK_ANSWERED;
+        }
+    }
+    lua_settop(L, top);
+    ask_report(test->engine, one, outcome, status, buf_str(&body), STR("the test gave no answer"),
+               request);
+    request->user = test;
+    port_submit(test->port, request);
+    port_flush(test->port);
+    buf_free(&body);
+    ask_free(one);
+}
+
 static uint64_t port_turn(void *self)
 {
     struct lua_test *test = self;
+    for (struct ask *one; (one = ask_next(test->engine)) != NULL;) outside_play(test, one);
+    if (feed_next(test->port) != NULL) test->reading = false;
     if (test->asked != NULL) {
         port_submit(test->port, test->asked);
         port_flush(test->port);
         test->asked = NULL;
     }
-    struct request *request = port_next(test->port);
-    if (request != NULL) test->answered = request;
+    for (struct request *request; (request = port_next(test->port)) != NULL;) {
+        if (request->user != test) {
+            test->answered = request;
+            break;
+        }
+        arena_free(&request->arena);
+        mem_free(request);
+    }
     return ENV_NEVER;
 }
 
@@ -73,7 +134,8 @@ static void app_close(struct lua_test *test)
 static bool app_open(struct lua_test *test, char *why, size_t why_bytes)
 {
     struct lua_problem problem;
-    struct lua_options options = { .env = env_real() };
+    struct lua_options options = { .env = env_real(),
+                                   .settings = (const char *const *)test->settings };
     app_close(test);
     test->catalog = test->shell->catalog = catalog_create();
     test->app = lua_app_create(test->catalog, &options);
@@ -103,6 +165,7 @@ static bool engine_up(struct lua_test *test, char *why, size_t why_bytes)
     }
     test->actor = (struct actor){ .name = "test", .turn = port_turn, .self = test };
     test->port = engine_port(test->engine, 0, &test->actor);
+    ask_sender(test->engine, &test->actor);
     sim_env(test->sim)->actor_start(sim_env(test->sim), &test->actor);
     engine_start(test->engine);
     return true;
@@ -406,6 +469,8 @@ static int app_index(lua_State *L)
     return 1;
 }
 
+static void settings_read(lua_State *L, struct lua_test *test, int idx);
+
 static int test_app(lua_State *L)
 {
     struct lua_test *test = test_here(L);
@@ -414,6 +479,7 @@ static int test_app(lua_State *L)
     if (test->path[0] != 0) return luaL_error(L, "a test file has one application");
     if (name[0] == '/') snprintf(test->path, sizeof(test->path), "%s", name);
     else snprintf(test->path, sizeof(test->path), "%s/%s", vm_of(L)->source->folder, name);
+    if (lua_istable(L, 2)) settings_read(L, test, 2);
     if (!app_open(test, why, sizeof(why))) return luaL_error(L, "%s", why);
     lua_newtable(L);
     lua_createtable(L, 0, 1);
@@ -423,24 +489,105 @@ static int test_app(lua_State *L)
     return 1;
 }
 
+/* t.outside("bank", function(request) return { status = 201, body = { ... } } end) */
+static int test_outside(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    if (test->catalog == NULL ||
+        catalog_outside(test->catalog, (struct weir_str){ name, len }) == NULL)
+        return luaL_error(L, "the application has no outside `%s`", name);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, test->outsides);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_rawset(L, -3);
+    return 0;
+}
+
+static bool is_read(void *arg)
+{
+    return !((struct lua_test *)arg)->reading;
+}
+
+/* t.events "sold": what the stream holds, oldest first: { id, time, key, event }. */
+static int test_events(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    struct stream *stream = test->catalog
+                                ? catalog_stream(test->catalog, (struct weir_str){ name, len })
+                                : NULL;
+    if (stream == NULL) return luaL_error(L, "the application has no stream `%s`", name);
+    if (test->engine == NULL) return luaL_error(L, "t.events belongs into t.case");
+    test->read = (struct feed_read){ .op = FEED_READ, .stream = stream, .count = FEED_COUNT_MAX };
+    test->reading = true;
+    feed_submit(test->port, &test->read);
+    sim_run(test->sim, is_read, test, ANSWER_LIMIT_NS);
+    if (test->reading) return luaL_error(L, "no answer within two minutes of virtual time");
+    struct arena arena = { 0 };
+    int place = 0;
+    lua_createtable(L, (int)test->read.item_count, 0);
+    for (const struct feed_item *item = test->read.items; item != NULL; item = item->next) {
+        char id[EVENT_ID_TEXT_MAX];
+        void *event = arena_alloc(&arena, stream->event->size + 8u);
+        if (feed_unpack(stream, item->value, &arena, event) != WEIR_OK) continue;
+        lua_createtable(L, 0, 4);
+        lua_pushlstring(L, id, event_id_write(item->id, id));
+        lua_setfield(L, -2, "id");
+        lua_pushnumber(L, (double)item->time_ms);
+        lua_setfield(L, -2, "time");
+        lua_pushlstring(L, item->key.ptr, item->key.len);
+        lua_setfield(L, -2, "key");
+        record_push(L, stream->event, event);
+        lua_setfield(L, -2, "event");
+        lua_rawseti(L, -2, ++place);
+    }
+    arena_free(&arena);
+    feed_read_free(&test->read);
+    return 1;
+}
+
+/* The application's settings and secrets: t.app("shop.lua", { bank_url = "http://bank" }) */
+static void settings_read(lua_State *L, struct lua_test *test, int idx)
+{
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+        lua_pushvalue(L, -2);
+        lua_pushliteral(L, "=");
+        lua_pushvalue(L, -3);
+        lua_concat(L, 3);
+        size_t len;
+        const char *text = lua_tolstring(L, -1, &len);
+        if (test->setting_count == SETTINGS_MAX)
+            luaL_error(L, "more than %d settings", (int)SETTINGS_MAX);
+        char *copy = mem_alloc(len + 1);
+        memcpy(copy, text, len);
+        test->settings[test->setting_count++] = copy;
+        lua_pop(L, 1);
+    }
+}
+
 static int test_later(lua_State *L)
 {
     const char *name = lua_tostring(L, 2);
-    bool later = name != NULL && (strcmp(name, "events") == 0 || strcmp(name, "outside") == 0);
-    return luaL_error(L, later ? "t.%s comes with a later release" : "there is no t.%s",
-                      name ? name : "?");
+    return luaL_error(L, "there is no t.%s", name ? name : "?");
 }
 
 static int test_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "app", test_app },     { "case", test_case },
-                                          { "equal", test_equal }, { "fails", test_fails },
-                                          { "pass", test_pass },   { "row", test_row },
-                                          { "as", test_as },       { "crash", test_crash },
-                                          { NULL, NULL } };
+    static const luaL_Reg functions[] = {
+        { "app", test_app },         { "case", test_case },   { "equal", test_equal },
+        { "fails", test_fails },     { "pass", test_pass },   { "row", test_row },
+        { "as", test_as },           { "crash", test_crash }, { "events", test_events },
+        { "outside", test_outside }, { NULL, NULL }
+    };
     struct vm *vm = vm_of(L);
     lua_newtable(L);
     vm->test->cases = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_newtable(L);
+    vm->test->outsides = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->modules);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
@@ -531,6 +678,7 @@ bool lua_test_run(const char *path, uint64_t seed, const char *only,
     app_close(test);
     vm_destroy(test->vm);
     lua_app_destroy(test->shell);
+    for (unsigned i = 0; i < test->setting_count; i++) mem_free(test->settings[i]);
     mem_free(test);
     return loaded;
 }

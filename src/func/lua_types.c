@@ -811,7 +811,7 @@ static int handler_add(lua_State *L)
 
 /* ---- settings ---- */
 
-static const char *setting_find(struct lua_app *app, const char *name)
+const char *setting_find(struct lua_app *app, const char *name)
 {
     size_t len = strlen(name);
     const char *found = NULL;
@@ -976,6 +976,7 @@ void types_open(lua_State *L)
         lua_CFunction function;
         int stand_in;
     } functions[] = { { "stream", weir_stream_lua, -3 },    { "every", weir_every_lua, 0 },
+                      { "outside", weir_outside_lua, -3 },  { "secret", weir_secret_lua, 0 },
                       { "enum", type_enum, WEIR_ANY },      { "list", type_list, WEIR_ANY },
                       { "opt", type_opt, WEIR_ANY },        { "map", map_type_make, WEIR_ANY },
                       { "entity", weir_entity_lua, -1 },    { "service", weir_service_lua, -2 },

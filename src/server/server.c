@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "connect/asks.h"
 #include "net/net.h"
 #include "os/signal.h"
 #include "server/access.h"
@@ -38,6 +39,7 @@ struct server {
     uint32_t user_count;
     struct net *net;
     struct engine *engine;
+    struct asks *asks;
     struct store_recovery recovery;
     struct engine_limits engine_limits;
     struct net_limits net_limits;
@@ -240,7 +242,7 @@ static int data_open(struct server *server)
         .data = server->options->data,
         .shards = server->shards,
         .threads = server->threads,
-        .ports = 1,
+        .ports = 2,
         .catalog = server->load.catalog,
         .runtimes = server->load.runtimes,
         .runtime_count = server->load.runtime_count,
@@ -257,6 +259,17 @@ static int data_open(struct server *server)
     if (status == WEIR_OK) return 0;
     server->engine = NULL;
     return fail(server->options, exit_code(status), error[0] ? error : weir_status_text(status));
+}
+
+/* The sender of requests outside, on a port of its own. */
+static int outside_open(struct server *server)
+{
+    struct outside_options options = { .env = server->env };
+    char error[512] = "";
+    enum weir_status status = asks_open(server->engine, 1, &options, &server->asks, error,
+                                        sizeof error);
+    if (status == WEIR_OK) return 0;
+    return fail(server->options, exit_code(status), error);
 }
 
 /* ---- the start-up report ---- */
@@ -367,7 +380,8 @@ static bool drain(struct server *server, unsigned ms_max)
     for (unsigned waited = 0; waited <= ms_max; waited += DRAIN_STEP_MS) {
         doors = net_drain(server->net);
         inside = engine_drain(server->engine);
-        if (doors && inside) return true;
+        bool outside = asks_drain(server->asks);
+        if (doors && inside && outside) return true;
         if (signal_wait(DRAIN_STEP_MS) != 0) signal_exit(SERVER_EXIT_FORCED);
     }
     return false;
@@ -417,6 +431,8 @@ int server_run(const struct server_options *options)
     net_start(server.net);
     code = data_open(&server);
     if (code != 0) goto close_doors;
+    code = outside_open(&server);
+    if (code != 0) goto close_doors;
     engine_start(server.engine);
     net_serve(server.net, server.engine);
     report(&server);
@@ -426,6 +442,7 @@ int server_run(const struct server_options *options)
     code = serve(&server);
 close_doors:
     net_close(server.net);
+    asks_close(server.asks);
     if (server.engine) engine_close(server.engine);
     if (code == 0) trace_event(&server.trace, "\"event\":\"stopped\"");
 unload:

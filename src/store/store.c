@@ -315,6 +315,7 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
         store_abandon(store);
         return st;
     }
+    snprintf(store->id, sizeof(store->id), "%016llx", (unsigned long long)load_le64(store->uuid));
     store->stats.disk_free_bytes = env->dir_free_bytes(env, store->dir);
     *out = store;
     return WEIR_OK;
@@ -351,6 +352,11 @@ enum weir_status store_name_events(struct store *store)
 uint64_t store_events_named(const struct store *store)
 {
     return store->heads_named;
+}
+
+const char *store_id(const struct store *store)
+{
+    return store->id;
 }
 
 void store_stats(const struct store *store, struct store_stats *stats)

@@ -95,6 +95,9 @@ enum weir_status store_name_events(struct store *store);
 /** Serial of the heads in the newest durable manifest. */
 uint64_t store_events_named(const struct store *store);
 
+/** 16 hex digits that name this data among all others. */
+const char *store_id(const struct store *store);
+
 struct store_stats {
     uint64_t durable_epoch, syncs, frames, bytes_written, last_sync_ns;
     uint64_t log_bytes_since_checkpoint, segment_count, checkpoint_count;

@@ -45,6 +45,7 @@ struct store {
     struct store_options options;
     int dir;
     uint8_t uuid[16];
+    char id[17]; /* its first half in hex, for store_id() */
     /* manifest */
     uint64_t generation, next_sequence;
     struct segment *segments; /* in order; the last may be one prepared and empty */

@@ -587,6 +587,13 @@ bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *fr
 {
     return true;
 }
+enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside, struct weir_str line,
+                         struct weir_str body, const struct handler *handler, const void *args)
+{
+    struct handler as_handler = { .name = line, .args = handler ? handler->args : NULL };
+    effect(f, "ask", &as_handler, weir_self(f), -1, args);
+    return WEIR_OK;
+}
 enum weir_status stream_emit_one(struct weir_ctx *f, void *row, const void *args, void *result)
 {
     return WEIR_OK;
