@@ -82,7 +82,7 @@ static void mistake_is_named_with_its_line(void **state)
           "a text or a reference" },
         { "weir.view('s', {})", "weir.view comes with a later release" },
         { "weir.window('s', {})", "weir.window comes with a later release" },
-        { "weir.outside('s', {})", "weir.outside comes with a later release" },
+        { "weir.outside('s', {})", "outside s: `url` says where it is" },
         { "weir.every('5s')", "weir.every takes when, whom and the name" },
         { "local d = weir.date", "weir.date comes with a later release" },
         { "weir.password {}", "weir.password comes with a later release" },
