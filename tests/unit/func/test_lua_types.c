@@ -86,7 +86,7 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.every('5s')", "weir.every takes when, whom and the name" },
         { "local d = weir.date", "weir.date comes with a later release" },
         { "weir.password {}", "weir.password comes with a later release" },
-        { "weir.secret 'x'", "weir.secret comes with a later release" },
+        { "weir.secret 'x'", "the secret `x` is not set: --set x=" },
         { "b:follow({}, {}, function() end)", "write card:follow(stream" },
         { "b:find {}", "b:find comes with a later release" },
         { "weir.entity('a', { n = 5 })", "expected a type, got number" },
