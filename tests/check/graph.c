@@ -156,7 +156,7 @@ static void build_processes(struct graph *graph)
     for (uint32_t i = 0; i < graph->start_count; i++) {
         uint32_t number = graph->starts[i].txn;
         const struct txn *txn = &history->txns[number];
-        if (txn->final || txn->client > client_max || txn->outcome == OUTCOME_LATE) continue;
+        if (txn->final || txn->client > client_max || txn->is_effect) continue;
         uint32_t *before = &last[txn->client];
         if (*before != NONE && history->txns[*before].end <= txn->start)
             graph->process_next[*before] = number;

@@ -309,6 +309,12 @@ static void take_op(struct parser *parser, bool must_answer)
     size_t len = take_text(parser, &name);
     if (text_is(name, len, "read")) {
         take_read(parser, must_answer);
+    } else if (text_is(name, len, "send")) {
+        uint32_t key = take_key(parser);
+        if (key_kind(parser, key) != 'l') malformed(parser, "effects append to lists");
+        expect(parser, ',', "a value is missing");
+        int64_t value = take_int(parser);
+        op_push(parser, key, OP_SEND)->value = value;
     } else if (text_is(name, len, "append") || text_is(name, len, "write")) {
         bool is_append = name[0] == 'a';
         uint32_t key = take_key(parser);
@@ -338,7 +344,7 @@ static void take_op(struct parser *parser, bool must_answer)
         take_change(parser, from, -amount, 0);
         take_change(parser, to, amount, 0);
     } else {
-        malformed(parser, "an operation is append, read, write, deposit or transfer");
+        malformed(parser, "an operation is append, read, write, deposit, transfer or send");
     }
     expect(parser, ']', "an operation is not closed");
 }
@@ -440,10 +446,7 @@ static bool is_in_window(const struct history *history, const struct txn *txn)
 static void count_txn(struct history *history, const struct txn *txn)
 {
     if (txn->final) return;
-    if (txn->by != NONE) {
-        history->effects++;
-        return;
-    }
+    if (txn->is_effect) return;
     if (history->first_start == 0 || txn->start < history->first_start)
         history->first_start = txn->start;
     if (txn->end != TIME_NEVER && txn->end > history->last_end) history->last_end = txn->end;
@@ -494,10 +497,11 @@ static void take_txn(struct parser *parser, bool is_final)
 {
     struct history *history = parser->history;
     struct txn txn = { .start = INT64_MIN, .end = TIME_NEVER, .line = parser->line, .id = NONE,
-                       .code = NONE, .by = NONE, .op_first = history->op_count, .attempt_count = 1,
+                       .code = NONE, .by = NONE, .cause = NONE, .op_first = history->op_count, .attempt_count = 1,
                        .final = is_final };
     take_fields(parser, &txn);
     txn.op_count = history->op_count - txn.op_first;
+    txn.is_effect = txn.by != NONE;
     count_txn(history, &txn);
     if (txn.outcome == OUTCOME_UNKNOWN || txn.outcome == OUTCOME_LATE) {
         txn.end = TIME_NEVER;
@@ -546,6 +550,32 @@ static void parse_lines(struct history *history)
         else if (ptr < stop && *ptr != '#' && *ptr != '\r')
             malformed(&parser, "a line begins with t, f, i, n or #");
         ptr = stop + 1;
+    }
+}
+
+/* What transactions sent becomes transactions of its own; what failed ones sent is nothing. */
+static void make_effects(struct history *history)
+{
+    uint32_t txn_count = history->txn_count;
+    for (uint32_t i = 0; i < txn_count; i++) {
+        struct txn *txn = &history->txns[i];
+        if (txn->by != NONE) txn->cause = history->ids.items[txn->by].txn;
+        history->effects += txn->is_effect;
+    }
+    for (uint32_t i = 0; i < history->op_count; i++) {
+        struct op *op = &history->ops[i];
+        if (op->kind != OP_SEND) continue;
+        const struct txn *cause = &history->txns[op->txn];
+        op->kind = cause->outcome == OUTCOME_FAIL ? OP_GONE : OP_APPEND;
+        if (cause->outcome == OUTCOME_FAIL) continue;
+        struct txn effect = { .start = cause->start, .end = TIME_NEVER, .op_first = i, .op_count = 1,
+                              .line = cause->line, .client = cause->client, .id = NONE,
+                              .code = NONE, .by = NONE, .cause = op->txn, .is_effect = true,
+                              .attempt_count = 1,
+                              .outcome = cause->outcome == OUTCOME_OK ? OUTCOME_LATE : cause->outcome };
+        op->txn = history->txn_count;
+        history->effects++;
+        txn_push(history, &effect);
     }
 }
 
@@ -702,6 +732,7 @@ void history_load(struct history *history, const char *path)
     if (jepsen_is(history->text, history->text_len))
         jepsen_convert(&history->text, &history->text_len);
     parse_lines(history);
+    make_effects(history);
     place_finals(history);
     build_index(history);
     build_writes(history);

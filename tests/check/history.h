@@ -27,6 +27,7 @@ enum op_kind {
     OP_REG_READ,
     OP_CHANGE, /* a deposit, or one half of a transfer */
     OP_ACCOUNT_READ,
+    OP_SEND, /* only while reading: it becomes the append of an effect */
 };
 
 /* What a line gives about an operation besides its arguments. */
@@ -60,7 +61,9 @@ struct txn {
     uint32_t client;
     uint32_t id;   /* idempotency id, or NONE */
     uint32_t code; /* of a failure, or NONE */
-    uint32_t by;   /* of an effect: id of the transaction that asked for it, or NONE */
+    uint32_t by;   /* of an effect on a line of its own: id of the transaction that asked for it, or NONE */
+    uint32_t cause; /* of an effect: that transaction, or NONE; known when all is read */
+    bool is_effect;
     uint32_t shard_count;
     uint16_t attempt_count;
     uint8_t outcome;

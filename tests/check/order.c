@@ -970,7 +970,7 @@ static void check_unknown(struct history *history, const struct txn *txn)
 static void check_effect(struct history *history, uint32_t number)
 {
     const struct txn *effect = &history->txns[number];
-    uint32_t maker = history->ids.items[effect->by].txn;
+    uint32_t maker = effect->cause;
     if (maker == NONE) {
         if (effect->applied)
             report("garbage-read", "line %u took effect, but nobody sent or only a failed transaction"
@@ -981,7 +981,7 @@ static void check_effect(struct history *history, uint32_t number)
     bool is_absent = false, is_lost = false;
     for (uint32_t i = 0; i < txn->op_count; i++) {
         const struct op *op = &history->ops[txn->op_first + i];
-        is_absent |= is_change(op) && op->at == 0 && history->keys[op->key].is_complete;
+        is_absent |= is_change(op) && op->txn == maker && op->at == 0 && history->keys[op->key].is_complete;
     }
     for (uint32_t i = 0; i < effect->op_count; i++) {
         const struct op *op = &history->ops[effect->op_first + i];
@@ -1049,7 +1049,7 @@ void order_check(struct history *history)
     for (uint32_t i = 0; i < history->txn_count; i++)
         if (history->txns[i].outcome >= OUTCOME_UNKNOWN) check_unknown(history, &history->txns[i]);
     for (uint32_t i = 0; i < history->txn_count; i++)
-        if (history->txns[i].by != NONE && history->txns[i].op_count > 0) check_effect(history, i);
+        if (history->txns[i].is_effect && history->txns[i].op_count > 0) check_effect(history, i);
     check_sum(history);
     free(scratch.values);
     free(scratch.is_known);

@@ -71,7 +71,8 @@ static bool op_fits(const struct history *history, const struct model *model, co
     if (!(op->flags & OP_RESULT)) return true;
     bool is_versioned = op->flags & OP_VERSION;
     switch ((enum op_kind)op->kind) {
-    case OP_GONE: return true;
+    case OP_GONE:
+    case OP_SEND: return true;
     case OP_APPEND: return op->version == (int64_t)model->count + 1;
     case OP_LIST_READ: return list_equals(history, model, op);
     case OP_WRITE:
@@ -97,16 +98,17 @@ static bool is_change(const struct op *op)
     return op->kind == OP_APPEND || op->kind == OP_WRITE || op->kind == OP_CHANGE;
 }
 
-static void txn_replay(struct replay *replay, const struct txn *txn)
+static void txn_replay(struct replay *replay, uint32_t number)
 {
     const struct history *history = replay->history;
+    const struct txn *txn = &history->txns[number];
     bool is_failed = txn->outcome == OUTCOME_FAIL;
     for (uint32_t i = 0; i < txn->op_count; i++) {
         const struct op *op = &history->ops[txn->op_first + i];
         struct model *model = &replay->models[op->key];
         /* What a failed transaction saw after its own first change, only itself saw. */
         if (is_failed && is_change(op)) return;
-        if (op->kind == OP_GONE || !model->is_replayed) continue;
+        if (op->kind == OP_GONE || op->txn != number || !model->is_replayed) continue;
         if (!op_fits(history, model, op)) {
             report("replay", "in the serial order found, line %u gets another answer from %.*s",
                    txn->line, NAME(&history->keys[op->key]));
@@ -142,9 +144,8 @@ static void check_causes(const struct history *history, const uint32_t *order)
     for (uint32_t i = 0; i < history->txn_count; i++) {
         const struct txn *txn = &history->txns[order[i]];
         is_done[order[i]] = true;
-        if (txn->by == NONE || !txn->applied) continue;
-        uint32_t maker = history->ids.items[txn->by].txn;
-        if (maker == NONE || !is_done[maker])
+        if (!txn->is_effect || !txn->applied) continue;
+        if (txn->cause == NONE || !is_done[txn->cause])
             report("replay", "the serial order found puts line %u before what asked for it", txn->line);
     }
     free(is_done);
@@ -161,8 +162,7 @@ void replay_check(const struct history *history, const uint32_t *order)
         replayed += replay.models[i].is_replayed;
     }
     for (uint32_t i = 0; i < history->txn_count; i++) {
-        const struct txn *txn = &history->txns[order[i]];
-        if (!txn_is_absent(txn)) txn_replay(&replay, txn);
+        if (!txn_is_absent(&history->txns[order[i]])) txn_replay(&replay, order[i]);
     }
     check_time(history, order);
     check_causes(history, order);
