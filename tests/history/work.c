@@ -101,7 +101,7 @@ static void op_accounts(struct work *work, size_t i, bool hot, uint64_t *state)
     else if (hot && from > 0) to = 0;
     op->key = name_set(work->names[i][0], 'a', age + from);
     if (op->kind != OP_AUDIT) op->to = name_set(work->names[i][1], 'a', age + (to >= from ? to + 1 : to));
-    op->value = op->kind == OP_CYCLE ? 1 : (int64_t)choose(state, 60) + 1;
+    op->value = op->kind == OP_CYCLE ? 1 : (int64_t)choose(state, 100) + 1;
 }
 
 static void op_make(struct work *work, size_t i, int64_t kind, uint64_t *state)
