@@ -288,6 +288,21 @@ def golden_histories(judge):
     judge.note(len(histories) >= 60, "fewer than 60 golden histories")
 
 
+def shortest_cycles(judge):
+    """Of a ring of three and one of two that share transactions, the one of two is told; time costs nothing."""
+    line = "t c=%d s=%d e=%d r=ok o=[%s]\n"
+    skew = line % (0, 0, 90, '["read","l1",[]],["read","l3",[]],["append","l2",1,1]') + line % (
+        1, 1, 91, '["read","l2",[]],["append","l3",2,1]') + line % (2, 2, 92, '["read","l3",[]],["append","l1",3,1]')
+    said = judge.check(skew)[2]
+    judge.note(said.count("-rw ") == 2 and said.startswith("ANOMALY G2-item: line "), "not the shortest cycle: %s" % said)
+    stale = line % (0, 0, 5, '["append","l1",1,1]') + "".join(
+        line % (n, n * 10, n * 10 + 5, '["append","l2",%d,%d]' % (n, n)) for n in range(1, 50)) + line % (
+            90, 1000, 1001, '["read","l1",[]]')
+    said = judge.check(stale)[2]
+    judge.note("G-single-realtime: line 1 -ended before-> line 51 -rw l1-> line 1\n" in said or
+               "G-single-realtime: line 51 -rw l1-> line 1 -ended before-> line 51\n" in said, "not the shortest way: %s" % said)
+
+
 def vacuous_runs(judge):
     second = 1000000000
     busy = "".join("t c=0 s=%d e=%d r=%s o=[[\"append\",\"l1\",%d]]\n" % (n * second // 100, n * second // 100 + 1, "ok" if n % 5 else
@@ -347,6 +362,7 @@ def main():
     options = parser.parse_args()
     judge = Judge(os.path.abspath(options.build))
     golden_histories(judge)
+    shortest_cycles(judge)
     vacuous_runs(judge)
     converted(judge)
     for seed in range(40):
