@@ -170,7 +170,7 @@ uint32_t history_add_slots(struct history *history, uint32_t count)
         history->slots = grow(history->slots, history->slot_capacity, sizeof *history->slots);
     }
     uint32_t first = history->slot_count;
-    memset(history->slots + first, 0xff, count * sizeof *history->slots);
+    if (count > 0) memset(history->slots + first, 0xff, count * sizeof *history->slots);
     history->slot_count += count;
     return first;
 }
@@ -729,6 +729,7 @@ void history_load_windows(struct history *history, const char *path)
 void history_load(struct history *history, const char *path)
 {
     load_text(history, path);
+    history->file = history->text;
     if (jepsen_is(history->text, history->text_len))
         jepsen_convert(&history->text, &history->text_len);
     parse_lines(history);

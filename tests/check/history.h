@@ -104,6 +104,7 @@ struct window {
 struct history {
     const char *text;
     size_t text_len;
+    const char *file; /* what was read, where `text` was made of it */
     struct txn *txns;
     struct op *ops;
     struct key *keys;

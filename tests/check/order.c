@@ -247,7 +247,7 @@ static uint32_t list_build(struct history *history, struct scratch *scratch, uin
     reserve(scratch, (size_t)slot_count + 1, (size_t)slot_count + 1);
     if (longest != NONE) {
         read_elements(history, scratch, &history->ops[longest]);
-        memcpy(scratch->values, scratch->read, order_len * sizeof *scratch->values);
+        if (order_len > 0) memcpy(scratch->values, scratch->read, order_len * sizeof *scratch->values);
         for (uint32_t i = 0; i < order_len; i++)
             list_place_element(history, key_number, i, scratch->values[i], longest);
     }
@@ -296,7 +296,7 @@ static int64_t list_observe_read(struct group *group, uint32_t number)
         if (op->kind == OP_APPEND && scratch->read[base + own++] != op->value) goto internal;
     }
     if (base <= group->order_len &&
-        memcmp(scratch->read, scratch->values, base * sizeof *scratch->read) == 0)
+        (base == 0 || memcmp(scratch->read, scratch->values, base * sizeof *scratch->read) == 0))
         return base;
     list_explain(group, number, count);
     return -1;
