@@ -395,9 +395,11 @@ static void only(struct place *place)
     place->txn->op_count = 1;
 }
 
-/* Reads only, so that it may see another time. */
-static bool is_reader(const struct txn *txn)
+/* Reads only, so that it may see another time; asked once, as a second attempt may have run when the first began. */
+static bool is_reader(const struct world *w, const struct txn *txn)
 {
+    for (uint32_t i = 0; i < w->txn_count; i++)
+        if (w->txns[i].id == txn->id && &w->txns[i] != txn) return false;
     for (uint32_t i = 0; i < txn->op_count; i++)
         if (txn->ops[i].kind == APPEND || txn->ops[i].kind == WRITE || txn->ops[i].kind == TRANSFER) return false;
     return true;
@@ -408,6 +410,8 @@ static bool plant_swap(struct world *w)
     struct place p;
     if (!find_list(w, choose(w, 2), 2, &p)) return false;
     int64_t i = (int64_t)choose(w, (uint64_t)p.op->a - 1), *items = p.op->items, kept = items[i];
+    /* Of two appends that nobody was told the length of, either may be the first. */
+    if (writer_of(w, APPEND, kept) == NULL && writer_of(w, APPEND, items[i + 1]) == NULL) return false;
     items[i] = items[i + 1];
     items[i + 1] = kept;
     return true;
@@ -463,7 +467,7 @@ static bool plant_stale_list(struct world *w)
     struct place p;
     for (int i = 0; i < TRIES; i++) {
         if (!find(w, READ, false, &p)) return false;
-        if (p.op->a == 0 || !is_reader(p.txn)) continue;
+        if (p.op->a == 0 || !is_reader(w, p.txn)) continue;
         int64_t n = (int64_t)choose(w, (uint64_t)p.op->a);
         const struct txn *writer = writer_of(w, APPEND, w->lists[p.op->key].items[n]);
         if (writer == NULL || writer->end >= p.txn->start) continue;
@@ -479,7 +483,7 @@ static bool plant_stale_reg(struct world *w)
     struct place p, q;
     for (int i = 0; i < TRIES; i++) {
         if (!find(w, GET, false, &p) || !find(w, WRITE, false, &q)) return false;
-        if (p.op->key != q.op->key || !is_reader(p.txn) || q.txn->end >= p.txn->start) continue;
+        if (p.op->key != q.op->key || !is_reader(w, p.txn) || q.txn->end >= p.txn->start) continue;
         only(&p);
         p.txn->ops[0].a = q.op->a - 1; /* what q replaced */
         p.txn->ops[0].b = q.op->b;
@@ -493,7 +497,7 @@ static bool plant_stale_audit(struct world *w)
     struct place p, q;
     for (int i = 0; i < TRIES; i++) {
         if (!find(w, AUDIT, false, &p) || !find(w, TRANSFER, false, &q)) return false;
-        if (p.op->key != q.op->key || !is_reader(p.txn) || q.txn->end >= p.txn->start) continue;
+        if (p.op->key != q.op->key || !is_reader(w, p.txn) || q.txn->end >= p.txn->start) continue;
         only(&p);
         p.txn->ops[0].a = q.op->a - 1;
         p.txn->ops[0].b = q.op->b;
