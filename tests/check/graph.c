@@ -5,12 +5,15 @@
  * one ended before the other began; a chain of barriers, one per end in order of time, says the same
  * with O(T) edges: a transaction leads to the barrier of its end, a barrier to the next one and to
  * the transactions that start before the next. These edges are not stored: they follow from the
- * sorted arrays.
+ * sorted arrays. Nor are those of a process stored: a client's transaction leads to its next one.
  *
  * A history is strictly serializable if no cycle exists (Adya, "Weak Consistency", MIT 1999; Papadimitriou,
  * "The Serializability of Concurrent Database Updates", JACM 1979). Strongly connected components by
  * Tarjan, "Depth-First Search and Linear Graph Algorithms", SIAM J. Computing 1972, without recursion.
- * Only if there is one are the subsets of edges searched, weakest first, to give the anomaly its name.
+ * Only if there is one are the subsets of edges searched, weakest first, to give the anomaly its name (Elle's):
+ * ww alone G0, with wr G1c, with one rw G-single or lost-update, with more G2-item; each of them again with the
+ * order of processes, and then with real time. Without a component, the order in which they were closed,
+ * reversed, is a serial order that respects every edge: replay.c runs it.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,7 +25,7 @@
 
 #define KIND_SHIFT 28
 #define KEY_MASK ((1u << KIND_SHIFT) - 1)
-#define ALL_KINDS 15u
+#define ALL_KINDS 31u
 #define STARTS_MAX 400     /* breadth-first searches per component: the smallest cycle of these */
 #define VISITS_MAX 4000000 /* nodes that the searches of one component may visit in all */
 
@@ -43,6 +46,12 @@ struct moment {
 
 static struct edge *edges;
 static uint64_t edge_count, edge_capacity;
+static unsigned forgotten;
+
+void graph_forget(enum edge_kind kind)
+{
+    forgotten |= 1u << kind;
+}
 
 struct graph {
     const struct history *history;
@@ -54,11 +63,15 @@ struct graph {
     uint32_t start_count;
     uint32_t *start_first; /* starts[start_first[i] .. start_first[i + 1]) follow barrier i */
     uint32_t *barrier_of;  /* of each transaction, or NONE */
+    uint32_t *process_next; /* the same client's next transaction, or NONE */
+    uint32_t *order;       /* transactions, in a serial order where there are no components */
+    uint32_t order_first;
+    unsigned kinds;        /* that are not forgotten */
     uint32_t *component;   /* found by graph_components: 0 for nodes that are in no cycle */
     uint32_t *parent;      /* of a search, with the label of the edge; valid where mark == round */
     uint32_t *parent_label;
     uint32_t *mark;
-    uint32_t *queue;
+    uint32_t *queue, *queue_next; /* nodes as far, and one transaction farther */
     uint32_t round;
     uint64_t visits;
 };
@@ -98,7 +111,7 @@ static void build_links(struct graph *graph)
             (struct link){ edges[i].to, edges[i].label };
 }
 
-static void build_time(struct graph *graph, const bool *is_used)
+static void build_time(struct graph *graph)
 {
     const struct history *history = graph->history;
     uint32_t count = graph->txn_count;
@@ -108,7 +121,7 @@ static void build_time(struct graph *graph, const bool *is_used)
     for (uint32_t i = 0; i < count; i++) {
         const struct txn *txn = &history->txns[i];
         graph->barrier_of[i] = NONE;
-        if (!is_used[i]) continue;
+        if (txn_is_absent(txn)) continue;
         graph->starts[graph->start_count++] = (struct moment){ txn->start, i };
         if (txn->end != TIME_NEVER)
             graph->ends[graph->barrier_count++] = (struct moment){ txn->end, i };
@@ -125,6 +138,31 @@ static void build_time(struct graph *graph, const bool *is_used)
         graph->start_first[i] = start;
     }
     graph->start_first[graph->barrier_count] = graph->start_count;
+}
+
+/* Clients do one thing after another: `starts` is in order of time. */
+static void build_processes(struct graph *graph)
+{
+    const struct history *history = graph->history;
+    uint32_t client_max = 0;
+    for (uint32_t i = 0; i < graph->txn_count; i++)
+        if (history->txns[i].client > client_max) client_max = history->txns[i].client;
+    /* LIMIT: numbers of clients below ten million; others get no edges of processes, only of time. */
+    if (client_max >= 10000000) client_max = 9999999;
+    uint32_t *last = grow(NULL, (size_t)client_max + 1, sizeof *last);
+    memset(last, 0xff, ((size_t)client_max + 1) * sizeof *last);
+    graph->process_next = grow(NULL, (size_t)graph->txn_count + 1, sizeof *graph->process_next);
+    memset(graph->process_next, 0xff, ((size_t)graph->txn_count + 1) * sizeof *graph->process_next);
+    for (uint32_t i = 0; i < graph->start_count; i++) {
+        uint32_t number = graph->starts[i].txn;
+        const struct txn *txn = &history->txns[number];
+        if (txn->final || txn->client > client_max || txn->is_effect) continue;
+        uint32_t *before = &last[txn->client];
+        if (*before != NONE && history->txns[*before].end <= txn->start)
+            graph->process_next[*before] = number;
+        *before = number;
+    }
+    free(last);
 }
 
 /* The next successor of a node over the wanted kinds of edges; false when there is none left. */
@@ -144,7 +182,15 @@ static bool successor(const struct graph *graph, uint32_t node, unsigned kinds, 
             *label = link->label;
             return true;
         }
-        if (!is_timed || *cursor > count || graph->barrier_of[node] == NONE) return false;
+        if (*cursor == count) {
+            (*cursor)++;
+            if (kinds & 1u << EDGE_PROCESS && graph->process_next[node] != NONE) {
+                *to = graph->process_next[node];
+                *label = (uint32_t)EDGE_PROCESS << KIND_SHIFT;
+                return true;
+            }
+        }
+        if (!is_timed || *cursor > count + 1 || graph->barrier_of[node] == NONE) return false;
         (*cursor)++;
         *to = graph->txn_count + graph->barrier_of[node];
         return true;
@@ -175,6 +221,7 @@ static void tarjan_close(struct tarjan *tarjan, struct graph *graph, uint32_t no
         member = tarjan->stack[--tarjan->stack_len];
         tarjan->low[member] = NONE; /* closed: off the stack */
         graph->component[member] = is_single ? 0 : tarjan->component_count;
+        if (member < graph->txn_count) graph->order[--graph->order_first] = member;
     } while (member != node);
 }
 
@@ -217,6 +264,7 @@ static uint32_t graph_components(struct graph *graph, unsigned kinds)
                              .cursor = memory + (size_t)count * 2, .path = memory + (size_t)count * 3,
                              .stack = memory + (size_t)count * 4 };
     memset(tarjan.number, 0, count * sizeof *tarjan.number);
+    graph->order_first = graph->txn_count;
     /* Along the barriers first, so that walks are short and near each other in memory. */
     for (uint32_t i = 0; i < count; i++) {
         if (tarjan.number[i] != 0) continue;
@@ -227,36 +275,44 @@ static uint32_t graph_components(struct graph *graph, unsigned kinds)
     return tarjan.component_count;
 }
 
-/* A shortest way inside one component; false where there is none. Time costs nothing by itself. */
+/*
+ * A shortest way inside one component, counted in transactions: steps into barriers are free, so a node
+ * enters the level at hand where it is a barrier and the next level where it is a transaction.
+ */
 static bool search(struct graph *graph, uint32_t from, uint32_t target, unsigned kinds,
                    uint32_t len_max)
 {
-    uint32_t head = 0, tail = 0, level_stop = 1, len = 0;
+    uint32_t count = 1;
     graph->round++;
-    graph->queue[tail++] = from;
-    while (head < tail && len < len_max && graph->visits < VISITS_MAX) {
-        uint32_t node = graph->queue[head++], cursor = 0, to, label;
-        graph->visits++;
-        while (successor(graph, node, kinds, &cursor, &to, &label)) {
-            if (graph->component[to] != graph->component[from] || graph->mark[to] == graph->round)
-                continue;
-            graph->mark[to] = graph->round;
-            graph->parent[to] = node;
-            graph->parent_label[to] = label;
-            if (to == target) return true;
-            graph->queue[tail++] = to;
+    graph->queue[0] = from;
+    for (uint32_t len = 0; count > 0 && len < len_max; len++) {
+        uint32_t next_count = 0;
+        for (uint32_t head = 0; head < count && graph->visits < VISITS_MAX; head++) {
+            uint32_t node = graph->queue[head], cursor = 0, to, label;
+            graph->visits++;
+            while (successor(graph, node, kinds, &cursor, &to, &label)) {
+                if (graph->component[to] != graph->component[from] ||
+                    graph->mark[to] == graph->round)
+                    continue;
+                graph->mark[to] = graph->round;
+                graph->parent[to] = node;
+                graph->parent_label[to] = label;
+                if (to == target) return true;
+                if (to < graph->txn_count) graph->queue_next[next_count++] = to;
+                else graph->queue[count++] = to;
+            }
         }
-        if (head == level_stop) {
-            level_stop = tail;
-            len++;
-        }
+        uint32_t *queue = graph->queue;
+        graph->queue = graph->queue_next;
+        graph->queue_next = queue;
+        count = next_count;
     }
     return false;
 }
 
 struct cycle {
     uint32_t *nodes, *labels; /* labels[i] leads from nodes[i] to the next */
-    uint32_t len;
+    uint32_t len, txn_count;
 };
 
 static void cycle_keep(struct graph *graph, struct cycle *cycle, uint32_t from, uint32_t target,
@@ -272,6 +328,7 @@ static void cycle_keep(struct graph *graph, struct cycle *cycle, uint32_t from, 
     cycle->nodes = grow(cycle->nodes, len, sizeof *cycle->nodes);
     cycle->labels = grow(cycle->labels, len, sizeof *cycle->labels);
     uint32_t node = target, label = closing_label;
+    cycle->txn_count = 0;
     if (is_closed) {
         label = graph->parent_label[node];
         node = graph->parent[node];
@@ -279,6 +336,7 @@ static void cycle_keep(struct graph *graph, struct cycle *cycle, uint32_t from, 
     for (uint32_t i = len; i-- > 0;) {
         cycle->nodes[i] = node;
         cycle->labels[i] = label;
+        cycle->txn_count += node < graph->txn_count;
         if (i == 0) break;
         label = graph->parent_label[node];
         node = graph->parent[node];
@@ -293,10 +351,10 @@ static void find_cycle(struct graph *graph, const uint32_t *members, uint32_t me
     uint32_t step = member_count > STARTS_MAX ? member_count / STARTS_MAX : 1;
     for (uint32_t i = 0; i < member_count; i += step) {
         if (members[i] >= graph->txn_count) continue;
-        uint32_t limit = best->len > 0 ? best->len - 1 : NONE;
+        uint32_t limit = best->len > 0 ? best->txn_count - 1 : NONE;
         if (search(graph, members[i], members[i], kinds, limit))
             cycle_keep(graph, best, members[i], members[i], 0);
-        if (best->len == 2) return;
+        if (best->txn_count == 2) return;
     }
 }
 
@@ -311,17 +369,17 @@ static void find_single(struct graph *graph, const uint32_t *members, uint32_t m
             const struct link *link = &graph->links[j];
             if (link->label >> KIND_SHIFT != EDGE_RW) continue;
             if (graph->component[link->to] != graph->component[from]) continue;
-            uint32_t limit = best->len > 0 ? best->len - 1 : NONE;
+            uint32_t limit = best->len > 0 ? best->txn_count - 2 : NONE;
             if (search(graph, link->to, from, kinds & ~(1u << EDGE_RW), limit))
                 cycle_keep(graph, best, link->to, from, link->label);
-            if (best->len == 2) return;
+            if (best->txn_count == 2) return;
         }
     }
 }
 
 static size_t describe(const struct graph *graph, const struct cycle *cycle, char *text, size_t size)
 {
-    static const char *const names[] = { "ww", "wr", "rw", "before" };
+    static const char *const names[] = { "ww", "wr", "rw" };
     size_t len = 0;
     unsigned shown = 0;
     for (uint32_t i = 0; i <= cycle->len && len + 200 < size; i++) {
@@ -338,8 +396,9 @@ static size_t describe(const struct graph *graph, const struct cycle *cycle, cha
         }
         if (i == cycle->len || !is_txn) continue;
         unsigned kind = label >> KIND_SHIFT;
-        if (kind == EDGE_TIME) {
-            len += (size_t)snprintf(text + len, size - len, " -ended before-> ");
+        if (kind >= EDGE_PROCESS) {
+            len += (size_t)snprintf(text + len, size - len, kind == EDGE_TIME ? " -ended before-> "
+                                                                              : " -same client-> ");
         } else {
             const struct key *key = &graph->history->keys[label & KEY_MASK];
             len += (size_t)snprintf(text + len, size - len, " -%s %.*s-> ", names[kind],
@@ -398,26 +457,27 @@ static uint32_t *sort_members(struct graph *graph, uint32_t component_count, uin
 }
 
 /* Names the cycles of one set of edges: one for each component. */
-static uint32_t classify(struct graph *graph, unsigned kinds, const char *kind)
+static uint32_t classify(struct graph *graph, unsigned kinds, const char *name, const char *suffix)
 {
-    uint32_t count = graph_components(graph, kinds);
+    uint32_t count = graph_components(graph, kinds & graph->kinds);
     uint32_t *first = grow(NULL, (size_t)count + 3, sizeof *first);
     uint32_t *members = sort_members(graph, count, first);
     for (uint32_t i = 1; i <= count; i++) {
         struct cycle cycle = { 0 };
         const uint32_t *part = members + first[i];
         uint32_t part_count = first[i + 1] - first[i];
-        bool is_rw = kinds & 1u << EDGE_RW, is_timed = kinds & 1u << EDGE_TIME;
-        const char *name = kind;
+        const char *base = name;
         graph->visits = 0;
-        if (is_rw && !is_timed) find_single(graph, part, part_count, kinds, &cycle);
-        if (cycle.len > 0) name = is_lost_update(graph, &cycle) ? "lost-update" : "G-single";
+        if (kinds & 1u << EDGE_RW) find_single(graph, part, part_count, kinds & graph->kinds, &cycle);
+        if (cycle.len > 0) base = is_lost_update(graph, &cycle) ? "lost-update" : "G-single";
         if (cycle.len == 0) graph->visits = 0;
-        if (cycle.len == 0) find_cycle(graph, part, part_count, kinds, &cycle);
+        if (cycle.len == 0) find_cycle(graph, part, part_count, kinds & graph->kinds, &cycle);
+        char kind[32];
+        snprintf(kind, sizeof kind, "%s%s", base, suffix);
         if (cycle.len > 0)
-            report_cycle(graph, name, &cycle);
+            report_cycle(graph, kind, &cycle);
         else
-            report(name, "a cycle of %u transactions and barriers, too large to be told",
+            report(kind, "a cycle of %u transactions and barriers, too large to be told",
                    part_count);
         free(cycle.nodes);
         free(cycle.labels);
@@ -430,41 +490,55 @@ static uint32_t classify(struct graph *graph, unsigned kinds, const char *kind)
 static void name_cycles(struct graph *graph)
 {
     const unsigned ww = 1u << EDGE_WW, wr = 1u << EDGE_WR, rw = 1u << EDGE_RW;
+    const struct {
+        unsigned kinds;
+        const char *suffix;
+    } orders[] = { { 0, "" },
+                   { 1u << EDGE_PROCESS, "-process" },
+                   { 1u << EDGE_PROCESS | 1u << EDGE_TIME, "-realtime" } };
     graph->parent = grow(NULL, graph->node_count, sizeof *graph->parent);
     graph->parent_label = grow(NULL, graph->node_count, sizeof *graph->parent_label);
     graph->mark = grow(NULL, graph->node_count, sizeof *graph->mark);
     graph->queue = grow(NULL, (size_t)graph->node_count + 1, sizeof *graph->queue);
+    graph->queue_next = grow(NULL, (size_t)graph->node_count + 1, sizeof *graph->queue_next);
     memset(graph->mark, 0, graph->node_count * sizeof *graph->mark);
-    if (classify(graph, ww, "G0") > 0) return;
-    if (classify(graph, ww | wr, "G1c") > 0) return;
-    if (classify(graph, ww | wr | rw, "G2") > 0) return;
-    classify(graph, ALL_KINDS, "real-time");
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        if (classify(graph, ww | orders[i].kinds, "G0", orders[i].suffix) > 0) return;
+        if (classify(graph, ww | wr | orders[i].kinds, "G1c", orders[i].suffix) > 0) return;
+        if (classify(graph, ww | wr | rw | orders[i].kinds, "G2-item", orders[i].suffix) > 0) return;
+    }
 }
 
-void graph_check(const struct history *history)
+uint32_t *graph_check(const struct history *history)
 {
-    struct graph graph = { .history = history, .txn_count = history->txn_count };
-    bool *is_used = grow(NULL, (size_t)graph.txn_count + 1, sizeof *is_used);
-    memset(is_used, 0, ((size_t)graph.txn_count + 1) * sizeof *is_used);
-    for (uint64_t i = 0; i < edge_count; i++)
-        is_used[edges[i].from] = is_used[edges[i].to] = true;
+    struct graph graph = { .history = history, .txn_count = history->txn_count,
+                           .kinds = ALL_KINDS & ~forgotten };
     build_links(&graph);
     free(edges);
     edges = NULL;
-    build_time(&graph, is_used);
-    free(is_used);
+    build_time(&graph);
+    build_processes(&graph);
     graph.node_count = graph.txn_count + graph.barrier_count;
     graph.component = grow(NULL, (size_t)graph.node_count + 1, sizeof *graph.component);
-    if (graph_components(&graph, ALL_KINDS) > 0) name_cycles(&graph);
+    graph.order = grow(NULL, (size_t)graph.txn_count + 1, sizeof *graph.order);
+    uint32_t *order = graph.order;
+    if (graph_components(&graph, graph.kinds) > 0) {
+        name_cycles(&graph);
+        free(order);
+        order = NULL;
+    }
     free(graph.component);
     free(graph.parent);
     free(graph.parent_label);
     free(graph.mark);
     free(graph.queue);
+    free(graph.queue_next);
     free(graph.link_first);
     free(graph.links);
     free(graph.ends);
     free(graph.starts);
     free(graph.start_first);
     free(graph.barrier_of);
+    free(graph.process_next);
+    return order;
 }

@@ -145,6 +145,11 @@ static size_t take_text(struct parser *parser, const char **ptr)
     return len;
 }
 
+bool txn_is_absent(const struct txn *txn)
+{
+    return txn->outcome == OUTCOME_UNKNOWN && !txn->applied;
+}
+
 uint32_t history_add_key(struct history *history, const struct key *like)
 {
     if (history->key_count == history->key_capacity) {
@@ -165,7 +170,7 @@ uint32_t history_add_slots(struct history *history, uint32_t count)
         history->slots = grow(history->slots, history->slot_capacity, sizeof *history->slots);
     }
     uint32_t first = history->slot_count;
-    memset(history->slots + first, 0xff, count * sizeof *history->slots);
+    if (count > 0) memset(history->slots + first, 0xff, count * sizeof *history->slots);
     history->slot_count += count;
     return first;
 }
@@ -304,6 +309,12 @@ static void take_op(struct parser *parser, bool must_answer)
     size_t len = take_text(parser, &name);
     if (text_is(name, len, "read")) {
         take_read(parser, must_answer);
+    } else if (text_is(name, len, "send")) {
+        uint32_t key = take_key(parser);
+        if (key_kind(parser, key) != 'l') malformed(parser, "effects append to lists");
+        expect(parser, ',', "a value is missing");
+        int64_t value = take_int(parser);
+        op_push(parser, key, OP_SEND)->value = value;
     } else if (text_is(name, len, "append") || text_is(name, len, "write")) {
         bool is_append = name[0] == 'a';
         uint32_t key = take_key(parser);
@@ -333,7 +344,7 @@ static void take_op(struct parser *parser, bool must_answer)
         take_change(parser, from, -amount, 0);
         take_change(parser, to, amount, 0);
     } else {
-        malformed(parser, "an operation is append, read, write, deposit or transfer");
+        malformed(parser, "an operation is append, read, write, deposit, transfer or send");
     }
     expect(parser, ']', "an operation is not closed");
 }
@@ -362,7 +373,8 @@ static enum outcome take_outcome(struct parser *parser)
     if (text_is(ptr, len, "ok")) return OUTCOME_OK;
     if (text_is(ptr, len, "fail")) return OUTCOME_FAIL;
     if (text_is(ptr, len, "unknown")) return OUTCOME_UNKNOWN;
-    malformed(parser, "r= is ok, fail or unknown");
+    if (text_is(ptr, len, "late")) return OUTCOME_LATE;
+    malformed(parser, "r= is ok, fail, unknown or late");
 }
 
 static void forget_ops(struct history *history, const struct txn *txn)
@@ -379,7 +391,7 @@ static void txn_merge(struct history *history, struct txn *first, struct txn *ag
         forget_ops(history, again);
         return;
     }
-    if (first->outcome == OUTCOME_OK) {
+    if (first->outcome != OUTCOME_UNKNOWN) {
         struct op *a = &history->ops[first->op_first], *b = &history->ops[again->op_first];
         bool is_same = first->op_count == again->op_count;
         for (uint32_t i = 0; is_same && i < first->op_count; i++)
@@ -393,7 +405,7 @@ static void txn_merge(struct history *history, struct txn *first, struct txn *ag
         return;
     }
     forget_ops(history, first);
-    first->outcome = OUTCOME_OK;
+    first->outcome = again->outcome;
     first->end = again->end;
     first->line = again->line;
     first->op_first = again->op_first;
@@ -419,9 +431,29 @@ static void txn_push(struct history *history, struct txn *txn)
     history->txns[history->txn_count++] = *txn;
 }
 
+/* Did something break while it ran? */
+static bool is_in_window(const struct history *history, const struct txn *txn)
+{
+    uint32_t low = 0, high = history->window_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (history->windows[middle].end < txn->start) low = middle + 1;
+        else high = middle;
+    }
+    return low < history->window_count && history->windows[low].start <= txn->end;
+}
+
 static void count_txn(struct history *history, const struct txn *txn)
 {
     if (txn->final) return;
+    if (txn->is_effect) return;
+    if (history->first_start == 0 || txn->start < history->first_start)
+        history->first_start = txn->start;
+    if (txn->end != TIME_NEVER && txn->end > history->last_end) history->last_end = txn->end;
+    if (!is_in_window(history, txn)) {
+        history->quiet++;
+        history->quiet_ok += txn->outcome == OUTCOME_OK;
+    }
     if (txn->outcome == OUTCOME_OK) history->client_ok++;
     if (txn->outcome == OUTCOME_UNKNOWN) history->client_unknown++;
     if (txn->outcome == OUTCOME_FAIL) {
@@ -451,11 +483,11 @@ static void take_fields(struct parser *parser, struct txn *txn)
             ops = parser->ptr;
             take_ops(parser, txn->outcome == OUTCOME_OK);
         } else {
-            bool is_id = text_is(name, name_len, "id"), is_code = text_is(name, name_len, "x");
             size_t len = take_token(parser, &ptr);
-            if (is_id) txn->id = names_intern(&history->ids, ptr, len);
-            if (is_code) txn->code = names_intern(&history->codes, ptr, len);
-            if (!is_id && !is_code) malformed(parser, "a field that is not known");
+            if (text_is(name, name_len, "id")) txn->id = names_intern(&history->ids, ptr, len);
+            else if (text_is(name, name_len, "by")) txn->by = names_intern(&history->ids, ptr, len);
+            else if (text_is(name, name_len, "x")) txn->code = names_intern(&history->codes, ptr, len);
+            else malformed(parser, "a field that is not known");
         }
     }
     if (ops == NULL) malformed(parser, "o= is missing");
@@ -465,20 +497,21 @@ static void take_txn(struct parser *parser, bool is_final)
 {
     struct history *history = parser->history;
     struct txn txn = { .start = INT64_MIN, .end = TIME_NEVER, .line = parser->line, .id = NONE,
-                       .code = NONE, .op_first = history->op_count, .attempt_count = 1,
+                       .code = NONE, .by = NONE, .cause = NONE, .op_first = history->op_count, .attempt_count = 1,
                        .final = is_final };
     take_fields(parser, &txn);
     txn.op_count = history->op_count - txn.op_first;
-    if (txn.outcome == OUTCOME_UNKNOWN) {
+    txn.is_effect = txn.by != NONE;
+    count_txn(history, &txn);
+    if (txn.outcome == OUTCOME_UNKNOWN || txn.outcome == OUTCOME_LATE) {
         txn.end = TIME_NEVER;
         for (uint32_t i = 0; i < txn.op_count; i++)
             history->ops[txn.op_first + i].flags &= OP_DEPOSIT;
     }
     if (!is_final && txn.start == INT64_MIN) malformed(parser, "s= is missing");
-    if (!is_final && txn.outcome != OUTCOME_UNKNOWN && txn.end == TIME_NEVER)
+    if (!is_final && txn.outcome <= OUTCOME_FAIL && txn.end == TIME_NEVER)
         malformed(parser, "e= is missing");
     if (txn.end < txn.start) malformed(parser, "it ends before it starts");
-    count_txn(history, &txn);
     txn_push(history, &txn);
 }
 
@@ -490,6 +523,14 @@ static void take_initial(struct parser *parser)
     size_t len = take_token(parser, &ptr);
     uint32_t key = intern_key(parser, ptr, len);
     parser->history->keys[key].initial = take_int(parser);
+}
+
+/* n VALUE: what all registers named so far held */
+static void take_initials(struct parser *parser)
+{
+    int64_t value = take_int(parser);
+    for (uint32_t i = 0; i < parser->history->key_count; i++)
+        if (parser->history->keys[i].kind == 'r') parser->history->keys[i].initial = value;
 }
 
 static void parse_lines(struct history *history)
@@ -505,9 +546,36 @@ static void parse_lines(struct history *history)
         if (ptr < stop && *ptr == 't') take_txn(&parser, false);
         else if (ptr < stop && *ptr == 'f') take_txn(&parser, true);
         else if (ptr < stop && *ptr == 'i') take_initial(&parser);
+        else if (ptr < stop && *ptr == 'n') take_initials(&parser);
         else if (ptr < stop && *ptr != '#' && *ptr != '\r')
-            malformed(&parser, "a line begins with t, f, i or #");
+            malformed(&parser, "a line begins with t, f, i, n or #");
         ptr = stop + 1;
+    }
+}
+
+/* What transactions sent becomes transactions of its own; what failed ones sent is nothing. */
+static void make_effects(struct history *history)
+{
+    uint32_t txn_count = history->txn_count;
+    for (uint32_t i = 0; i < txn_count; i++) {
+        struct txn *txn = &history->txns[i];
+        if (txn->by != NONE) txn->cause = history->ids.items[txn->by].txn;
+        history->effects += txn->is_effect;
+    }
+    for (uint32_t i = 0; i < history->op_count; i++) {
+        struct op *op = &history->ops[i];
+        if (op->kind != OP_SEND) continue;
+        const struct txn *cause = &history->txns[op->txn];
+        op->kind = cause->outcome == OUTCOME_FAIL ? OP_GONE : OP_APPEND;
+        if (cause->outcome == OUTCOME_FAIL) continue;
+        struct txn effect = { .start = cause->start, .end = TIME_NEVER, .op_first = i, .op_count = 1,
+                              .line = cause->line, .client = cause->client, .id = NONE,
+                              .code = NONE, .by = NONE, .cause = op->txn, .is_effect = true,
+                              .attempt_count = 1,
+                              .outcome = cause->outcome == OUTCOME_OK ? OUTCOME_LATE : cause->outcome };
+        op->txn = history->txn_count;
+        history->effects++;
+        txn_push(history, &effect);
     }
 }
 
@@ -542,6 +610,7 @@ static void build_index(struct history *history)
     history->index = grow(NULL, (size_t)first + 1, sizeof *history->index);
     for (uint32_t i = 0; i < history->op_count; i++) {
         if (history->ops[i].kind == OP_GONE) continue;
+        history->ops[i].outcome = history->txns[history->ops[i].txn].outcome;
         struct key *key = &history->keys[history->ops[i].key];
         history->index[key->index_first + key->index_count++] = i;
     }
@@ -550,7 +619,7 @@ static void build_index(struct history *history)
 static void add_write(struct history *history, uint32_t number)
 {
     const struct op *op = &history->ops[number];
-    bool is_failed = history->txns[op->txn].outcome == OUTCOME_FAIL;
+    bool is_failed = op->outcome == OUTCOME_FAIL;
     uint64_t place = hash_write(op->key, op->value);
     for (;; place++) {
         uint32_t *slot = &history->writes[place & history->write_mask];
@@ -561,7 +630,7 @@ static void add_write(struct history *history, uint32_t number)
         const struct op *other = &history->ops[*slot];
         if (other->key != op->key || other->value != op->value) continue;
         const struct txn *owner = &history->txns[other->txn];
-        if (owner->outcome == OUTCOME_FAIL) {
+        if (other->outcome == OUTCOME_FAIL) {
             *slot = number;
         } else if (!is_failed) {
             fprintf(stderr, "weir-check-history: lines %u and %u write the same value to %.*s\n",
@@ -631,11 +700,40 @@ static void load_text(struct history *history, const char *path)
     close(fd);
 }
 
+void history_load_windows(struct history *history, const char *path)
+{
+    struct history file = { 0 };
+    load_text(&file, path);
+    struct parser parser = { .history = &file, .ptr = file.text, .end = file.text + file.text_len };
+    uint32_t capacity = 0;
+    while (parser.ptr < parser.end) {
+        const char *stop = memchr(parser.ptr, '\n', (size_t)(parser.end - parser.ptr));
+        const char *end = parser.end;
+        parser.line++;
+        if (stop != NULL) parser.end = stop;
+        if (history->window_count == capacity) {
+            capacity = capacity == 0 ? 64 : capacity * 2;
+            history->windows = grow(history->windows, capacity, sizeof *history->windows);
+        }
+        struct window window = { .start = take_int(&parser) };
+        window.end = take_int(&parser);
+        bool is_sorted = history->window_count == 0 ||
+                         history->windows[history->window_count - 1].end <= window.start;
+        if (window.end < window.start || !is_sorted) malformed(&parser, "windows in order of time");
+        history->windows[history->window_count++] = window;
+        parser.end = end;
+        parser.ptr = stop != NULL ? stop + 1 : end;
+    }
+}
+
 void history_load(struct history *history, const char *path)
 {
-    *history = (struct history){ 0 };
     load_text(history, path);
+    history->file = history->text;
+    if (jepsen_is(history->text, history->text_len))
+        jepsen_convert(&history->text, &history->text_len);
     parse_lines(history);
+    make_effects(history);
     place_finals(history);
     build_index(history);
     build_writes(history);

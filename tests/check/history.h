@@ -16,7 +16,8 @@
 #define NONE UINT32_MAX
 #define TIME_NEVER INT64_MAX
 
-enum outcome { OUTCOME_OK, OUTCOME_FAIL, OUTCOME_UNKNOWN };
+/* LATE: the effect of a message or timer that an acknowledged transaction asked for: it happens once, later. */
+enum outcome { OUTCOME_OK, OUTCOME_FAIL, OUTCOME_UNKNOWN, OUTCOME_LATE };
 
 enum op_kind {
     OP_GONE, /* of an attempt that was merged into another attempt with the same id */
@@ -26,6 +27,7 @@ enum op_kind {
     OP_REG_READ,
     OP_CHANGE, /* a deposit, or one half of a transfer */
     OP_ACCOUNT_READ,
+    OP_SEND, /* only while reading: it becomes the append of an effect */
 };
 
 /* What a line gives about an operation besides its arguments. */
@@ -49,6 +51,7 @@ struct op {
     uint32_t next; /* register without versions: the write that replaced this one */
     uint8_t kind;
     uint8_t flags;
+    uint8_t outcome; /* its transaction's, here because each look at it there would miss the cache */
 };
 
 struct txn {
@@ -58,11 +61,14 @@ struct txn {
     uint32_t client;
     uint32_t id;   /* idempotency id, or NONE */
     uint32_t code; /* of a failure, or NONE */
+    uint32_t by;   /* of an effect on a line of its own: id of the transaction that asked for it, or NONE */
+    uint32_t cause; /* of an effect: that transaction, or NONE; known when all is read */
+    bool is_effect;
     uint32_t shard_count;
     uint16_t attempt_count;
     uint8_t outcome;
     bool final;
-    bool applied; /* unknown, but a write of it was seen */
+    bool applied; /* unknown or late, but a write of it was seen */
 };
 
 struct key {
@@ -90,9 +96,15 @@ struct names {
     uint32_t count, capacity, table_size;
 };
 
+/* A time in which something was broken on purpose. */
+struct window {
+    int64_t start, end;
+};
+
 struct history {
     const char *text;
     size_t text_len;
+    const char *file; /* what was read, where `text` was made of it */
     struct txn *txns;
     struct op *ops;
     struct key *keys;
@@ -106,7 +118,19 @@ struct history {
     uint32_t *writes; /* hash table: (key, value) to the op that appends or writes it */
     uint32_t write_mask;
     uint64_t client_ok, client_fail, client_unknown, multi_shard, with_shards;
+    uint64_t quiet_ok, quiet; /* of transactions that met no fault */
+    uint64_t effects;
+    int64_t first_start, last_end;
+    struct window *windows; /* sorted */
+    uint32_t window_count;
 };
+
+/* Reads windows, a line with start and end each; before history_load(). */
+void history_load_windows(struct history *history, const char *path);
+
+/* jepsen.c: JSON lines as Jepsen writes them, as lines of our own at the same line numbers. */
+bool jepsen_is(const char *text, size_t len);
+void jepsen_convert(const char **text, size_t *len);
 
 /* Reads a whole file ("-" is standard input); exits with 2 and a line number where it is malformed. */
 void history_load(struct history *history, const char *path);
@@ -135,10 +159,20 @@ void report_set_limit(unsigned limit);
 /* order.c: builds each key's versions, checks what one key can show, gives edges to the graph. */
 void order_check(struct history *history);
 
-/* graph.c: dependencies between transactions. */
-enum edge_kind { EDGE_WW, EDGE_WR, EDGE_RW, EDGE_TIME };
+/* graph.c: dependencies between transactions. PROCESS and TIME follow from the times of the transactions. */
+enum edge_kind { EDGE_WW, EDGE_WR, EDGE_RW, EDGE_PROCESS, EDGE_TIME };
 void graph_add(uint32_t from, uint32_t to, enum edge_kind kind, uint32_t key);
-void graph_check(const struct history *history);
+/* Leaves out a kind of edges: a checker with a hole, for the tests of replay.c. */
+void graph_forget(enum edge_kind kind);
+/* Reports cycles. Without any: a serial order that keeps all edges, given; else NULL. */
+uint32_t *graph_check(const struct history *history);
 uint64_t graph_edge_count(void);
+
+/* replay.c: runs the transactions in that order on a plain model; every answer must match. */
+void replay_check(const struct history *history, const uint32_t *order);
+uint32_t replay_key_count(void);
+
+/* A transaction that cannot have taken effect, as far as anybody saw: no part of any order. */
+bool txn_is_absent(const struct txn *txn);
 
 #endif

@@ -25,11 +25,20 @@
 
 #define SLOT_CUT (NONE - 1)
 
+/* Changes by one amount whose place is not known: how many, and all their numbers by exclusive or. */
+struct amount {
+    int64_t value;
+    uint32_t count, mix;
+};
+
 struct scratch {
     int64_t *values; /* list: its order; account: balance after each version */
     bool *is_known;  /* account */
     uint32_t *spare; /* list: who claims a length; account: changes that have no seq */
     uint32_t spare_count;
+    struct amount *amounts; /* of the spare changes, sorted */
+    uint32_t amount_count;
+    size_t amount_capacity;
     int64_t *read; /* elements of one list read */
     size_t value_capacity, spare_capacity, read_capacity;
 };
@@ -58,9 +67,9 @@ static uint32_t line_of(const struct history *history, uint32_t op)
     return history->txns[history->ops[op].txn].line;
 }
 
-static enum outcome outcome_of(const struct history *history, const struct op *op)
+static enum outcome outcome_of(const struct op *op)
 {
-    return history->txns[op->txn].outcome;
+    return (enum outcome)op->outcome;
 }
 
 static bool is_change(const struct op *op)
@@ -78,7 +87,7 @@ static uint32_t owner_of(struct history *history, const struct key *key, int64_t
 {
     uint32_t op = *slot_of(history, key, version);
     if (op >= SLOT_CUT) return NONE;
-    if (outcome_of(history, &history->ops[op]) == OUTCOME_FAIL) return NONE;
+    if (outcome_of(&history->ops[op]) == OUTCOME_FAIL) return NONE;
     return history->ops[op].txn;
 }
 
@@ -86,8 +95,8 @@ static void place(struct history *history, const struct key *key, int64_t versio
 {
     *slot_of(history, key, version) = op;
     history->ops[op].at = (uint32_t)version;
-    struct txn *txn = &history->txns[history->ops[op].txn];
-    if (txn->outcome == OUTCOME_UNKNOWN) txn->applied = true;
+    if (history->ops[op].outcome >= OUTCOME_UNKNOWN)
+        history->txns[history->ops[op].txn].applied = true;
 }
 
 static void make_slots(struct history *history, struct key *key, uint32_t count)
@@ -134,7 +143,7 @@ static uint32_t list_longest(struct history *history, const struct key *key)
         uint32_t number = history->index[key->index_first + i];
         const struct op *op = &history->ops[number];
         if (op->kind != OP_LIST_READ || !(op->flags & OP_RESULT)) continue;
-        if (outcome_of(history, op) != OUTCOME_OK) continue;
+        if (outcome_of(op) != OUTCOME_OK) continue;
         if (longest == NONE || op->version > history->ops[longest].version) longest = number;
     }
     return longest;
@@ -146,14 +155,14 @@ static void list_place_element(struct history *history, uint32_t key_number, uin
     const struct key *key = &history->keys[key_number];
     uint32_t number = history_find_write(history, key_number, value);
     if (number == NONE) {
-        report("phantom-value", "line %u reads %lld in %.*s, which nobody appended",
+        report("garbage-read", "line %u reads %lld in %.*s, which nobody appended",
                line_of(history, reader), (long long)value, NAME(key));
         return;
     }
     const struct op *op = &history->ops[number];
     const struct txn *txn = &history->txns[op->txn];
     if (op->at != 0) {
-        report("duplicate-append", "%lld of line %u is in %.*s twice (read by line %u)",
+        report("duplicate", "%lld of line %u is in %.*s twice (read by line %u)",
                (long long)value, txn->line, NAME(key), line_of(history, reader));
         if (txn->attempt_count > 1)
             report("exactly-once", "line %u was tried %u times and applied more than once",
@@ -175,7 +184,7 @@ static void list_place_claims(struct history *history, struct scratch *scratch, 
         uint32_t number = history->index[key->index_first + i];
         struct op *op = &history->ops[number];
         if (op->kind != OP_APPEND || !(op->flags & OP_RESULT)) continue;
-        if (outcome_of(history, op) != OUTCOME_OK) continue;
+        if (outcome_of(op) != OUTCOME_OK) continue;
         if (op->version < 1 || op->version > key->slot_count) {
             report("incompatible-order", "line %u says that %.*s has %lld elements",
                    line_of(history, number), NAME(key), (long long)op->version);
@@ -206,11 +215,14 @@ static void list_check_appends(struct history *history, const struct key *key, u
         uint32_t number = history->index[key->index_first + i];
         const struct op *op = &history->ops[number];
         if (op->kind != OP_APPEND) continue;
-        enum outcome outcome = outcome_of(history, op);
+        enum outcome outcome = outcome_of(op);
         bool is_gone = op->at == 0 || op->at > kept;
         if (outcome == OUTCOME_OK && is_gone &&
             (final != NULL || (op->at == 0 && (op->flags & OP_RESULT) && op->version <= order_len)))
             report("lost-append", "line %u appended %lld to %.*s and was told so, but it is gone",
+                   line_of(history, number), (long long)op->value, NAME(key));
+        if (outcome == OUTCOME_LATE && final != NULL && is_gone)
+            report("lost-message", "line %u was to append %lld to %.*s later, and it is not there",
                    line_of(history, number), (long long)op->value, NAME(key));
         if (outcome == OUTCOME_UNKNOWN && final != NULL && op->at > kept)
             report("dirty-read", "%lld of line %u was read in %.*s, but is not there at the end",
@@ -227,7 +239,7 @@ static uint32_t list_build(struct history *history, struct scratch *scratch, uin
     for (uint32_t i = 0; i < key->index_count; i++) {
         const struct op *op = &history->ops[history->index[key->index_first + i]];
         if (op->kind == OP_APPEND && (op->flags & OP_RESULT) &&
-            outcome_of(history, op) == OUTCOME_OK && op->version > slot_count &&
+            outcome_of(op) == OUTCOME_OK && op->version > slot_count &&
             op->version <= (int64_t)order_len + key->index_count)
             slot_count = (uint32_t)op->version;
     }
@@ -235,7 +247,7 @@ static uint32_t list_build(struct history *history, struct scratch *scratch, uin
     reserve(scratch, (size_t)slot_count + 1, (size_t)slot_count + 1);
     if (longest != NONE) {
         read_elements(history, scratch, &history->ops[longest]);
-        memcpy(scratch->values, scratch->read, order_len * sizeof *scratch->values);
+        if (order_len > 0) memcpy(scratch->values, scratch->read, order_len * sizeof *scratch->values);
         for (uint32_t i = 0; i < order_len; i++)
             list_place_element(history, key_number, i, scratch->values[i], longest);
     }
@@ -253,12 +265,12 @@ static void list_explain(struct group *group, uint32_t number, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         uint32_t write = history_find_write(history, group->key_number, read[i]);
         const char *kind = NULL;
-        if (write == NONE) kind = "phantom-value";
-        else if (outcome_of(history, &history->ops[write]) == OUTCOME_FAIL) kind = "G1a";
+        if (write == NONE) kind = "garbage-read";
+        else if (outcome_of(&history->ops[write]) == OUTCOME_FAIL) kind = "G1a";
         else if (history->ops[write].at == 0 &&
-                 outcome_of(history, &history->ops[write]) == OUTCOME_UNKNOWN) kind = "dirty-read";
+                 outcome_of(&history->ops[write]) == OUTCOME_UNKNOWN) kind = "dirty-read";
         for (uint32_t j = 0; j < i && kind == NULL; j++)
-            if (read[j] == read[i]) kind = "duplicate-append";
+            if (read[j] == read[i]) kind = "duplicate";
         if (kind == NULL) continue;
         report(kind, "line %u reads %lld in %.*s%s%.0u", line_of(history, number),
                (long long)read[i], NAME(group->key),
@@ -284,7 +296,7 @@ static int64_t list_observe_read(struct group *group, uint32_t number)
         if (op->kind == OP_APPEND && scratch->read[base + own++] != op->value) goto internal;
     }
     if (base <= group->order_len &&
-        memcmp(scratch->read, scratch->values, base * sizeof *scratch->read) == 0)
+        (base == 0 || memcmp(scratch->read, scratch->values, base * sizeof *scratch->read) == 0))
         return base;
     list_explain(group, number, count);
     return -1;
@@ -324,7 +336,7 @@ static void reg_claim(struct history *history, uint32_t key_number, int64_t vers
     if (number == NONE || history->ops[number].at == version) return;
     struct op *op = &history->ops[number];
     uint32_t *slot = slot_of(history, key, version);
-    enum outcome outcome = outcome_of(history, op);
+    enum outcome outcome = outcome_of(op);
     if (outcome == OUTCOME_FAIL) return; /* the observer is blamed later */
     if (op->at == 0 && *slot == NONE) {
         place(history, key, version, number);
@@ -346,7 +358,7 @@ static void reg_claim(struct history *history, uint32_t key_number, int64_t vers
 static bool is_own_view(const struct history *history, const struct key *key, uint32_t i)
 {
     const struct op *op = &history->ops[history->index[key->index_first + i]];
-    if (outcome_of(history, op) != OUTCOME_FAIL) return false;
+    if (outcome_of(op) != OUTCOME_FAIL) return false;
     while (i-- > 0) {
         const struct op *before = &history->ops[history->index[key->index_first + i]];
         if (before->txn != op->txn) return false;
@@ -363,7 +375,7 @@ static void reg_build_versioned(struct history *history, uint32_t key_number)
         uint32_t number = history->index[key->index_first + i];
         struct op *op = &history->ops[number];
         if (op->kind != OP_WRITE || !(op->flags & OP_VERSION) || op->version < 1) continue;
-        if (outcome_of(history, op) != OUTCOME_OK) continue;
+        if (outcome_of(op) != OUTCOME_OK) continue;
         uint32_t *slot = slot_of(history, key, op->version);
         if (*slot != NONE)
             report("lost-update", "lines %u and %u both made version %lld of %.*s",
@@ -383,6 +395,25 @@ static void reg_build_versioned(struct history *history, uint32_t key_number)
     }
 }
 
+/* The writes of one transaction follow each other: where one of unknown outcome stands tells of those before. */
+static void reg_place_own(struct history *history, const struct key *key)
+{
+    for (uint32_t i = key->index_count; i-- > 1;) {
+        uint32_t number = history->index[key->index_first + i];
+        const struct op *op = &history->ops[number];
+        if (op->kind != OP_WRITE || op->at < 2 || outcome_of(op) != OUTCOME_UNKNOWN) continue;
+        for (uint32_t j = i; j-- > 0;) {
+            uint32_t other = history->index[key->index_first + j];
+            const struct op *before = &history->ops[other];
+            if (before->txn != op->txn) break;
+            if (before->kind != OP_WRITE) continue;
+            uint32_t *slot = slot_of(history, key, (int64_t)op->at - 1);
+            if (before->at == 0 && *slot == NONE) place(history, key, (int64_t)op->at - 1, other);
+            break;
+        }
+    }
+}
+
 /* Empty versions must be explained by writes of unknown outcome that nobody saw. */
 static void reg_check_holes(struct history *history, struct key *key)
 {
@@ -390,7 +421,7 @@ static void reg_check_holes(struct history *history, struct key *key)
     for (uint32_t v = 1; v <= key->slot_count; v++) holes += *slot_of(history, key, v) == NONE;
     for (uint32_t i = 0; i < key->index_count; i++) {
         const struct op *op = &history->ops[history->index[key->index_first + i]];
-        if (op->kind == OP_WRITE && op->at == 0 && outcome_of(history, op) != OUTCOME_FAIL &&
+        if (op->kind == OP_WRITE && op->at == 0 && outcome_of(op) != OUTCOME_FAIL &&
             !(op->flags & OP_VERSION))
             candidates++;
     }
@@ -404,7 +435,7 @@ static uint32_t reg_find(struct history *history, uint32_t key_number, int64_t v
 {
     uint32_t number = history_find_write(history, key_number, value);
     if (number == NONE) return NONE;
-    return outcome_of(history, &history->ops[number]) == OUTCOME_FAIL ? NONE : number;
+    return outcome_of(&history->ops[number]) == OUTCOME_FAIL ? NONE : number;
 }
 
 /* Links each write to the one it replaced; gives the write that replaced the initial value. */
@@ -419,7 +450,7 @@ static uint32_t reg_link(struct history *history, uint32_t key_number, bool *has
         int64_t seen = op->kind == OP_WRITE ? op->before : op->value;
         uint32_t before = reg_find(history, key_number, seen);
         if (before != NONE) history->ops[before].flags |= OP_SEEN;
-        if (op->kind != OP_WRITE || outcome_of(history, op) != OUTCOME_OK) continue;
+        if (op->kind != OP_WRITE || outcome_of(op) != OUTCOME_OK) continue;
         uint32_t *next = before != NONE ? &history->ops[before].next : &first;
         if (before == NONE && seen != key->initial) continue;
         if (*next != NONE) {
@@ -440,7 +471,7 @@ static void reg_link_own(struct history *history, const struct key *key, bool *h
     for (uint32_t i = 0; i < key->index_count; i++) {
         uint32_t number = history->index[key->index_first + i];
         const struct op *op = &history->ops[number];
-        if (op->kind != OP_WRITE || outcome_of(history, op) != OUTCOME_UNKNOWN) continue;
+        if (op->kind != OP_WRITE || outcome_of(op) != OUTCOME_UNKNOWN) continue;
         if (last != NONE && history->ops[last].txn == op->txn && history->ops[last].next == NONE) {
             history->ops[last].next = number;
             has_before[i] = true;
@@ -476,15 +507,15 @@ static void reg_check_final(struct history *history, uint32_t key_number)
     if (key->final_op == NONE) return;
     const struct op *final = &history->ops[key->final_op];
     uint32_t write = history_find_write(history, key_number, final->value);
-    int64_t last = write != NONE ? history->ops[write].at : final->value == key->initial ? 0 : -1;
-    if (write != NONE && outcome_of(history, &history->ops[write]) == OUTCOME_FAIL)
+    int64_t last = write != NONE ? (int64_t)history->ops[write].at : final->value == key->initial ? 0 : -1;
+    if (write != NONE && outcome_of(&history->ops[write]) == OUTCOME_FAIL)
         report("failed-visible", "line %u failed, but its %lld is in %.*s at the end",
                line_of(history, write), (long long)final->value, NAME(key));
     if (last < 0 || (write != NONE && last == 0)) return;
     for (int64_t v = last + 1; v <= key->slot_count; v++) {
         uint32_t number = *slot_of(history, key, v);
         if (number >= SLOT_CUT) continue;
-        bool is_ok = outcome_of(history, &history->ops[number]) == OUTCOME_OK;
+        bool is_ok = outcome_of(&history->ops[number]) == OUTCOME_OK;
         report(is_ok ? "lost-write" : "dirty-read",
                "line %u wrote %lld to %.*s and %s, but at the end it holds the older %lld",
                line_of(history, number), (long long)history->ops[number].value, NAME(key),
@@ -509,7 +540,7 @@ static void reg_build_unversioned(struct history *history, uint32_t key_number)
         uint32_t number = history->index[key->index_first + i];
         const struct op *op = &history->ops[number];
         if (op->kind != OP_WRITE || op->at != 0 || has_before[i]) continue;
-        enum outcome outcome = outcome_of(history, op);
+        enum outcome outcome = outcome_of(op);
         if (outcome == OUTCOME_FAIL || (outcome == OUTCOME_UNKNOWN && !(op->flags & OP_SEEN)))
             continue;
         if (final != NONE && reg_tail(history, number, key->index_count) == final)
@@ -530,7 +561,7 @@ static void reg_build_unversioned(struct history *history, uint32_t key_number)
         uint32_t number = history->index[key->index_first + i];
         const struct op *op = &history->ops[number];
         if (op->kind == OP_WRITE && has_before[i] && op->at == 0 &&
-            outcome_of(history, op) == OUTCOME_OK)
+            outcome_of(op) == OUTCOME_OK)
             report("G0", "line %u is in a ring of writes to %.*s, each after the other",
                    line_of(history, number), NAME(key));
     }
@@ -549,6 +580,7 @@ static void reg_build(struct history *history, uint32_t key_number)
             key->is_versioned = true;
     if (key->is_versioned) {
         reg_build_versioned(history, key_number);
+        reg_place_own(history, key);
         reg_check_holes(history, key);
     } else {
         reg_build_unversioned(history, key_number);
@@ -571,7 +603,7 @@ static int64_t reg_observe(struct group *group, uint32_t number)
     }
     uint32_t write = history_find_write(history, group->key_number, seen);
     if (write == NONE && seen != group->key->initial) {
-        report("phantom-value", "line %u saw %lld in %.*s, which nobody wrote",
+        report("garbage-read", "line %u saw %lld in %.*s, which nobody wrote",
                line_of(history, number), (long long)seen, NAME(group->key));
         return -1;
     }
@@ -582,8 +614,8 @@ static int64_t reg_observe(struct group *group, uint32_t number)
                    line_of(history, number), (long long)seen, NAME(group->key));
             return -1;
         }
-        if (outcome_of(history, maker) == OUTCOME_FAIL) {
-            report(is_write && outcome_of(history, op) == OUTCOME_OK ? "dirty-update" : "G1a",
+        if (outcome_of(maker) == OUTCOME_FAIL) {
+            report(is_write && outcome_of(op) == OUTCOME_OK ? "dirty-update" : "G1a",
                    "line %u saw %lld in %.*s, of line %u that failed", line_of(history, number),
                    (long long)seen, NAME(group->key), line_of(history, write));
             return -1;
@@ -608,7 +640,7 @@ static void account_place_seqs(struct history *history, struct key *key)
         uint32_t number = history->index[key->index_first + i];
         struct op *op = &history->ops[number];
         if (op->kind != OP_CHANGE || !(op->flags & OP_VERSION) || op->version < 1) continue;
-        if (outcome_of(history, op) != OUTCOME_OK) continue;
+        if (outcome_of(op) != OUTCOME_OK) continue;
         uint32_t *slot = slot_of(history, key, op->version);
         if (*slot != NONE)
             report("lost-update", "lines %u and %u both made seq %lld of %.*s",
@@ -628,7 +660,7 @@ static void account_claim(struct history *history, uint32_t key_number, int64_t 
     const struct name *id = tag == NONE ? NULL : &history->ids.items[tag];
     if (id == NULL || id->txn == NONE) {
         bool is_failed = id != NULL && id->count > 0;
-        report(is_failed ? "G1a" : "phantom-value", "line %u saw that %.*s was changed by id %.*s,"
+        report(is_failed ? "G1a" : "garbage-read", "line %u saw that %.*s was changed by id %.*s,"
                " %s", line_of(history, witness), NAME(key), id != NULL ? (int)id->len : 0,
                id != NULL ? id->ptr : "", is_failed ? "which failed" : "which nobody sent");
         return;
@@ -654,7 +686,7 @@ static void account_claim(struct history *history, uint32_t key_number, int64_t 
         report("exactly-once", "line %u changed %.*s more than once: also as seq %lld", txn->line,
                NAME(key), (long long)version);
     else if (next == version)
-        report("phantom-value", "line %u saw that line %u changed %.*s, which it never asked for",
+        report("garbage-read", "line %u saw that line %u changed %.*s, which it never asked for",
                line_of(history, witness), txn->line, NAME(key));
 }
 
@@ -686,29 +718,61 @@ static int64_t account_observe(struct group *group, uint32_t number)
         return -1;
     }
     account_balance(group, base, balance, number);
-    if (is_write && outcome_of(group->history, op) == OUTCOME_OK)
+    if (is_write && outcome_of(op) == OUTCOME_OK)
         account_balance(group, op->version, op->before + op->value, number);
     return base;
+}
+
+static int amount_compare(const void *left, const void *right)
+{
+    const struct amount *a = left, *b = right;
+    return a->value < b->value ? -1 : a->value > b->value;
+}
+
+/* Looking through all of them for each hole would take the square of the time. */
+static void account_count_spare(struct history *history, struct scratch *scratch)
+{
+    if (scratch->spare_count > scratch->amount_capacity) {
+        scratch->amount_capacity = (size_t)scratch->spare_count * 2;
+        scratch->amounts = grow(scratch->amounts, scratch->amount_capacity, sizeof *scratch->amounts);
+    }
+    for (uint32_t i = 0; i < scratch->spare_count; i++)
+        scratch->amounts[i] =
+            (struct amount){ history->ops[scratch->spare[i]].value, 1, scratch->spare[i] };
+    if (scratch->spare_count > 0)
+        qsort(scratch->amounts, scratch->spare_count, sizeof *scratch->amounts, amount_compare);
+    scratch->amount_count = 0;
+    for (uint32_t i = 0; i < scratch->spare_count; i++) {
+        struct amount *end = &scratch->amounts[scratch->amount_count];
+        if (i > 0 && end[-1].value == scratch->amounts[i].value) {
+            end[-1].count++;
+            end[-1].mix ^= scratch->amounts[i].mix;
+        } else {
+            *end = scratch->amounts[i];
+            scratch->amount_count++;
+        }
+    }
 }
 
 /* Which write without a known place explains a step of `delta` at this empty version? */
 static void account_fill_hole(struct history *history, struct scratch *scratch, struct key *key,
                               uint32_t version, int64_t delta)
 {
-    uint32_t found = NONE, count = 0;
-    for (uint32_t i = 0; i < scratch->spare_count; i++) {
-        const struct op *op = &history->ops[scratch->spare[i]];
-        if (op->at != 0 || op->value != delta) continue;
-        found = scratch->spare[i];
-        count++;
+    struct amount wanted = { .value = delta };
+    struct amount *found = scratch->amount_count == 0 ? NULL
+                                                      : bsearch(&wanted, scratch->amounts, scratch->amount_count,
+                                                                sizeof wanted, amount_compare);
+    if (found != NULL && found->count > 0) {
+        if (found->count > 1) return;
+        found->count = 0;
+        place(history, key, version, found->mix);
+        return;
     }
-    if (count == 1) place(history, key, version, found);
-    if (count > 0) return;
     const char *kind = "seq-gap";
     for (uint32_t i = 0; i < key->index_count; i++) {
         const struct op *op = &history->ops[history->index[key->index_first + i]];
         if (op->kind != OP_CHANGE || op->value != delta) continue;
-        if (outcome_of(history, op) == OUTCOME_FAIL) kind = "failed-visible";
+        if (outcome_of(op) == OUTCOME_FAIL) kind = "failed-visible";
         else if (history->txns[op->txn].attempt_count > 1) kind = "exactly-once";
     }
     report(kind, "seq %u of %.*s changed it by %lld: no request explains that", version, NAME(key),
@@ -753,7 +817,7 @@ static void account_check_final(struct history *history, const struct key *key)
     for (int64_t v = history->ops[key->final_op].version + 1; v <= key->slot_count; v++) {
         uint32_t number = *slot_of(history, key, v);
         if (number == NONE) continue;
-        bool is_ok = outcome_of(history, &history->ops[number]) == OUTCOME_OK;
+        bool is_ok = outcome_of(&history->ops[number]) == OUTCOME_OK;
         report(is_ok ? "lost-write" : "dirty-read", "line %u made seq %lld of %.*s and %s, but at"
                " the end it is at seq %lld", line_of(history, number), (long long)v, NAME(key),
                is_ok ? "was told so" : "it was seen",
@@ -787,9 +851,10 @@ static void account_build(struct history *history, struct scratch *scratch, uint
         uint32_t number = history->index[key->index_first + i];
         const struct op *op = &history->ops[number];
         if (op->kind == OP_CHANGE && op->at == 0 && !(op->flags & OP_RESULT) &&
-            outcome_of(history, op) != OUTCOME_FAIL)
+            outcome_of(op) != OUTCOME_FAIL)
             scratch->spare[scratch->spare_count++] = number;
     }
+    account_count_spare(history, scratch);
 }
 
 /* Groups and edges */
@@ -830,7 +895,7 @@ static void group_edges(struct group *group)
     struct history *history = group->history;
     const struct key *key = group->key;
     int64_t base = group->base;
-    bool is_reader = history->txns[group->txn].outcome == OUTCOME_FAIL || group->own_first == 0;
+    bool is_reader = history->ops[history->index[group->first]].outcome == OUTCOME_FAIL || group->own_first == 0;
     if (base < 0 || (!is_reader && group->own_first == base + 1)) return;
     for (int64_t v = base; v >= 1 && *slot_of(history, key, v) != SLOT_CUT; v--) {
         uint32_t owner = owner_of(history, key, v);
@@ -901,6 +966,38 @@ static void check_unknown(struct history *history, const struct txn *txn)
     }
 }
 
+/* What a transaction asked for (messages, timers) happens if it took effect, and never otherwise. */
+static void check_effect(struct history *history, uint32_t number)
+{
+    const struct txn *effect = &history->txns[number];
+    uint32_t maker = effect->cause;
+    if (maker == NONE) {
+        if (effect->applied)
+            report("garbage-read", "line %u took effect, but nobody sent or only a failed transaction"
+                   " did", effect->line);
+        return;
+    }
+    struct txn *txn = &history->txns[maker];
+    bool is_absent = false, is_lost = false;
+    for (uint32_t i = 0; i < txn->op_count; i++) {
+        const struct op *op = &history->ops[txn->op_first + i];
+        is_absent |= is_change(op) && op->txn == maker && op->at == 0 && history->keys[op->key].is_complete;
+    }
+    for (uint32_t i = 0; i < effect->op_count; i++) {
+        const struct op *op = &history->ops[effect->op_first + i];
+        is_lost |= op->at == 0 && history->keys[op->key].is_complete;
+    }
+    if (txn->outcome == OUTCOME_UNKNOWN && effect->applied && is_absent)
+        report("partial-unknown", "line %u did not take effect, but its effect of line %u did",
+               txn->line, effect->line);
+    if (txn->outcome == OUTCOME_UNKNOWN && txn->applied && is_lost)
+        report("lost-message", "line %u took effect, but its effect of line %u did not", txn->line,
+               effect->line);
+    if (!effect->applied) return;
+    if (txn->outcome == OUTCOME_UNKNOWN) txn->applied = true;
+    graph_add(maker, number, EDGE_WR, history->ops[effect->op_first].key);
+}
+
 /* Transfers keep the sum of all accounts: what is there at the end is what was ever deposited. */
 static void check_sum(struct history *history)
 {
@@ -917,7 +1014,7 @@ static void check_sum(struct history *history)
     for (uint32_t i = 0; i < history->op_count; i++) {
         const struct op *op = &history->ops[i];
         if (op->kind != OP_CHANGE || !(op->flags & OP_DEPOSIT)) continue;
-        enum outcome outcome = outcome_of(history, op);
+        enum outcome outcome = outcome_of(op);
         if (outcome == OUTCOME_OK || (outcome == OUTCOME_UNKNOWN && op->at != 0))
             expected += op->value;
         else if (outcome == OUTCOME_UNKNOWN && !history->keys[op->key].is_complete)
@@ -950,10 +1047,13 @@ void order_check(struct history *history)
         key_write_edges(history, i);
     }
     for (uint32_t i = 0; i < history->txn_count; i++)
-        if (history->txns[i].outcome == OUTCOME_UNKNOWN) check_unknown(history, &history->txns[i]);
+        if (history->txns[i].outcome >= OUTCOME_UNKNOWN) check_unknown(history, &history->txns[i]);
+    for (uint32_t i = 0; i < history->txn_count; i++)
+        if (history->txns[i].is_effect && history->txns[i].op_count > 0) check_effect(history, i);
     check_sum(history);
     free(scratch.values);
     free(scratch.is_known);
     free(scratch.spare);
+    free(scratch.amounts);
     free(scratch.read);
 }

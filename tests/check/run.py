@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Checks the checker: good histories must pass, planted anomalies must be found.
 
-    run.py --build DIR
+    run.py [--build DIR] [--seed N] [--txns N]
 
-A generator runs transactions one after another on a small model and gives them overlapping times: good by
+Golden histories with the class that must be named (golden.txt), the same with a hole in the graph for the replay to
+find, the same in Jepsen's shape; 1,000 good and 1,000 bad ones of generate.c; one large one within its time.
+Here is a second generator, written apart: it runs transactions one after another on a small model and gives them overlapping times: good by
 construction. Each plant then changes one thing that no strictly serializable system could have shown.
 SPDX-License-Identifier: MIT
 """
@@ -15,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 LISTS, REGS, ACCOUNTS, START = 4, 3, 5, 1000
 
 
@@ -226,70 +229,169 @@ def own_append(txns, rng):
     t["ops"].insert(at + 1, ["read", op[1], [11, 12]])
 
 
-# small histories by hand: (start, end, ops)
-def hand(*txns, final):
-    return [{"s": s, "e": e, "r": "ok", "ops": ops} for s, e, ops in txns] + [{"final": True, "r": "ok", "ops": final}]
-
-
-HAND = {
-    "write-skew": hand((0, 90, [["read", "l1", []], ["append", "l2", 1, 1]]), (1, 91, [["read", "l2", []], ["append", "l1", 2, 1]]),
-                       final=[["read", "l1", [2]], ["read", "l2", [1]]]),
-    "fractured-read": hand((0, 90, [["append", "l1", 1, 1], ["append", "l2", 2, 1]]), (1, 91, [["read", "l1", [1]], ["read", "l2", []]]),
-                           final=[["read", "l1", [1]], ["read", "l2", [2]]]),
-    "intermediate-read": hand((0, 90, [["append", "l1", 1, 1], ["append", "l1", 2, 2]]), (1, 91, [["read", "l1", [1]]]),
-                              final=[["read", "l1", [1, 2]]]),
-    "circular-reads": hand((0, 90, [["append", "l1", 1, 1], ["read", "l2", [2]]]), (1, 91, [["append", "l2", 2, 1], ["read", "l1", [1]]]),
-                           final=[["read", "l1", [1]], ["read", "l2", [2]]]),
-    "write-order": hand((0, 90, [["append", "l1", 1, 1], ["append", "l2", 2, 2]]), (1, 91, [["append", "l1", 3, 2], ["append", "l2", 4, 1]]),
-                        final=[["read", "l1", [1, 3]], ["read", "l2", [4, 2]]]),
-    "real-time": hand((0, 10, [["append", "l1", 1, 1]]), (20, 30, [["read", "l1", []]]), final=[["read", "l1", [1]]]),
-    "real-time-register": hand((0, 10, [["write", "r1", 5, 0]]), (20, 30, [["read", "r1", 0]]), final=[["read", "r1", 5]]),
-    "long-fork": hand((0, 90, [["append", "l1", 1, 1]]), (1, 91, [["append", "l2", 2, 1]]),
-                      (2, 92, [["read", "l1", [1]], ["read", "l2", []]]), (3, 93, [["read", "l1", []], ["read", "l2", [2]]]),
-                      final=[["read", "l1", [1]], ["read", "l2", [2]]]),
-    "three-cycle": hand((0, 90, [["read", "l1", []], ["append", "l2", 1, 1]]), (1, 91, [["read", "l2", []], ["append", "l3", 2, 1]]),
-                        (2, 92, [["read", "l3", []], ["append", "l1", 3, 1]]),
-                        final=[["read", "l1", [3]], ["read", "l2", [1]], ["read", "l3", [2]]]),
-    "lost-append": hand((0, 10, [["append", "l1", 1, 1]]), final=[["read", "l1", []]]),
-    "money-made": hand((0, 10, [["transfer", "a1", "a2", 5, [1, 1000], [1, 1000]]]),
-                       final=[["read", "a1", [1, 1000]], ["read", "a2", [1, 1005]]]),
-}
 PLANTS = [swap, lose_last, lose_middle, double, phantom, seen_failure, stale_list, lost_register, stale_register,
           phantom_register, final_register, seq_gap, seq_twice, balance_off, receiver_off, negative, final_balance,
           audit_stale, half_unknown, twice, wrong_length, own_append]
 
 
+def golden():
+    """(name, class, text) of each history in golden.txt."""
+    with open(os.path.join(HERE, "golden.txt")) as file:
+        blocks = file.read().split("\n== ")[1:]
+    for block in blocks:
+        head, _, lines = block.partition("\n")
+        name, _, kind = head.rpartition(": ")
+        yield name, kind.strip(), lines
+
+
+class Judge:
+    def __init__(self, build):
+        self.folder = os.path.join(build, "tests", "check")
+        self.passed = self.failed = self.skipped = 0
+
+    def note(self, right, text):
+        self.passed, self.failed = self.passed + bool(right), self.failed + (not right)
+        if not right:
+            print("FAIL " + text)
+
+    def check(self, history, *options):
+        run = subprocess.run([os.path.join(self.folder, "weir-check-history"), *map(str, options), "-"], input=history,
+                             capture_output=True, text=True)
+        first = next((line.split()[1].rstrip(":") for line in run.stdout.splitlines() if line.startswith("ANOMALY")), "ok")
+        return run.returncode, first, run.stdout + run.stderr
+
+    def many(self, *options):
+        run = subprocess.run([os.path.join(self.folder, "check_generate"), "--checker",
+                              os.path.join(self.folder, "weir-check-history"), *map(str, options)],
+                             capture_output=True, text=True)
+        print(run.stdout, end="")
+        self.note(run.returncode == 0, "generated histories " + " ".join(map(str, options)))
+
+
+def golden_histories(judge):
+    histories, replayed = list(golden()), 0
+    for name, wanted, lines in histories:
+        code, first, said = judge.check(lines)
+        judge.note(first == wanted and code == (wanted != "ok"), "golden `%s`: wanted %s, got %s (exit code %d)\n%s" % (
+            name, wanted, first, code, said))
+    # Without the edges that show a cycle only the replay is left, and it must not need them.
+    for name, wanted, lines in histories:
+        if not wanted.startswith(("G-", "G2-", "G1c")):
+            continue
+        forget = "rw" if wanted.startswith("G-") or wanted.startswith("G2") else "wr"
+        code, first, said = judge.check(lines, "--forget", forget)
+        replayed += 1
+        judge.note(code == 1 and first in ("replay", wanted), "golden `%s` without its %s edges: got %s\n%s" % (
+            name, forget, first, said))
+    print("%d golden histories; %d of them again with a hole in the graph, for the replay to find" % (
+        len(histories), replayed))
+    judge.note(len(histories) >= 60, "fewer than 60 golden histories")
+
+
+def shortest_cycles(judge):
+    """Of a ring of three and one of two that share transactions, the one of two is told; time costs nothing."""
+    line = "t c=%d s=%d e=%d r=ok o=[%s]\n"
+    skew = line % (0, 0, 90, '["read","l1",[]],["read","l3",[]],["append","l2",1,1]') + line % (
+        1, 1, 91, '["read","l2",[]],["append","l3",2,1]') + line % (2, 2, 92, '["read","l3",[]],["append","l1",3,1]')
+    said = judge.check(skew)[2]
+    judge.note(said.count("-rw ") == 2 and said.startswith("ANOMALY G2-item: line "), "not the shortest cycle: %s" % said)
+    stale = line % (0, 0, 5, '["append","l1",1,1]') + "".join(
+        line % (n, n * 10, n * 10 + 5, '["append","l2",%d,%d]' % (n, n)) for n in range(1, 50)) + line % (
+            90, 1000, 1001, '["read","l1",[]]')
+    said = judge.check(stale)[2]
+    judge.note("G-single-realtime: line 1 -ended before-> line 51 -rw l1-> line 1\n" in said or
+               "G-single-realtime: line 51 -rw l1-> line 1 -ended before-> line 51\n" in said, "not the shortest way: %s" % said)
+
+
+def vacuous_runs(judge):
+    second = 1000000000
+    busy = "".join("t c=0 s=%d e=%d r=%s o=[[\"append\",\"l1\",%d]]\n" % (n * second // 100, n * second // 100 + 1, "ok" if n % 5 else
+                                                                        "fail", n) for n in range(100))
+    limits = ("--min-ok-share", 0.9, "--min-rate", 50)
+    judge.note(judge.check(busy, *limits)[0] == 3, "a fifth of failures outside of faults passes")
+    with tempfile.NamedTemporaryFile("w", suffix=".windows") as file:
+        file.write("0 %d\n%d %d\n" % (second * 3 // 10, second // 2, second * 2))
+        file.flush()
+        quiet = "".join(line + "\n" for n, line in enumerate(busy.splitlines()) if n % 5 or n <= 30 or n >= 50)
+        code, _, said = judge.check(quiet, *limits, "--windows", file.name)
+        judge.note(code == 0, "failures inside of faults count: %s" % said)
+        judge.note(judge.check(quiet, *limits)[0] == 3, "failures count where no fault is told of")
+    slow = busy.replace("r=fail", "r=ok")
+    judge.note(judge.check(slow, *limits)[0] == 0, "100 transactions a second are too few")
+    judge.note(judge.check("".join(slow.splitlines(True)[::3]), *limits)[0] == 3, "33 transactions a second are enough")
+    judge.note(judge.check(slow, "--min-txns", 101)[0] == 3, "100 transactions pass for 101")
+
+
+def converted(judge):
+    """Lists and registers of ours in Jepsen's shape get the same verdict."""
+    sys.path.insert(0, HERE)
+    import to_jepsen
+    count = 0
+    for name, wanted, lines in golden():
+        if (lines.startswith("{") or not wanted.startswith("G") or " by=" in lines or '"a1"' in lines or '"write"' in lines or
+                "refusal" in name):
+            continue
+        count += 1
+        first = judge.check("".join(to_jepsen.convert(lines.splitlines())))[1]
+        same = {wanted, wanted.replace("-process", "-realtime")}
+        judge.note(first in same, "golden `%s` as Jepsen's: wanted %s, got %s" % (name, wanted, first))
+    judge.note(count >= 15, "only %d histories converted" % count)
+
+
+def large(judge, txns):
+    """A million in one file, within its time and memory."""
+    with tempfile.NamedTemporaryFile("w", suffix=".history") as file:
+        subprocess.run([os.path.join(judge.folder, "check_generate"), "--txns", str(txns), "--seed", "7"], stdout=file, check=True)
+        child = subprocess.Popen([os.path.join(judge.folder, "weir-check-history"), file.name], stdout=subprocess.PIPE, text=True)
+        said = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        child.stdout.close()
+    seconds, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    print("%d transactions in one history: %.2f s of processor time, %.0f MB" % (txns, seconds, megabytes))
+    judge.note(child.returncode == 0, "%d transactions: %s" % (txns, said))
+    if "-asan" in judge.folder or "-tsan" in judge.folder:
+        print("SKIP time and memory of a large history: a sanitizer slows it down")
+        judge.skipped += 1
+        return
+    judge.note(seconds <= 5 * txns / 1e6 + 0.2, "slower than 1,000,000 transactions in 5 s")
+    judge.note(megabytes <= 1024 * txns / 1e6 + 32, "more than 1 GB for 1,000,000 transactions")
+
+
+def sanitized():
+    """What a sanitizer finds must not look like an anomaly: both end with 1 by default."""
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+        os.environ[name] = (os.environ[name] + ":" if os.environ.get(name) else "") + "exitcode=99"
+
+
 def main():
-    parser = argparse.ArgumentParser()
+    sanitized()
+    parser = argparse.ArgumentParser(description="Checks the checker.")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1000000))
+    parser.add_argument("--txns", type=int, default=200000, help="in the one large history")
     options = parser.parse_args()
-    checker = os.path.join(os.path.abspath(options.build), "tests/check/weir-check-history")
-    passed = failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "h")
-
-        def judge(name, txns, good):
-            nonlocal passed, failed
-            with open(path, "w") as file:
-                file.write(text(txns))
-            run = subprocess.run([checker, path], capture_output=True, text=True)
-            right = run.returncode == (0 if good else 1)
-            passed, failed = passed + right, failed + (not right)
-            if not right:
-                print("FAIL %s: %s" % (name, run.stdout.strip().splitlines()[:2] or run.stderr.strip()))
-
-        for seed in range(40):
-            judge("good seed %d" % seed, generate(seed, 120, unknown=0.1 if seed % 2 else 0), True)
-        for name, txns in HAND.items():
-            judge(name, txns, False)
-        for plant in PLANTS:
-            for seed in range(3):
-                txns = generate(seed * 31 + 5, 120)
-                plant(txns, random.Random(seed))
-                judge("%s seed %d" % (plant.__name__, seed), txns, False)
-        print("40 good histories; %d planted ones of %d kinds" % (len(HAND) + 3 * len(PLANTS), len(HAND) + len(PLANTS)))
-    print("%d passed, %d failed, 0 skipped" % (passed, failed))
-    return failed != 0
+    judge = Judge(os.path.abspath(options.build))
+    golden_histories(judge)
+    shortest_cycles(judge)
+    vacuous_runs(judge)
+    converted(judge)
+    for seed in range(40):
+        code, first, _ = judge.check(text(generate(seed, 120, unknown=0.1 if seed % 2 else 0)))
+        judge.note(code == 0, "good seed %d: %s" % (seed, first))
+    for plant in PLANTS:
+        for seed in range(3):
+            txns = generate(seed * 31 + 5, 120)
+            plant(txns, random.Random(seed))
+            judge.note(judge.check(text(txns))[0] == 1, "%s seed %d is not found" % (plant.__name__, seed))
+    count = 200 if "-asan" in judge.folder or "-tsan" in judge.folder else 1000
+    judge.many("--seed", options.seed, "--count", count)
+    judge.many("--seed", options.seed, "--count", count, "--planted")
+    large(judge, options.txns)
+    if judge.failed:
+        print("again: tests/check/run.py --build %s --seed %d" % (options.build, options.seed))
+    print("%d passed, %d failed, %d skipped" % (judge.passed, judge.failed, judge.skipped))
+    return judge.failed != 0
 
 
 if __name__ == "__main__":

@@ -59,6 +59,15 @@ items:query("read", { returns = list(int), allow = "anyone" }, function(self)
   return all
 end)
 
+-- What is appended later: by a message that another list sends, or by a timer of this one.
+items:on("post", { items, int, allow = "anyone" }, function(self, to, value)
+  weir.send(to, "append", value)
+end)
+
+items:on("later", { int, int, allow = "anyone" }, function(self, delay, value)
+  weir.after(delay, "append", value)
+end)
+
 local reg = weir.entity("reg", { value = int })
 
 reg:on("write", { int, returns = int, allow = "anyone" }, function(self, value)
@@ -71,7 +80,69 @@ reg:query("get", { returns = int, allow = "anyone" }, function(self)
   return self.value
 end)
 
+-- VoltDB's self check: each source counts, and every transaction proves what the ones before it left.
+local tally = weir.entity("tally", { count = int, sum = int, rows = map(int, { value = int, sum = int }) })
+local function mix(sum, value) return (sum * 31 + value) % 1000000007 end
+
+tally:on("count_up", { int, returns = int, allow = "anyone" }, function(self, value)
+  local sum, last = 0, 0
+  for n, row in self.rows:scan { from = self.count - 8, to = self.count } do
+    if last > 0 and (n ~= last + 1 or row.sum ~= mix(sum, row.value)) then weir.fail("selfcheck", self.key) end
+    if last == 0 and n == 1 and row.sum ~= mix(0, row.value) then weir.fail("selfcheck", self.key) end
+    last, sum = n, row.sum
+  end
+  if last ~= self.count or sum ~= self.sum then weir.fail("selfcheck", self.key) end
+  self.count, self.sum = self.count + 1, mix(sum, value)
+  self.rows:put(self.count, { value = value, sum = self.sum })
+  return self.count
+end)
+
+tally:query("read", { returns = list(int), allow = "anyone" }, function(self)
+  local all = {}
+  for _, row in self.rows:scan() do all[#all + 1] = row.value end
+  return all
+end)
+
+-- FoundationDB's cycle: nodes in a ring, three pointers turned at a time; it must stay one ring of all nodes.
+local RING = 8
+local node = weir.entity("node", { next = int })
+node:on("set", { int }, function(self, n) self.next = n end)
+node:query("get", { returns = int }, function(self) return self.next end)
+
+local function ring_next(ring, n)
+  local next = node(ring .. ":" .. n):get()
+  return next > 0 and next - 1 or (n + 1) % RING
+end
+
+local function ring_turn(ring, n)
+  local two = ring_next(ring, n)
+  local three = ring_next(ring, two)
+  local four = ring_next(ring, three)
+  node(ring .. ":" .. n):set(three + 1)
+  node(ring .. ":" .. three):set(two + 1)
+  node(ring .. ":" .. two):set(four + 1)
+  return RING
+end
+
+local function ring_walk(ring)
+  local n, steps = 0, 0
+  repeat n, steps = ring_next(ring, n), steps + 1 until n == 0 or steps > RING
+  return steps
+end
+
+local function number(a) return { a = a, b = 0, c = 0, d = 0, items = {} } end
+
 local run = {
+  count = function(op) return number(tally(op.key):count_up(op.value)) end,
+  tally = function(op) return { a = 0, b = 0, c = 0, d = 0, items = tally(op.key):read() } end,
+  send = function(op) items(op.key):post(items(op.to), op.value) return number(0) end,
+  later = function(op) items(op.key):later(op.value % 200, op.value) return number(0) end,
+  both = function(op)
+    local r = weir.all({ op.key, op.to }, function(key) return account(key):audit() end)
+    return { a = r[1].a, b = r[1].b, c = r[2].a, d = r[2].b, items = {} }
+  end,
+  turn = function(op) return number(ring_turn(op.key, op.value % RING)) end,
+  walk = function(op) return number(ring_walk(op.key)) end,
   append = function(op) return { a = items(op.key):append(op.value), b = 0, c = 0, d = 0, items = {} } end,
   read = function(op) return { a = 0, b = 0, c = 0, d = 0, items = items(op.key):read() } end,
   write = function(op) return { a = reg(op.key):write(op.value), b = 0, c = 0, d = 0, items = {} } end,
@@ -90,10 +161,18 @@ local run = {
   end,
 }
 
-local op = { kind = enum { "append", "read", "write", "get", "transfer", "audit", "cycle" }, key = text, to = text,
+local op = { kind = enum { "append", "read", "write", "get", "transfer", "audit", "cycle", "count", "tally",
+    "send", "later", "both", "turn", "walk" }, key = text, to = text,
   value = int }
 local result = { a = int, b = int, c = int, d = int, items = list(int) }
 local work = weir.service "work"
+
+-- Read only: answered by what it read.
+work:query("look", { list(op) { min = 1, max = 8 }, returns = list(result), allow = "anyone" }, function(self, ops)
+  local results = {}
+  for i, one in ipairs(ops) do results[i] = run[one.kind](one) end
+  return results
+end)
 
 work:on("run", { list(op) { min = 1, max = 8 }, returns = list(result), allow = "anyone" }, function(self, ops)
   local results = {}

@@ -10,7 +10,8 @@
 /* ---- shapes ---- */
 
 static const struct weir_shape int_shape = WEIR_SCALAR(WEIR_INT);
-static const char *const op_words[] = { "append", "read", "write", "get", "transfer", "audit", "cycle", NULL };
+static const char *const op_words[] = { "append", "read", "write", "get", "transfer", "audit", "cycle",
+    "count", "tally", "send", "later", "both", "turn", "walk", NULL };
 static const struct weir_field op_fields[] = {
     WEIR_FIELD(struct op, kind, WEIR_ENUM, .words = op_words), WEIR_FIELD(struct op, key, WEIR_TEXT),
     WEIR_FIELD(struct op, to, WEIR_TEXT), WEIR_FIELD(struct op, value, WEIR_INT), WEIR_END
@@ -63,6 +64,27 @@ static struct weir_verb read_list = { "list", "read", WEIR_NOTHING,
     WEIR_SCALAR(WEIR_LIST, .shape = &int_shape, .max = WEIR_BOUND(100000)) };
 static struct weir_verb write_reg = { "reg", "write", WEIR_SCALAR(WEIR_INT), WEIR_SCALAR(WEIR_INT) };
 static struct weir_verb get_reg = { "reg", "get", WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) };
+
+struct post {
+    struct weir_ref to;
+    int64_t value;
+};
+static const struct weir_field post_fields[] = {
+    WEIR_FIELD(struct post, to, WEIR_REF, .type = "list"), WEIR_FIELD(struct post, value, WEIR_INT), WEIR_END
+};
+struct later {
+    int64_t delay, value;
+};
+static const struct weir_field later_fields[] = {
+    WEIR_FIELD(struct later, delay, WEIR_INT), WEIR_FIELD(struct later, value, WEIR_INT), WEIR_END
+};
+static struct weir_verb post = { "list", "post", WEIR_SHAPE(struct post, post_fields), WEIR_NOTHING };
+static struct weir_verb later = { "list", "later", WEIR_SHAPE(struct later, later_fields), WEIR_NOTHING };
+static struct weir_verb count_up = { "tally", "count_up", WEIR_SCALAR(WEIR_INT), WEIR_SCALAR(WEIR_INT) };
+static struct weir_verb read_tally = { "tally", "read", WEIR_NOTHING,
+    WEIR_SCALAR(WEIR_LIST, .shape = &int_shape, .max = WEIR_BOUND(100000)) };
+static struct weir_verb set_node = { "node", "set", WEIR_SCALAR(WEIR_INT), WEIR_NOTHING };
+static struct weir_verb get_node = { "node", "get", WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) };
 
 /* ---- account ---- */
 
@@ -176,7 +198,21 @@ static enum weir_status list_read(struct weir_ctx *ctx, void *row, const void *a
     return WEIR_OK;
 }
 
+static enum weir_status list_post(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    const struct post *in = args;
+    return weir_send(ctx, in->to, &append, &in->value);
+}
+
+static enum weir_status list_later(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    const struct later *in = args;
+    return weir_after(ctx, in->delay, "append", &in->value);
+}
+
 static const struct weir_handler list_handlers[] = {
+    { "post", WEIR_ON, list_post, WEIR_SHAPE(struct post, post_fields), WEIR_NOTHING, "anyone" },
+    { "later", WEIR_ON, list_later, WEIR_SHAPE(struct later, later_fields), WEIR_NOTHING, "anyone" },
     { "append", WEIR_ON, list_append, WEIR_SCALAR(WEIR_INT), WEIR_SCALAR(WEIR_INT), "anyone" },
     { "read", WEIR_QUERY, list_read, WEIR_NOTHING, WEIR_SCALAR(WEIR_LIST, .shape = &int_shape, .max = WEIR_BOUND(100000)), "anyone" },
     WEIR_END
@@ -213,13 +249,168 @@ static const struct weir_handler reg_handlers[] = {
 static const struct weir_entity reg_entity = { .name = "reg", .row = WEIR_SHAPE(struct reg, reg_fields),
                                                .handlers = reg_handlers };
 
+/* ---- tally: every transaction proves what the ones before it left ---- */
+
+struct tally_row {
+    int64_t count, sum;
+};
+struct counted {
+    int64_t value, sum;
+};
+static const struct weir_field tally_fields[] = {
+    WEIR_FIELD(struct tally_row, count, WEIR_INT), WEIR_FIELD(struct tally_row, sum, WEIR_INT), WEIR_END
+};
+static const struct weir_field counted_fields[] = {
+    WEIR_FIELD(struct counted, value, WEIR_INT), WEIR_FIELD(struct counted, sum, WEIR_INT), WEIR_END
+};
+static const struct weir_map tally_maps[] = { { "rows", { WEIR_INT }, WEIR_SHAPE(struct counted, counted_fields) }, WEIR_END };
+
+static int64_t mix(int64_t sum, int64_t value)
+{
+    return (sum * 31 + value) % 1000000007;
+}
+
+static enum weir_status tally_count_up(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct tally_row *self = row;
+    struct weir_scan scan = { .from = WEIR_KEY(weir_number(self->count - 8)), .to = WEIR_KEY(weir_number(self->count)) };
+    struct weir_key key;
+    int64_t sum = 0, last = 0, value = *(const int64_t *)args;
+    bool is_good = true;
+    void *item;
+    while (weir_map_next(ctx, 0, &scan, &key, &item)) {
+        const struct counted *counted = item;
+        if (last > 0) is_good &= key.part[0].n == last + 1 && counted->sum == mix(sum, counted->value);
+        else if (key.part[0].n == 1) is_good &= counted->sum == mix(0, counted->value);
+        last = key.part[0].n;
+        sum = counted->sum;
+    }
+    if (!is_good || last != self->count || sum != self->sum) return weir_fail(ctx, "selfcheck", weir_self(ctx));
+    self->count++;
+    self->sum = mix(sum, value);
+    *(struct counted *)weir_map_put(ctx, 0, WEIR_KEY(weir_number(self->count))) = (struct counted){ value, self->sum };
+    *(int64_t *)result = self->count;
+    return WEIR_OK;
+}
+
+static enum weir_status tally_read(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct weir_list *out = result;
+    struct weir_scan scan = { 0 };
+    struct weir_key key;
+    void *item;
+    int64_t *items = weir_scratch(ctx, (size_t)(weir_map_count(ctx, 0) + 1) * sizeof(int64_t));
+    while (weir_map_next(ctx, 0, &scan, &key, &item)) items[out->count++] = ((struct counted *)item)->value;
+    out->items = items;
+    return WEIR_OK;
+}
+
+static const struct weir_handler tally_handlers[] = {
+    { "count_up", WEIR_ON, tally_count_up, WEIR_SCALAR(WEIR_INT), WEIR_SCALAR(WEIR_INT), "anyone" },
+    { "read", WEIR_QUERY, tally_read, WEIR_NOTHING, WEIR_SCALAR(WEIR_LIST, .shape = &int_shape, .max = WEIR_BOUND(100000)), "anyone" },
+    WEIR_END
+};
+static const struct weir_entity tally_entity = { .name = "tally", .row = WEIR_SHAPE(struct tally_row, tally_fields),
+                                                 .maps = tally_maps, .handlers = tally_handlers };
+
+/* ---- ring: three pointers turned at a time; it must stay one ring of all nodes ---- */
+
+struct node {
+    int64_t next; /* and 1; 0 is the next number */
+};
+static const struct weir_field node_fields[] = { WEIR_FIELD(struct node, next, WEIR_INT), WEIR_END };
+
+static enum weir_status node_set(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    ((struct node *)row)->next = *(const int64_t *)args;
+    return WEIR_OK;
+}
+
+static enum weir_status node_get(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    *(int64_t *)result = ((const struct node *)row)->next;
+    return WEIR_OK;
+}
+
+static const struct weir_handler node_handlers[] = {
+    { "set", WEIR_ON, node_set, WEIR_SCALAR(WEIR_INT), WEIR_NOTHING, NULL },
+    { "get", WEIR_QUERY, node_get, WEIR_NOTHING, WEIR_SCALAR(WEIR_INT), NULL },
+    WEIR_END
+};
+static const struct weir_entity node_entity = { .name = "node", .row = WEIR_SHAPE(struct node, node_fields),
+                                                .handlers = node_handlers };
+
+static struct weir_ref node_ref(struct weir_ctx *ctx, struct weir_str ring, int64_t n)
+{
+    char *text = weir_scratch(ctx, ring.len + 24);
+    snprintf(text, ring.len + 24, "%.*s:%d", (int)ring.len, ring.ptr, (int)n);
+    return (struct weir_ref){ { text, strlen(text) } };
+}
+
+static int64_t ring_next(struct weir_ctx *ctx, struct weir_str ring, int64_t n)
+{
+    int64_t next = 0;
+    weir_call(ctx, node_ref(ctx, ring, n), &get_node, NULL, &next);
+    return next > 0 ? next - 1 : (n + 1) % HISTORY_RING;
+}
+
+static void ring_point(struct weir_ctx *ctx, struct weir_str ring, int64_t from, int64_t to)
+{
+    to++;
+    weir_call(ctx, node_ref(ctx, ring, from), &set_node, &to, NULL);
+}
+
+static int64_t ring_turn(struct weir_ctx *ctx, struct weir_str ring, int64_t n)
+{
+    int64_t two = ring_next(ctx, ring, n), three = ring_next(ctx, ring, two), four = ring_next(ctx, ring, three);
+    ring_point(ctx, ring, n, three);
+    ring_point(ctx, ring, three, two);
+    ring_point(ctx, ring, two, four);
+    return HISTORY_RING;
+}
+
+static int64_t ring_walk(struct weir_ctx *ctx, struct weir_str ring)
+{
+    int64_t n = 0, steps = 0;
+    do {
+        n = ring_next(ctx, ring, n);
+        steps++;
+    } while (n != 0 && steps <= HISTORY_RING && weir_failed(ctx) == WEIR_OK);
+    return steps;
+}
+
 /* ---- the service ---- */
+
+static void run_step(struct weir_ctx *ctx, const struct op *op, struct op_result *out)
+{
+    struct weir_ref key = { op->key }, to = { op->to };
+    struct post letter = { to, op->value };
+    struct later alarm = { op->value % 200, op->value };
+    struct moved one = { 0 }, two = { 0 };
+    switch ((enum step_kind)op->kind) {
+    case STEP_COUNT: weir_call(ctx, key, &count_up, &op->value, &out->a); return;
+    case STEP_TALLY: weir_call(ctx, key, &read_tally, NULL, &out->items); return;
+    case STEP_SEND: weir_call(ctx, key, &post, &letter, NULL); return;
+    case STEP_LATER: weir_call(ctx, key, &later, &alarm, NULL); return;
+    case STEP_TURN: out->a = ring_turn(ctx, op->key, op->value % HISTORY_RING); return;
+    case STEP_WALK: out->a = ring_walk(ctx, op->key); return;
+    case STEP_BOTH:
+        weir_call(ctx, key, &audit, NULL, &one);
+        weir_call(ctx, to, &audit, NULL, &two);
+        *out = (struct op_result){ .a = one.a, .b = one.b, .c = two.a, .d = two.b };
+    }
+}
+
 
 static void run_one(struct weir_ctx *ctx, const struct op *op, struct op_result *out)
 {
     struct weir_ref key = { op->key };
     struct move move = { .to = { op->to }, .amount = op->value };
     struct moved moved = { 0 };
+    if (op->kind > OP_CYCLE) {
+        run_step(ctx, op, out);
+        return;
+    }
     switch ((enum op_kind)op->kind) {
     case OP_APPEND: weir_call(ctx, key, &append, &op->value, &out->a); return;
     case OP_READ: weir_call(ctx, key, &read_list, NULL, &out->items); return;
@@ -259,11 +450,14 @@ static const struct weir_service work_service = { "work", work_handlers };
 
 enum weir_status history_app(struct weir_app *app)
 {
-    struct weir_verb *verbs[] = { &credit, &transfer, &cycle, &relay, &audit, &append, &read_list, &write_reg, &get_reg };
+    struct weir_verb *verbs[] = { &credit, &transfer, &cycle, &relay, &audit, &append, &read_list, &write_reg, &get_reg,
+                                  &post, &later, &count_up, &read_tally, &set_node, &get_node };
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) weir_use(app, verbs[i]);
     enum weir_status st = weir_add_entity(app, &account_entity);
     if (st == WEIR_OK) st = weir_add_entity(app, &list_entity);
     if (st == WEIR_OK) st = weir_add_entity(app, &reg_entity);
+    if (st == WEIR_OK) st = weir_add_entity(app, &tally_entity);
+    if (st == WEIR_OK) st = weir_add_entity(app, &node_entity);
     if (st == WEIR_OK) st = weir_add_service(app, &work_service);
     return st;
 }

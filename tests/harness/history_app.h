@@ -13,16 +13,29 @@
 
 enum op_kind { OP_APPEND, OP_READ, OP_WRITE, OP_GET, OP_TRANSFER, OP_AUDIT, OP_CYCLE };
 
+/* More of them, which the simulator's own run does not take. */
+enum step_kind {
+    STEP_COUNT = OP_CYCLE + 1, /* a source counts, and proves what it counted before */
+    STEP_TALLY,                /* reads what it counted */
+    STEP_SEND,                 /* a message: `to` appends later */
+    STEP_LATER,                /* a timer: `key` appends later */
+    STEP_BOTH,                 /* weir.all: reads two accounts */
+    STEP_TURN,                 /* turns three pointers of a ring */
+    STEP_WALK                  /* walks the ring: its length */
+};
+#define HISTORY_RING 8
+
 struct op {
-    int64_t kind;         /* enum op_kind */
+    int64_t kind;         /* enum op_kind or step_kind */
     struct weir_str key;  /* of the list, register or account */
     struct weir_str to;   /* transfer and cycle: the other account */
     int64_t value;        /* appended, written, or the amount */
 };
 struct op_result {
     int64_t a, b, c, d;   /* append: new length; write: previous; transfer: from seq, from before, to seq, to before;
-                             get: value; audit: seq, balance */
-    struct weir_list items; /* read */
+                             get: value; audit: seq, balance; count: how many; both: seq, balance twice;
+                             turn, walk: length of the ring */
+    struct weir_list items; /* read, tally */
 };
 struct ops {
     struct weir_list ops;

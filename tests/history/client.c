@@ -1,13 +1,14 @@
 /*
- * client.c - many clients at once on the RESP door, and the history of what they saw.
+ * client.c - many clients at once on the RESP and HTTP doors, and the history of what they saw.
  *
- *   history_client --port N --history FILE [--txns N] [--seed N] [--connections N] [--depth N] [--drop N]
+ *   history_client --port N --history FILE [--http N] [--txns N] [--seed N] [--connections N] [--depth N] [--drop N]
  *
- * Each connection has `depth` clients that pipeline on it; a client has one request at a time. When a
+ * With --http every third connection speaks HTTP, one request at a time. Each other connection has `depth` clients that pipeline on it; a client has one request at a time. When a
  * connection is lost, requests without an id become `unknown`; those with an id are sent again on the next
  * connection, with the same id, until they are answered, and some are sent once more after that. --drop N closes
  * a connection itself, with requests on the way, about every N transactions. While the server is away the
- * clients try to connect; at the end every entity is read once.
+ * clients try to connect. When all is answered they wait until no message and no timer is pending, and then every
+ * entity is read once.
  *
  * Standard output: a line with the number of transactions begun now and then, `final` before the last reads,
  * and a line of JSON with the counts. Exit codes: 0 done; 1 an answer that no client should get; 2 no answer
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -48,9 +50,10 @@ struct slot {
 
 struct connection {
     int fd; /* -1: none */
+    bool is_http;
     bool is_greeted; /* INFO was answered: the number of shards is known */
+    bool is_asking;  /* INFO is on its way: what is pending? */
     bool is_dropped; /* closed by its own side once its output is out */
-    unsigned shards;
     uint64_t retry_at;
     struct slot slots[DEPTH_MAX];
     unsigned queue[DEPTH_MAX], queue_first, queue_len; /* slots in the order of their answers */
@@ -64,7 +67,8 @@ struct code {
 };
 
 struct load {
-    uint16_t port;
+    uint16_t port, http;
+    unsigned shards; /* as the last INFO said */
     uint64_t txns, seed, drop;
     unsigned connection_count, depth;
     FILE *history;
@@ -72,9 +76,10 @@ struct load {
     struct text line;
     struct reply reply;
     struct code codes[CODES_MAX];
+    uint64_t http_answers;
     uint64_t begun, ok, failed, unknown, resent, echoed, drops, losses, multi, finals, answers;
     uint64_t last_answer;
-    bool is_final, is_over;
+    bool is_final, is_over, is_quiet;
 };
 
 __attribute__((noreturn, format(printf, 2, 3))) static void give_up(int code, const char *format, ...)
@@ -93,7 +98,7 @@ static void write_seen(struct load *load, struct connection *c, struct slot *slo
                        const char *code, const struct op_result *results)
 {
     struct seen seen = { (unsigned)((unsigned)(c - load->connections) * load->depth + (unsigned)(slot - c->slots)),
-                         c->shards, slot->start, work_now(), outcome, code };
+                         load->shards, slot->start, work_now(), outcome, code };
     load->line.len = 0;
     work_line(&load->line, &slot->work, &seen, results);
     if (fwrite(load->line.ptr, 1, load->line.len, load->history) != load->line.len)
@@ -118,6 +123,7 @@ static void connection_lost(struct load *load, struct connection *c)
     close(c->fd);
     c->fd = -1;
     if (!c->is_dropped) load->losses++;
+    c->is_asking = false;
     if (!c->is_dropped && load->is_final) give_up(1, "a connection was lost during the last reads");
     for (; c->queue_len > 0; c->queue_len--, c->queue_first++) {
         struct slot *slot = &c->slots[c->queue[c->queue_first % DEPTH_MAX]];
@@ -134,7 +140,7 @@ static void connection_lost(struct load *load, struct connection *c)
 static void connection_open(struct load *load, struct connection *c, uint64_t now)
 {
     if (c->retry_at > now) return;
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(load->port),
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(c->is_http ? load->http : load->port),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int one = 1;
     c->retry_at = now + RETRY_NS;
@@ -151,7 +157,7 @@ static void connection_open(struct load *load, struct connection *c, uint64_t no
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    text_print(&c->out, "*1\r\n$4\r\nINFO\r\n");
+    if (!c->is_http) text_print(&c->out, "*1\r\n$4\r\nINFO\r\n");
 }
 
 static void connection_send(struct load *load, struct connection *c)
@@ -176,7 +182,8 @@ static void slot_send(struct connection *c, struct slot *slot)
     slot->start = work_now();
     slot->state = SLOT_SENT;
     c->queue[(c->queue_first + c->queue_len++) % DEPTH_MAX] = (unsigned)(slot - c->slots);
-    command_add(&c->out, &slot->work);
+    if (c->is_http) http_add(&c->out, &slot->work);
+    else command_add(&c->out, &slot->work);
 }
 
 /* Fills a free slot; false when there is nothing more to ask. */
@@ -190,7 +197,7 @@ static bool slot_make(struct load *load, struct connection *c, struct slot *slot
     if (load->begun == load->txns) return false;
     work_make(&slot->work, load->seed, load->begun++);
     slot->echoes = slot->work.has_id && load->begun % 8 == 0;
-    load->multi += work_spread(&slot->work, c->shards) > 1;
+    load->multi += work_spread(&slot->work, load->shards) > 1;
     if (load->begun % PROGRESS == 0) printf("%" PRIu64 "\n", load->begun);
     if (load->drop > 0 && load->begun % load->drop == 0) {
         c->is_dropped = true;
@@ -201,7 +208,8 @@ static bool slot_make(struct load *load, struct connection *c, struct slot *slot
 
 static void connection_fill(struct load *load, struct connection *c, uint64_t now)
 {
-    for (unsigned i = 0; i < load->depth && c->is_greeted && !c->is_dropped; i++) {
+    if (c->is_http) c->is_greeted = load->shards > 0;
+    for (unsigned i = 0; i < (c->is_http ? 1 : load->depth) && c->is_greeted && !c->is_dropped; i++) {
         struct slot *slot = &c->slots[i];
         if (slot->state == SLOT_SENT || (slot->state == SLOT_AGAIN && slot->not_before > now)) continue;
         if (slot->state == SLOT_AGAIN) load->resent++;
@@ -213,7 +221,7 @@ static void connection_fill(struct load *load, struct connection *c, uint64_t no
 static bool word_is(const struct reply *reply, const char *const *words)
 {
     for (; *words; words++)
-        if (strcmp(reply->word, *words) == 0) return true;
+        if (strcasecmp(reply->word, *words) == 0) return true;
     return false;
 }
 
@@ -223,7 +231,7 @@ static void take_error(struct load *load, struct connection *c, struct slot *slo
     static const char *const busy[] = { "OVERLOADED", "LOADING", "SHUTDOWN", NULL };
     const struct reply *reply = &load->reply;
     bool is_busy = word_is(reply, busy);
-    if (strcmp(reply->word, "UNKNOWN") == 0) {
+    if (strcasecmp(reply->word, "UNKNOWN") == 0) {
         load->unknown++;
         write_seen(load, c, slot, "unknown", NULL, NULL);
         if (slot->work.has_id) slot->state = SLOT_AGAIN;
@@ -240,13 +248,34 @@ static void take_error(struct load *load, struct connection *c, struct slot *slo
     slot->not_before = work_now() + 10 * RETRY_NS;
 }
 
+static uint64_t info_number(const char *bytes, size_t len, const char *name)
+{
+    const char *at = memmem(bytes, len, name, strlen(name));
+    return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* The door greets with the number of shards; at the end it says whether anything is still to come. */
+static void take_info(struct load *load, struct connection *c, const char *bytes, size_t len)
+{
+    unsigned shards = (unsigned)info_number(bytes, len, "\nshards:");
+    bool was_asking = c->is_asking;
+    c->is_asking = false;
+    if (shards > 0) {
+        c->is_greeted = true;
+        load->shards = shards;
+    } else {
+        text_print(&c->out, "*1\r\n$4\r\nINFO\r\n"); /* still recovering */
+    }
+    if (!was_asking || shards == 0) return;
+    if (info_number(bytes, len, "\nmessages_failed:") + info_number(bytes, len, "\ntimers_failed:") > 0)
+        give_up(1, "a message or a timer failed for good");
+    load->is_quiet = info_number(bytes, len, "\nmessages_pending:") + info_number(bytes, len, "\ntimers_pending:") == 0;
+}
+
 static void take_answer(struct load *load, struct connection *c, const char *bytes, size_t len)
 {
-    if (!c->is_greeted) {
-        const char *at = memmem(bytes, len, "\nshards:", 8);
-        c->shards = at ? (unsigned)strtoul(at + 8, NULL, 10) : 0;
-        if (c->shards > 0) c->is_greeted = true;
-        else text_print(&c->out, "*1\r\n$4\r\nINFO\r\n"); /* still recovering */
+    if (!c->is_greeted || c->is_asking) {
+        take_info(load, c, bytes, len);
         return;
     }
     if (c->queue_len == 0) give_up(1, "an answer to nothing: %.*s", (int)(len < 200 ? len : 200), bytes);
@@ -254,13 +283,16 @@ static void take_answer(struct load *load, struct connection *c, const char *byt
     c->queue_len--;
     slot->state = SLOT_FREE;
     load->answers++;
-    if (!reply_read(&load->reply, &slot->work, bytes, len))
+    load->http_answers += c->is_http;
+    if (!(c->is_http ? http_read : reply_read)(&load->reply, &slot->work, bytes, len))
         give_up(1, "transaction %" PRIu64 ": not its handler's answer: %.*s", slot->work.number,
                 (int)(len < 1000 ? len : 1000), bytes);
     if (load->reply.is_error) {
         take_error(load, c, slot);
         return;
     }
+    const char *wrong = work_judge(&slot->work, load->reply.results);
+    if (wrong != NULL) give_up(1, "transaction %" PRIu64 ": %s", slot->work.number, wrong);
     load->ok += !slot->work.is_final;
     write_seen(load, c, slot, "ok", NULL, load->reply.results);
     if (slot->echoes == 0) return;
@@ -282,8 +314,8 @@ static void connection_read(struct load *load, struct connection *c, uint64_t no
     load->last_answer = now;
     text_add(&c->in, bytes, (size_t)n);
     size_t at = 0;
-    for (long len; (len = reply_len(c->in.ptr + at, c->in.len - at)) != 0; at += (size_t)len) {
-        if (len < 0) give_up(1, "not RESP: %.*s", 100, c->in.ptr + at);
+    for (long len; (len = (c->is_http ? http_len : reply_len)(c->in.ptr + at, c->in.len - at)) != 0; at += (size_t)len) {
+        if (len < 0) give_up(1, "not the protocol: %.*s", 100, c->in.ptr + at);
         take_answer(load, c, c->in.ptr + at, (size_t)len);
     }
     memmove(c->in.ptr, c->in.ptr + at, c->in.len - at);
@@ -298,6 +330,19 @@ static bool is_idle(const struct load *load)
         for (unsigned j = 0; j < load->depth; j++)
             if (load->connections[i].slots[j].state != SLOT_FREE) return false;
     return true;
+}
+
+/* Asks on any connection that is free; true once nothing is pending any more. */
+static bool is_quiet(struct load *load)
+{
+    for (unsigned i = 0; i < load->connection_count && !load->is_quiet; i++) {
+        struct connection *c = &load->connections[i];
+        if (c->fd < 0 || c->is_http || !c->is_greeted) continue;
+        if (!c->is_asking) text_print(&c->out, "*1\r\n$4\r\nINFO\r\n");
+        c->is_asking = true;
+        return false;
+    }
+    return load->is_quiet;
 }
 
 static void turn(struct load *load)
@@ -327,6 +372,7 @@ static void turn(struct load *load)
         load->is_over = !work_make_final(&work, load->begun, load->finals);
         return;
     }
+    if (!is_quiet(load)) return;
     printf("final\n");
     fflush(load->history);
     load->is_final = true;
@@ -337,9 +383,9 @@ static void summary(const struct load *load, uint64_t begin)
     double seconds = (double)(work_now() - begin) / 1e9;
     printf("{\"begun\":%" PRIu64 ",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"unknown\":%" PRIu64
            ",\"resent\":%" PRIu64 ",\"echoed\":%" PRIu64 ",\"drops\":%" PRIu64 ",\"losses\":%" PRIu64
-           ",\"multi\":%" PRIu64 ",\"seconds\":%.3f,\"codes\":{",
+           ",\"multi\":%" PRIu64 ",\"http\":%" PRIu64 ",\"seconds\":%.3f,\"codes\":{",
            load->begun, load->ok, load->failed, load->unknown, load->resent, load->echoed, load->drops,
-           load->losses, load->multi, seconds);
+           load->losses, load->multi, load->http_answers, seconds);
     for (size_t i = 0; i < CODES_MAX && load->codes[i].count > 0; i++)
         printf("%s\"%s\":%" PRIu64, i > 0 ? "," : "", load->codes[i].word, load->codes[i].count);
     printf("}}\n");
@@ -350,7 +396,8 @@ static bool arguments(struct load *load, int argc, char **argv)
     const char *path = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t n = strtoull(argv[i + 1], NULL, 10);
-        if (strcmp(argv[i], "--port") == 0) load->port = (uint16_t)n;
+        if (strcmp(argv[i], "--http") == 0) load->http = (uint16_t)n;
+        else if (strcmp(argv[i], "--port") == 0) load->port = (uint16_t)n;
         else if (strcmp(argv[i], "--history") == 0) path = argv[i + 1];
         else if (strcmp(argv[i], "--txns") == 0) load->txns = n;
         else if (strcmp(argv[i], "--seed") == 0) load->seed = n;
@@ -369,14 +416,18 @@ static bool arguments(struct load *load, int argc, char **argv)
 int main(int argc, char **argv)
 {
     static struct load load = { .txns = 10000, .seed = 1, .connection_count = 12, .depth = 4 };
-    if (!arguments(&load, argc, argv)) give_up(64, "usage: history_client --port N --history FILE [--txns N] "
+    if (!arguments(&load, argc, argv)) give_up(64, "usage: history_client --port N --history FILE [--http N] [--txns N] "
                                                    "[--seed N] [--connections N] [--depth N] [--drop N]");
     setvbuf(stdout, NULL, _IOLBF, 0);
     uint64_t begin = load.last_answer = work_now();
-    for (unsigned i = 0; i < load.connection_count; i++) load.connections[i].fd = -1;
-    work_initial(&load.line);
-    fwrite(load.line.ptr, 1, load.line.len, load.history);
+    for (unsigned i = 0; i < load.connection_count; i++) {
+        load.connections[i].fd = -1;
+        load.connections[i].is_http = load.http != 0 && i % 3 == 2;
+    }
     while (!load.is_over) turn(&load);
+    load.line.len = 0;
+    work_initial(&load.line, load.begun);
+    fwrite(load.line.ptr, 1, load.line.len, load.history);
     if (fclose(load.history) != 0) give_up(1, "the history cannot be written");
     summary(&load, begin);
     return 0;

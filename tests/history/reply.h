@@ -1,5 +1,5 @@
 /*
- * reply.h - RESP2 answers of the history application, read back into results.
+ * reply.h - requests to the history application over RESP2 and HTTP, and answers read back into results.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_TESTS_REPLY_H
@@ -23,5 +23,9 @@ long reply_len(const char *bytes, size_t len);
 bool reply_read(struct reply *reply, const struct work *work, const char *bytes, size_t len);
 /* Appends the command. */
 void command_add(struct text *text, const struct work *work);
+/* The same over HTTP. */
+long http_len(const char *bytes, size_t len);
+bool http_read(struct reply *reply, const struct work *work, const char *bytes, size_t len);
+void http_add(struct text *text, const struct work *work);
 
 #endif

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Histories of many concurrent clients against the real engine, judged by the history checker.
 
-On 1, 2 and 4 shards, without faults and under kill -9 of what the user started (now and then SIGTERM, or a kill
-during recovery), restarted at once, sometimes with another number of shards; through the RESP door (harness/
-history.lua, client.c) and through libweir (harness/history_app.c, embedded.c). A failure prints its seed and
-where its history was kept.
+On 1, 2, 4 and 8 shards, without faults and under kill -9 of what the user started (now and then SIGTERM, or a kill
+during recovery), restarted at once, sometimes with another number of shards; through the RESP and HTTP doors
+(harness/history.lua, client.c) and through libweir (harness/history_app.c, embedded.c). A failure prints its seed,
+where its history was kept, and the command that runs it again.
 
-    tests/history/run.py [--build DIR] [--large] [--seed N] [--only WORD]
+    tests/history/run.py [--build DIR] [--budget SECONDS] [--txns N] [--seed N] [--only WORD]
+
+--txns is per test, and kills grow with it; --budget repeats all tests with new seeds until the time is used.
 
 SPDX-License-Identifier: MIT
 """
@@ -25,9 +27,10 @@ import harness  # noqa: E402
 from harness import Fail, Server, equal, true  # noqa: E402
 
 APP = os.path.join(harness.ROOT, "tests", "harness", "history.lua")
-TXNS, EMBEDDED_TXNS, KILLS = 18000, 20000, 6
-COUNTERS = ("wounds_total", "multi_shard_total", "dedup_hits_total", "checkpoints_total", "timeouts_total")
-SUMS = {"begun": 0, "ok": 0, "failed": 0, "unknown": 0, "embedded": 0, **{name: 0 for name in COUNTERS}}
+TXNS, KILL_EVERY, MUTANTS = 6000, 2000, 4
+COUNTERS = ("wounds_total", "multi_shard_total", "dedup_hits_total", "checkpoints_total", "timeouts_total",
+            "messages_delivered_total", "timers_fired_total")
+SUMS = {"begun": 0, "ok": 0, "failed": 0, "unknown": 0, "http": 0, "embedded": 0, **{name: 0 for name in COUNTERS}}
 OPTIONS = None
 
 
@@ -45,7 +48,43 @@ def check(history, name, seed, *options):
         return done.stdout.split("\n")[0]
     kept = os.path.join(harness.BUILD, "history-%s-%d.txt" % (name, seed))
     shutil.copy(history, kept)
-    raise Fail("seed %d, history kept as %s:\n%s%s" % (seed, kept, done.stdout[-3000:], done.stderr[-1000:]))
+    raise Fail("history kept as %s; again: tests/history/run.py --seed %d --txns %d --only %s\n%s%s" % (
+        kept, OPTIONS.seed, OPTIONS.txns, name, done.stdout[-3000:], done.stderr[-1000:]))
+
+
+def answers(op):
+    """Where an operation holds numbers that the engine answered: (list, index) of each."""
+    found = []
+    for i, value in enumerate(op):
+        if i < {"append": 3, "write": 3, "deposit": 3, "transfer": 4}.get(op[0], 2):
+            continue
+        found += [(value, j) for j in range(len(value))] if isinstance(value, list) else [(op, i)]
+    return found
+
+
+def check_notices(history, seed):
+    """One changed number in one answer of a history that is good: the checker must not miss it."""
+    choice = random.Random(seed)
+    with open(history) as file:
+        lines = file.readlines()
+    places = [n for n, line in enumerate(lines) if line[0] == "t" and " r=ok " in line]
+    tries = missed = 0
+    while tries < MUTANTS:
+        n = choice.choice(places)
+        head, _, ops = lines[n].partition(" o=")
+        ops = json.loads(ops)
+        found = [place for op in ops if op[0] != "send" for place in answers(op)]
+        if not found or " id=" in head:  # of two answers to one id either may be taken
+            continue
+        where, i = choice.choice(found)
+        where[i] += choice.choice([-1, 1])
+        tries += 1
+        done = subprocess.run([program("check", "weir-check-history"), "-"], stdout=subprocess.PIPE, text=True, input="".join(
+            [*lines[:n], head + " o=" + json.dumps(ops, separators=(",", ":")) + "\n", *lines[n + 1:]]))
+        if done.returncode != 1:
+            missed += 1
+            print("     missed: line %d of %s as %s" % (n + 1, history, ops))
+    true(missed == 0, "seed %d: %d of %d changed answers were not noticed" % (seed, missed, tries))
 
 
 def progress(process):
@@ -59,11 +98,12 @@ class Killed:
     """A server that is killed and started again at its port."""
 
     def __init__(self, folder, shards):
-        self.shards, self.sums = shards, dict.fromkeys(COUNTERS, 0)
+        self.shards, self.sums, self.windows = shards, dict.fromkeys(COUNTERS, 0), []
         self.server = Server(APP, folder.join("data"), "--shards", shards, "--threads", shards,
                              "--limit", "checkpoint_bytes_min=200000")
         self.command = self.server.command
         self.command[self.command.index("--resp") + 1] = "127.0.0.1:%d" % self.server.resp
+        self.command[self.command.index("--http") + 1] = "127.0.0.1:%d" % self.server.http
 
     def count(self):
         """Adds what this life counted. Close before a kill, so that little is missed."""
@@ -96,6 +136,7 @@ class Killed:
 
     def fault(self, choice):
         self.count()
+        begin = time.monotonic_ns()
         if choice.random() < 0.2:
             equal(self.server.stop(), 0, "exit code after SIGTERM")
         else:
@@ -103,20 +144,21 @@ class Killed:
         self.server.process.stdout.close()
         if choice.random() < 0.3:
             self.start_and_kill(choice.random() * 0.04)
-        self.start(choice.choice([1, 2, 3, 4]) if choice.random() < 0.3 else self.shards)
+        self.start(choice.choice([1, 2, 3, 4, 8]) if choice.random() < 0.3 else self.shards)
+        self.windows.append((begin, time.monotonic_ns()))
 
 
 def served(folder, name, shards, kills):
     seed = OPTIONS.seed * 100 + shards * 10 + (kills > 0)
-    txns = TXNS * (10 if OPTIONS.large else 1)
+    txns = OPTIONS.txns
     choice = random.Random(seed)
     faults = sorted(choice.randrange(txns // 20, txns - txns // 20) for _ in range(kills))
-    history = folder.join("history.txt")
+    history, windows = folder.join("history.txt"), folder.join("windows.txt")
     killed = Killed(folder, shards)
     counts, always_several = None, shards > 1
     with killed.server:
-        client = subprocess.Popen([program("history", "history_client"), "--port", str(killed.server.resp), "--history",
-                                   history, "--txns", str(txns), "--seed", str(seed), "--drop", "700"],
+        client = subprocess.Popen([program("history", "history_client"), "--port", str(killed.server.resp), "--http",
+                                   str(killed.server.http), "--history", history, "--txns", str(txns), "--seed", str(seed), "--drop", "700"],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             for said in progress(client):
@@ -139,23 +181,27 @@ def served(folder, name, shards, kills):
         equal(killed.server.stop(), 0, "exit code after SIGTERM")
     if not kills:
         equal(counts["losses"], 0, "connections lost though nothing was killed")
-    said = check(history, name, seed, "--min-txns", txns, "--min-ok-share", 0.9, "--min-aborts", txns // 200,
-                 "--min-multi-shard", 0.3 if always_several else 0)
+    with open(windows, "w") as file:
+        file.writelines("%d %d\n" % window for window in killed.windows)
+    said = check(history, name, seed, "--min-txns", txns, "--min-ok-share", 0.9, "--min-aborts", txns // 500, "--min-rate", 50,
+                 "--min-multi-shard", 0.3 if always_several else 0, "--windows", windows)
     print("     seed %d: %s, %d resent, %d wounds, %d answers remembered, %d checkpoints, %.0f /s" % (
         seed, said, counts["resent"], killed.sums["wounds_total"], killed.sums["dedup_hits_total"],
         killed.sums["checkpoints_total"], counts["begun"] / counts["seconds"]), flush=True)
+    if txns <= TXNS:
+        check_notices(history, seed)
     true(killed.sums["dedup_hits_total"] > 0, "no repeated request got its first answer")
-    for key in ("begun", "ok", "failed", "unknown"):
+    for key in ("begun", "ok", "failed", "unknown", "http"):
         SUMS[key] += counts[key]
     for key in COUNTERS:
         SUMS[key] += killed.sums[key]
 
 
-def merge(events, history):
+def merge(events, history, txns):
     """The events of all lives as a history: what was begun and never answered is unknown."""
     waiting = {}
     with open(events) as lines, open(history, "w") as out:
-        for i in range(12):
+        for i in range((txns // 3000 + 1) * 12):  # WORK_ACCOUNT_AGE and WORK_ACCOUNTS of work.h
             out.write("i a%d 1000\n" % i)
         for line in lines:
             true(line.endswith("\n"), "the events end in the middle of a line")
@@ -173,7 +219,7 @@ def merge(events, history):
 
 def embedded(folder, name, shards, kills):
     seed = OPTIONS.seed * 100 + 50 + shards
-    txns = EMBEDDED_TXNS * (10 if OPTIONS.large else 1)
+    txns = OPTIONS.txns
     choice = random.Random(seed)
     faults = sorted(choice.randrange(txns // 20, txns - txns // 20) for _ in range(kills))
     events, history = folder.join("events.txt"), folder.join("history.txt")
@@ -198,49 +244,63 @@ def embedded(folder, name, shards, kills):
             break
         true(code == -signal.SIGKILL, "seed %d: it ended with %d: %s" % (seed, code, text[-2000:]))
         if choice.random() < 0.3:
-            shards = choice.choice([1, 2, 3, 4])
-    merge(events, history)
-    said = check(history, name, seed, "--min-txns", txns, "--min-ok-share", 0.9, "--min-aborts", txns // 200)
+            shards = choice.choice([1, 2, 3, 4, 8])
+    merge(events, history, txns)
+    said = check(history, name, seed, "--min-txns", txns, "--min-ok-share", 0.9, "--min-aborts", txns // 500, "--min-rate", 50)
     print("     seed %d: %s" % (seed, said), flush=True)
     SUMS["embedded"] += txns
 
 
 def enough(folder):
-    print("     %(begun)d begun through the door, %(embedded)d in a program; %(ok)d ok, %(failed)d refused, %(unknown)d "
+    print("     %(begun)d begun through the doors (%(http)d answers over HTTP), %(embedded)d in a program; %(ok)d ok, %(failed)d refused, %(unknown)d "
           "unknown; %(multi_shard_total)d over several shards, %(wounds_total)d wounds, %(dedup_hits_total)d answers "
-          "remembered, %(checkpoints_total)d checkpoints, %(timeouts_total)d timeouts" % SUMS, flush=True)
-    true(SUMS["begun"] >= 100000, "fewer than 100,000 transactions")
-    true(SUMS["failed"] >= 1000, "fewer than 1,000 aborts")
+          "remembered, %(checkpoints_total)d checkpoints, %(timeouts_total)d timeouts, %(messages_delivered_total)d messages, "
+          "%(timers_fired_total)d timers" % SUMS, flush=True)
+    true(SUMS["begun"] >= 8 * OPTIONS.txns, "fewer transactions than were wanted")
+    true(SUMS["failed"] * 200 >= SUMS["begun"], "fewer than one abort in 200")
+    true(SUMS["http"] * 50 >= SUMS["begun"], "hardly anything over HTTP")
     true(SUMS["wounds_total"] >= 1000, "fewer than 1,000 wounds")
+    true(SUMS["messages_delivered_total"] >= 1000 and SUMS["timers_fired_total"] >= 1000, "hardly a message or timer")
     true(SUMS["multi_shard_total"] >= SUMS["begun"] * 0.3, "fewer than 30 % over several shards")
     true(SUMS["checkpoints_total"] > 0, "no checkpoint was taken")
 
 
 def tests():
     every = []
-    for run, shards, kills, word in ([(served, n, 0, "history_of_%s_shards_is_serializable") for n in (1, 2, 4)] +
-                                     [(served, n, KILLS, "history_of_%s_shards_survives_kills") for n in (1, 2, 4)] +
-                                     [(embedded, 2, KILLS, "history_of_a_program_on_%s_shards_survives_kills")]):
-        name = word % {1: "one", 2: "two", 4: "four"}[shards]
+    kills = max(2, OPTIONS.txns // KILL_EVERY)
+    for run, shards, faults, word in ([(served, n, 0, "history_of_%s_shards_is_serializable") for n in (1, 2, 4, 8)] +
+                                      [(served, n, kills, "history_of_%s_shards_survives_kills") for n in (1, 2, 4, 8)] +
+                                      [(embedded, n, kills, "history_of_a_program_on_%s_shards_survives_kills") for n in (1, 2, 4, 8)]):
+        name = word % {1: "one", 2: "two", 4: "four", 8: "eight"}[shards]
 
-        def one(folder, run=run, name=name, shards=shards, kills=kills):
+        def one(folder, run=run, name=name, shards=shards, kills=faults):
             run(folder, name, shards, kills)
         one.__name__ = name
         every.append(one)
     enough.__name__ = "histories_hold_aborts_and_wounds_enough"
-    return every + [enough]
+    return every if OPTIONS.only else every + [enough]
 
 
 def main():
     global OPTIONS
     parser = argparse.ArgumentParser(description="Histories against the real engine.")
     parser.add_argument("--build", default=harness.BUILD, help="the build folder")
-    parser.add_argument("--large", action="store_true", help="ten times as many transactions")
+    parser.add_argument("--txns", type=int, default=TXNS, help="transactions of each test")
+    parser.add_argument("--budget", type=float, default=0, help="seconds: all tests again with new seeds until they are used")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1000000))
     parser.add_argument("--only", default="", help="only tests with this in their name")
     OPTIONS = parser.parse_args()
     harness.BUILD = os.path.abspath(OPTIONS.build)
-    return harness.run([test for test in tests() if OPTIONS.only in test.__name__], 1)
+    deadline = time.monotonic() + OPTIONS.budget
+
+    def rounds():
+        """All tests, and again while there is time."""
+        while True:
+            yield from (test for test in tests() if OPTIONS.only in test.__name__)
+            if time.monotonic() >= deadline:
+                return
+            OPTIONS.seed += 1
+    return harness.run(rounds(), 1)
 
 
 if __name__ == "__main__":

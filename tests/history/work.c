@@ -1,5 +1,5 @@
 /*
- * work.c - see work.h. The mix is that of the simulator's run (tests/sim/sim_engine.c).
+ * work.c - see work.h.
  * SPDX-License-Identifier: MIT
  */
 #include "work.h"
@@ -66,35 +66,70 @@ static struct weir_str name_set(char *name, char kind, uint64_t n)
     return (struct weir_str){ name, (size_t)len };
 }
 
-static enum op_kind kind_choose(uint64_t *state)
+/* A source's list, by its source and age: its name begins as one of a list does. */
+static struct weir_str tally_name(char *name, uint64_t source, uint64_t age)
 {
-    uint64_t kind = choose(state, 100);
-    if (kind < 20) return OP_APPEND;
-    if (kind < 35) return OP_READ;
-    if (kind < 50) return OP_WRITE;
-    if (kind < 60) return OP_GET;
-    if (kind < 85) return OP_TRANSFER;
-    return kind < 92 ? OP_AUDIT : OP_CYCLE;
+    int len = snprintf(name, 24, "lt%" PRIu64 ".%" PRIu64, source, age);
+    return (struct weir_str){ name, (size_t)len };
 }
 
-static void op_make(struct work *work, size_t i, enum op_kind kind, uint64_t *state)
+static int64_t kind_choose(uint64_t *state)
+{
+    static const struct {
+        unsigned char share, kind;
+    } mix[] = { { 17, OP_APPEND }, { 12, OP_READ },    { 12, OP_WRITE },   { 9, OP_GET },
+                { 21, OP_TRANSFER }, { 6, OP_AUDIT },  { 6, OP_CYCLE },    { 4, STEP_COUNT },
+                { 4, STEP_SEND },  { 3, STEP_LATER },  { 3, STEP_BOTH },   { 2, STEP_TURN },
+                { 1, STEP_WALK } };
+    uint64_t n = choose(state, 100);
+    size_t i = 0;
+    for (; n >= mix[i].share; i++) n -= mix[i].share;
+    return mix[i].kind;
+}
+
+static bool kind_is_read(int64_t kind)
+{
+    return kind == OP_READ || kind == OP_GET || kind == OP_AUDIT || kind == STEP_BOTH || kind == STEP_WALK;
+}
+
+static void op_accounts(struct work *work, size_t i, bool hot, uint64_t *state)
 {
     struct op *op = &work->ops[i];
+    uint64_t age = work->number / WORK_ACCOUNT_AGE * WORK_ACCOUNTS;
+    uint64_t from = choose(state, WORK_ACCOUNTS), to = choose(state, WORK_ACCOUNTS - 1);
+    if (hot && choose(state, 2)) from = 0;
+    else if (hot && from > 0) to = 0;
+    op->key = name_set(work->names[i][0], 'a', age + from);
+    if (op->kind != OP_AUDIT) op->to = name_set(work->names[i][1], 'a', age + (to >= from ? to + 1 : to));
+    op->value = op->kind == OP_CYCLE ? 1 : (int64_t)choose(state, 100) + 1;
+}
+
+static void op_make(struct work *work, size_t i, int64_t kind, uint64_t *state)
+{
+    struct op *op = &work->ops[i];
+    char *name = work->names[i][0];
     bool hot = choose(state, 3) == 0;
     *op = (struct op){ .kind = kind, .value = (int64_t)(work->number * 16 + i + 1) };
     op->to.ptr = "";
-    if (kind == OP_APPEND || kind == OP_READ) {
-        uint64_t age = work->number / WORK_LIST_AGE;
-        op->key = name_set(work->names[i][0], 'l', age * WORK_LISTS + (hot ? 0 : choose(state, WORK_LISTS)));
-    } else if (kind == OP_WRITE || kind == OP_GET) {
-        op->key = name_set(work->names[i][0], 'r', hot ? 0 : choose(state, WORK_REGS));
-    } else {
-        uint64_t from = choose(state, WORK_ACCOUNTS), to = choose(state, WORK_ACCOUNTS - 1);
-        if (hot && choose(state, 2)) from = 0;
-        else if (hot && from > 0) to = 0;
-        op->key = name_set(work->names[i][0], 'a', from);
-        if (kind != OP_AUDIT) op->to = name_set(work->names[i][1], 'a', to >= from ? to + 1 : to);
-        op->value = kind == OP_CYCLE ? 1 : (int64_t)choose(state, 60) + 1;
+    uint64_t lists = work->number / WORK_LIST_AGE * WORK_LISTS;
+    switch (kind) {
+    case OP_APPEND:
+    case OP_READ:
+    case STEP_LATER: op->key = name_set(name, 'l', lists + (hot ? 0 : choose(state, WORK_LISTS))); break;
+    case STEP_SEND:
+        op->key = name_set(name, 'l', lists + choose(state, WORK_LISTS));
+        op->to = name_set(work->names[i][1], 'l', lists + (hot ? 0 : choose(state, WORK_LISTS)));
+        break;
+    case OP_WRITE:
+    case OP_GET:
+        op->key = name_set(name, 'r', work->number / WORK_REG_AGE * WORK_REGS + (hot ? 0 : choose(state, WORK_REGS)));
+        break;
+    case STEP_COUNT:
+        op->key = tally_name(name, work->number % WORK_SOURCES, work->number / WORK_TALLY_AGE);
+        break;
+    case STEP_TURN:
+    case STEP_WALK: op->key = name_set(name, 'g', work->number / WORK_RING_AGE); break;
+    default: op_accounts(work, i, hot, state);
     }
 }
 
@@ -104,15 +139,20 @@ void work_make(struct work *work, uint64_t seed, uint64_t number)
     uint64_t state = seed * 0xd1342543de82ef95u ^ number * 0xff51afd7ed558ccdu;
     uint64_t entry = choose(&state, 100);
     *work = (struct work){ .number = number, .count = 1 };
-    if (entry < 30) work->entry = ENTRY_TRANSFER;
-    else if (entry < 36) work->entry = ENTRY_AUDIT;
-    else if (entry < 38) work->entry = ENTRY_READ;
-    else if (entry < 40) work->entry = ENTRY_GET;
-    if (work->entry != ENTRY_RUN) {
-        op_make(work, 0, kinds[work->entry], &state);
+    if (entry < 28) work->entry = ENTRY_TRANSFER;
+    else if (entry < 33) work->entry = ENTRY_AUDIT;
+    else if (entry < 35) work->entry = ENTRY_READ;
+    else if (entry < 37) work->entry = ENTRY_GET;
+    else if (entry < 45) work->entry = ENTRY_LOOK;
+    if (work->entry != ENTRY_RUN && work->entry != ENTRY_LOOK) {
+        op_make(work, 0, (int64_t)kinds[work->entry], &state);
     } else {
         work->count = 1 + choose(&state, WORK_OPS_MAX);
-        for (size_t i = 0; i < work->count; i++) op_make(work, i, kind_choose(&state), &state);
+        for (size_t i = 0; i < work->count; i++) {
+            int64_t kind = kind_choose(&state);
+            while (work->entry == ENTRY_LOOK && !kind_is_read(kind)) kind = kind_choose(&state);
+            op_make(work, i, kind, &state);
+        }
     }
     work->has_id = work->entry <= ENTRY_TRANSFER && choose(&state, 4) == 0;
     snprintf(work->id, sizeof work->id, "h%" PRIu64 "-%" PRIu64, seed, number);
@@ -120,26 +160,40 @@ void work_make(struct work *work, uint64_t seed, uint64_t number)
 
 bool work_make_final(struct work *work, uint64_t numbers, uint64_t n)
 {
-    uint64_t lists = (numbers / WORK_LIST_AGE + 1) * WORK_LISTS;
+    static const struct {
+        uint64_t age, width;
+        enum entry entry;
+        int64_t op;
+        char kind;
+    } reads[] = { { WORK_LIST_AGE, WORK_LISTS, ENTRY_READ, OP_READ, 'l' },
+                  { WORK_REG_AGE, WORK_REGS, ENTRY_GET, OP_GET, 'r' },
+                  { WORK_ACCOUNT_AGE, WORK_ACCOUNTS, ENTRY_AUDIT, OP_AUDIT, 'a' },
+                  { WORK_TALLY_AGE, WORK_SOURCES, ENTRY_TALLY, STEP_TALLY, 't' },
+                  { WORK_RING_AGE, 1, ENTRY_LOOK, STEP_WALK, 'g' } };
     *work = (struct work){ .number = n, .count = 1, .is_final = true };
     struct op *op = &work->ops[0];
     op->to.ptr = "";
-    if (n < lists) {
-        work->entry = ENTRY_READ;
-        op->kind = OP_READ;
-        op->key = name_set(work->names[0][0], 'l', n);
-    } else if (n < lists + WORK_REGS) {
-        work->entry = ENTRY_GET;
-        op->kind = OP_GET;
-        op->key = name_set(work->names[0][0], 'r', n - lists);
-    } else if (n < lists + WORK_REGS + WORK_ACCOUNTS) {
-        work->entry = ENTRY_AUDIT;
-        op->kind = OP_AUDIT;
-        op->key = name_set(work->names[0][0], 'a', n - lists - WORK_REGS);
-    } else {
-        return false;
+    for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++) {
+        uint64_t count = (numbers / reads[i].age + 1) * reads[i].width;
+        if (n >= count) {
+            n -= count;
+            continue;
+        }
+        work->entry = reads[i].entry;
+        op->kind = reads[i].op;
+        op->key = reads[i].kind == 't' ? tally_name(work->names[0][0], n % WORK_SOURCES, n / WORK_SOURCES)
+                                       : name_set(work->names[0][0], reads[i].kind, n);
+        return true;
     }
-    return true;
+    return false;
+}
+
+const char *work_judge(const struct work *work, const struct op_result *results)
+{
+    for (size_t i = 0; i < work->count; i++)
+        if ((work->ops[i].kind == STEP_TURN || work->ops[i].kind == STEP_WALK) && results[i].a != HISTORY_RING)
+            return "the ring is broken";
+    return NULL;
 }
 
 unsigned work_spread(const struct work *work, unsigned shards)
@@ -165,8 +219,41 @@ static void list_print(struct text *text, const struct weir_list *items)
     text_print(text, "]");
 }
 
-static void op_print(struct text *text, const struct op *op, const struct op_result *r)
+static void pair_print(struct text *text, int64_t a, int64_t b)
 {
+    text_print(text, ",[%" PRId64 ",%" PRId64 "]", a, b);
+}
+
+/* False where the checker has no word for it: a ring proves itself. */
+static bool step_print(struct text *text, const struct op *op, const struct op_result *r)
+{
+    switch ((enum step_kind)op->kind) {
+    case STEP_COUNT:
+        text_print(text, "[\"append\",\"%.*s\",%" PRId64, KEY(op->key), op->value);
+        if (r) text_print(text, ",%" PRId64, r->a);
+        break;
+    case STEP_TALLY:
+        text_print(text, "[\"read\",\"%.*s\"", KEY(op->key));
+        if (r) list_print(text, &r->items);
+        break;
+    case STEP_SEND: text_print(text, "[\"send\",\"%.*s\",%" PRId64, KEY(op->to), op->value); break;
+    case STEP_LATER: text_print(text, "[\"send\",\"%.*s\",%" PRId64, KEY(op->key), op->value); break;
+    case STEP_BOTH:
+        text_print(text, "[\"read\",\"%.*s\"", KEY(op->key));
+        if (r) pair_print(text, r->a, r->b);
+        text_print(text, "],[\"read\",\"%.*s\"", KEY(op->to));
+        if (r) pair_print(text, r->c, r->d);
+        break;
+    case STEP_TURN:
+    case STEP_WALK: return false;
+    }
+    text_print(text, "]");
+    return true;
+}
+
+static bool op_print(struct text *text, const struct op *op, const struct op_result *r)
+{
+    if (op->kind > OP_CYCLE) return step_print(text, op, r);
     switch ((enum op_kind)op->kind) {
     case OP_APPEND:
     case OP_WRITE:
@@ -184,18 +271,20 @@ static void op_print(struct text *text, const struct op *op, const struct op_res
         break;
     case OP_AUDIT:
         text_print(text, "[\"read\",\"%.*s\"", KEY(op->key));
-        if (r) text_print(text, ",[%" PRId64 ",%" PRId64 "]", r->a, r->b);
+        if (r) pair_print(text, r->a, r->b);
         break;
     case OP_TRANSFER:
     case OP_CYCLE:
         text_print(text, "[\"transfer\",\"%.*s\",\"%.*s\",%" PRId64, KEY(op->key), KEY(op->to), op->value);
-        if (r) text_print(text, ",[%" PRId64 ",%" PRId64 "],[%" PRId64 ",%" PRId64 "]", r->a, r->b, r->c, r->d);
+        if (r) pair_print(text, r->a, r->b);
+        if (r) pair_print(text, r->c, r->d);
         if (op->kind == OP_TRANSFER) break;
         text_print(text, "],[\"deposit\",\"%.*s\",0", KEY(op->key));
-        if (r) text_print(text, ",[%" PRId64 ",%" PRId64 "]", r->a + 1, r->b - op->value);
+        if (r) pair_print(text, r->a + 1, r->b - op->value);
         break;
     }
     text_print(text, "]");
+    return true;
 }
 
 void work_line(struct text *text, const struct work *work, const struct seen *seen,
@@ -207,14 +296,18 @@ void work_line(struct text *text, const struct work *work, const struct seen *se
     text_print(text, " shards=%u r=%s", work_spread(work, seen->shards), seen->outcome);
     if (seen->code) text_print(text, " x=%s", seen->code);
     text_print(text, " o=[");
+    bool is_first = true;
     for (size_t i = 0; i < work->count; i++) {
-        if (i > 0) text_print(text, ",");
-        op_print(text, &work->ops[i], results ? &results[i] : NULL);
+        size_t len = text->len;
+        if (!is_first) text_print(text, ",");
+        if (op_print(text, &work->ops[i], results ? &results[i] : NULL)) is_first = false;
+        else text->len = len;
     }
     text_print(text, "]\n");
 }
 
-void work_initial(struct text *text)
+void work_initial(struct text *text, uint64_t numbers)
 {
-    for (int i = 0; i < WORK_ACCOUNTS; i++) text_print(text, "i a%d %d\n", i, HISTORY_BALANCE);
+    uint64_t count = (numbers / WORK_ACCOUNT_AGE + 1) * WORK_ACCOUNTS;
+    for (uint64_t i = 0; i < count; i++) text_print(text, "i a%" PRIu64 " %d\n", i, HISTORY_BALANCE);
 }

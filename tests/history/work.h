@@ -14,10 +14,18 @@
 #define WORK_ACCOUNTS 12
 #define WORK_LISTS 8
 #define WORK_REGS 8
-#define WORK_LIST_AGE 150 /* transactions before lists get new names, so that they stay short */
+#define WORK_SOURCES 16
+/* Transactions before names are new: lists, so that they stay short; the others, so that what nobody can know any
+ * more (two unknown changes by one amount) stays with few keys, and the checker can replay the others. */
+#define WORK_LIST_AGE 150
+#define WORK_REG_AGE 600
+#define WORK_ACCOUNT_AGE 3000
+#define WORK_TALLY_AGE 5000
+#define WORK_RING_AGE 1000
 
 /* Which handler is asked: the service with all operations, or one entity straight. */
-enum entry { ENTRY_RUN, ENTRY_TRANSFER, ENTRY_AUDIT, ENTRY_READ, ENTRY_GET };
+enum entry { ENTRY_RUN, ENTRY_TRANSFER, ENTRY_AUDIT, ENTRY_READ, ENTRY_GET, ENTRY_TALLY, ENTRY_LOOK };
+#define ENTRY_COUNT 7
 
 struct work {
     uint64_t number;
@@ -54,8 +62,10 @@ void work_line(struct text *text, const struct work *work, const struct seen *se
                const struct op_result *results);
 /* Number of shards whose entities it names, when there are so many. */
 unsigned work_spread(const struct work *work, unsigned shards);
-/* The lines that say what accounts hold at first. */
-void work_initial(struct text *text);
+/* What is wrong with answers that prove themselves; NULL: nothing. */
+const char *work_judge(const struct work *work, const struct op_result *results);
+/* The lines that say what the accounts of so many transactions hold at first. */
+void work_initial(struct text *text, uint64_t numbers);
 uint64_t work_now(void);
 
 #endif

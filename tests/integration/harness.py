@@ -256,7 +256,7 @@ def test(function):
 
 def run(tests, workers):
     """Runs the tests and prints a line for each and the sum; the exit code."""
-    lock, todo = threading.Lock(), list(tests)
+    lock, todo = threading.Lock(), iter(tests)  # which may go on while they run
     counts = {"passed": 0, "failed": 0, "skipped": 0}
 
     def one(function):
@@ -280,9 +280,9 @@ def run(tests, workers):
     def work():
         while True:
             with lock:
-                if not todo:
-                    return
-                function = todo.pop(0)
+                function = next(todo, None)
+            if function is None:
+                return
             one(function)
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
