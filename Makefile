@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test check format asan tsan bench install clean
+.PHONY: all deps demo test check format asan tsan fuzz bench install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -43,6 +43,11 @@ tsan: deps
 	@test -e build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread
 	@ninja -C build-tsan
 	@tools/run_tests --build build-tsan
+
+# Each fuzz target under libFuzzer, built by clang with sanitizers: make fuzz [TARGET=http] [SECONDS=60]
+fuzz: deps
+	@tools/install_deps --check
+	@tools/fuzz --build build-fuzz --seconds $(or $(SECONDS),60) $(TARGET)
 
 bench: all
 	@bench/run --build $(BUILD)
