@@ -1,5 +1,5 @@
 /*
- * config.c - what the operator gives: command lines, addresses, numbers, settings of an application.
+ * config.c - what the operator gives: command lines, addresses, numbers, settings of an application, files of users.
  *
  * The first byte picks; the words stand between line ends. What is taken must lie within its range, and what is refused
  * be refused with the exit code of a usage mistake and a word of why (on stderr, which is closed here: tests/integration
@@ -14,13 +14,14 @@
 #include "../../cli/cli.h"
 #include "../unit/func/fake_ctx.h"
 #include "fuzz.h"
+#include "net/users.h"
 #include "server/server.h"
 
 #define WORDS_MAX 300u
 
 const char *const fuzz_words[] = { "--data\n", "--data=", "--set\n", "--set=a=b\n", "--json\n", "--json=1\n", "--help\n", "-h\n", "--\n", "-1\n", "--dta\n", "--=\n", "app.lua\n",
     "127.0.0.1:8080", ":80", "[::1]:1", "[::1", "::1", "none", "65535", "65536", "-1", "+1", " 1", "0x10", "18446744073709551616", "localhost:",
-    "n=5\n", "n=\n", "=5\n", "n\n", "f=1e308\n", "f=nan\n", "b=true\n", "t=\xff\n", "e=x\n", "weir.jit=off\n", "n=9007199254740992\n", NULL };
+    "n=5\n", "n=\n", "=5\n", "n\n", "f=1e308\n", "f=nan\n", "b=true\n", "t=\xff\n", "e=x\n", "weir.jit=off\n", "ann clerk,op sha256:", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n", "bob - sha256:", "# x\n",  "n=9007199254740992\n", NULL };
 
 static unsigned split(struct weir_str text, char *room, size_t room_bytes, char **words)
 {
@@ -95,21 +96,50 @@ static void settings(char **words, unsigned count)
     fake_destroy(fake);
 }
 
+/* A file of users: each that is taken has a good name and is found by it, and is written as a line that reads as the same. */
+static void users(struct weir_str text)
+{
+    char why[256] = "", again[256] = "";
+    struct users *users = users_create(), *copy = users_create();
+    if (users_parse(users, text, why, sizeof why)) {
+        struct buf lines = { 0 };
+        for (uint32_t i = 0; i < users->count; i++) {
+            FUZZ_CHECK(user_name_is_fit(users->list[i].name) && users_by_name(users, users->list[i].name) == &users->list[i]);
+            user_write(&users->list[i], &lines);
+        }
+        FUZZ_CHECK(users_parse(copy, buf_str(&lines), again, sizeof again), "%s: %.*s", again, STR_ARG(buf_str(&lines)));
+        FUZZ_CHECK(copy->count == users->count);
+        for (uint32_t i = 0; i < copy->count; i++)
+            FUZZ_CHECK(str_eq(copy->list[i].roles, users->list[i].roles) && memcmp(copy->list[i].digest, users->list[i].digest, SHA256_BYTES) == 0);
+        buf_free(&lines);
+    } else {
+        FUZZ_CHECK(why[0] != 0 && memchr(why, 0, sizeof why), "refused without a word");
+    }
+    (void)users_by_secret(users, text);
+    (void)users_by_both(users, text, text);
+    users_destroy(users);
+    users_destroy(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static char room[8192], *words[WORDS_MAX + 1];
     static FILE *nowhere;
     struct bytes in = bytes_of(data, size);
     uint8_t way = take_byte(&in);
+    if (way % 4 == 3) {
+        users(take_rest(&in));
+        return 0;
+    }
     unsigned count = split(take_rest(&in), room, sizeof room, words);
     if (nowhere == NULL) nowhere = fopen("/dev/null", "w");
     FILE *out = stdout, *err = stderr;
     stdout = nowhere;
     stderr = nowhere;
-    if (way % 3 == 0) command_line(words, count);
-    else if (way % 3 == 1 && count > 0) address(words, count);
+    if (way % 4 == 0) command_line(words, count);
+    else if (way % 4 == 1 && count > 0) address(words, count);
     stdout = out;
     stderr = err;
-    if (way % 3 == 2) settings(words, count);
+    if (way % 4 == 2) settings(words, count);
     return 0;
 }
