@@ -63,6 +63,7 @@ static void as_value(const struct shape *shape, struct weir_str text, bool args,
     struct problem problem = { 0 };
     void *value = arena_alloc(arena, shape->size);
     enum weir_status st = args ? json_read_args(shape, text, arena, value, &problem) : json_read(shape, text, arena, value, &problem);
+    FUZZ_CHECK(st != WEIR_OK || text.len == 0 || !memchr(text.ptr, 0, text.len), "a NUL in JSON was taken");
     if (st == WEIR_OK) st = shape_judge(shape, value, false, &problem);
     if (st == WEIR_OK) round_trip(shape, value, arena);
     else problem_check(&problem, st);
@@ -91,6 +92,7 @@ static void as_text(struct weir_str text)
     bool valid = json_is_valid(text);
     FUZZ_CHECK((json_compact(text, &once) == WEIR_OK) == valid);
     if (valid) {
+        FUZZ_CHECK(!memchr(text.ptr, 0, text.len), "a NUL in JSON was taken");
         FUZZ_CHECK(json_compact(buf_str(&once), &twice) == WEIR_OK, "%.*s", STR_ARG(buf_str(&once)));
         FUZZ_CHECK(str_eq(buf_str(&once), buf_str(&twice)), "%.*s / %.*s", STR_ARG(buf_str(&once)), STR_ARG(buf_str(&twice)));
     }

@@ -536,6 +536,7 @@ static int scenario_run(const struct scenario *s, uint64_t most, uint64_t at)
         return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1;
     }
     scenario_name = s->name;
+    *counted_in_child = 0;
     snprintf(errors_path, sizeof errors_path, "/tmp/weir-oom-%d", (int)getpid());
     sim = sim_create(7);
     env_wrap(sim_env(sim));
