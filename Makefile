@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test nightly check format asan tsan bench install clean
+.PHONY: all deps demo test nightly check format asan tsan fuzz valgrind bench install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -49,6 +49,16 @@ tsan: deps
 	@ninja -C build-tsan
 	@tools/run_tests --build build-tsan --slower 10
 
+# Each fuzz target under libFuzzer, built by clang with sanitizers: make fuzz [TARGET=http] [SECONDS=60]
+fuzz: deps
+	@tools/install_deps --check
+	@tools/fuzz --build build-fuzz --seconds $(or $(SECONDS),60) $(TARGET)
+
+# Unit tests, corpora and a simulated run under memcheck.
+valgrind: deps
+	@tools/install_deps --check
+	@tools/valgrind --build build-valgrind
+
 bench: all
 	@bench/run --build $(BUILD)
 
@@ -56,4 +66,4 @@ install: all
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD)
 
 clean:
-	@rm -rf build build-asan build-tsan build-clang
+	@rm -rf build build-asan build-tsan build-clang build-fuzz build-valgrind

@@ -59,7 +59,8 @@ struct fiber {
     void *arg;
     void *user;
     enum fiber_state state;
-    bool dropped; /* resumed only to tell the address sanitizer that the stack is done */
+    unsigned stack_id; /* valgrind's */
+    bool dropped;      /* resumed only to tell the address sanitizer that the stack is done */
     struct context context, caller;
     struct side side, caller_side;
 };
@@ -314,6 +315,7 @@ static struct fiber *fiber_create(struct fiber_pool *pool)
     fiber->pool = pool;
     fiber->side.stack_low = low + pool->page_bytes;
     fiber->side.stack_bytes = pool->stack_bytes - record;
+    fiber->stack_id = STACK_BEGINS(fiber->side.stack_low, (char *)fiber - 1);
     fiber->next_all = pool->all;
     pool->all = fiber;
     return fiber;
@@ -337,6 +339,7 @@ void fiber_pool_destroy(struct fiber_pool *pool)
         next = fiber->next_all;
         ASSERT(fiber->state != FIBER_RUNNING);
         if (fiber->state != FIBER_FREE) fiber_drop(fiber);
+        STACK_ENDS(fiber->stack_id);
         char *low = (char *)(uintptr_t)fiber->side.stack_low - pool->page_bytes;
         munmap(low, pool->page_bytes + pool->stack_bytes);
     }

@@ -322,3 +322,15 @@ bool str_is_utf8(struct weir_str text)
     }
     return true;
 }
+
+void str_make_utf8(char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t len = utf8_sequence((const uint8_t *)text, left);
+        if (len == 0) *text = '?';
+        if (len == 0) len = 1;
+        text += len;
+        left -= len;
+    }
+}

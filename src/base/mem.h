@@ -1,8 +1,8 @@
 /*
  * mem.h - heap memory, buffers that grow, and arenas that are emptied at once.
  *
- * Allocation failure ends the process with exit code 70 after a line on stderr: memory limits are kept by
- * accounting (mem_used), so that a full heap is refused long before malloc refuses.
+ * Allocation failure ends the process with exit code 70 after a line on stderr: nothing answered is lost, as answers
+ * are durable. Sizes that input asks for are refused by their limits long before (README.md).
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_BASE_MEM_H
@@ -99,6 +99,8 @@ static inline bool str_eq(struct weir_str a, struct weir_str b)
 /** memcmp order, shorter first among equals. */
 int str_cmp(struct weir_str a, struct weir_str b);
 bool str_is_utf8(struct weir_str text);
+/** Puts '?' for each byte that is in no well-formed sequence: for texts that quote input or were cut. */
+void str_make_utf8(char *text);
 /** For printf's %.*s */
 #define STR_ARG(text) (int)(text).len, (text).ptr ? (text).ptr : ""
 

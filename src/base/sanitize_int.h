@@ -31,4 +31,17 @@
 #define MEM_REDZONE 0
 #endif
 
+/* Valgrind, too, must be told which memory is a stack. Only the build that is meant for it asks for its header. */
+#if defined(WEIR_FIBER_UCONTEXT) && defined(__has_include)
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#define STACK_BEGINS(low, high) VALGRIND_STACK_REGISTER(low, high)
+#define STACK_ENDS(id) VALGRIND_STACK_DEREGISTER(id)
+#endif
+#endif
+#ifndef STACK_BEGINS
+#define STACK_BEGINS(low, high) 0u
+#define STACK_ENDS(id) ((void)(id))
+#endif
+
 #endif

@@ -274,7 +274,10 @@ bool schedule_parse(struct weir_str text, struct arena *arena, struct schedule *
 {
     struct parse parse = { arena, why };
     *schedule = (struct schedule){ 0 };
-    if (read_text(&parse, text, schedule)) return true;
+    /* what is refused is quoted to people */
+    bool good = str_is_utf8(text) ? read_text(&parse, text, schedule)
+                                  : REFUSE(&parse, "a schedule is text in UTF-8");
+    if (good) return true;
     *schedule = (struct schedule){ 0 };
     return false;
 }

@@ -31,7 +31,11 @@ void json_write_text(struct buf *out, struct weir_str text)
         case '\n': buf_add(out, "\\n", 2); break;
         case '\r': buf_add(out, "\\r", 2); break;
         case '\t': buf_add(out, "\\t", 2); break;
-        default: buf_printf(out, "\\u%04x", c); break;
+        case '\b': buf_add(out, "\\b", 2); break;
+        case '\f': buf_add(out, "\\f", 2); break;
+        default:
+            buf_printf(out, "\\u%04X", c);
+            break; /* as jansson, so that equal texts stay equal */
         }
     }
     if (text.len > from) buf_add(out, text.ptr + from, text.len - from);
@@ -59,6 +63,7 @@ static void write_float(struct buf *out, double n)
     snprintf(text, sizeof(text), "%.15g", n);
     if (strtod(text, NULL) < n || strtod(text, NULL) > n) snprintf(text, sizeof(text), "%.17g", n);
     buf_add_text(out, text);
+    if (n == 0 && signbit(n)) buf_add_text(out, ".0"); /* -0 would be read as a whole number: 0 */
 }
 
 static void write_time(struct buf *out, int64_t ms)
@@ -178,6 +183,11 @@ static enum weir_status problem_json(struct problem *problem, enum weir_status s
     return problem_set(problem, status, STR(""), rule, "%s", text);
 }
 
+static enum weir_status out_of_memory(struct problem *problem)
+{
+    return problem_json(problem, WEIR_OOM, "memory", "no memory to read the JSON text");
+}
+
 static bool depth_is_good(struct weir_str text)
 {
     unsigned depth = 0;
@@ -205,6 +215,11 @@ static json_t *parse(struct weir_str text, struct problem *problem)
         problem_json(problem, WEIR_TOOBIG, "max", "the JSON text is longer than 1 MiB");
         return NULL;
     }
+    if (text.len > 0 && memchr(text.ptr, 0, text.len) != NULL) {
+        /* jansson takes one behind the value for the end, whatever follows */
+        problem_json(problem, WEIR_ARG, "json", "a NUL byte is no part of JSON");
+        return NULL;
+    }
     if (!depth_is_good(text)) {
         problem_json(problem, WEIR_ARG, "json", "the JSON nests deeper than 64");
         return NULL;
@@ -212,6 +227,10 @@ static json_t *parse(struct weir_str text, struct problem *problem)
     json_t *json = json_loadb(text.ptr ? text.ptr : "", text.len,
                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (json != NULL) return json;
+    if (json_error_code(&error) == json_error_out_of_memory) {
+        (void)out_of_memory(problem);
+        return NULL;
+    }
     bool overflow = json_error_code(&error) == json_error_numeric_overflow;
     problem_set(problem, overflow ? WEIR_RANGE : WEIR_ARG, STR(""), overflow ? "range" : "json",
                 "%s at byte %d: %.120s", overflow ? "a number is out of range" : "not valid JSON",
@@ -245,8 +264,8 @@ static bool read_time(struct weir_str text, int64_t *ms)
     at++;
     bool clock = read_number(&at, 2, &hour) && *at++ == ':' && read_number(&at, 2, &minute) &&
                  *at++ == ':' && read_number(&at, 2, &second);
-    if (!clock || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
-        second > 60)
+    if (!clock || month < 1 || month > 12 || day < 1 ||
+        day > civil_month_days(year, (unsigned)month) || hour > 23 || minute > 59 || second > 60)
         return false;
     if (*at == '.') {
         at++;
@@ -258,13 +277,14 @@ static bool read_time(struct weir_str text, int64_t *ms)
         at++;
     } else if (*at == '+' || *at == '-') {
         int64_t sign = *at++ == '-' ? -1 : 1, hours, minutes;
-        if (!read_number(&at, 2, &hours) || *at++ != ':' || !read_number(&at, 2, &minutes))
+        if (!read_number(&at, 2, &hours) || *at++ != ':' || !read_number(&at, 2, &minutes) ||
+            hours > 23 || minutes > 59)
             return false;
         offset = sign * (hours * 60 + minutes);
     } else {
         return false;
     }
-    if (*at != '\0') return false;
+    if (at != copy + text.len) return false;
     *ms = ((civil_days(year, (unsigned)month, (unsigned)day) * 24 + hour) * 60 + minute - offset) *
               60000 +
           second * 1000 + fraction;
@@ -361,7 +381,8 @@ static enum weir_status read_list(const struct field *f, const json_t *json, str
     return WEIR_OK;
 }
 
-static enum weir_status read_any(const json_t *json, struct arena *arena, void *at)
+static enum weir_status read_any(const json_t *json, struct arena *arena, void *at,
+                                 struct problem *problem)
 {
     if (json_is_null(json)) {
         memset(at, 0, sizeof(struct weir_str));
@@ -369,6 +390,7 @@ static enum weir_status read_any(const json_t *json, struct arena *arena, void *
     }
     size_t len = json_dumpb(json, NULL, 0,
                             JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    if (len == 0) return out_of_memory(problem);
     char *bytes = arena_alloc(arena, len + 1);
     json_dumpb(json, bytes, len, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     struct weir_str text = { bytes, len };
@@ -423,7 +445,7 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
             return problem_set(problem, WEIR_ARG, f->name, "type", "bytes come as a base64 string");
         text_store(f, at, bytes);
         return WEIR_OK;
-    case WEIR_ANY: return read_any(json, arena, at);
+    case WEIR_ANY: return read_any(json, arena, at, problem);
     case WEIR_RECORD:
         st = read_value(f->shape, json, arena, at, problem);
         if (st != WEIR_OK) problem_within(problem, f->name, -1);
@@ -526,9 +548,11 @@ enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
                                 struct arena *arena, void *out, struct problem *problem)
 {
     size_t blank = 0;
-    while (blank < text.len && strchr(" \t\r\n", text.ptr[blank]) != NULL) blank++;
+    while (blank < text.len && text.ptr[blank] != '\0' &&
+           strchr(" \t\r\n", text.ptr[blank]) != NULL)
+        blank++;
     json_t *json = blank == text.len ? json_array() : parse(text, problem);
-    if (json == NULL) return problem->status;
+    if (json == NULL) return blank == text.len ? out_of_memory(problem) : problem->status;
     enum weir_status st;
     if (json_is_array(json)) st = read_array(shape, json, arena, out, problem);
     else if (json_is_object(json) && !shape->scalar)
@@ -550,7 +574,7 @@ static bool text_int(struct weir_str text, int64_t *n)
     copy[text.len] = '\0';
     if (copy[0] != '-' && (copy[0] < '0' || copy[0] > '9')) return false;
     *n = strtoll(copy, &end, 10);
-    return *end == '\0' && end != copy;
+    return end == copy + text.len; /* not a NUL in the middle */
 }
 
 static enum weir_status not_text(const struct field *f, struct weir_str text,
@@ -571,8 +595,7 @@ static enum weir_status text_number(const struct field *f, struct weir_str text,
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = '\0';
     (void)strtod(copy, &end);
-    bool number = *end == '\0' && strchr("-0123456789.", copy[0]) != NULL;
-    if (number)
+    if (end == copy + text.len && strspn(copy, "-+.0123456789eE") == text.len)
         return problem_set(problem, WEIR_RANGE, f->name, "range", "a whole number expected, got %s",
                            copy);
     return not_text(f, text, problem);
@@ -585,9 +608,9 @@ static enum weir_status text_float(const struct field *f, struct weir_str text, 
     if (text.len == 0 || text.len >= sizeof(copy)) return not_text(f, text, problem);
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = '\0';
+    if (strspn(copy, "-+.0123456789eE") != text.len) return not_text(f, text, problem);
     double n = strtod(copy, &end);
-    if (*end != '\0' || !isfinite(n) || strchr("-+.0123456789", copy[0]) == NULL)
-        return not_text(f, text, problem);
+    if (end != copy + text.len || !isfinite(n)) return not_text(f, text, problem);
     memcpy(at, &n, sizeof(n));
     return WEIR_OK;
 }
@@ -660,7 +683,7 @@ enum weir_status json_compact(struct weir_str text, struct buf *out)
     if (json == NULL) return problem.status;
     char *dump = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     json_decref(json);
-    if (dump == NULL) return WEIR_ARG;
+    if (dump == NULL) return WEIR_OOM;
     buf_add_text(out, dump);
     json_free_t release;
     json_get_alloc_funcs(NULL, &release);

@@ -165,10 +165,12 @@ static bool read_text(struct reader *reader, struct arena *arena, struct weir_st
         char c = *reader->at++;
         if (c == '\0') {
             if (reader->at == reader->end) return false;
-            if (*reader->at++ == '\0') {
+            uint8_t next = (uint8_t)*reader->at++;
+            if (next == 0) {
                 *text = (struct weir_str){ bytes, len };
                 return true;
             }
+            if (next != 0xff) return false;
         }
         bytes[len++] = c;
     }
@@ -187,6 +189,7 @@ bool map_key_read(const enum weir_kind *kinds, struct weir_str bytes, struct are
             if (!read_text(&reader, arena, &part->text)) return false;
         } else if (kinds[i] == WEIR_BOOL) {
             part->n = reader_byte(&reader);
+            if (part->n > 1) return false;
         } else {
             uint64_t n = 0;
             for (int k = 0; k < 8; k++) n = n << 8 | reader_byte(&reader);

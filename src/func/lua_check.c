@@ -358,7 +358,8 @@ unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem
 {
     if (max == 0) return 0;
     struct lua_options options = { .env = app->env,
-                                   .settings = (const char *const *)app->settings };
+                                   .settings = (const char *const *)app->settings,
+                                   .cpu_ms_max = app->cpu_ms_max };
     struct catalog *catalog = catalog_create();
     struct lua_app *scratch = lua_app_create(catalog, &options);
     struct vm *vm = scratch->declarer = vm_create(scratch, true);
@@ -375,8 +376,9 @@ unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem
         struct lua_problem problem;
         bool loaded = vm_load(vm, source, &problem);
         if (!loaded && vm->problem_count < max) problems[vm->problem_count++] = problem;
-        vm->problem_count += functions_check(vm, problems + vm->problem_count,
-                                             max - vm->problem_count);
+        if (!vm->broken)
+            vm->problem_count += functions_check(vm, problems + vm->problem_count,
+                                                 max - vm->problem_count);
     }
     unsigned count = vm->problem_count;
     lua_app_destroy(scratch);

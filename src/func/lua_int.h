@@ -118,6 +118,7 @@ struct vm {
     lua_State *L;
     struct lua_app *app;
     bool declaring, loading, collecting;
+    bool broken; /* stopped while a file was loaded */
     lua_CFunction
         request; /* of a test's vm: what a handler's name on a handle calls, closed over the name */
     struct lua_problem *problems; /* collecting: filled up to problem_max */

@@ -16,6 +16,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LOAD_HANDLERS 50u /* a file may run as long as so many handlers while it is loaded */
+#define LOAD_MS_MAX 60000u
+#define LOAD_BYTES_MAX ((size_t)64 << 20)
+
 /* ---- memory ---- */
 
 /* The collector's settings are plain numbers of the state: they may be set while memory is asked for. */
@@ -653,15 +657,32 @@ static int source_run(lua_State *L)
     return 0;
 }
 
+/* A file that never ends, or eats all memory, is a mistake like others: the start must not hang on it. */
 bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *problem)
 {
     lua_State *L = vm->L;
+    uint32_t ticks = 0;
+    uint64_t ms = vm->app->cpu_ms_max * LOAD_HANDLERS, limit = vm->limit;
+    struct watch_run run = { .ticks = &ticks, .ticks_max = (uint32_t)(ms / WATCH_TICK_MS + 1) };
+    if (ms > LOAD_MS_MAX) run.ticks_max = LOAD_MS_MAX / WATCH_TICK_MS;
     vm->source = source;
     vm->loading = true;
-    int status = lua_cpcall(L, source_run, NULL);
+    vm->limit = vm->used + LOAD_BYTES_MAX;
+    (void)watch_allow((const void *)(uintptr_t)&lua_newstate);
+    lua_pushcfunction(L, source_run);
+    int status = vm_call_watched(vm, L, &run, 0, 0);
+    vm->limit = limit;
     vm->loading = false;
     vm->source = NULL;
     if (status == 0) return true;
+    if (status < 0) {
+        vm->broken = true; /* stopped anywhere: it can only be freed */
+        problem_of(problem, source->name, "");
+        snprintf(problem->text, sizeof(problem->text),
+                 "the file does not end: it was stopped after %u ms of running while it was loaded",
+                 run.ticks_max * WATCH_TICK_MS);
+        return false;
+    }
     problem_of(problem, source->name,
                lua_tostring(L, -1) ? lua_tostring(L, -1) : "the file failed to load");
     lua_settop(L, 0);

@@ -1,9 +1,9 @@
 /*
- * chunk.c - whether the frames of a chunked body are what RFC 9112, section 7.1, says, byte by byte.
+ * chunk.c - bodies sent in chunks (RFC 9112, section 7.1), byte by byte.
  *
- * http_parser, as distributions build it, skips the two bytes behind a chunk's data without looking, and takes a
- * bare LF for a line's end. A proxy that reads such bytes otherwise sees other requests on the connection than we
- * do. So each byte that the parser took for the body's frame is looked at here, too.
+ * http_parser is not asked: as distributions build it, it skips the two bytes behind a chunk's data without looking, and
+ * takes a bare LF for a line's end. A proxy that reads such bytes otherwise sees other requests on the connection
+ * than we do. One reader of the body, and that a strict one.
  *
  *   SIZE -> EXTENSION -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE ...
  *   SIZE_LF of size 0 -> LINE -> TRAILER -> TRAILER_LF -> LINE ... -> LAST_LF -> DONE
@@ -70,17 +70,25 @@ static bool byte_next(struct chunks *chunks, char c)
     return false;
 }
 
-bool chunks_fit(struct chunks *chunks, const char *bytes, size_t len)
+enum chunks_found chunks_take(struct chunks *chunks, const char *bytes, size_t len, size_t most,
+                              struct buf *body, size_t *used)
 {
-    for (size_t at = 0; at < len;) {
+    size_t at = 0;
+    enum chunks_found found = CHUNKS_MORE;
+    while (at < len && found == CHUNKS_MORE && chunks->state != CHUNK_DONE) {
         if (chunks->state != CHUNK_DATA) {
-            if (!byte_next(chunks, bytes[at++])) return false;
+            if (!byte_next(chunks, bytes[at++])) found = CHUNKS_BROKEN;
+            /* refused from the length alone: nothing of it is kept */
+            else if (chunks->state == CHUNK_DATA && chunks->left > most - body->len)
+                found = CHUNKS_TOO_MANY;
             continue;
         }
         size_t taken = len - at < chunks->left ? len - at : (size_t)chunks->left;
+        buf_add(body, bytes + at, taken);
         chunks->left -= taken;
         at += taken;
         if (chunks->left == 0) chunks->state = CHUNK_DATA_CR;
     }
-    return true;
+    *used = at;
+    return found;
 }

@@ -2,8 +2,8 @@
  * http.c - HTTP/1.1 requests: framing, what a browser must not be able to do, and routes.
  *
  * The head is collected until its empty line and judged as raw bytes (line ends, control characters, size)
- * before http_parser sees any of it, whole; then the body goes through http_parser as it comes. So where the
- * bytes were split cannot matter, and the parser's leniencies cannot be reached. Bodies are JSON whatever
+ * before http_parser sees any of it, whole; bodies it does not see at all. So where the bytes were split
+ * cannot matter, and the parser's leniencies cannot be reached. Bodies are JSON whatever
  * their type says; against other sites' scripts stand the checks of Host and Origin (DECISIONS: C4).
  * SPDX-License-Identifier: MIT
  */
@@ -48,7 +48,6 @@ static int on_url(http_parser *parser, const char *at, size_t len)
 static int on_header_field(http_parser *parser, const char *at, size_t len)
 {
     struct http_state *http = parser->data;
-    if (http->in_body) return 0; /* a trailer */
     http->field = (struct weir_str){ at, len };
     http->headers++;
     return 0;
@@ -64,7 +63,6 @@ static int on_header_value(http_parser *parser, const char *at, size_t len)
 {
     struct http_state *http = parser->data;
     struct weir_str value = { at, len };
-    if (http->in_body) return 0;
     if (name_is(http->field, "host")) {
         http->host = value;
         http->hosts++;
@@ -95,13 +93,6 @@ static int on_headers_complete(http_parser *parser)
     return 0;
 }
 
-static int on_body(http_parser *parser, const char *at, size_t len)
-{
-    struct http_state *http = parser->data;
-    buf_add(&http->body, at, len);
-    return 0;
-}
-
 static int on_message_complete(http_parser *parser)
 {
     struct http_state *http = parser->data;
@@ -115,7 +106,6 @@ static const http_parser_settings settings = {
     .on_header_field = on_header_field,
     .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
-    .on_body = on_body,
     .on_message_complete = on_message_complete,
 };
 
@@ -337,6 +327,8 @@ static bool head_is_fit(struct conn *conn)
                          (unsigned long long)net->limits.headers_max);
     else if (http->other_encoding)
         refuse_and_close(conn, WEIR_BADREQUEST, 501, "of transfer encodings only chunked is known");
+    else if (http->encodings > 0 && parser->http_minor == 0)
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "HTTP/1.0 knows no Transfer-Encoding");
     else if (http->hosts > 1 || http->ids > 1 || http->origins > 1 || http->authorizations > 1 ||
              http->encodings > 1)
         refuse_and_close(conn, WEIR_BADREQUEST, 400, "a header that may come once came twice");
@@ -926,24 +918,34 @@ static void refuse_parse(struct conn *conn)
                      http_errno_description(error));
 }
 
+/* Of a body whose length was told. */
+static size_t take_plain(struct http_state *http, const char *bytes, size_t len)
+{
+    uint64_t left = http->parser.content_length - http->body.len;
+    size_t part = len < left ? len : (size_t)left;
+    buf_add(&http->body, bytes, part);
+    http->done = part == left;
+    return part;
+}
+
 /* Bytes behind the head. Returns those used; the request may be complete then. */
 static size_t take_body(struct conn *conn, const char *bytes, size_t len)
 {
     struct http_state *http = conn->http;
-    size_t limit = body_limit(conn);
-    /* http_parser reads nothing beyond the message: it is paused at its end */
-    size_t used = http_parser_execute(&http->parser, &settings, bytes, len);
-    enum http_errno error = HTTP_PARSER_ERRNO(&http->parser);
-    http->raw_bytes += used;
-    if (error != HPE_OK && error != HPE_PAUSED) {
-        refuse_parse(conn);
-        return len;
+    size_t limit = body_limit(conn), used;
+    enum chunks_found found = CHUNKS_MORE;
+    if (http->parser.flags & F_CHUNKED) {
+        found = chunks_take(&http->chunks, bytes, len, limit, &http->body, &used);
+        http->done = http->chunks.state == CHUNK_DONE;
+    } else {
+        used = take_plain(http, bytes, len);
     }
-    if (http->parser.flags & F_CHUNKED && !chunks_fit(&http->chunks, bytes, used)) {
+    http->raw_bytes += used;
+    if (found == CHUNKS_BROKEN) {
         refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: the frame of a chunk");
         return len;
     }
-    if (http->body.len > limit ||
+    if (found == CHUNKS_TOO_MANY ||
         http->raw_bytes > 2 * limit + conn->net->limits.header_bytes_max) {
         refuse_body(conn);
         return len;

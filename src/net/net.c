@@ -186,6 +186,7 @@ void call_refuse(struct call *call, enum weir_status status, const char *format,
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    str_make_utf8(text);
     call->request.status = status;
     call->request.text = arena_copy(&call->request.arena, str_of(text));
     call_answer(call);

@@ -290,8 +290,11 @@ struct chunks {
     uint64_t left; /* of the chunk's data */
     uint32_t digits;
 };
-/** Whether the next bytes of a chunked body are framed as they must be. */
-bool chunks_fit(struct chunks *chunks, const char *bytes, size_t len);
+enum chunks_found { CHUNKS_MORE, CHUNKS_BROKEN, CHUNKS_TOO_MANY };
+/** Takes the next bytes of a chunked body, up to its end (state CHUNK_DONE): appends their data to `body`, which may
+ *  hold `most`; *used: how many were taken. */
+enum chunks_found chunks_take(struct chunks *chunks, const char *bytes, size_t len, size_t most,
+                              struct buf *body, size_t *used);
 
 /* ---- http_reply.c ---- */
 

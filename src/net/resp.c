@@ -53,7 +53,7 @@ static int length_line(struct weir_str bytes, size_t at, int64_t *number, size_t
 }
 
 static enum resp_found parse_bulk(struct weir_str bytes, const struct net_limits *limits,
-                                  uint32_t left, size_t *at, struct resp_command *command)
+                                  size_t *at, struct resp_command *command)
 {
     int64_t len;
     size_t next;
@@ -71,8 +71,7 @@ static enum resp_found parse_bulk(struct weir_str bytes, const struct net_limits
                       (unsigned long long)limits->request_bytes_max);
     size_t end = next + (size_t)len + 2;
     if (end > bytes.len) {
-        /* each argument still to come has at least "$0\r\n\r\n" */
-        command->need = end + (size_t)(left - 1) * 6;
+        command->need = end;
         return RESP_MORE;
     }
     if (bytes.ptr[end - 2] != '\r' || bytes.ptr[end - 1] != '\n')
@@ -93,7 +92,7 @@ static enum resp_found parse_array(struct weir_str bytes, const struct net_limit
     if (found < 0 || count > (int64_t)limits->arguments_max)
         return broken(command, "invalid multibulk length");
     for (int64_t left = count; left > 0; left--) {
-        enum resp_found one = parse_bulk(bytes, limits, (uint32_t)left, &at, command);
+        enum resp_found one = parse_bulk(bytes, limits, &at, command);
         if (one != RESP_COMMAND) return one;
     }
     command->used = at;
@@ -152,11 +151,12 @@ static bool inline_argument(struct weir_str line, size_t *place, struct buf *out
     return quote == 0;
 }
 
-static bool line_is_http(const struct resp_command *command)
+/* An argument of an array may well be "HTTP/1.1": only a line of plain text is a request line. */
+static bool is_http(const struct resp_command *command, bool line)
 {
     struct weir_str first = command->args[0], last = command->args[command->count - 1];
     if (text_is(first, "POST") || text_is(first, "Host:")) return true;
-    return command->count > 1 && last.len > 5 && strncasecmp(last.ptr, "HTTP/", 5) == 0;
+    return line && command->count > 1 && last.len > 5 && strncasecmp(last.ptr, "HTTP/", 5) == 0;
 }
 
 static enum resp_found parse_inline(struct weir_str bytes, const struct net_limits *limits,
@@ -194,9 +194,10 @@ enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limit
     command->used = command->need = command->text_bytes = 0;
     command->error[0] = 0;
     if (bytes.len == 0) return RESP_MORE;
-    enum resp_found found = bytes.ptr[0] == '*' ? parse_array(bytes, limits, command)
-                                                : parse_inline(bytes, limits, unquoted, command);
-    if (found == RESP_COMMAND && line_is_http(command)) return RESP_FOREIGN;
+    bool line = bytes.ptr[0] != '*';
+    enum resp_found found = line ? parse_inline(bytes, limits, unquoted, command)
+                                 : parse_array(bytes, limits, command);
+    if (found == RESP_COMMAND && is_http(command, line)) return RESP_FOREIGN;
     return found;
 }
 

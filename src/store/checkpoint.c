@@ -118,7 +118,9 @@ static enum weir_status block_read(struct blocks *b, uint64_t *begin)
         return WEIR_CORRUPT;
     if (load_le32(head + 28) != crc32c((uint32_t)seed, head, 28)) return WEIR_CORRUPT;
     uint64_t len = load_le64(head + 8);
-    if (len > BLOCK_BYTES_MAX) return WEIR_CORRUPT;
+    int64_t size = env->size(env, b->fd);
+    if (size < 0) return WEIR_IO;
+    if (len > BLOCK_BYTES_MAX || len > (uint64_t)size) return WEIR_CORRUPT;
     buf_reset(&b->bytes);
     buf_reserve(&b->bytes, len + 1);
     got = env->read(env, b->fd, b->bytes.ptr, len, b->offset + BLOCK_HEADER_BYTES);
@@ -134,6 +136,7 @@ static enum weir_status block_read(struct blocks *b, uint64_t *begin)
         *begin = load_le64(b->bytes.ptr + 24);
         return WEIR_NOMORE;
     }
+    if (load_le32(head + 4) != BLOCK_ROWS) return WEIR_CORRUPT;
     b->count++;
     b->hash = b->hash * 31 + hash;
     return WEIR_OK;

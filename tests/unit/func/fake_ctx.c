@@ -770,7 +770,7 @@ unsigned fake_check(const char *text, struct lua_problem *problems, unsigned max
 {
     fake_file("app.lua", text);
     struct catalog *catalog = catalog_create();
-    struct lua_options options = { .env = &env, .settings = settings };
+    struct lua_options options = { .env = &env, .settings = settings, .cpu_ms_max = cpu_ms };
     struct lua_app *app = lua_app_create(catalog, &options);
     unsigned count = lua_app_check(app, "app.lua", problems, max);
     lua_app_destroy(app);
