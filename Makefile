@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test check format asan tsan bench install clean
+.PHONY: all deps demo test sim check format asan tsan bench install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -23,6 +23,12 @@ demo: all
 # Every test; the last line is the sum.
 test: all
 	@tools/run_tests --build $(BUILD)
+
+# The engine in the simulated world: make sim SEEDS=n SEED=s
+SEEDS ?= 200
+SEED ?= 1
+sim: all
+	@tests/sim/run.py --build $(BUILD) --seeds $(SEEDS) --seed $(SEED)
 
 # Layers, banned calls, format, clang-tidy, and a build with clang.
 check:
