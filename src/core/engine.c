@@ -204,9 +204,8 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     buf_free(&s->walk.row_at);
     mem_free(s->pairs);
     follow_deinit(s);
-    mem_free(s->parked);
-    s->parked = NULL;
     state_free(s);
+    mem_free(s->parked); /* rows that go take themselves out of it */
     ASSERT(fiber_pool_in_use(s->fibers) == 0); /* all belonged to frames */
     fiber_pool_destroy(s->fibers);
     mem_free(s->txns);
