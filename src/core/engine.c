@@ -205,7 +205,7 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     mem_free(s->pairs);
     follow_deinit(s);
     state_free(s);
-    mem_free(s->parked); /* rows that go take themselves out of it */
+    mem_free(s->parked);                       /* rows that go take themselves out of it */
     ASSERT(fiber_pool_in_use(s->fibers) == 0); /* all belonged to frames */
     fiber_pool_destroy(s->fibers);
     mem_free(s->txns);
