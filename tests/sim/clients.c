@@ -427,6 +427,7 @@ static void take(struct world *w, struct client *c)
     w->busy--;
     if (!w->final) count(w, r->status);
     if (!model_acked(w->model, r->epoch)) wrong(w, "an answer of epoch %" PRIu64 " goes out before its sync", r->epoch);
+    if (w->calm && r->status == WEIR_TIMEOUT) wrong(w, "a request is stuck until its deadline, without faults");
     bool work = c->kind == C_WORK || c->kind == C_READ;
     if (r->status == WEIR_UNKNOWN) {
         if (work) write_txn(w, c, "unknown", now, NULL);

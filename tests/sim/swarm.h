@@ -99,6 +99,7 @@ struct world {
     int64_t results[RESULTS_MAX];
     bool result_known[RESULTS_MAX];
     bool faults_on; /* in this life */
+    bool calm;      /* no faults, long deadlines: nothing may time out */
     char again[200];
 };
 
