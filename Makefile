@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test nightly check format asan tsan fuzz valgrind bench install clean
+.PHONY: all deps demo test sim nightly check format asan tsan fuzz valgrind bench install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -23,6 +23,12 @@ demo: all
 # Every test; the last line is the sum.
 test: all
 	@tools/run_tests --build $(BUILD)
+
+# The engine in the simulated world: make sim SEEDS=n SEED=s
+SEEDS ?= 200
+SEED ?= 1
+sim: all
+	@tests/sim/run.py --build $(BUILD) --seeds $(SEEDS) --seed $(SEED)
 
 # The whole reliability programme within a budget; writes tests/results/DATE.md.
 BUDGET ?= 90m

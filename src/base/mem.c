@@ -37,6 +37,18 @@ __attribute__((noreturn)) static void mem_exhausted(size_t bytes)
 
 /* ---- heap ---- */
 
+#ifdef WEIR_MARKS
+static int64_t blocks_live; /* the simulator is one thread */
+
+int64_t mem_blocks(void)
+{
+    return blocks_live;
+}
+#define BLOCKS_ADD(n) (blocks_live += (n))
+#else
+#define BLOCKS_ADD(n) ((void)0)
+#endif
+
 void *mem_alloc(size_t bytes)
 {
     void *ptr;
@@ -49,11 +61,13 @@ void *mem_alloc(size_t bytes)
         if (ptr) memset(ptr, 0, bytes);
     }
     if (!ptr) mem_exhausted(bytes);
+    BLOCKS_ADD(1);
     return ptr;
 }
 
 void *mem_realloc(void *ptr, size_t bytes)
 {
+    BLOCKS_ADD(ptr == NULL);
     void *moved = realloc(ptr, bytes ? bytes : 1);
     if (!moved) mem_exhausted(bytes);
     return moved;
@@ -61,6 +75,7 @@ void *mem_realloc(void *ptr, size_t bytes)
 
 void mem_free(void *ptr)
 {
+    BLOCKS_ADD(-(ptr != NULL));
     free(ptr);
 }
 

@@ -20,6 +20,10 @@ void *mem_alloc(size_t bytes);
 /** Not zeroed beyond what it held; never NULL. */
 void *mem_realloc(void *ptr, size_t bytes);
 void mem_free(void *ptr);
+#ifdef WEIR_MARKS
+/** Blocks not freed; only in the simulator's build, whose one thread makes counting cheap. */
+int64_t mem_blocks(void);
+#endif
 
 /* Bytes that grow. Zero it to begin; buf_free() at the end. */
 struct buf {

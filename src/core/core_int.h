@@ -16,6 +16,7 @@
 #include "base/fiber.h"
 #include "base/hash.h"
 #include "base/heap.h"
+#include "base/mark.h"
 #include "base/ring.h"
 #include "base/tree.h"
 #include "core/ask.h"
@@ -405,7 +406,7 @@ struct shard {
     struct root *root_free;
     struct fiber_pool *fibers;
     struct weir_ctx *ready, **ready_tail;
-    struct weir_ctx *fiber_waiters, **fiber_waiters_tail;
+    struct weir_ctx *fiber_waiters; /* the oldest transaction's first */
     struct heap deadlines;
     struct heap retries;                  /* pairs to try again */
     _Atomic(struct feed_event *) feed_in; /* from the feed, newest first */

@@ -55,6 +55,7 @@ static void shard_init(struct engine *engine, uint32_t index)
 {
     struct shard *s = &engine->shards[index];
     uint32_t shards = engine->shard_count, ports = engine->port_count;
+    uint32_t ring = engine->options.ring_capacity ? engine->options.ring_capacity : RING_CAPACITY;
     s->engine = engine;
     s->env = engine->env;
     s->index = index;
@@ -63,7 +64,7 @@ static void shard_init(struct engine *engine, uint32_t index)
     s->overflow_tail = mem_alloc(shards * sizeof(struct message **));
     s->marks = mem_alloc(shards * sizeof(uint64_t));
     for (uint32_t p = 0; p < shards; p++) {
-        if (p != index) ring_init(&s->in[p], RING_CAPACITY);
+        if (p != index) ring_init(&s->in[p], ring);
         s->overflow_tail[p] = &s->overflow[p];
     }
     s->from_port = mem_alloc(ports * sizeof(struct ring));
@@ -71,13 +72,12 @@ static void shard_init(struct engine *engine, uint32_t index)
     s->port_overflow = mem_alloc(ports * sizeof(struct request *));
     s->port_overflow_tail = mem_alloc(ports * sizeof(struct request **));
     for (uint32_t p = 0; p < ports; p++) {
-        ring_init(&s->from_port[p], RING_CAPACITY);
-        ring_init(&s->to_port[p], RING_CAPACITY);
+        ring_init(&s->from_port[p], ring);
+        ring_init(&s->to_port[p], ring);
         s->port_overflow_tail[p] = &s->port_overflow[p];
     }
     s->records_tail = &s->records;
     s->ready_tail = &s->ready;
-    s->fiber_waiters_tail = &s->fiber_waiters;
     s->pending_tail = &s->pending;
     s->next_txn = 1;
     s->fibers = fiber_pool_create(FIBER_STACK_BYTES, (unsigned)engine->limits.fibers_max);
@@ -104,8 +104,10 @@ static enum weir_status write_catalog(struct engine *engine, struct store_recove
                                       struct buf *changes, char *error, size_t bytes)
 {
     if (changes->len == 0) return WEIR_OK;
+    MARK("names of types written");
     struct weir_str part = buf_str(changes);
     int64_t now = engine->env->wall_ms(engine->env);
+    if (now < recovery->wall_ms) MARK("names written while the clock is behind");
     if (now < recovery->wall_ms) now = recovery->wall_ms;
     struct store_frame frame = {
         .epoch = recovery->durable_epoch + 1, .wall_ms = now, .parts = &part, .part_count = 1
@@ -141,6 +143,7 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     }
     for (uint32_t p = 0; p < engine->shard_count; p++) {
         if (p == index) continue;
+        (void)ring_publish(&s->in[p], ring_mark(&s->in[p])); /* what its producer has only pushed */
         for (struct message *m; (m = ring_pop(&s->in[p])) != NULL;) mem_free(m);
         ring_deinit(&s->in[p]);
         for (struct message *m = s->overflow[p], *next; m != NULL; m = next) {
@@ -201,9 +204,9 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     buf_free(&s->walk.row_at);
     mem_free(s->pairs);
     follow_deinit(s);
-    mem_free(s->parked);
-    s->parked = NULL;
     state_free(s);
+    mem_free(s->parked);                       /* rows that go take themselves out of it */
+    ASSERT(fiber_pool_in_use(s->fibers) == 0); /* all belonged to frames */
     fiber_pool_destroy(s->fibers);
     mem_free(s->txns);
     for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
@@ -418,9 +421,10 @@ static void port_refuse(struct port *port, struct request *request, enum weir_st
 static void port_push(struct port *port, uint32_t to, struct request *request)
 {
     port->touched |= UINT64_C(1) << to;
-    if (port->overflow[to] == NULL &&
+    if (port->overflow[to] == NULL && !ENV_CHANCE(port->engine->env, "port.ring_full") &&
         ring_push(&port->engine->shards[to].from_port[port->index], request))
         return;
+    MARK("port to shard: ring full");
     *port->overflow_tail[to] = request;
     port->overflow_tail[to] = &request->next;
 }
@@ -440,10 +444,12 @@ void port_submit(struct port *port, struct request *request)
     request->arrival_ns = env->mono_ns(env);
     port->in_flight++;
     if (atomic_load_explicit(&engine->draining, memory_order_relaxed)) {
+        MARK("request refused: draining");
         port_refuse(port, request, WEIR_SHUTDOWN, "the server is shutting down");
         return;
     }
     if (port->in_flight > engine->limits.requests_max) {
+        MARK("request refused: requests_max");
         port_refuse(port, request, WEIR_OVERLOADED,
                     "requests_max requests are in the engine already");
         return;
@@ -501,6 +507,8 @@ static void port_release(struct port *port, uint32_t list, uint64_t durable, boo
         next = r->next;
         r->next = NULL;
         bool gone = r->epoch > durable && (lost || (late_ns != 0 && r->arrival_ns < late_ns));
+        if (gone && lost) MARK("answer unknown: log poisoned");
+        if (gone && !lost) MARK("answer unknown: disk full past the deadline");
         if (gone) {
             r->status = WEIR_UNKNOWN;
             r->text = STR("the outcome is unknown: the log could not be made durable");
@@ -508,11 +516,19 @@ static void port_release(struct port *port, uint32_t list, uint64_t durable, boo
             r->epoch = 0;
         }
         if (r->epoch > durable) {
+            MARK("answer waits on while others of its list go");
             *port->waiting_tail[list] = r;
             port->waiting_tail[list] = &r->next;
             if (r->epoch < port->waiting_least[list]) port->waiting_least[list] = r->epoch;
             continue;
         }
+#ifdef MUTANT_control_replies_reordered
+        if (port->ready != NULL) { /* replies of one door have no order among themselves */
+            r->next = port->ready;
+            port->ready = r;
+            continue;
+        }
+#endif
         *port->ready_tail = r;
         port->ready_tail = &r->next;
     }
@@ -521,6 +537,7 @@ static void port_release(struct port *port, uint32_t list, uint64_t durable, boo
 static void port_take(struct port *port)
 {
     struct engine *engine = port->engine;
+    if (ENV_CHANCE(engine->env, "port.take_late")) return;
     uint64_t durable = atomic_load_explicit(&engine->durable, memory_order_acquire);
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct request *r;

@@ -61,7 +61,9 @@ struct engine_options {
     const struct runtime *const *runtimes; /* beside the native one */
     uint32_t runtime_count;
     struct engine_limits limits;
-    struct store_options store;                                      /* zeroed: STORE_OPTIONS */
+    struct store_options store; /* zeroed: STORE_OPTIONS */
+    uint32_t
+        ring_capacity; /* messages in a ring between threads, a power of two; 0: RING_CAPACITY */
     uint64_t event_block_bytes, event_file_bytes, event_cache_bytes; /* 0: as store/events.h says */
     /* A line of trace: a JSON object's members without braces, e.g. "\"event\":\"recovered\"". Any thread. May be NULL. */
     void (*trace)(void *arg, const char *members);

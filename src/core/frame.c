@@ -67,6 +67,8 @@ bool frame_lock(struct weir_ctx *f)
     f->state = FRAME_WAITS_LOCK;
     waiters_add(e, f);
     bool holds_locks = t->root == NULL || t->access_count > 0 || t->participants != 0;
+    if (!holds_locks && age_older(t->age, e->owner->age))
+        MARK("older, holds nothing: wounds nobody");
 #ifndef MUTANT_no_wound
     if (holds_locks && age_older(t->age, e->owner->age)) wound_send(t->shard, e->owner);
 #endif
@@ -81,6 +83,7 @@ void lock_release(struct shard *s, struct entity *e)
         if (e->blob == NULL) entity_maybe_remove(s, e);
         return;
     }
+    MARK("a lock is given on");
     waiters_remove(e, f);
     lock_take(e, f);
     frame_ready(f);
@@ -166,6 +169,7 @@ static enum weir_status invoke(struct weir_ctx *f)
                                      STR_ARG(h->name), weir_status_word(st)));
     }
     if (before != NULL && memcmp(before, row, a->type->row->size) != 0) {
+        MARK("a query changed its row");
         return txn_doom(
             t, WEIR_HANDLER, STR(""), STR_NIL,
             arena_printf(&t->arena, "the query `%.*s` changed its row", STR_ARG(h->name)));
@@ -190,22 +194,61 @@ static void frame_main(void *arg)
     f->status = invoke(f);
 }
 
-/* Out of stacks: the youngest transaction here makes room, and the frame waits for it (DECISIONS H4). */
+/* Does any frame of it stand on a stack? The top one may be waiting for a lock, or for a stack itself. */
+static bool txn_has_fiber(const struct txn *t)
+{
+    for (const struct weir_ctx *f = t->top; f != NULL; f = f->below) {
+        if (f->fiber != NULL) return true;
+    }
+    return false;
+}
+
+/* Out of stacks: the youngest transaction here makes room, and the frame waits for it (DECISIONS H4). Only a younger
+ * one than its own, as with locks: else two shards would take turns in wounding each other's oldest for ever. Waiters
+ * stand in order of age. */
 static void fibers_short(struct shard *s, struct weir_ctx *f)
 {
     struct txn *youngest = NULL;
     for (size_t i = 0; i < s->txn_cap; i++) {
         for (struct txn *t = s->txns[i]; t != NULL; t = t->chain) {
-            if (t != f->txn && !t->cancelled && t->top != NULL && t->top->fiber != NULL &&
+            if (age_older(f->txn->age, t->age) && !t->cancelled && txn_has_fiber(t) &&
                 (youngest == NULL || age_older(youngest->age, t->age)))
                 youngest = t;
         }
     }
-    if (youngest != NULL) wound_send(s, youngest);
+    if (youngest != NULL) {
+        MARK("out of fibers: the youngest is wounded");
+        wound_send(s, youngest);
+    }
     f->state = FRAME_READY;
-    f->next_wait = NULL;
-    *s->fiber_waiters_tail = f;
-    s->fiber_waiters_tail = &f->next_wait;
+    struct weir_ctx **at = &s->fiber_waiters;
+    while (*at != NULL && !age_older(f->txn->age, (*at)->txn->age)) at = &(*at)->next_wait;
+    f->next_wait = *at;
+    *at = f;
+}
+
+/* A new stack: none for a younger transaction while an older one waits, else that would wound for ever. */
+static struct fiber *fiber_for(struct shard *s, struct weir_ctx *f)
+{
+    const struct weir_ctx *first = s->fiber_waiters;
+    if (first != NULL && age_older(first->txn->age, f->txn->age)) {
+        MARK("a fiber is left to an older transaction");
+        return NULL;
+    }
+    if (ENV_CHANCE(s->env, "frame.no_fiber")) return NULL;
+    return fiber_take(s->fibers, frame_main, f);
+}
+
+/* No other transaction holds a stack here, so none will come free. */
+static bool fibers_never(struct shard *s, const struct weir_ctx *f)
+{
+    if (fiber_pool_in_use(s->fibers) < s->engine->limits.fibers_max) return false;
+    for (size_t i = 0; i < s->txn_cap; i++) {
+        for (const struct txn *t = s->txns[i]; t != NULL; t = t->chain) {
+            if (t != f->txn && txn_has_fiber(t)) return false;
+        }
+    }
+    return true;
 }
 
 /* Runs the frame until it waits (false) or is done (true). */
@@ -214,12 +257,23 @@ static bool frame_switch(struct weir_ctx *f)
     struct shard *s = f->txn->shard;
     if (f->fiber == NULL && f->state != FRAME_DONE) {
         if (f->txn->cancelled || f->txn->failure.status != WEIR_OK) {
+            MARK("a frame ends before it began");
             f->status = f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
             f->state = FRAME_DONE;
             return true;
         }
-        f->fiber = fiber_take(s->fibers, frame_main, f);
+        f->fiber = fiber_for(s, f);
+        if (f->fiber == NULL && fibers_never(s, f)) {
+            MARK("limit: fibers_max in one transaction");
+            f->status = txn_doom(f->txn, WEIR_BUDGET, STR(""), STR_NIL,
+                                 arena_printf(&f->txn->arena,
+                                              "calls nest deeper than fibers_max = %llu",
+                                              (unsigned long long)s->engine->limits.fibers_max));
+            f->state = FRAME_DONE;
+            return true;
+        }
         if (f->fiber == NULL) {
+            MARK("out of fibers");
             fibers_short(s, f);
             return false;
         }
@@ -247,11 +301,40 @@ static bool frame_switch(struct weir_ctx *f)
     return true;
 }
 
+#if defined(MUTANT_read_locks_released) || defined(MUTANT_remote_read_locks_released)
+/* Gives up at once the lock of an entity that was read only. */
+static void read_lock_release(struct weir_ctx *f)
+{
+    struct txn *t = f->txn;
+    struct access *a = f->access;
+#ifdef MUTANT_remote_read_locks_released
+    if (!f->from_shard) return;
+#endif
+    if (!f->read_only || a == NULL || a->changed || a->overlay.count > 0 ||
+        f->entity == t->root_entity || f->handler->type->service)
+        return;
+    for (struct weir_ctx *g = t->top; g != NULL; g = g->below) {
+        if (g != f && g->entity == f->entity) return;
+    }
+    struct access **at = &t->accesses;
+    while (*at != NULL && *at != a) at = &(*at)->next;
+    if (*at == NULL) return;
+    *at = a->next;
+    f->access = NULL;
+    f->entity->owner = NULL;
+    f->entity->access = NULL;
+    lock_release(t->shard, f->entity);
+}
+#endif
+
 void frame_run(struct weir_ctx *f)
 {
     while (frame_switch(f)) {
         struct txn *t = f->txn;
         struct weir_ctx *caller = f->caller;
+#if defined(MUTANT_read_locks_released) || defined(MUTANT_remote_read_locks_released)
+        read_lock_release(f);
+#endif
         if (caller != NULL) {
             caller->answer = f->status;
             caller->answer_result = f->result;
@@ -277,11 +360,13 @@ void txn_cancel(struct txn *t)
     struct weir_ctx *f = t->top;
     if (f == NULL) return;
     if (f->state == FRAME_WAITS_LOCK) {
+        MARK("cancelled while it waits for a lock");
         waiters_remove(f->entity, f);
         f->status = WEIR_ABORTED;
         if (f->fiber == NULL && f->entity->owner == NULL) entity_maybe_remove(t->shard, f->entity);
         frame_ready(f);
     } else if (f->state == FRAME_WAITS_REMOTE) {
+        MARK("cancelled while it waits for another shard");
 #ifndef MUTANT_no_cancel
         struct message *m = message_new(t->shard, MSG_CANCEL, t->id);
         message_post(t->shard, f->waits_for, m);
@@ -395,11 +480,13 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
     if (f->depth + 1 >= limits->call_depth_max) {
+        MARK("limit: call_depth_max");
         ctx_fail(f, WEIR_BUDGET, "calls are nested deeper than call_depth_max = %llu",
                  (unsigned long long)limits->call_depth_max);
         return false;
     }
     if (t->access_count >= limits->entities_max) {
+        MARK("limit: entities_max");
         ctx_fail(f, WEIR_BUDGET,
                  "a transaction reaches more than entities_max = %llu entities on a shard",
                  (unsigned long long)limits->entities_max);
@@ -445,6 +532,9 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
     callee->read_only = callee->read_only || f->read_only;
     f->state = FRAME_WAITS_LOCAL;
     if (frame_lock(callee) && frame_switch(callee)) {
+#ifdef MUTANT_read_locks_released
+        read_lock_release(callee);
+#endif
         f->answer = callee->status;
         f->answer_result = callee->result;
         frame_pop(callee);
@@ -578,9 +668,12 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     if (!type_key_fits(handler->type, key))
         return ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s", STR_ARG(key),
                         STR_ARG(handler->type->name));
-    if (++t->send_count > limits->sends_max)
+    if (++t->send_count > limits->sends_max) MARK("limit: sends_max");
+    if (t->send_count > limits->sends_max)
         return ctx_fail(f, WEIR_BUDGET, "a transaction sends more than sends_max = %llu messages",
                         (unsigned long long)limits->sends_max);
+    if (f->entity->pending + t->send_count > limits->messages_pending_max)
+        MARK("limit: messages_pending_max");
     if (f->entity->pending + t->send_count > limits->messages_pending_max)
         return ctx_fail(f, WEIR_OVERLOADED,
                         "more than messages_pending_max = %llu messages of this sender wait",

@@ -126,6 +126,7 @@ void outbox_hint(struct shard *s, struct row *row)
     if (!message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts))
         return;
     struct type *type = type_of(s, parts.to_type);
+    if (parts.failed) MARK("a failed message is found at start");
     if (parts.failed) row_park(s, row);
     if (type == NULL) return; /* the receiver's type is gone from the application: the row stays */
     uint32_t to = slot_shard(s->engine, type_slot(type, parts.to_key));
@@ -148,6 +149,7 @@ void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
 {
     s->hints_out--;
     if (failed) {
+        MARK("message marked failed");
         struct message_parts parts;
         ASSERT(
             message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
@@ -225,6 +227,7 @@ void outbox_drop(struct shard *s, struct row *row)
 
 static void pairs_grow(struct shard *s)
 {
+    if (s->pair_cap > 0) MARK("table of pairs grows");
     size_t cap = s->pair_cap ? s->pair_cap * 2 : 256;
     struct pair **table = mem_alloc(cap * sizeof(struct pair *));
     for (size_t i = 0; i < s->pair_cap; i++) {
@@ -311,6 +314,7 @@ void outbox_receive(struct shard *s, uint32_t from, struct row *row, bool again)
     d->from = from;
     *p->tail = d;
     p->tail = &d->next;
+    if (p->held) MARK("a message waits behind a failed one");
     if (row->failed) p->held = true;
     if (p->head == d && !p->held) pair_due(s, p, 0);
 }
@@ -342,6 +346,7 @@ void outbox_failed(struct shard *s, struct delivery *d, const struct failure *fa
     p->busy = false;
     d->attempts++;
     if (d->attempts < s->engine->limits.message_attempts_max) {
+        MARK("message tried again later");
         pair_due(s, p, s->now_ns + backoff_ns(d->attempts));
         return;
     }
@@ -397,7 +402,7 @@ void outbox_retries(struct shard *s)
 {
     struct heap_item *first;
     while ((first = heap_min(&s->retries)) != NULL && (uint64_t)first->at <= s->now_ns &&
-           s->roots_holding < s->engine->limits.roots_max) {
+           s->roots_holding < s->engine->limits.roots_max && !ENV_CHANCE(s->env, "outbox.late")) {
         struct pair *p = (struct pair *)((char *)first - offsetof(struct pair, retry));
         heap_remove(&s->retries, first);
         if (!p->busy && !p->held && p->head != NULL) root_begin_message(s, p);
@@ -421,7 +426,8 @@ void timer_index(struct shard *s, struct row *row)
 void timers_due(struct shard *s)
 {
     struct heap_item *first;
-    for (unsigned n = 0; n < 256 && s->roots_holding < s->engine->limits.roots_max; n++) {
+    unsigned most = ENV_CHANCE(s->env, "timers.few") ? 1 : 256;
+    for (unsigned n = 0; n < most && s->roots_holding < s->engine->limits.roots_max; n++) {
         first = heap_min(&s->timers);
         if (first == NULL || first->at > s->now_ms) return;
         struct row *row = (struct row *)((char *)first - offsetof(struct row, heap));
@@ -437,6 +443,7 @@ void timer_failed(struct shard *s, struct weir_str key, const struct failure *fa
     if (row == NULL || row->heap.place || row->failed) return;
     row->attempts++;
     if (row->attempts < s->engine->limits.message_attempts_max) {
+        MARK("timer tried again later");
         row->heap.at = s->now_ms + (int64_t)(backoff_ns(row->attempts) / 1000000u);
         heap_add(&s->timers, &row->heap);
         return;
@@ -477,6 +484,8 @@ void records_expire(struct shard *s)
         bool crowded = s->record_count >= limits->dedup_rows_max &&
                        age > (int64_t)limits->dedup_window_min_ms;
         if (!old && !crowded) return;
+        if (old) MARK("request record past its window");
+        else MARK("request record crowded out");
         s->records = row->next;
         if (s->records == NULL) s->records_tail = &s->records;
         s->record_count--;

@@ -31,7 +31,9 @@ void message_post(struct shard *s, uint32_t to, struct message *m)
 {
     ASSERT(to != s->index);
     struct ring *ring = &s->engine->shards[to].in[s->index];
-    if (s->overflow[to] == NULL && ring_push(ring, m)) return;
+    if (s->overflow[to] == NULL && !ENV_CHANCE(s->env, "message.ring_full") && ring_push(ring, m))
+        return;
+    MARK("shard to shard: ring full");
     m->next = NULL;
     *s->overflow_tail[to] = m;
     s->overflow_tail[to] = &m->next;
@@ -100,6 +102,7 @@ static void handle_call(struct shard *s, struct message *m)
     f->depth = m->call.depth;
     f->read_only = f->read_only || m->call.read_only;
     if (t->cancelled || t->failure.status != WEIR_OK) {
+        MARK("a call reaches a doomed record");
         entity_maybe_remove(s, f->entity);
         f->state = FRAME_READY;
         frame_run(f);
@@ -172,10 +175,12 @@ void message_handle(struct shard *s, struct message *m)
         break;
     case MSG_WOUND:
         t = txn_find(s, m->txn);
+        if (t == NULL) MARK("a wound comes too late");
         if (t != NULL) root_wound(t);
         break;
     case MSG_CANCEL:
         t = txn_find(s, m->txn);
+        if (t == NULL) MARK("a cancel comes too late");
         if (t != NULL && !t->cancelled) txn_cancel(t);
         break;
     case MSG_HINT: outbox_receive(s, m->from, m->hint.row, m->hint.again); break;

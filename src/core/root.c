@@ -86,7 +86,9 @@ void request_answer(struct shard *s, struct request *request)
     struct port *port = request->port;
     request->next = NULL;
     struct ring *ring = &s->to_port[port->index];
-    if (s->port_overflow[port->index] != NULL || !ring_push(ring, request)) {
+    if (s->port_overflow[port->index] != NULL || ENV_CHANCE(s->env, "answer.ring_full") ||
+        !ring_push(ring, request)) {
+        MARK("shard to port: ring full");
         *s->port_overflow_tail[port->index] = request;
         s->port_overflow_tail[port->index] = &request->next;
     }
@@ -137,6 +139,7 @@ static bool root_is_repeat(struct txn *t, struct entity *e)
     if (row == NULL) {
         const struct engine_limits *limits = &s->engine->limits;
         if (s->record_count < limits->dedup_rows_max) return false;
+        MARK("limit: dedup_rows_max");
         records_expire(s);
         if (s->record_count < limits->dedup_rows_max) return false;
         txn_doom(t, WEIR_OVERLOADED, STR(""), STR_NIL,
@@ -151,10 +154,12 @@ static bool root_is_repeat(struct txn *t, struct entity *e)
     struct weir_str result;
     ASSERT(record_parts((struct weir_str){ row->value, row->value_len }, &hash, &made, &result));
     if (hash != payload_hash(s, t->root)) {
+        MARK("an idempotency key with another payload");
         txn_doom(t, WEIR_IDEMPOTENCY, STR(""), STR_NIL,
                  STR("this idempotency key was used with another handler or other arguments"));
         return true;
     }
+    MARK("answered from its record");
     s->stats.dedup_hits_total++;
     request->replayed = true;
     request->result = arena_alloc(&request->arena, t->root->handler->result->size + 8u);
@@ -174,7 +179,11 @@ static void record_make(struct txn *t, struct entity *e, uint64_t epoch)
     record_value(&value, hash, t->now_ms, buf_str(&packed));
     struct row *row = row_set(s, e->slot, buf_str(&key), buf_str(&value));
     record_index(s, row);
+#ifdef MUTANT_dedup_outside_txn
+    effect_put(s, epoch + 1, e->slot, buf_str(&key), buf_str(&value));
+#else
     effect_put(s, epoch, e->slot, buf_str(&key), buf_str(&value));
+#endif
     e->version = epoch;
     buf_free(&key);
     buf_free(&value);
@@ -267,6 +276,9 @@ static void root_commit(struct txn *t, struct entity *e)
     if (r->kind == ROOT_REQUEST) {
         struct request *request = r->request;
         request->epoch = t->read_epoch;
+#ifdef MUTANT_query_ignores_epoch
+        if (r->handler->kind == WEIR_QUERY) request->epoch = 0;
+#endif
         if (effects || (wrote && t->participants != 0)) {
             request->epoch = epoch;
             shard_wanted(s, epoch);
@@ -287,7 +299,9 @@ void root_finish(struct txn *t)
 {
     struct root *r = t->root;
     struct shard *s = t->shard;
+    if (r->timed_out && !t->cancelled && t->status == WEIR_OK) MARK("late, and done all the same");
     if (r->timed_out && (t->cancelled || t->status != WEIR_OK)) {
+        MARK("undone at its deadline");
         t->failure = (struct failure){
             .status = WEIR_TIMEOUT,
             .text = STR("the deadline passed before a decision; nothing was applied")
@@ -296,7 +310,7 @@ void root_finish(struct txn *t)
         root_abort(t);
         return;
     }
-    if (t->cancelled || t->retry) {
+    if (t->cancelled || t->retry || ENV_CHANCE(s->env, "root.again")) {
         root_again(t);
         return;
     }
@@ -324,8 +338,10 @@ bool root_before(struct weir_ctx *f)
     if (r->kind == ROOT_REQUEST && r->request->id.len > 0) return !root_is_repeat(t, f->entity);
     if (r->kind != ROOT_TIMER) return true;
     struct row *row = (struct row *)tree_find(&t->shard->rows, r->timer_key);
+    if (row == NULL) MARK("timer: cancelled before it began");
     if (row == NULL || row->failed) return false;
     if (row->time_ms > t->now_ms) {
+        MARK("timer: moved before it began");
         /* Moved to later: it is in the heap. Or the clock was set back since it came due: it must be again. */
         if (!row->heap.place) timer_index(t->shard, row);
         return false;
@@ -350,15 +366,18 @@ void root_begin_request(struct shard *s, struct request *request)
     if (request->deadline_ns == 0)
         request->deadline_ns = request->arrival_ns + limits->request_deadline_ms * 1000000u;
     if (writes && atomic_load_explicit(&engine->disk_full, memory_order_relaxed)) {
+        MARK("request refused: disk full");
         request_fail(s, request, WEIR_DISKFULL, "the disk is full; reads continue");
         return;
     }
     if (writes && limits->memory_max != 0 &&
         s->state_bytes * engine->shard_count > limits->memory_max) {
+        MARK("request refused: memory_max");
         request_fail(s, request, WEIR_OOM, "rows in memory are above memory_max");
         return;
     }
-    if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u) {
+    if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u ||
+        ENV_CHANCE(s->env, "request.overloaded")) {
         s->stats.overloads_total++;
         request_fail(s, request, WEIR_OVERLOADED,
                      "the request waited longer than queue_wait_max_ms");
@@ -416,6 +435,9 @@ void root_begin_timer(struct shard *s, struct row *row)
     struct type *type = good ? type_of(s, type_id) : NULL;
     struct handler *handler = type ? type_handler(type, name) : NULL;
     row->busy = true;
+#ifdef MUTANT_timer_removed_early
+    effect_delete(s, s->epoch, row->slot, row->item.key);
+#endif
     if (handler == NULL) {
         struct failure failure = { .status = WEIR_NOHANDLER,
                                    .text = STR("the handler of this timer is gone") };
@@ -447,6 +469,7 @@ void root_deadlines(struct shard *s)
     while ((first = heap_min(&s->deadlines)) != NULL && (uint64_t)first->at <= s->now_ns) {
         struct root *r = (struct root *)((char *)first - offsetof(struct root, deadline));
         heap_remove(&s->deadlines, first);
+        MARK("a deadline passes");
         r->timed_out = true;
         if (!r->txn->cancelled) txn_cancel(r->txn);
     }

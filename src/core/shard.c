@@ -88,12 +88,16 @@ static void wake_peers(struct shard *s)
 
 static bool shard_try_park(struct shard *s)
 {
+    if (ENV_CHANCE(s->env, "shard.stay_awake")) return false;
     if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local ||
         s->ready != NULL || s->pending != NULL || s->walk.active || s->ghost_count > 0 ||
         s->fiber_waiters != NULL || s->lanes_ready != NULL)
         return false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
-        if (s->overflow[p] != NULL) return false;
+        if (s->overflow[p] != NULL) {
+            MARK("no parking: overflow");
+            return false;
+        }
     }
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         if (s->port_overflow[p] != NULL) return false;
@@ -120,6 +124,7 @@ static bool may_seal(struct shard *s, uint64_t epoch)
 static bool shard_seal(struct shard *s)
 {
     bool sealed = false;
+    if (ENV_CHANCE(s->env, "shard.seal_late")) return true;
     while (may_seal(s, s->sealed_local + 1)) {
         s->sealed_local++;
         sealed = true;
@@ -166,7 +171,10 @@ static bool overflow_flush(struct shard *s, uint32_t to, struct ring *ring)
 {
     while (s->overflow[to] != NULL) {
         struct message *next = s->overflow[to]->next;
-        if (!ring_push(ring, s->overflow[to])) return false;
+        if (!ring_push(ring, s->overflow[to])) {
+            MARK("shard to shard: overflow waits, and so does the mark");
+            return false;
+        }
         s->overflow[to] = next;
     }
     s->overflow_tail[to] = &s->overflow[to];
@@ -190,7 +198,10 @@ static void shard_flush(struct shard *s)
         struct port *port = &s->engine->ports[p];
         while (s->port_overflow[p] != NULL) {
             struct request *next = s->port_overflow[p]->next;
-            if (!ring_push(&s->to_port[p], s->port_overflow[p])) break;
+            if (!ring_push(&s->to_port[p], s->port_overflow[p])) {
+                MARK("shard to port: overflow waits");
+                break;
+            }
             s->port_overflow[p] = next;
         }
         if (s->port_overflow[p] == NULL) s->port_overflow_tail[p] = &s->port_overflow[p];
@@ -210,9 +221,9 @@ static bool run_ready(struct shard *s)
         frame_run(f);
         any = true;
     }
+    if (s->fiber_waiters != NULL) MARK("frames try again for a fiber");
     struct weir_ctx *waiting = s->fiber_waiters;
     s->fiber_waiters = NULL;
-    s->fiber_waiters_tail = &s->fiber_waiters;
     while (waiting != NULL) {
         struct weir_ctx *next = waiting->next_wait;
         waiting->next_wait = NULL;
@@ -225,8 +236,14 @@ static bool run_ready(struct shard *s)
 static bool shard_may_begin(struct shard *s)
 {
     const struct engine_limits *limits = &s->engine->limits;
-    return s->roots_holding < limits->roots_max &&
-           s->buffers[s->epoch % EPOCH_BUFFERS].len < limits->epoch_bytes_max;
+    if (ENV_CHANCE(s->env, "shard.begin_none")) return false;
+    if (s->roots_holding >= limits->roots_max) {
+        MARK("requests wait: roots_max");
+        return false;
+    }
+    if (s->buffers[s->epoch % EPOCH_BUFFERS].len < limits->epoch_bytes_max) return true;
+    MARK("requests wait: epoch_bytes_max");
+    return false;
 }
 
 /* Requests leave their rings at once, so that a door is never blocked; they wait here in order of arrival. */
@@ -251,6 +268,7 @@ static bool begin_requests(struct shard *s)
     /* Those at the head that waited too long are refused even while nothing may begin. */
     uint64_t patience = s->engine->limits.queue_wait_max_ms * 1000000u;
     while (s->pending != NULL && s->now_ns > s->pending->arrival_ns + patience) {
+        MARK("request waited too long in the queue");
         struct request *r = s->pending;
         s->pending = r->next;
         if (s->pending == NULL) s->pending_tail = &s->pending;
@@ -283,10 +301,13 @@ uint64_t shard_turn(struct shard *s)
     int64_t wall = s->env->wall_ms(s->env),
             floor = atomic_load_explicit(&engine->frame_ms, memory_order_relaxed);
     s->now_ms = wall > floor ? wall : floor;
+    if (wall < floor) MARK("shard: the clock is behind the last frame");
     bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) !=
                 atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
     if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {
-        if (!has_input(s) && next_due(s) > s->now_ns && !walk) return next_due(s);
+        if (!has_input(s) && next_due(s) > s->now_ns && !walk &&
+            !ENV_CHANCE(s->env, "shard.unpark"))
+            return next_due(s);
         shard_unpark(s);
     }
     bool was_cut = s->loaded;
@@ -304,7 +325,8 @@ uint64_t shard_turn(struct shard *s)
     busy |= begin_requests(s);
     busy |= run_ready(s);
     if (walk || s->walk.active) walk_step(s);
-    if (s->now_ns - s->records_checked_ns > RECORDS_EVERY_NS) {
+    if (s->now_ns - s->records_checked_ns > RECORDS_EVERY_NS ||
+        ENV_CHANCE(s->env, "shard.records_now")) {
         s->records_checked_ns = s->now_ns;
         records_expire(s);
     }

@@ -65,6 +65,7 @@ static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
 
 static void index_grow(struct shard *s)
 {
+    if (s->index_cap > 0) MARK("index of entities grows");
     size_t cap = s->index_cap ? s->index_cap * 2 : INDEX_CAP_FIRST;
     struct entity **table = mem_alloc(cap * sizeof(*table));
     for (size_t i = 0; i < s->index_cap; i++) {
@@ -121,6 +122,7 @@ static void entity_remove(struct shard *s, struct entity *e)
     struct entity **at = &s->index_table[e->hash & (s->index_cap - 1)];
     while (*at != e) at = &(*at)->chain;
     *at = e->chain;
+    if (s->walk.at == e) MARK("the walk's entity goes");
     if (s->walk.at == e) s->walk.at = e->next;
     if (e->prev != NULL) e->prev->next = e->next;
     else s->first = e->next;
@@ -166,6 +168,7 @@ void entity_maybe_remove(struct shard *s, struct entity *e)
         s->ghost_cap = s->ghost_cap ? s->ghost_cap * 2 : 64;
         s->ghosts = mem_realloc(s->ghosts, s->ghost_cap * sizeof(struct entity *));
     }
+    MARK("a tombstone waits for its sync");
     s->ghosts[s->ghost_count++] = e;
     e->listed = true;
 }
@@ -231,6 +234,7 @@ void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struc
         if (value.ptr == NULL) {
             struct entity *e = entity_find(s, type_id, name, entity_hash(type_id, name));
             if (e == NULL) return;
+            MARK("recovery deletes an entity");
             entity_set(s, e, STR_NIL);
             entity_remove(s, e);
             return;

@@ -12,6 +12,7 @@
 
 static void txns_grow(struct shard *s)
 {
+    if (s->txn_cap > 0) MARK("table of transactions grows");
     size_t cap = s->txn_cap ? s->txn_cap * 2 : 256;
     struct txn **table = mem_alloc(cap * sizeof(struct txn *));
     for (size_t i = 0; i < s->txn_cap; i++) {
@@ -90,6 +91,7 @@ void txn_end(struct txn *t)
 enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code,
                           struct weir_str detail, struct weir_str text)
 {
+    if (t->failure.status != WEIR_OK) MARK("a second failure in one transaction");
     if (t->failure.status == WEIR_OK) {
         t->failure.status = status;
         t->failure.code = arena_copy(&t->arena, code);
@@ -133,12 +135,14 @@ bool access_open(struct weir_ctx *f)
     const struct handler *h = f->handler;
     if (!h->builtin && a->type->has_create) {
         if (h->kind == WEIR_CREATE && a->exists) {
+            MARK("create: exists already");
             txn_doom(t, WEIR_EXISTS, STR(""), STR_NIL,
                      arena_printf(&t->arena, "%.*s `%.*s` exists already", STR_ARG(a->type->name),
                                   STR_ARG(entity_key(a->entity))));
             return false;
         }
         if (h->kind != WEIR_CREATE && !a->exists) {
+            MARK("no create yet");
             txn_doom(t, WEIR_NOTFOUND, STR(""), STR_NIL,
                      arena_printf(&t->arena,
                                   "there is no %.*s `%.*s`: it begins with a create handler",
@@ -480,6 +484,7 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
 {
     struct entity *e = a->entity;
     struct buf *key = &s->scratch;
+    if (!a->exists && e->blob == NULL) MARK("made and deleted in one transaction");
     if (!a->exists && e->blob == NULL) return;
     if (a->exists && e->blob != NULL &&
         str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len }))
@@ -487,6 +492,7 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
     buf_reset(key);
     key_entity(key, e->type_id, entity_key(e));
     if (!a->exists) {
+        MARK("an entity's row is deleted");
         entity_set(s, e, STR_NIL);
         effect_delete(s, epoch, e->slot, buf_str(key));
         return;

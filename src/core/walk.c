@@ -26,11 +26,11 @@ static void walk_begin(struct shard *s)
     s->env->actor_wake(s->env, &s->engine->writer.actor);
 }
 
-static void walk_entities(struct shard *s, struct buf *out)
+static void walk_entities(struct shard *s, struct buf *out, unsigned rows)
 {
     struct walk *w = &s->walk;
     struct buf key = { 0 };
-    for (unsigned n = 0; n < ROWS_PER_SLICE && w->at != NULL; n++) {
+    for (unsigned n = 0; n < rows && w->at != NULL; n++) {
         struct entity *e = w->at;
         w->at = e->next;
         if (e->blob == NULL) continue;
@@ -43,12 +43,19 @@ static void walk_entities(struct shard *s, struct buf *out)
 }
 
 /* True at the end. */
-static bool walk_rows(struct shard *s, struct buf *out)
+static bool walk_rows(struct shard *s, struct buf *out, unsigned rows)
 {
     struct walk *w = &s->walk;
-    for (unsigned n = 0; n < ROWS_PER_SLICE; n++) {
+    for (unsigned n = 0; n < rows; n++) {
         struct row *row = (struct row *)tree_seek(&s->rows, buf_str(&w->row_at), w->row_at.len > 0);
         if (row == NULL) return true;
+#ifdef MUTANT_dedup_not_in_checkpoint
+        if (row->item.key.ptr[0] == ROW_RECORD) {
+            buf_reset(&w->row_at);
+            buf_add_str(&w->row_at, row->item.key);
+            continue;
+        }
+#endif
         store_change(out, row->slot, row->item.key,
                      (struct weir_str){ row->value, row->value_len });
         buf_reset(&w->row_at);
@@ -61,13 +68,16 @@ void walk_step(struct shard *s)
 {
     struct walk *w = &s->walk;
     if (!w->active) walk_begin(s);
-    if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL)
-        return; /* the writer has not taken the last */
+    if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL) {
+        MARK("walk waits for the writer");
+        return; /* it has not taken the last */
+    }
     struct walk_batch *batch = mem_alloc(sizeof(*batch));
-    bool over = false;
-    while (!over && batch->bytes.len < CHECKPOINT_BATCH_BYTES / 4) {
-        if (!w->in_rows) walk_entities(s, &batch->bytes);
-        else over = walk_rows(s, &batch->bytes);
+    bool over = false, few = ENV_CHANCE(s->env, "walk.few");
+    size_t full = few ? 1 : CHECKPOINT_BATCH_BYTES / 4;
+    while (!over && batch->bytes.len < full) {
+        if (!w->in_rows) walk_entities(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE);
+        else over = walk_rows(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE);
     }
     if (over) {
         w->active = false;

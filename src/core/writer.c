@@ -38,6 +38,8 @@ static void stats_publish(struct engine *engine)
 static void disk_full_set(struct engine *engine, bool full)
 {
     if ((atomic_exchange(&engine->disk_full, full) != 0) == full) return;
+    if (full) MARK("writes refused: disk full");
+    if (!full) MARK("the disk has room again");
     engine_trace(engine, full ? "\"event\":\"disk_full\"" : "\"event\":\"disk_has_room\"");
     stats_publish(engine);
 }
@@ -61,6 +63,9 @@ static bool all_sealed(struct engine *engine, uint64_t epoch)
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct shard *s = &engine->shards[i];
         if (atomic_load(&s->state) == SHARD_PARKED) continue;
+#ifdef MUTANT_one_shard_sealed
+        if (atomic_load_explicit(&s->sealed, memory_order_acquire) >= epoch) return true;
+#endif
         if (atomic_load_explicit(&s->sealed, memory_order_acquire) < epoch) return false;
     }
     return true;
@@ -95,22 +100,29 @@ static uint64_t writer_write(struct engine *engine)
         if (bytes->len > 0) parts[count++] = buf_str(bytes);
     }
     if (count == 0) {
+        MARK("an epoch without effects");
         writer_durable(engine, w->epoch);
         return 0;
     }
     int64_t now = engine->env->wall_ms(engine->env);
+    if (now < w->wall_ms) MARK("frame: the clock is behind the last one");
     if (now > w->wall_ms) w->wall_ms = now;
+#ifdef MUTANT_wall_clock_raw
+    w->wall_ms = now;
+#endif
     struct store_frame frame = {
         .epoch = w->epoch, .wall_ms = w->wall_ms, .parts = parts, .part_count = count
     };
     enum weir_status st = store_write(engine->store, &frame);
     if (st == WEIR_DISKFULL) {
+        MARK("frame: no room");
         disk_full_set(engine, true);
         w->retry_ns = engine->env->mono_ns(engine->env) + DISK_RETRY_NS;
         wake_ports(engine);
         return w->retry_ns;
     }
     if (st != WEIR_OK) {
+        MARK("poisoned: write");
         writer_poison(engine);
         return ENV_NEVER;
     }
@@ -140,6 +152,11 @@ static bool checkpoint_due(struct engine *engine)
                                      memory_order_relaxed);
     uint64_t trigger = engine->limits.checkpoint_bytes_min;
     if (live > CHECKPOINT_LIVE_FROM && live > trigger) trigger = live;
+#ifdef MUTANT_control_checkpoint_later
+    trigger *= 4;
+#endif
+    if (stats.log_bytes_since_checkpoint > 0 && ENV_CHANCE(engine->env, "writer.checkpoint_now"))
+        return true;
     return stats.log_bytes_since_checkpoint > trigger &&
            engine->env->mono_ns(engine->env) >= engine->writer.checkpoint_retry_ns;
 }
@@ -147,6 +164,7 @@ static bool checkpoint_due(struct engine *engine)
 static void checkpoint_drop(struct engine *engine)
 {
     struct writer *w = &engine->writer;
+    MARK("checkpoint dropped");
     store_checkpoint_abort(engine->store);
     w->checkpoint_begun = false;
     w->checkpoint_failed = true;
@@ -198,7 +216,8 @@ static bool checkpoint_step(struct engine *engine)
         struct walk_batch *batch = atomic_exchange(&s->walk.batch, NULL);
         if (batch != NULL) {
             if (w->checkpoint_begun &&
-                store_checkpoint_add(engine->store, buf_str(&batch->bytes)) != WEIR_OK)
+                (ENV_CHANCE(engine->env, "writer.checkpoint_drop") ||
+                 store_checkpoint_add(engine->store, buf_str(&batch->bytes)) != WEIR_OK))
                 checkpoint_drop(engine);
             buf_free(&batch->bytes);
             mem_free(batch);
@@ -211,19 +230,23 @@ static bool checkpoint_step(struct engine *engine)
     if (!ended) return false;
     /* H9 (5): what the walk saw up to its end must be durable before the manifest names it. */
     if (!w->checkpoint_failed && atomic_load(&engine->durable) < end) {
+        MARK("checkpoint waits for the sync of what its walk saw");
         if (atomic_load(&engine->wanted) < end) atomic_store(&engine->wanted, end);
         return false;
     }
     if (!w->checkpoint_failed && !feed_covers(engine, w->checkpoint_begin)) return false;
     w->checkpoint = 0;
+    if (w->checkpoint_failed) MARK("checkpoint walked to its end after it failed");
     if (w->checkpoint_failed) return true;
     ASSERT(end <= atomic_load(&engine->durable));
     enum weir_status st = store_checkpoint_finish(engine->store);
     if (st != WEIR_OK) {
+        MARK("checkpoint cannot be finished");
         checkpoint_drop(engine);
         if (st == WEIR_POISONED) writer_poison(engine);
         return true;
     }
+    MARK("checkpoint finished");
     w->checkpoints++;
     engine_trace(engine, "\"event\":\"checkpoint\",\"number\":%u,\"end_epoch\":%llu",
                  w->checkpoint_number, (unsigned long long)end);
@@ -247,6 +270,7 @@ static uint64_t writer_prepare(struct engine *engine)
     disk_full_set(engine, stats.disk_full);
     if (made) return 0;
     if (!stats.disk_full && !stats.segment_failed) return ENV_NEVER;
+    MARK("no next segment yet");
     w->prepare_ns = now + DISK_RETRY_NS;
     return w->prepare_ns;
 }
@@ -259,11 +283,13 @@ uint64_t writer_turn(void *self)
     if (w->state == WRITER_SEALING) {
         if (w->retry_ns > engine->env->mono_ns(engine->env)) return w->retry_ns;
         w->retry_ns = 0;
+        if (ENV_CHANCE(engine->env, "writer.late")) return 0;
         if (all_sealed(engine, w->epoch)) return writer_write(engine);
         return ENV_NEVER;
     }
     if (w->state == WRITER_WRITTEN) {
         if (store_sync(engine->store) != WEIR_OK) {
+            MARK("poisoned: sync");
             writer_poison(engine);
             return ENV_NEVER;
         }
@@ -277,7 +303,8 @@ uint64_t writer_turn(void *self)
         return 0;
     }
     if (atomic_load(&engine->wanted) >=
-        atomic_load_explicit(&engine->epoch, memory_order_relaxed)) {
+            atomic_load_explicit(&engine->epoch, memory_order_relaxed) ||
+        ENV_CHANCE(engine->env, "writer.raise_early")) {
         writer_raise(engine);
         return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }

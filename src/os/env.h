@@ -50,6 +50,9 @@ struct env {
     /* The simulator's: an actor may end its turn between what it loads and what it does with that, as a thread
      * may be stopped there. */
     bool cuts_turns;
+    /* The simulator's: true now and then, so that a rare branch is taken on purpose. NULL in the real world: ask by
+     * ENV_CHANCE(), and not in inner loops. The name is a literal: points of one name share one fate. */
+    bool (*chance)(struct env *env, const char *name);
     /* time and randomness */
     uint64_t (*mono_ns)(struct env *env);
     int64_t (*wall_ms)(struct env *env);
@@ -96,6 +99,9 @@ struct env {
     int (*poll_wait)(struct env *env, struct actor *actor, struct env_event *events, int max,
                      uint64_t until_ns);
 };
+
+#define ENV_CHANCE(env, name)                                                                      \
+    (__builtin_expect((env)->chance != NULL, 0) && (env)->chance(env, name))
 
 /** The kernel's. One per process. */
 struct env *env_real(void);

@@ -10,14 +10,18 @@
 
 #include <errno.h>
 
+#include "base/assert.h"
+#include "base/hash.h"
 #include "os/sim_int.h"
 
 #define STEP_NS_MAX 2000u
+#define FREEZE_NS_MAX UINT64_C(1000000000)
 #define ACTORS_MAX 128u
 
 struct sim_actor {
     struct actor *actor;
     uint64_t wish;
+    uint64_t frozen_until;
     bool woken;
 };
 
@@ -55,7 +59,30 @@ static uint64_t env_mono(struct env *env)
 static int64_t env_wall(struct env *env)
 {
     struct sim *sim = env->self;
-    return sim->wall_ms + (int64_t)(sim->now_ns / 1000000u);
+    return sim->wall_ms +
+           (int64_t)((sim->now_ns - sim->wall_since_ns) / 1000u * sim->wall_rate / 1000000u);
+}
+
+/* Points are chosen by name and seed, so that a run takes some often and never others: a swarm, not a soup. */
+static bool env_chance(struct env *env, const char *name)
+{
+    struct sim *sim = env->self;
+    struct sim_chance *c = NULL;
+    for (uint32_t i = 0; i < sim->chance_count && c == NULL; i++) {
+        if (sim->chances[i].name == name || strcmp(sim->chances[i].name, name) == 0)
+            c = &sim->chances[i];
+    }
+    if (c == NULL) {
+        ASSERT(sim->chance_count < SIM_CHANCES_MAX);
+        static const uint32_t rates[] = { 2, 10, 50, 200, 500 };
+        uint64_t hash = hash64(sim->chance_seed, name, strlen(name));
+        c = &sim->chances[sim->chance_count++];
+        *c = (struct sim_chance){ .name = name,
+                                  .per_mille = hash % 4 == 0 ? rates[(hash >> 8) % 5] : 0 };
+    }
+    if (c->per_mille == 0 || sim_choose(sim, 1000) >= c->per_mille) return false;
+    c->taken++;
+    return true;
 }
 
 static uint64_t env_random(struct env *env)
@@ -137,6 +164,8 @@ struct sim *sim_create(uint64_t seed)
     sim->trace = 0xcbf29ce484222325u ^ seed;
     sim->now_ns = 1000000;
     sim->wall_ms = INT64_C(1700000000000);
+    sim->wall_rate = 1000;
+    sim->chance_seed = seed;
     sim->actors = mem_alloc(ACTORS_MAX * sizeof(struct sim_actor));
     sim->env = (struct env){ .self = sim,
                              .cuts_turns = true,
@@ -193,11 +222,17 @@ bool sim_step(struct sim *sim)
     uint32_t due[ACTORS_MAX], count = 0;
     if (sim->crashed) return false;
     for (uint32_t i = 0; i < sim->actor_count; i++) {
-        if (sim->actors[i].woken || sim->actors[i].wish <= sim->now_ns) due[count++] = i;
+        struct sim_actor *a = &sim->actors[i];
+        if (a->frozen_until > sim->now_ns) continue;
+        if (a->woken || a->wish <= sim->now_ns) due[count++] = i;
     }
     if (count == 0) return false;
     uint32_t chosen = due[sim_choose(sim, count)];
     sim_trace(sim, chosen);
+    if (sim->faulty && sim_fault(sim, SIM_FREEZE)) {
+        sim->actors[chosen].frozen_until = sim->now_ns + sim_choose(sim, FREEZE_NS_MAX);
+        return true;
+    }
     sim->now_ns += sim_choose(sim, STEP_NS_MAX);
     sim->jump_set = true;
     if (setjmp(sim->jump) == 0) step_actor(sim, chosen);
@@ -209,7 +244,10 @@ bool sim_advance(struct sim *sim, uint64_t max_ns)
 {
     uint64_t next = ENV_NEVER;
     for (uint32_t i = 0; i < sim->actor_count; i++) {
-        if (sim->actors[i].wish < next) next = sim->actors[i].wish;
+        const struct sim_actor *a = &sim->actors[i];
+        uint64_t wish = a->woken ? sim->now_ns : a->wish;
+        if (wish < a->frozen_until) wish = a->frozen_until;
+        if (wish < next && (a->woken || a->wish != ENV_NEVER)) next = wish;
     }
     if (next == ENV_NEVER) return false;
     uint64_t most = max_ns < ENV_NEVER - sim->now_ns ? sim->now_ns + max_ns : ENV_NEVER;
@@ -237,6 +275,69 @@ void sim_clock_add(struct sim *sim, uint64_t ns)
 void sim_wall_jump(struct sim *sim, int64_t ms)
 {
     sim->wall_ms += ms;
+}
+
+void sim_wall_rate(struct sim *sim, uint32_t per_mille)
+{
+    sim->wall_ms = env_wall(&sim->env);
+    sim->wall_since_ns = sim->now_ns;
+    sim->wall_rate = per_mille;
+}
+
+/* ---- what goes wrong by chance ---- */
+
+bool sim_fault(struct sim *sim, enum sim_fault_kind kind)
+{
+    if (!sim->faulty || sim->faults.per_million[kind] == 0) return false;
+    if (sim_choose(sim, 1000000) >= sim->faults.per_million[kind]) return false;
+    sim->fired[kind]++;
+    sim_trace(sim, 2000u + kind);
+    return true;
+}
+
+void sim_faults_set(struct sim *sim, const struct sim_faults *faults)
+{
+    sim->faults = faults ? *faults : (struct sim_faults){ 0 };
+    sim->faulty = false;
+    for (int i = 0; i < SIM_FAULT_KINDS; i++) sim->faulty |= sim->faults.per_million[i] != 0;
+}
+
+uint64_t sim_faults_fired(const struct sim *sim, enum sim_fault_kind kind)
+{
+    return sim->fired[kind];
+}
+
+const char *sim_fault_name(enum sim_fault_kind kind)
+{
+    static const char *const names[] = {
+#define X(name, text) #name,
+        SIM_FAULTS(X)
+#undef X
+    };
+    return names[kind];
+}
+
+void sim_chances(struct sim *sim, bool on)
+{
+    sim->env.chance = on ? env_chance : NULL;
+}
+
+void sim_chances_each(const struct sim *sim,
+                      void (*each)(void *arg, const char *name, uint64_t taken), void *arg)
+{
+    for (uint32_t i = 0; i < sim->chance_count; i++)
+        each(arg, sim->chances[i].name, sim->chances[i].taken);
+}
+
+void sim_on_operation(struct sim *sim, bool (*crash)(void *arg, uint64_t operation), void *arg)
+{
+    sim->on_operation = crash;
+    sim->on_operation_arg = arg;
+}
+
+void sim_reseed(struct sim *sim, uint64_t seed)
+{
+    sim->random_state = sim->random_state * 31 + seed * 0x9e3779b97f4a7c15u + 1;
 }
 
 bool sim_guard(struct sim *sim, void (*fn)(void *arg), void *arg)

@@ -15,6 +15,7 @@
 #define SECTOR 512u
 #define FD_MAX 4096u
 #define DIR_HANDLE 100000
+#define SLOW_NS_MAX UINT64_C(2000000000)
 
 struct sim_write {
     struct sim_write *next;
@@ -26,6 +27,10 @@ struct sim_file {
     uint32_t refs; /* names, pending operations and handles */
     struct buf durable, now;
     struct sim_write *pending, **tail;
+    struct sim_write *limbo,
+        **limbo_tail;    /* confirmed by a sync that has failed, and did not say so */
+    bool late, told;     /* the next sync says so; it has */
+    uint64_t bad_sector; /* cannot be read: its number and 1; 0: none */
 };
 struct sim_name {
     struct sim_name *next;
@@ -52,14 +57,20 @@ struct sim_fd {
 
 /* ---- files and names ---- */
 
-static void file_release(struct sim_file *file)
+static void writes_free(struct sim_write *w)
 {
-    if (file == NULL || --file->refs > 0) return;
-    for (struct sim_write *w = file->pending, *next; w != NULL; w = next) {
+    for (struct sim_write *next; w != NULL; w = next) {
         next = w->next;
         mem_free(w->bytes);
         mem_free(w);
     }
+}
+
+static void file_release(struct sim_file *file)
+{
+    if (file == NULL || --file->refs > 0) return;
+    writes_free(file->pending);
+    writes_free(file->limbo);
     buf_free(&file->durable);
     buf_free(&file->now);
     mem_free(file);
@@ -138,12 +149,18 @@ static void dir_op(struct sim_dir *dir, const char *name, const char *to, struct
 
 /* ---- operations: counted, crashed, failed ---- */
 
+enum { OP_DIR_SYNC = 1, OP_CREATE, OP_WRITE, OP_SYNC, OP_TRUNCATE, OP_RENAME, OP_UNLINK };
+
 /* Returns a negative errno when a fault is planned here. `after` says that the call's effect is pending now. */
 static int operation(struct sim *sim, int kind, bool is_sync)
 {
     sim->operations++;
     sim_trace(sim, 1000u + (uint64_t)kind);
+    if (sim_fault(sim, SIM_SLOW)) sim->now_ns += sim_choose(sim, SLOW_NS_MAX);
+    if (sim->on_operation != NULL && sim->on_operation(sim->on_operation_arg, sim->operations))
+        sim_crash_now(sim);
     if (sim->crash_at != 0 && --sim->crash_at == 0) sim_crash_now(sim);
+    if (kind != OP_WRITE && kind != OP_SYNC && sim_fault(sim, SIM_NAME_EIO)) return -EIO;
     if (sim->fault_at == 0 || --sim->fault_at != 0) return 0;
     switch (sim->fault) {
     case SIM_FAULT_EIO: return -EIO;
@@ -215,6 +232,31 @@ static void disk_dir_close(struct env *env, int handle)
     *fd = (struct sim_fd){ 0 };
 }
 
+static void limbo_write(struct sim_file *file)
+{
+    for (struct sim_write *w = file->limbo; w != NULL; w = w->next) {
+        if (w->truncate) bytes_truncate(&file->durable, w->len);
+        else bytes_write(&file->durable, w->offset, w->bytes, w->len);
+    }
+}
+
+static void limbo_free(struct sim_file *file)
+{
+    writes_free(file->limbo);
+    file->limbo = NULL;
+    file->late = file->told = false;
+}
+
+/* A later process finds in the page cache what a late failure has lost; the disk never gets it. What nobody was told
+ * of was written by a later try. */
+static void limbo_end(struct sim_dir *dir)
+{
+    for (struct sim_name *n = dir->now; n != NULL; n = n->next) {
+        if (!n->file->told) limbo_write(n->file);
+        limbo_free(n->file);
+    }
+}
+
 static int disk_dir_lock(struct env *env, int handle)
 {
     struct sim *sim = env->self;
@@ -222,6 +264,7 @@ static int disk_dir_lock(struct env *env, int handle)
     if (fd == NULL) return -EBADF;
     if (fd->dir->locked) return -EWOULDBLOCK;
     fd->dir->locked = fd->lock = true;
+    limbo_end(fd->dir);
     return 0;
 }
 
@@ -241,7 +284,7 @@ static int disk_dir_sync(struct env *env, int handle)
     struct sim *sim = env->self;
     struct sim_dir *dir = dir_of(sim, handle);
     if (dir == NULL) return -EBADF;
-    int error = operation(sim, 1, true);
+    int error = operation(sim, OP_DIR_SYNC, true);
     if (error < 0) return error;
     for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next)
         names_apply(&dir->durable, op);
@@ -288,7 +331,7 @@ static int disk_open(struct env *env, int handle, const char *name, int flags)
         file = mem_alloc(sizeof(*file));
         file->tail = &file->pending;
         dir_op(dir, name, "", file);
-        int error = operation(sim, 2, false);
+        int error = operation(sim, OP_CREATE, false);
         if (error < 0) return error;
     }
     int fd = fd_take(sim);
@@ -314,6 +357,10 @@ static int64_t disk_read(struct env *env, int fd, void *bytes, size_t len, uint6
     if (file == NULL) return -EBADF;
     struct buf *now = &file->now;
     if (offset >= now->len) return 0;
+    if (sim_fault(sim, SIM_READ_EIO)) return -EIO;
+    if (sim_fault(sim, SIM_LATENT)) file->bad_sector = (offset + sim_choose(sim, len)) / SECTOR + 1;
+    uint64_t bad = (file->bad_sector - 1) * SECTOR;
+    if (file->bad_sector != 0 && bad < offset + len && bad + SECTOR > offset) return -EIO;
     size_t left = now->len - offset < len ? now->len - offset : len;
     memcpy(bytes, now->ptr + offset, left);
     return (int64_t)left;
@@ -334,6 +381,26 @@ static void pending_add(struct sim_file *file, uint64_t offset, const void *byte
     file->tail = &w->next;
 }
 
+/* A write while faults may come: it fails with a part of it done, or lands where it should not. */
+static int64_t write_faulty(struct sim *sim, struct sim_file *file, const void *bytes, size_t len,
+                            uint64_t offset)
+{
+    int64_t error = sim_fault(sim, SIM_WRITE_EIO)      ? -EIO
+                    : sim_fault(sim, SIM_WRITE_ENOSPC) ? -ENOSPC
+                                                       : 0;
+    size_t part = error < 0 ? sim_choose(sim, len + 1) : len;
+    bool lost = sim_fault(sim, SIM_LOST_WRITE);
+    if (sim_fault(sim, SIM_MISDIRECTED)) {
+        uint64_t sectors = file->now.len / SECTOR;
+        offset = sim_choose(sim, sectors + 1) * SECTOR + offset % SECTOR;
+    }
+    if (part > 0 && !lost) pending_add(file, offset, bytes, part, false);
+    if (part > 0) bytes_write(&file->now, offset, bytes, part);
+    int planned = operation(sim, OP_WRITE, false);
+    if (error < 0) return error;
+    return planned < 0 ? planned : (int64_t)len;
+}
+
 static int64_t disk_write(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset)
 {
     struct sim *sim = env->self;
@@ -341,9 +408,13 @@ static int64_t disk_write(struct env *env, int fd, const void *bytes, size_t len
     if (file == NULL) return -EBADF;
     uint64_t grows = offset + len > file->now.len ? offset + len - file->now.len : 0;
     if (sim->disk_limit != 0 && disk_used(sim) + grows > sim->disk_limit) return -ENOSPC;
+    uint64_t bad = (file->bad_sector - 1) * SECTOR;
+    if (file->bad_sector != 0 && offset <= bad && offset + len >= bad + SECTOR)
+        file->bad_sector = 0;
+    if (sim->faulty) return write_faulty(sim, file, bytes, len, offset);
     pending_add(file, offset, bytes, len, false);
     bytes_write(&file->now, offset, bytes, len);
-    int error = operation(sim, 3, false);
+    int error = operation(sim, OP_WRITE, false);
     return error < 0 ? error : (int64_t)len;
 }
 
@@ -360,14 +431,44 @@ static void writes_settle(struct sim_file *file, bool keep)
     file->tail = &file->pending;
 }
 
+/* How a sync fails: < 0 the error; 1 it has, and does not say so; 0 it works. */
+static int sync_faulty(struct sim *sim, struct sim_file *file)
+{
+    if (file->late) {
+        file->late = false;
+        file->told = true;
+        return -EIO;
+    }
+    if (sim_fault(sim, SIM_SYNC_EIO)) return -EIO;
+    if (sim_fault(sim, SIM_SYNC_ENOSPC)) return -ENOSPC;
+    if (sim_fault(sim, SIM_SYNC_REVERT)) {
+        buf_reset(&file->now);
+        buf_add(&file->now, file->durable.ptr ? file->durable.ptr : "", file->durable.len);
+        return -EIO;
+    }
+    if (file->pending == NULL || !sim_fault(sim, SIM_SYNC_LATE)) return 0;
+    file->late = true;
+    if (file->limbo == NULL) file->limbo_tail = &file->limbo;
+    *file->limbo_tail = file->pending;
+    file->limbo_tail = file->tail;
+    file->pending = NULL;
+    file->tail = &file->pending;
+    return 1;
+}
+
 static int disk_sync(struct env *env, int fd)
 {
     struct sim *sim = env->self;
     struct sim_file *file = file_of(sim, fd);
     if (file == NULL) return -EBADF;
-    int error = operation(sim, 4, true);
+    int error = operation(sim, OP_SYNC, true);
     bool lost = error < 0 && sim->fault == SIM_FAULT_SYNC_LOST;
     if (error < 0 && !lost) return error;
+    if (sim->faulty || file->late) {
+        error = sync_faulty(sim, file);
+        if (error > 0) return 0;
+        lost = error < 0;
+    }
     writes_settle(file, !lost); /* lost: the pages count as clean, yet are not on the disk */
     return error;
 }
@@ -385,7 +486,7 @@ static int disk_truncate(struct env *env, int fd, uint64_t len)
     if (file == NULL) return -EBADF;
     pending_add(file, 0, NULL, len, true);
     bytes_truncate(&file->now, len);
-    return operation(sim, 5, false);
+    return operation(sim, OP_TRUNCATE, false);
 }
 
 static int disk_rename(struct env *env, int handle, const char *from, const char *to)
@@ -397,7 +498,7 @@ static int disk_rename(struct env *env, int handle, const char *from, const char
     if (n == NULL) return -ENOENT;
     if (strcmp(from, to) == 0) return 0;
     dir_op(dir, from, to, n->file);
-    return operation(sim, 6, false);
+    return operation(sim, OP_RENAME, false);
 }
 
 static int disk_unlink(struct env *env, int handle, const char *name)
@@ -407,7 +508,7 @@ static int disk_unlink(struct env *env, int handle, const char *name)
     if (dir == NULL) return -EBADF;
     if (name_find(dir->now, name) == NULL) return -ENOENT;
     dir_op(dir, name, "", NULL);
-    return operation(sim, 7, false);
+    return operation(sim, OP_UNLINK, false);
 }
 
 void sim_disk_env(struct sim *sim)
@@ -441,23 +542,32 @@ static uint64_t kept_prefix(struct sim *sim, enum sim_crash_mode mode, uint64_t 
     return count;
 }
 
+static void garble(struct sim *sim, char *bytes, uint64_t len)
+{
+    for (uint64_t i = 0; i < len; i++) bytes[i] = (char)sim_random(sim);
+}
+
 static void file_crash(struct sim *sim, struct sim_file *file, enum sim_crash_mode mode)
 {
+    limbo_write(file); /* the journal still has them */
+    limbo_free(file);
+    bool random = mode == SIM_KEEP_RANDOM || mode == SIM_KEEP_GARBLED;
     uint64_t count = 0, i = 0;
     for (struct sim_write *w = file->pending; w != NULL; w = w->next) count++;
     uint64_t kept = kept_prefix(sim, mode, count);
     for (struct sim_write *w = file->pending; w != NULL; w = w->next, i++) {
         if (w->truncate) {
-            if (i < kept && (mode != SIM_KEEP_RANDOM || sim_choose(sim, 2)))
-                bytes_truncate(&file->durable, w->len);
+            if (i < kept && (!random || sim_choose(sim, 2))) bytes_truncate(&file->durable, w->len);
             continue;
         }
         bool torn = mode == SIM_KEEP_PREFIX_TORN && i == kept;
         if (i >= kept && !torn) continue;
         uint64_t sectors = torn ? sim_choose(sim, w->len / SECTOR + 1) : w->len / SECTOR + 1;
         for (uint64_t at = 0, n = 0; at < w->len && n < sectors; at += SECTOR, n++) {
-            if (mode == SIM_KEEP_RANDOM && sim_choose(sim, 2)) continue;
+            if (random && sim_choose(sim, 2)) continue;
             uint64_t len = w->len - at < SECTOR ? w->len - at : SECTOR;
+            if (mode == SIM_KEEP_GARBLED && sim_choose(sim, 3) == 0)
+                garble(sim, w->bytes + at, len);
             bytes_write(&file->durable, w->offset + at, w->bytes + at, len);
         }
     }
@@ -478,12 +588,14 @@ void sim_disk_crash(struct sim *sim, enum sim_crash_mode mode)
         sim->fds[i] = (struct sim_fd){ 0 };
     }
     for (struct sim_dir *dir = sim->dirs; dir != NULL; dir = dir->next) {
+        dir->locked = false;
+        if (mode == SIM_KILL) continue;
         uint64_t count = 0, i = 0;
         for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next) count++;
         uint64_t kept = kept_prefix(sim, mode, count);
         for (struct sim_dir_op *op = dir->pending; op != NULL; op = op->next, i++) {
-            if (i < kept && (mode != SIM_KEEP_RANDOM || sim_choose(sim, 2)))
-                names_apply(&dir->durable, op);
+            bool random = mode == SIM_KEEP_RANDOM || mode == SIM_KEEP_GARBLED;
+            if (i < kept && (!random || sim_choose(sim, 2))) names_apply(&dir->durable, op);
         }
         ops_drop(dir);
         names_free(&dir->now);
@@ -491,8 +603,15 @@ void sim_disk_crash(struct sim *sim, enum sim_crash_mode mode)
             name_set(&dir->now, n->name, n->file);
             file_crash(sim, n->file, mode);
         }
-        dir->locked = false;
     }
+}
+
+uint32_t sim_open_handles(const struct sim *sim)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < FD_MAX; i++)
+        count += sim->fds[i].file != NULL || sim->fds[i].dir != NULL;
+    return count;
 }
 
 void sim_disk_free(struct sim *sim)

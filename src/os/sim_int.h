@@ -13,11 +13,29 @@
 struct sim_actor;
 struct sim_dir;
 
+#define SIM_CHANCES_MAX 64u
+
+struct sim_chance {
+    const char *name;
+    uint32_t per_mille; /* 0: not chosen for this seed */
+    uint64_t taken;
+};
+
 struct sim {
     struct env env;
     uint64_t random_state, trace;
     uint64_t now_ns;
-    int64_t wall_ms; /* at now_ns 0 */
+    int64_t wall_ms; /* at wall_since_ns */
+    uint64_t wall_since_ns;
+    uint32_t wall_rate; /* per mille */
+    struct sim_faults faults;
+    bool faulty; /* some rate is not 0 */
+    uint64_t fired[SIM_FAULT_KINDS];
+    struct sim_chance chances[SIM_CHANCES_MAX];
+    uint32_t chance_count;
+    uint64_t chance_seed;
+    bool (*on_operation)(void *arg, uint64_t operation);
+    void *on_operation_arg;
     struct sim_actor *actors;
     uint32_t actor_count;
     jmp_buf jump;
@@ -34,6 +52,8 @@ struct sim {
 
 uint64_t sim_random(struct sim *sim);
 void sim_trace(struct sim *sim, uint64_t n);
+/** Does this fault come now? Counts it. */
+bool sim_fault(struct sim *sim, enum sim_fault_kind kind);
 /** Ends the simulated machine in the middle of a call. */
 void sim_crash_now(struct sim *sim);
 void sim_disk_env(struct sim *sim);

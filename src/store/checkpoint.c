@@ -50,6 +50,7 @@ static int64_t block_write(struct store *store, enum block_kind kind, struct wei
 
 static enum weir_status checkpoint_fail(struct store *store, int64_t error)
 {
+    MARK("a checkpoint cannot be written");
     store_checkpoint_abort(store);
     return status_of_errno((int)-error);
 }
@@ -197,7 +198,9 @@ enum weir_status store_checkpoint_finish(struct store *store)
     enum weir_status st = error < 0
                               ? status_of_errno((int)-error)
                               : checkpoint_read(store, name, sequence, begin, NULL, NULL, &rows);
+    if (st == WEIR_OK && ENV_CHANCE(env, "store.checkpoint_bad")) st = WEIR_IO;
     if (st != WEIR_OK) {
+        MARK("a checkpoint is not as it was written");
         (void)env->unlink(env, store->dir, name);
         return st;
     }
@@ -216,6 +219,7 @@ enum weir_status store_checkpoint_finish(struct store *store)
     if (store->checkpoint_count == CHECKPOINTS_KEPT) log_cut_plan(store, needed, &cut);
     st = manifest_write(store, false);
     if (st != WEIR_OK) {
+        MARK("a checkpoint cannot be named");
         if (cut.count > 0) log_cut_undo(store, &cut);
         if (st != WEIR_POISONED) (void)env->unlink(env, store->dir, name);
         if (gone.sequence != 0) {
@@ -227,6 +231,7 @@ enum weir_status store_checkpoint_finish(struct store *store)
         store->checkpoint_count--;
         return st;
     }
+    if (cut.count > 0) MARK("the log is cut");
     store->stats.log_bytes_since_checkpoint = 0;
     if (gone.sequence != 0) {
         store_name(name, "checkpoint", gone.sequence);
@@ -259,6 +264,7 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
         }
         if (st == WEIR_IO || st == WEIR_NEWER)
             return store_fail(store, st, "cannot read %s: %s", name, weir_status_text(st));
+        MARK("recovery skips a damaged checkpoint");
         store->checkpoint_count--; /* the older one, or the whole log */
         recovery->damaged_checkpoints++;
     }

@@ -157,7 +157,10 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
     *fd = -1;
     bool again = store->spare != 0 && store->spare_bytes >= bytes;
     uint64_t need = again ? reserve : bytes + reserve;
-    if (store->stats.disk_free_bytes >= 0 && (uint64_t)store->stats.disk_free_bytes < need) {
+    if (again) MARK("a segment's file is used again");
+    if ((store->stats.disk_free_bytes >= 0 && (uint64_t)store->stats.disk_free_bytes < need) ||
+        (store->segment_count > 0 && ENV_CHANCE(env, "store.no_segment"))) {
+        MARK("no room for a segment");
         store->no_segment = true;
         return WEIR_DISKFULL;
     }
@@ -180,6 +183,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
     if (error >= 0) error = env->dir_sync(env, store->dir);
 #endif
     if (error < 0) {
+        MARK("a segment cannot be made");
         if (*fd >= 0) env->close(env, *fd);
         *fd = -1;
         (void)env->unlink(env, store->dir, name);
@@ -197,6 +201,7 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
     store->no_segment = st == WEIR_DISKFULL;
     store->stats.segment_failed = st != WEIR_OK && !store->no_segment;
     if (st == WEIR_OK) return WEIR_OK;
+    MARK("a segment cannot be named");
     store->segment_count--;
     env->close(env, *fd);
     *fd = -1;
@@ -214,6 +219,7 @@ static enum weir_status log_switch(struct store *store, uint64_t need)
                 store->segments[store->segment_count - 1].bytes >= need + FILE_HEADER_BYTES;
     if (!fits) {
         /* A prepared segment that is too small stays behind empty: recovery walks over it. */
+        if (store->next_fd >= 0) MARK("the prepared segment is too small");
         if (store->next_fd >= 0) env->close(env, store->next_fd);
         store->next_fd = -1;
         int fd;
@@ -255,7 +261,8 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
     uint64_t len = 0;
     for (uint32_t i = 0; i < frame->part_count; i++) len += frame->parts[i].len;
     uint64_t whole = RECORD_HEADER_BYTES + padded(len);
-    if (store->offset + whole > store->segments[store->current].bytes) {
+    if (store->offset + whole > store->segments[store->current].bytes ||
+        ENV_CHANCE(env, "store.switch_now")) {
         enum weir_status st = log_switch(store, whole);
         if (st != WEIR_OK) return st;
     }
@@ -286,8 +293,10 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
 #endif
     if (error < 0) {
         enum weir_status st = status_of_errno((int)-error);
+        MARK("a frame cannot be written");
         store->no_room = st == WEIR_DISKFULL;
         if (store->no_room && append_undo(store, &r)) return st;
+        MARK("poisoned: what a failed write left cannot be wiped");
         return store_poison(store, "write", segment->sequence, (int)-error);
     }
     store->offset += whole;
@@ -327,7 +336,10 @@ enum weir_status log_sync(struct store *store)
 bool log_prepare(struct store *store)
 {
     uint64_t bytes = store->segments[store->segment_count - 1].bytes, had = store->reserve_bytes;
-    bool next = store->next_fd < 0 && store->offset * 2 >= store->segments[store->current].bytes;
+    /* One that could not be made is tried again whatever the need: until then writes are refused. */
+    bool next = store->next_fd < 0 &&
+                (store->offset * 2 >= store->segments[store->current].bytes || store->no_segment ||
+                 ENV_CHANCE(store->env, "store.prepare_now"));
     if (next && next_segment_bytes(store, 0) > bytes) bytes = next_segment_bytes(store, 0);
     if (!reserve_grow(store, bytes)) return false;
     if (!next) return store->reserve_bytes > had;
@@ -367,6 +379,7 @@ void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut)
 
 void log_cut_undo(struct store *store, struct cut *cut)
 {
+    MARK("a cut of the log is taken back");
     memmove(store->segments + cut->count, store->segments,
             store->segment_count * sizeof(struct segment));
     if (cut->count > 0) memcpy(store->segments, cut->gone, cut->count * sizeof(*cut->gone));
@@ -385,7 +398,9 @@ void log_cut_finish(struct store *store, struct cut *cut)
     for (uint32_t i = 0; i < cut->count; i++) {
         const struct segment *gone = &cut->gone[i];
         store_name(name, "log", gone->sequence);
-        if (store->spare != 0 || gone->bytes < store->options.segment_bytes_first) {
+        if (store->spare != 0 || gone->bytes < store->options.segment_bytes_first ||
+            ENV_CHANCE(env, "store.no_spare")) {
+            MARK("a segment is deleted");
             (void)env->unlink(env, store->dir, name);
             continue;
         }
@@ -434,7 +449,9 @@ static bool later_record_knows(struct store *store, uint32_t segment, struct wei
         if (!record_decode(store, store->segments[segment].sequence, at, bytes.ptr + at,
                            bytes.len - at, &r))
             continue;
+        MARK("a record behind the end");
         if (r.durable > epoch) {
+            MARK("damage told from a torn end by a later record");
             *witness = r.durable;
             return true;
         }
@@ -494,9 +511,15 @@ static enum weir_status segment_scan(struct store *store, uint32_t i, struct wei
         record_decode(store, store->segments[i].sequence, at, bytes.ptr + at, bytes.len - at, &r)) {
         const char *payload = bytes.ptr + at + RECORD_HEADER_BYTES;
 #ifndef MUTANT_store_stale_record
-        if (r.chain != scan->chain || r.epoch <= scan->epoch) break;
+        if (r.chain != scan->chain || r.epoch <= scan->epoch) {
+            MARK("a sound header, not the next record");
+            break;
+        }
 #endif
-        if (!payload_is_good(store, store->segments[i].sequence, at, payload, &r)) break;
+        if (!payload_is_good(store, store->segments[i].sequence, at, payload, &r)) {
+            MARK("a record with a bad payload");
+            break;
+        }
         struct weir_str changes = { payload, r.len };
         bool needed = r.epoch >= from_epoch;
         if (!changes_apply(changes, needed ? apply : NULL, arg,
@@ -529,6 +552,7 @@ static struct weir_str torn_end(struct store *store, uint64_t sequence, struct w
         end = at + RECORD_HEADER_BYTES + r.len;
     }
     while (end > at && bytes.ptr[end - 1] == 0) end--;
+    if (end > at) MARK("a torn end is cut");
     return (struct weir_str){ bytes.ptr + at, end - at };
 }
 
@@ -649,7 +673,10 @@ static enum weir_status rehome(struct store *store, const struct scan *scan, str
     r.gone = mem_alloc(r.gone_count * sizeof(*r.gone));
     memcpy(r.gone, store->segments + scan->segment, r.gone_count * sizeof(*r.gone));
     store_remove_leftovers(store);
-    enum weir_status st = rehome_into(store, &r, size);
+    enum weir_status st = ENV_CHANCE(env, "store.rehome_short") ? WEIR_DISKFULL
+                                                                : rehome_into(store, &r, size);
+    if (st == WEIR_DISKFULL) MARK("the tail is written again without room behind it");
+    if (r.gone_count > 1) MARK("recovery drops segments behind the tail");
     if (st == WEIR_DISKFULL) st = rehome_into(store, &r, 0);
     if (st == WEIR_DISKFULL && store->reserve_bytes > 0) {
         reserve_release(store);
@@ -680,6 +707,7 @@ static enum weir_status tail_open(struct store *store, const struct scan *scan)
     store->chain = scan->chain;
     if (store->fd < 0) return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
     if (store->current + 1 < store->segment_count) {
+        MARK("a clean start finds a prepared segment");
         store_name(name, "log", store->segments[store->segment_count - 1].sequence);
         store->next_fd = env->open(env, store->dir, name, ENV_WRITE);
         if (store->next_fd < 0)
@@ -692,6 +720,7 @@ static enum weir_status tail_open(struct store *store, const struct scan *scan)
 static enum weir_status scan_judge(struct store *store, const struct scan *scan)
 {
     if (scan->epoch >= store->known_durable) return WEIR_OK;
+    MARK("the log is shorter than the manifest knows");
     return store_fail(store, WEIR_CORRUPT,
                       "log-%016llx is damaged at %llu: the log ends with epoch %llu, but epochs up "
                       "to %llu were durable and are lost; restore a copy of the directory",

@@ -216,6 +216,7 @@ static enum weir_status slots_write(struct store *store, struct buf bytes[2], in
     for (int i = 0; i < 2 && error >= 0; i++)
         error = temporary_write(store, temporaries[i], &bytes[i]);
     if (error < 0) {
+        MARK("a manifest cannot be written");
         for (int i = 0; i < 2; i++) (void)env->unlink(env, store->dir, temporaries[i]);
         return status_of_errno((int)-error);
     }

@@ -99,6 +99,7 @@ enum weir_status store_fail(struct store *store, enum weir_status st, const char
 
 enum weir_status store_poison(struct store *store, const char *what, uint64_t sequence, int error)
 {
+    MARK("poisoned");
     store->stats.poisoned = true;
     snprintf(store->stats.poison, sizeof(store->stats.poison),
              "%s of log-%016llx failed at %llu, epoch %llu, error %d: the log is closed to "
@@ -190,8 +191,10 @@ static enum weir_status refuse_old_manifest(struct store *store)
 void store_remove_leftovers(struct store *store)
 {
     struct buf *names = &store->leftovers;
-    for (size_t at = 0; at < names->len; at += strlen(names->ptr + at) + 1)
+    for (size_t at = 0; at < names->len; at += strlen(names->ptr + at) + 1) {
+        MARK("a leftover file is removed");
         (void)store->env->unlink(store->env, store->dir, names->ptr + at);
+    }
     buf_free(names);
 }
 
@@ -234,7 +237,9 @@ static enum weir_status open_existing(struct store *store, bool repair, store_ap
     if (st != WEIR_OK) return st;
     st = log_recover(store, begin, apply, arg, recovery);
     if (st != WEIR_OK) return st;
+    if (ENV_CHANCE(store->env, "store.repair")) repair = true;
     if (!recovery->clean || (!repair && checkpoints == store->checkpoint_count)) return WEIR_OK;
+    MARK("a manifest is repaired at a clean start");
     st = manifest_write(store, true);
     /* On a full disk the one good slot must do. */
     return st == WEIR_OK || st == WEIR_DISKFULL
@@ -265,6 +270,7 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     if (env->dir_list(env, store->dir, list_one, &listing) < 0)
         return store_fail(store, WEIR_IO, "cannot list %s", path);
     if (listing.newest >= store->next_sequence) store->next_sequence = listing.newest + 1;
+    if (found && store->segment_count == 0) MARK("the first start was cut short");
     if (found && store->segment_count == 0)
         found = false; /* named nothing yet: the first start was cut short */
     if (!found && listing.any_log && any_log_has_records(store))
@@ -370,6 +376,7 @@ void store_stats(const struct store *store, struct store_stats *stats)
 void store_close(struct store *store)
 {
     store_checkpoint_abort(store);
+    if (store->stats.poisoned) MARK("closed while poisoned");
     if (!store->stats.poisoned && store->fd >= 0) {
         enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
         /* The clean mark is in the manifest: a file of its own, so a failed sync leaves none behind. */

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/mark.h"
 #include "store/store.h"
 
 #define STORE_VERSION 1u

@@ -1,5 +1,5 @@
 /*
- * work.c - see work.h.
+ * work.c - see work.h. The mix is that of the simulator's run (tests/sim/clients.c).
  * SPDX-License-Identifier: MIT
  */
 #include "work.h"

@@ -1,0 +1,365 @@
+/*
+ * model.c - see model.h.
+ * SPDX-License-Identifier: MIT
+ */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TABLE 4096u
+#define KEPT_SYNCED 4u /* frames not folded though synced: what rot may take */
+
+struct entry {
+    struct entry *next;
+    uint64_t hash;
+    char *key, *value;
+    size_t key_len, value_len;
+    uint8_t slot;
+};
+struct frame {
+    struct frame *next;
+    uint64_t epoch;
+    int64_t wall_ms;
+    char *bytes;
+    size_t len;
+};
+struct model {
+    struct entry *table[TABLE];
+    size_t count, records;
+    uint64_t epoch; /* folded */
+    int64_t wall_ms;
+    struct frame *frames, **tail;
+    uint64_t synced, written, seen;
+    int64_t wall_seen;
+    char wrong[200];
+};
+
+static struct model *current;
+
+enum weir_status __real_store_write(struct store *store, const struct store_frame *frame);
+enum weir_status __real_store_sync(struct store *store);
+enum weir_status __wrap_store_write(struct store *store, const struct store_frame *frame);
+enum weir_status __wrap_store_sync(struct store *store);
+
+/* The C library's memory, so that counts of the engine's stay its own. */
+static void *copy(const char *bytes, size_t len)
+{
+    char *to = malloc(len + 1);
+    if (to == NULL) abort();
+    memcpy(to, bytes, len);
+    return to;
+}
+
+/* ---- rows ---- */
+
+static uint64_t hash_of(const char *bytes, size_t len)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < len; i++) h = (h ^ (uint8_t)bytes[i]) * 0x100000001b3u;
+    return h ^ h >> 31;
+}
+
+static struct entry **place(struct model *m, const char *key, size_t len)
+{
+    uint64_t hash = hash_of(key, len);
+    struct entry **at = &m->table[hash % TABLE];
+    while (*at != NULL && !((*at)->hash == hash && (*at)->key_len == len && memcmp((*at)->key, key, len) == 0))
+        at = &(*at)->next;
+    return at;
+}
+
+static void entry_remove(struct model *m, struct entry **at)
+{
+    struct entry *e = *at;
+    *at = e->next;
+    m->count--;
+    m->records -= e->key[0] == ROW_RECORD;
+    free(e->key);
+    free(e->value);
+    free(e);
+}
+
+static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    struct model *m = arg;
+    struct entry **at = place(m, key.ptr, key.len);
+    if (value.ptr == NULL) {
+        if (*at != NULL) entry_remove(m, at);
+        return;
+    }
+    if (*at == NULL) {
+        struct entry *e = calloc(1, sizeof(*e));
+        if (e == NULL) abort();
+        e->hash = hash_of(key.ptr, key.len);
+        e->key = copy(key.ptr, key.len);
+        e->key_len = key.len;
+        e->slot = slot;
+        *at = e;
+        m->count++;
+        m->records += key.ptr[0] == ROW_RECORD;
+    }
+    free((*at)->value);
+    (*at)->value = copy(value.ptr, value.len);
+    (*at)->value_len = value.len;
+}
+
+/* The form of changes: store.h. Read by a reader of its own. */
+static void fold(struct model *m, const struct frame *f)
+{
+    struct reader r = reader_of((struct weir_str){ f->bytes, f->len });
+    while (r.at < r.end) {
+        uint8_t slot = reader_byte(&r), op = reader_byte(&r);
+        struct weir_str key = reader_bytes(&r, reader_varint(&r)), value = STR_NIL;
+        if (op == STORE_PUT) value = reader_bytes(&r, reader_varint(&r));
+        if (op == STORE_PUT && value.len == 0) value.ptr = "";
+        if (r.failed) abort();
+        row_change(m, slot, key, value);
+    }
+    m->epoch = f->epoch;
+    m->wall_ms = f->wall_ms;
+}
+
+/* ---- frames ---- */
+
+static void frame_free(struct frame *f)
+{
+    free(f->bytes);
+    free(f);
+}
+
+static void frames_drop(struct model *m, struct frame **from)
+{
+    for (struct frame *f = *from, *next; f != NULL; f = next) {
+        next = f->next;
+        frame_free(f);
+    }
+    *from = NULL;
+    m->tail = from;
+}
+
+static void fold_first(struct model *m)
+{
+    struct frame *f = m->frames;
+    fold(m, f);
+    m->frames = f->next;
+    if (m->frames == NULL) m->tail = &m->frames;
+    frame_free(f);
+}
+
+static void fold_synced(struct model *m)
+{
+    unsigned synced = 0;
+    for (struct frame *f = m->frames; f != NULL && f->epoch <= m->synced; f = f->next) synced++;
+    for (; synced > KEPT_SYNCED; synced--) fold_first(m);
+}
+
+static void frame_add(struct model *m, const struct store_frame *frame)
+{
+    struct frame **at = &m->frames;
+    while (*at != NULL && (*at)->epoch < frame->epoch) at = &(*at)->next;
+    if (frame->epoch <= m->synced && m->wrong[0] == '\0')
+        snprintf(m->wrong, sizeof(m->wrong), "epoch %llu is written again, though synced", (unsigned long long)frame->epoch);
+    frames_drop(m, at);
+    struct frame *f = calloc(1, sizeof(*f));
+    size_t len = 0;
+    for (uint32_t i = 0; i < frame->part_count; i++) len += frame->parts[i].len;
+    if (f == NULL || (f->bytes = malloc(len + 1)) == NULL) abort();
+    for (uint32_t i = 0; i < frame->part_count; i++) {
+        memcpy(f->bytes + f->len, frame->parts[i].ptr, frame->parts[i].len);
+        f->len += frame->parts[i].len;
+    }
+    f->epoch = frame->epoch;
+    f->wall_ms = frame->wall_ms;
+    *m->tail = f;
+    m->tail = &f->next;
+    m->written = frame->epoch;
+    m->seen++;
+    if (frame->wall_ms < m->wall_seen && m->wrong[0] == '\0')
+        snprintf(m->wrong, sizeof(m->wrong), "the time of epoch %llu goes back by %lld ms", (unsigned long long)frame->epoch,
+                 (long long)(m->wall_seen - frame->wall_ms));
+    m->wall_seen = frame->wall_ms;
+}
+
+enum weir_status __wrap_store_write(struct store *store, const struct store_frame *frame)
+{
+    /* Before: a crash inside may leave it whole. A full disk leaves nothing of it. */
+    if (current != NULL) frame_add(current, frame);
+    enum weir_status st = __real_store_write(store, frame);
+    if (st == WEIR_DISKFULL && current != NULL) {
+        struct frame **at = &current->frames;
+        while ((*at)->next != NULL) at = &(*at)->next;
+        frames_drop(current, at);
+    }
+    return st;
+}
+
+enum weir_status __wrap_store_sync(struct store *store)
+{
+    enum weir_status st = __real_store_sync(store);
+    if (st == WEIR_OK && current != NULL) {
+        current->synced = current->written;
+        fold_synced(current);
+    }
+    return st;
+}
+
+/* ---- judging ---- */
+
+bool model_recover(struct model *m, const struct store_recovery *recovery, unsigned lost, char *why, size_t why_bytes)
+{
+    uint64_t least = m->epoch, newest = m->epoch;
+    if (lost > 0) m->wrong[0] = '\0';
+    if (model_wrong(m, why, why_bytes)) return false;
+    unsigned synced = 0;
+    for (struct frame *f = m->frames; f != NULL && f->epoch <= m->synced; f = f->next) synced++;
+    for (struct frame *f = m->frames; f != NULL; f = f->next) {
+        if (synced > lost) least = f->epoch, synced--;
+        newest = f->epoch;
+    }
+    if (lost == 0 && least < m->synced) least = m->synced;
+    if (recovery->durable_epoch < least || recovery->durable_epoch > newest) {
+        snprintf(why, why_bytes, "recovered epoch %llu, not one from %llu (synced) to %llu (written)",
+                 (unsigned long long)recovery->durable_epoch, (unsigned long long)least, (unsigned long long)newest);
+        return false;
+    }
+    while (m->frames != NULL && m->frames->epoch <= recovery->durable_epoch) fold_first(m);
+    frames_drop(m, &m->frames);
+    if (m->epoch != recovery->durable_epoch || m->wall_ms != recovery->wall_ms) {
+        snprintf(why, why_bytes, "recovered epoch %llu of %lld ms, the last frame up to there is %llu of %lld ms",
+                 (unsigned long long)recovery->durable_epoch, (long long)recovery->wall_ms, (unsigned long long)m->epoch,
+                 (long long)m->wall_ms);
+        return false;
+    }
+    m->synced = m->written = m->epoch;
+    m->wall_seen = m->wall_ms;
+    return true;
+}
+
+static bool row_is_same(struct model *m, uint8_t slot, struct weir_str key, struct weir_str value, char *why, size_t why_bytes)
+{
+    struct entry *e = *place(m, key.ptr, key.len);
+    if (e != NULL && e->slot == slot && e->value_len == value.len && memcmp(e->value, value.ptr, value.len) == 0) return true;
+    snprintf(why, why_bytes, "a row of kind %c (`%.*s`) is %s", key.ptr[0], key.len > 5 ? (int)key.len - 5 : 0, key.ptr + 5,
+             e ? "not what the log says" : "not in the log");
+    return false;
+}
+
+static bool shard_is_same(struct model *m, struct shard *s, size_t *rows, size_t *records, char *why, size_t why_bytes)
+{
+    struct buf key = { 0 };
+    bool good = true;
+    for (struct entity *e = s->first; e != NULL && good; e = e->next) {
+        if (e->blob == NULL) continue;
+        buf_reset(&key);
+        key_entity(&key, e->type_id, entity_key(e));
+        good = row_is_same(m, e->slot, buf_str(&key), (struct weir_str){ e->blob, e->blob_len }, why, why_bytes);
+        ++*rows;
+    }
+    buf_free(&key);
+    for (struct tree_item *i = tree_seek(&s->rows, STR(""), false); i != NULL && good; i = tree_seek(&s->rows, i->key, true)) {
+        const struct row *row = (const struct row *)i;
+        good = row_is_same(m, row->slot, i->key, (struct weir_str){ row->value, row->value_len }, why, why_bytes);
+        ++*(i->key.ptr[0] == ROW_RECORD ? records : rows);
+    }
+    return good;
+}
+
+static bool engine_has(struct engine *engine, const struct entry *e)
+{
+    struct weir_str key = { e->key, e->key_len };
+    return tree_find(&engine->shards[slot_shard(engine, e->slot)].rows, key) != NULL;
+}
+
+/* Records go by age and leave no trace in the log, so that one may come back: those that are gone must have been old
+ * enough. */
+static bool records_are_old(struct model *m, struct engine *engine, int64_t age_ms, char *why, size_t why_bytes)
+{
+    for (size_t i = 0; i < TABLE; i++) {
+        for (const struct entry *e = m->table[i]; e != NULL; e = e->next) {
+            if (e->key[0] != ROW_RECORD || engine_has(engine, e)) continue;
+            int64_t age = m->wall_seen - (int64_t)load_le64(e->value + 8);
+            if (age > age_ms) continue;
+            snprintf(why, why_bytes, "a request record `%.*s` of %lld ms is gone", (int)e->key_len - 5, e->key + 5, (long long)age);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool model_compare(struct model *m, struct engine *engine, int64_t record_age_ms, char *why, size_t why_bytes)
+{
+    while (m->frames != NULL) fold_first(m);
+    size_t rows = 0, records = 0;
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        if (!shard_is_same(m, &engine->shards[i], &rows, &records, why, why_bytes)) return false;
+    }
+    if (rows != m->count - m->records) {
+        snprintf(why, why_bytes, "%zu rows, the log says %zu", rows, m->count - m->records);
+        return false;
+    }
+    return records == m->records || records_are_old(m, engine, record_age_ms, why, why_bytes);
+}
+
+uint64_t model_hash(const struct model *m)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < TABLE; i++) {
+        for (const struct entry *e = m->table[i]; e != NULL; e = e->next)
+            sum += (e->hash ^ hash_of(e->value, e->value_len) * 31) * 0x9e3779b97f4a7c15u;
+    }
+    return sum;
+}
+
+bool model_acked(const struct model *m, uint64_t epoch)
+{
+    for (const struct frame *f = m->frames; f != NULL; f = f->next) {
+        if (f->epoch <= epoch && f->epoch > m->synced) return false;
+    }
+    return true;
+}
+
+uint64_t model_synced(const struct model *m)
+{
+    return m->synced;
+}
+
+int64_t model_wall(const struct model *m)
+{
+    return m->wall_seen;
+}
+
+uint64_t model_frames(const struct model *m)
+{
+    return m->seen;
+}
+
+bool model_wrong(const struct model *m, char *why, size_t why_bytes)
+{
+    if (m->wrong[0] == '\0') return false;
+    snprintf(why, why_bytes, "%s", m->wrong);
+    return true;
+}
+
+void model_use(struct model *m)
+{
+    current = m;
+}
+
+struct model *model_create(void)
+{
+    struct model *m = calloc(1, sizeof(*m));
+    if (m == NULL) abort();
+    m->tail = &m->frames;
+    m->wall_ms = m->wall_seen = INT64_MIN;
+    return m;
+}
+
+void model_destroy(struct model *m)
+{
+    for (size_t i = 0; i < TABLE; i++) {
+        while (m->table[i] != NULL) entry_remove(m, &m->table[i]);
+    }
+    frames_drop(m, &m->frames);
+    free(m);
+}

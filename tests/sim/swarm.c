@@ -1,0 +1,1055 @@
+/*
+ * swarm.c - the whole engine, all shards, on one thread in a simulated world; a program that runs many seeds.
+ *
+ *   sim_swarm [--seed S] [--seeds N] [--seed-file FILE] [--budget SECONDS] [--twice] [--jobs N] [--report FILE]
+ *   sim_swarm --sweep [--seed S] [--stride N] [--outcomes N] [--first OP] [--budget SECONDS] [--at OP,OUTCOME]
+ *
+ * A seed draws a plan: which work, which faults, which limits (plan_make()). It runs in lives: clients ask, faults
+ * happen, the life ends by a crash, a kill, a close. Then faults stop, and within 120 simulated seconds everything
+ * must be answered, delivered, fired: 60 for the last timers to be due, 60 for the rest. What is judged: README.md here.
+ *
+ * A sweep runs one script of several lives and, at each file operation, forks: the child's machine loses its power there,
+ * in one of several ways, half the time once more inside recovery; it then goes on to the end of the same oracles.
+ * SPDX-License-Identifier: MIT
+ */
+#include "swarm.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+#define MARKS_MAX 512
+#define CHANCES_MAX 96
+#define LIVENESS_NS (120 * SECOND_NS)
+#define LIFE_NS (UINT64_C(7200) * SECOND_NS)
+#define RUN_SECONDS_MAX 60 /* of processor time: longer is a run that does not end */
+
+/* Sums over all runs; shared between processes. */
+struct tally {
+    _Atomic uint64_t runs, failed, simulated_ms, begun, ok, failures, refused, unknown, replays, commits, multi, wounds, checkpoints,
+        delivered, fired, opens, open_failures, poisons, frames, rot_seeds, rot_found, rot_cut, tidy, histories, states, seconds;
+    _Atomic uint64_t faults[SIM_FAULT_KINDS], crashes[8], least_ok;
+    _Atomic uint64_t marks[MARKS_MAX];
+    struct {
+        char name[48];
+        _Atomic uint64_t taken, asked;
+    } chances[CHANCES_MAX];
+    _Atomic uint32_t chances_lock;
+};
+
+struct options {
+    uint64_t seed, seeds, stride, outcomes, first, at, outcome, txns;
+    double budget;
+    unsigned jobs;
+    bool twice, sweep, one, in_process, verbose, until_failure;
+    const char *seed_file, *report, *checker;
+};
+
+static struct tally *tally;
+static struct options options = { .seed = 1, .seeds = 1, .stride = 1, .outcomes = 8, .first = 1, .jobs = 2 };
+static char checker_path[4096];
+static int64_t blocks_before;
+
+__attribute__((noreturn)) void wrong(struct world *w, const char *format, ...)
+{
+    va_list args;
+    printf("FAIL seed %" PRIu64 ": ", w->seed);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n  again: %s\n", w->again);
+    fflush(stdout);
+    _exit(1);
+}
+
+/* A run that does not end is ended by SIGXCPU; a busy machine must not look like one. */
+static void run_limit(void)
+{
+    struct rlimit limit = { RUN_SECONDS_MAX, RUN_SECONDS_MAX };
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
+/* ---- plans ---- */
+
+uint64_t plan_draw(struct world *w, uint64_t n)
+{
+    uint64_t z = (w->draw += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return n ? z % n : z;
+}
+
+static bool flip(struct world *w, uint64_t in_ten)
+{
+    return plan_draw(w, 10) < in_ten;
+}
+
+static uint64_t pick(struct world *w, const uint64_t *values, size_t count)
+{
+    return values[plan_draw(w, count)];
+}
+#define PICK(w, ...)                                                                                                      \
+    pick(w, (const uint64_t[]){ __VA_ARGS__ }, sizeof((const uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t))
+
+static void plan_work(struct world *w)
+{
+    struct plan *p = &w->plan;
+    for (int i = 0; i < 7; i++) p->kinds[i] = flip(w, 7);
+    if (!p->kinds[OP_TRANSFER] && !p->kinds[OP_APPEND]) p->kinds[PICK(w, OP_TRANSFER, OP_APPEND, OP_WRITE)] = true;
+    p->work = flip(w, 9);
+    p->direct = flip(w, 6);
+    p->box = flip(w, 7) || !p->work;
+    p->thing = flip(w, 5);
+    p->query = flip(w, 5);
+    p->ids = flip(w, 6);
+    p->misuse = flip(w, 4);
+    p->refused = flip(w, 2);
+    p->pauses = flip(w, 7);
+    p->clients = (uint32_t)PICK(w, 1, 4, 8, 12, 24, 24);
+    p->lives = 2 + (uint32_t)plan_draw(w, 6);
+    p->txns = options.txns ? options.txns : 1400;
+    box_plan = (struct box_plan){ .fail_one_in = p->refused ? 0 : PICK(w, 0, 16, 16, 5), .delay_max_ms = 1 + (int64_t)PICK(w, 400, 5000, 50000) };
+}
+
+/* Rates are drawn so that most lives get through, and each kind comes now and then. */
+static void plan_faults(struct world *w)
+{
+    struct plan *p = &w->plan;
+    static const enum sim_fault_kind kinds[] = { SIM_READ_EIO, SIM_WRITE_EIO, SIM_WRITE_ENOSPC, SIM_NAME_EIO, SIM_SYNC_EIO,
+                                                 SIM_SYNC_ENOSPC, SIM_SYNC_REVERT, SIM_SYNC_LATE };
+    p->tidy = flip(w, 3);
+    p->crash = !p->tidy && flip(w, 8);
+    p->kill = flip(w, 6);
+    p->chances = flip(w, 6);
+    p->clock = flip(w, 4);
+    p->disk_full = flip(w, 3);
+    if (flip(w, 6)) {
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+            if (flip(w, 3)) p->faults.per_million[kinds[i]] = (uint32_t)PICK(w, 300, 1000, 5000, 15000);
+        }
+    }
+    if (flip(w, 3)) p->faults.per_million[SIM_SLOW] = (uint32_t)PICK(w, 1000, 20000);
+    if (flip(w, 3)) p->faults.per_million[SIM_FREEZE] = (uint32_t)PICK(w, 20, 200, 1000);
+    p->rot = plan_draw(w, 6) == 0;
+    if (!p->rot) return;
+    p->lives += 1;
+    switch (plan_draw(w, 4)) {
+    case 0: p->rot_faults.per_million[SIM_LATENT] = (uint32_t)PICK(w, 30000, 200000); break;
+    case 1: p->rot_faults.per_million[SIM_LOST_WRITE] = (uint32_t)PICK(w, 10000, 60000); break;
+    case 2: p->rot_faults.per_million[SIM_MISDIRECTED] = (uint32_t)PICK(w, 10000, 60000); break;
+    default: p->flip = true; break;
+    }
+}
+
+static void plan_limits(struct world *w)
+{
+    struct plan *p = &w->plan;
+    struct engine_limits *l = &p->limits;
+    uint64_t segment = PICK(w, 4096, 4096, 8192, 32768, 131072, 1048576);
+    uint64_t most = segment * PICK(w, 1, 4, 16); /* zeros of big ones cost more than they find */
+    p->store = (struct store_options){ segment, most < 1048576 ? most : 1048576, 0 };
+    l->checkpoint_bytes_min = PICK(w, 2000, 6000, 20000, 60000, 500000);
+    l->request_deadline_ms = PICK(w, 60000, 60000, 60000, 2000, 50);
+    l->queue_wait_max_ms = PICK(w, 60000, 60000, 1000, 20);
+    l->roots_max = PICK(w, 0, 0, 1, 2, 8);
+    l->fibers_max = PICK(w, 0, 0, 12, 40);
+    l->epoch_bytes_max = PICK(w, 0, 0, 1, 300, 5000);
+    l->requests_max = PICK(w, 0, 0, 0, 1, 4);
+    l->messages_pending_max = p->refused ? 0 : PICK(w, 0, 0, 3, 20); /* what failed for good counts for ever */
+    l->call_depth_max = PICK(w, 0, 0, 0, 8);
+    l->message_attempts_max = p->refused ? PICK(w, 1, 2, 3) : 40;
+    p->ring_capacity = (uint32_t)PICK(w, 0, 0, 1, 2, 8);
+    p->short_window = plan_draw(w, 8) == 0;
+    if (!p->short_window) return;
+    /* Records go soon: so nothing may hold up a request long enough for its record to go before its answer. */
+    l->dedup_window_ms = 90000;
+    l->dedup_window_min_ms = 40000;
+    l->dedup_rows_max = PICK(w, 0, 60);
+    p->clock = p->disk_full = p->misuse = false;
+    p->faults = (struct sim_faults){ 0 };
+}
+
+static void plan_make(struct world *w)
+{
+    w->draw = w->seed * 0xd1342543de82ef95u + 7;
+    plan_work(w);
+    plan_faults(w);
+    plan_limits(w);
+}
+
+static void plan_print(const struct world *w)
+{
+    const struct plan *p = &w->plan;
+    printf("plan:%s%s%s%s%s%s%s%s%s, ops %d%d%d%d%d%d%d, %u clients, %u lives;%s%s%s%s%s%s%s%s%s, faults", p->work ? " work" : "",
+           p->direct ? " direct" : "", p->box ? " box" : "", p->thing ? " thing" : "", p->query ? " query" : "", p->ids ? " ids" : "",
+           p->misuse ? " misuse" : "", p->refused ? " refused" : "", p->pauses ? " pauses" : "", p->kinds[0], p->kinds[1], p->kinds[2],
+           p->kinds[3], p->kinds[4], p->kinds[5], p->kinds[6], p->clients, p->lives, p->crash ? " crash" : "", p->kill ? " kill" : "",
+           p->tidy ? " tidy" : "", p->chances ? " chances" : "", p->disk_full ? " full" : "", p->clock ? " clock" : "",
+           p->rot ? " rot" : "", p->flip ? " flip" : "", p->short_window ? " short" : "");
+    for (int i = 0; i < SIM_FAULT_KINDS; i++) {
+        if (p->faults.per_million[i]) printf(" %s=%u", sim_fault_name((enum sim_fault_kind)i), p->faults.per_million[i]);
+        if (p->rot_faults.per_million[i]) printf(" rot:%s=%u", sim_fault_name((enum sim_fault_kind)i), p->rot_faults.per_million[i]);
+    }
+    printf("; segment %llu to %llu, ring %u, limits", (unsigned long long)p->store.segment_bytes_first,
+           (unsigned long long)p->store.segment_bytes_max, p->ring_capacity);
+#define X(name, value, text)                                                                                              \
+    if (p->limits.name) printf(" " #name "=%llu", (unsigned long long)p->limits.name);
+    ENGINE_LIMITS(X)
+#undef X
+    printf("\n");
+}
+
+/* The script of a sweep: all the work, small files, no faults but the power cuts. */
+static void plan_script(struct world *w)
+{
+    struct plan *p = &w->plan;
+    *p = (struct plan){ .work = true, .direct = true, .box = true, .thing = true, .query = true, .ids = true,
+                        .clients = 8, .lives = 4, .txns = options.txns ? options.txns : 320, .ring_capacity = 8 };
+    for (int i = 0; i < 7; i++) p->kinds[i] = true;
+    p->store = (struct store_options){ 4096, 8192, 0 };
+    p->limits.checkpoint_bytes_min = 5000;
+    p->limits.message_attempts_max = 40;
+    p->limits.request_deadline_ms = p->limits.queue_wait_max_ms = 60000;
+    box_plan = (struct box_plan){ .fail_one_in = 16, .delay_max_ms = 400 };
+}
+
+/* ---- the engine's lives ---- */
+
+static void count_chance(void *arg, const char *name, uint64_t taken)
+{
+    for (int i = 0; i < CHANCES_MAX; i++) {
+        if (tally->chances[i].name[0] == '\0') snprintf(tally->chances[i].name, sizeof(tally->chances[i].name), "%s", name);
+        if (strcmp(tally->chances[i].name, name) != 0) continue;
+        tally->chances[i].asked++;
+        tally->chances[i].taken += taken;
+        return;
+    }
+}
+
+static void app_open(struct world *w)
+{
+    app_init(&w->app, catalog_create());
+    if (history_app(&w->app) != WEIR_OK || box_app(&w->app) != WEIR_OK || !app_finish(&w->app)) wrong(w, "app: %s", w->app.why);
+    struct type *account = catalog_type(w->app.catalog, STR("account")), *work = catalog_type(w->app.catalog, STR("work")),
+                *box = catalog_type(w->app.catalog, STR("box")), *thing = catalog_type(w->app.catalog, STR("thing"));
+    static const char *const names[] = { "make", "put", "drop", "look", "unmake" };
+    w->work[HOW_RUN] = type_handler(work, STR("run"));
+    w->work[HOW_LOOK] = type_handler(work, STR("look"));
+    w->work[HOW_TRANSFER] = type_handler(account, STR("transfer"));
+    w->act = type_handler(box, STR("act"));
+    w->box_look = type_handler(box, STR("look"));
+    for (int i = 0; i < 5; i++) w->thing[i] = type_handler(thing, str_of(names[i]));
+}
+
+static void app_close(struct world *w)
+{
+    app_deinit(&w->app);
+    catalog_destroy(w->app.catalog);
+    w->app.catalog = NULL;
+}
+
+struct opening {
+    struct world *w;
+    enum weir_status status;
+    struct store_recovery recovery;
+    char error[512];
+};
+
+static void engine_begin(void *arg)
+{
+    struct opening *o = arg;
+    struct world *w = o->w;
+    static const uint32_t shard_counts[] = { 1, 2, 4, 8, 3 };
+    w->shards = shard_counts[sim_choose(w->sim, 5)];
+    struct engine_options eo = { .env = w->env, .data = "data", .shards = w->shards,
+                                 .threads = 1 + (uint32_t)sim_choose(w->sim, w->shards), .ports = 1, .catalog = w->app.catalog,
+                                 .limits = w->plan.limits, .store = w->plan.store, .ring_capacity = w->plan.ring_capacity };
+    o->status = engine_open(&eo, &w->engine, &o->recovery, o->error, sizeof(o->error));
+}
+
+/* The newest frame is the catalog's own, if this start was the first to use its names: then recovery ended before it. */
+static void judge_opening(struct world *w, struct opening *o, unsigned lost)
+{
+    char why[400];
+    w->opens++;
+    if (o->recovery.damaged_checkpoints > 0 && !lost && w->plan.faults.per_million[SIM_READ_EIO] == 0)
+        wrong(w, "%u damaged checkpoints by crashes alone", o->recovery.damaged_checkpoints);
+    if (!model_recover(w->model, &o->recovery, lost, why, sizeof(why))) wrong(w, "%s", why);
+    int64_t age = w->plan.short_window ? (int64_t)w->plan.limits.dedup_window_min_ms : 86400000;
+    if (!model_compare(w->model, w->engine, age, why, sizeof(why))) wrong(w, "after recovery: %s", why);
+}
+
+static void model_judge(struct world *w, const char *when)
+{
+    char why[400];
+    int64_t age = w->plan.short_window ? (int64_t)w->plan.limits.dedup_window_min_ms : 86400000;
+    if (model_wrong(w->model, why, sizeof(why))) wrong(w, "%s", why);
+    if (!model_compare(w->model, w->engine, age, why, sizeof(why))) wrong(w, "%s: %s", when, why);
+}
+
+static void engine_run(struct world *w)
+{
+    w->actor = (struct actor){ .name = "clients", .turn = clients_turn, .self = w };
+    w->port = engine_port(w->engine, 0, &w->actor);
+    w->env->actor_start(w->env, &w->actor);
+    engine_start(w->engine);
+}
+
+static void stats_take(struct world *w)
+{
+    struct engine_stats s;
+    engine_stats(w->engine, &s);
+    w->wounds += s.wounds_total;
+    w->commits += s.commits_total;
+    w->multi += s.multi_shard_total;
+    w->checkpoints += s.checkpoints_total;
+    w->delivered += s.messages_delivered_total;
+    w->fired += s.timers_fired_total;
+    w->poisons += atomic_load(&w->engine->poisoned);
+}
+
+static void engine_gone(struct world *w)
+{
+    clients_lost(w);
+    if (w->app.catalog == NULL) return; /* it never came to be */
+    if (w->engine != NULL) {
+        stats_take(w);
+        engine_abandon(w->engine);
+    }
+    w->engine = NULL;
+    app_close(w);
+}
+
+static void engine_end(void *arg)
+{
+    struct world *w = arg;
+    stats_take(w);
+    w->env->actor_stop(w->env, &w->actor);
+    engine_close(w->engine);
+    w->engine = NULL;
+}
+
+static bool is_stopped(void *arg)
+{
+    return ((struct world *)arg)->stop;
+}
+
+static bool is_drained(void *arg)
+{
+    return engine_drain(((struct world *)arg)->engine);
+}
+
+static bool is_poisoned(struct world *w)
+{
+    return w->engine != NULL && atomic_load(&w->engine->poisoned) != 0;
+}
+
+static bool stopped_or_poisoned(void *arg)
+{
+    struct world *w = arg;
+    return w->stop || is_poisoned(w);
+}
+
+enum ending { END_CRASH_AT, END_KILL_AT, END_CRASH, END_KILL, END_CLOSE, END_DRAIN, ENDINGS };
+static const enum sim_crash_mode power_modes[] = { SIM_KEEP_NOTHING, SIM_KEEP_RANDOM, SIM_KEEP_PREFIX_TORN, SIM_KEEP_GARBLED, SIM_KEEP_ALL };
+
+static enum sim_crash_mode power_mode(struct world *w)
+{
+    return power_modes[sim_choose(w->sim, 5)];
+}
+
+static enum ending ending_draw(struct world *w, bool careful)
+{
+    enum ending ends[ENDINGS];
+    unsigned n = 0;
+    const struct plan *p = &w->plan;
+    if (p->crash && !careful) ends[n++] = END_CRASH_AT, ends[n++] = END_CRASH_AT;
+    if (p->kill && p->crash) ends[n++] = END_KILL_AT;
+    if (!careful) ends[n++] = END_CRASH;
+    if (p->kill) ends[n++] = END_KILL;
+    ends[n++] = END_CLOSE;
+    ends[n++] = END_DRAIN;
+    return ends[sim_choose(w->sim, n)];
+}
+
+static void faults_off(struct world *w)
+{
+    sim_faults_set(w->sim, NULL);
+    sim_disk_limit(w->sim, 0);
+    w->disk_limit_until_ns = 0;
+    w->pause_until_ns = 0;
+    w->faults_on = false;
+}
+
+/* A flip at rest, somewhere in some file. */
+static void rot_flip(struct world *w)
+{
+    static const char *const kinds[] = { "log", "checkpoint", "manifest-a", "manifest-b" };
+    int dir = w->env->dir_open(w->env, "data", false);
+    bool done = dir < 0;
+    for (unsigned tries = 0; tries < 400 && !done; tries++) {
+        char name[ENV_NAME_MAX], path[ENV_NAME_MAX + 8];
+        uint64_t kind = sim_choose(w->sim, 4);
+        if (kind < 2) snprintf(name, sizeof(name), "%s-%016llx", kinds[kind], (unsigned long long)sim_choose(w->sim, 200));
+        else snprintf(name, sizeof(name), "%s", kinds[kind]);
+        int fd = w->env->open(w->env, dir, name, ENV_READ);
+        if (fd < 0) continue;
+        int64_t size = w->env->size(w->env, fd);
+        w->env->close(w->env, fd);
+        snprintf(path, sizeof(path), "data/%s", name);
+        done = size > 0 && sim_flip(w->sim, path, sim_choose(w->sim, (uint64_t)size), (int)sim_choose(w->sim, 8));
+    }
+    if (dir >= 0) w->env->dir_close(w->env, dir);
+}
+
+/* Opens until it works: with faults once or twice, then without. False: the machine crashed inside. */
+static bool life_open(struct world *w, unsigned lost, bool *refused)
+{
+    struct opening o = { .w = w };
+    *refused = false;
+    for (unsigned tries = 0;; tries++) {
+        app_open(w);
+        w->engine = NULL;
+        if (!sim_guard(w->sim, engine_begin, &o)) {
+            w->engine = NULL;
+            app_close(w);
+            return false;
+        }
+        if (o.status == WEIR_OK) break;
+        app_close(w);
+        w->open_failures++;
+        if (lost > 0) {
+            if (o.status != WEIR_CORRUPT && o.status != WEIR_IO) wrong(w, "rot is refused as %s: %s", weir_status_word(o.status), o.error);
+            *refused = true;
+            return true;
+        }
+        bool faulty = w->faults_on && (o.status == WEIR_IO || o.status == WEIR_DISKFULL);
+        if (!faulty) wrong(w, "it does not start: %s: %s", weir_status_word(o.status), o.error);
+        if (tries > 0) faults_off(w);
+    }
+    judge_opening(w, &o, lost);
+    return true;
+}
+
+static void stuck(struct world *w, const char *what)
+{
+    struct engine_stats s;
+    engine_stats(w->engine, &s);
+    wrong(w, "%s: %u requests not answered, %llu messages pending (%llu failed), %llu timers pending (%llu failed), %llu transactions "
+          "open, epoch %llu, durable %llu, wanted %llu", what, w->busy, (unsigned long long)s.messages_pending,
+          (unsigned long long)s.messages_failed, (unsigned long long)s.timers_pending, (unsigned long long)s.timers_failed,
+          (unsigned long long)s.open_transactions, (unsigned long long)s.epoch, (unsigned long long)s.durable_epoch,
+          (unsigned long long)atomic_load(&w->engine->wanted));
+}
+
+/* One life with faults. Ends with the engine gone. */
+static bool life_run(struct world *w, uint32_t life, bool careful, bool rot)
+{
+    struct plan *p = &w->plan;
+    enum ending end = ending_draw(w, careful);
+    bool refused;
+    w->stop = w->quiet_wanted = w->silent = false;
+    w->target = p->txns * (life + 1) / p->lives;
+    w->faults_on = true;
+    sim_faults_set(w->sim, careful ? NULL : &p->faults);
+    uint64_t left = p->txns / p->lives;
+    if (end == END_CRASH_AT || end == END_KILL_AT) {
+        uint64_t at = 1 + sim_choose(w->sim, sim_choose(w->sim, 4) ? 40 + left / 2 : 14);
+        sim_crash_at(w->sim, at, end == END_KILL_AT ? SIM_KILL : power_mode(w));
+    }
+    bool alive = life_open(w, 0, &refused);
+    if (alive && careful) sim_faults_set(w->sim, &p->faults);
+    if (alive && rot) sim_faults_set(w->sim, &p->rot_faults);
+    if (alive) {
+        engine_run(w);
+        uint64_t steps = sim_choose(w->sim, 40000);
+        if (end == END_CRASH || end == END_KILL) {
+            while (!stopped_or_poisoned(w) && steps-- > 0 && !sim_crashed(w->sim)) {
+                if (!sim_step(w->sim) && !sim_crashed(w->sim) && !sim_advance(w->sim, LIFE_NS)) break;
+            }
+        } else if (!sim_run(w->sim, stopped_or_poisoned, w, LIFE_NS) && !sim_crashed(w->sim)) {
+            stuck(w, "stuck");
+        }
+        alive = !sim_crashed(w->sim);
+    }
+    if (alive && is_poisoned(w)) { /* the process is about to end: some answers go out, all unknown or durable */
+        w->silent = true;
+        for (uint64_t n = sim_choose(w->sim, 3000); n > 0 && (sim_step(w->sim) || sim_advance(w->sim, SECOND_NS)); n--) {}
+    }
+    if (alive && end == END_DRAIN && !is_poisoned(w)) {
+        bool drained = sim_run(w->sim, is_drained, w, LIFE_NS);
+        alive = !sim_crashed(w->sim);
+        if (alive && !drained && !is_poisoned(w)) stuck(w, "stuck in draining");
+    }
+    tally->crashes[alive && end <= END_KILL_AT ? END_CLOSE : end]++;
+    if (alive && (end == END_CRASH || end == END_KILL) && !is_poisoned(w)) {
+        sim_crash(w->sim, end == END_KILL ? SIM_KILL : power_mode(w));
+        engine_gone(w);
+        return true;
+    }
+    if (alive) {
+        alive = sim_guard(w->sim, engine_end, w);
+        if (alive) {
+            clients_lost(w);
+            app_close(w);
+            if (sim_open_handles(w->sim) != 0) wrong(w, "%u handles are open after close", sim_open_handles(w->sim));
+        }
+    }
+    if (!alive) engine_gone(w);
+    sim_crash_at(w->sim, 0, SIM_KEEP_ALL);
+    return alive;
+}
+
+/* ---- the second phase: no faults, everything comes to its end ---- */
+
+static void last_life(struct world *w)
+{
+    bool refused;
+    faults_off(w);
+    sim_chances(w->sim, false);
+    sim_crash_at(w->sim, 0, SIM_KEEP_ALL);
+    sim_on_operation(w->sim, NULL, NULL);
+    sim_wall_rate(w->sim, 1000);
+    struct plan *p = &w->plan;
+    p->limits.request_deadline_ms = p->limits.queue_wait_max_ms = 60000;
+    w->silent = false;
+    w->calm = true;
+    p->limits.messages_pending_max = p->limits.requests_max = p->limits.epoch_bytes_max = 0;
+    if (!life_open(w, 0, &refused)) wrong(w, "a crash without a plan");
+    /* A clock that was set back holds up time until it catches up: not a fault that stops, so it is set right here. */
+    int64_t behind = model_wall(w->model) - w->env->wall_ms(w->env);
+    if (behind > 0) sim_wall_jump(w->sim, behind);
+    engine_run(w);
+    /* First what is missing of the seed's work: in a world without faults, but with all that they left behind. */
+    w->stop = w->quiet_wanted = false;
+    w->target = p->txns;
+    if (!sim_run(w->sim, is_stopped, w, LIFE_NS)) stuck(w, "stuck after the faults");
+    w->stop = false;
+    w->quiet_wanted = true;
+    w->env->actor_wake(w->env, &w->actor);
+    if (!sim_run(w->sim, is_stopped, w, LIVENESS_NS)) stuck(w, "not quiet within 120 s");
+    w->stop = false;
+    w->final = true;
+    w->env->actor_wake(w->env, &w->actor);
+    if (!sim_run(w->sim, is_stopped, w, LIVENESS_NS) || w->busy != 0) stuck(w, "not all of the last reads are answered");
+    if (!sim_run(w->sim, is_drained, w, LIVENESS_NS)) stuck(w, "stuck in draining");
+    model_judge(w, "at the end");
+    stats_take(w);
+    w->env->actor_stop(w->env, &w->actor);
+    engine_close(w->engine);
+    w->engine = NULL;
+    app_close(w);
+    if (sim_open_handles(w->sim) != 0) wrong(w, "%u handles are open after the last close", sim_open_handles(w->sim));
+}
+
+static void sums_judge(struct world *w)
+{
+    const struct box *sum = &w->sum;
+    if (sum->sent != sum->received || sum->set != sum->fired || sum->duplicates != 0 || sum->disorder != 0 || sum->early != 0 ||
+        (uint64_t)sum->done != w->acts)
+        wrong(w, "%" PRIu64 " acts, done %" PRId64 "; sent %" PRId64 ", received %" PRId64 "; set %" PRId64 ", fired %" PRId64 "; twice %"
+              PRId64 ", out of order %" PRId64 ", early %" PRId64, w->acts, sum->done, sum->sent, sum->received, sum->set, sum->fired,
+              sum->duplicates, sum->disorder, sum->early);
+}
+
+/* Hash of the files whose content recovery must not change, by name. */
+struct files {
+    struct world *w;
+    int dir;
+    uint64_t hash, count;
+};
+static void file_hash(void *arg, const char *name)
+{
+    struct files *f = arg;
+    struct env *env = f->w->env;
+    if (strncmp(name, "log-", 4) != 0 && strncmp(name, "checkpoint-", 11) != 0) return;
+    int fd = env->open(env, f->dir, name, ENV_READ);
+    int64_t size = fd >= 0 ? env->size(env, fd) : 0;
+    char *bytes = malloc((size_t)size + 1);
+    if (bytes == NULL || fd < 0) abort();
+    env->read(env, fd, bytes, (size_t)size, 0);
+    env->close(env, fd);
+    f->hash = f->hash * 31 + hash64(hash64(1, name, strlen(name)), bytes, (size_t)size);
+    f->count++;
+    free(bytes);
+}
+static uint64_t files_hash(struct world *w)
+{
+    struct files f = { .w = w };
+    f.dir = w->env->dir_open(w->env, "data", false);
+    w->env->dir_list(w->env, f.dir, file_hash, &f);
+    w->env->dir_close(w->env, f.dir);
+    return f.hash;
+}
+
+/* Opening and closing again changes nothing: neither after a clean stop, nor after a recovery that was cut short. */
+static void reopen_judge(struct world *w)
+{
+    bool refused;
+    uint64_t files = files_hash(w), state = model_hash(w->model), synced = model_synced(w->model);
+    for (int n = 0; n < 3; n++) {
+        if (!life_open(w, 0, &refused)) wrong(w, "a crash without a plan");
+        if (model_synced(w->model) != synced || model_hash(w->model) != state) wrong(w, "recovery %d finds another state", n + 1);
+        if (n == 0) engine_close(w->engine);
+        else engine_abandon(w->engine);
+        w->engine = NULL;
+        if (n == 0 && files_hash(w) != files) wrong(w, "a start after a clean stop changes logs or checkpoints");
+        app_close(w);
+        if (n == 1) sim_crash(w->sim, SIM_KEEP_NOTHING);
+    }
+}
+
+static void history_judge(struct world *w)
+{
+    char path[64];
+    fclose(w->history);
+    w->history = NULL;
+    snprintf(path, sizeof(path), "/tmp/weir-sim-%ld.hist", (long)getpid());
+    FILE *f = fopen(path, "w");
+    if (f == NULL || fwrite(w->history_text, 1, w->history_len, f) != w->history_len || fclose(f) != 0) wrong(w, "cannot write %s", path);
+    free(w->history_text);
+    int out[2];
+    if (pipe(out) != 0) wrong(w, "no pipe");
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(out[1], 1);
+        execl(checker_path, checker_path, path, (char *)NULL);
+        _exit(127);
+    }
+    close(out[1]);
+    char text[300] = "";
+    size_t len = 0;
+    for (ssize_t n; len < sizeof(text) - 1 && (n = read(out[0], text + len, sizeof(text) - 1 - len)) > 0;) len += (size_t)n;
+    char rest[4096];
+    while (read(out[0], rest, sizeof(rest)) > 0) {}
+    close(out[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    unlink(path);
+    text[strcspn(text, "\n")] = '\0';
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) wrong(w, "the checker (status %x): %s", status, text);
+    tally->histories++;
+}
+
+/* ---- a seed ---- */
+
+static struct world *world_create(uint64_t seed)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    if (w == NULL) abort();
+    w->seed = seed;
+    w->sim = sim_create(seed);
+    w->env = sim_env(w->sim);
+    w->model = model_create();
+    model_use(w->model);
+    w->history = open_memstream(&w->history_text, &w->history_len);
+    for (int i = 0; i < ACCOUNTS; i++) fprintf(w->history, "i a%d %d\n", i, HISTORY_BALANCE);
+    return w;
+}
+
+static void tally_add(struct world *w)
+{
+    tally->simulated_ms += w->env->mono_ns(w->env) / 1000000;
+    tally->begun += w->begun;
+    tally->ok += w->ok;
+    tally->failures += w->failed;
+    tally->refused += w->refused;
+    tally->unknown += w->unknown;
+    tally->replays += w->replays;
+    tally->commits += w->commits;
+    tally->multi += w->multi;
+    tally->wounds += w->wounds;
+    tally->checkpoints += w->checkpoints;
+    tally->delivered += w->delivered;
+    tally->fired += w->fired;
+    tally->opens += w->opens;
+    tally->open_failures += w->open_failures;
+    tally->poisons += w->poisons;
+    tally->frames += model_frames(w->model);
+    tally->rot_seeds += w->plan.rot;
+    tally->rot_found += w->rot_found;
+    tally->rot_cut += w->rot_cut;
+    tally->tidy += w->plan.tidy;
+    uint64_t least = tally->least_ok;
+    while ((least == 0 || w->ok < least) && !atomic_compare_exchange_weak(&tally->least_ok, &least, w->ok)) {}
+    for (int i = 0; i < SIM_FAULT_KINDS; i++) tally->faults[i] += sim_faults_fired(w->sim, (enum sim_fault_kind)i);
+    uint32_t unlocked = 0;
+    while (!atomic_compare_exchange_weak(&tally->chances_lock, &unlocked, 1)) unlocked = 0;
+    sim_chances_each(w->sim, count_chance, NULL);
+    atomic_store(&tally->chances_lock, 0);
+}
+
+static void marks_add(void)
+{
+#ifdef WEIR_MARKS
+    struct mark *m;
+    for (size_t i = 0; i < MARKS_MAX && (m = mark_at(i)) != NULL; i++) tally->marks[i] += m->count;
+#endif
+}
+
+static uint64_t world_destroy(struct world *w)
+{
+    uint64_t hash = sim_trace_hash(w->sim);
+    for (uint32_t i = 0; i < CLIENTS_MAX; i++) arena_free(&w->clients[i].request.arena);
+    sim_destroy(w->sim);
+    model_use(NULL);
+    model_destroy(w->model);
+#ifdef WEIR_MARKS
+    /* A machine that stops in the middle of a call loses what that call held; any other end gives all back. */
+    if (w->plan.tidy && mem_blocks() != blocks_before)
+        wrong(w, "%lld blocks of memory are not given back", (long long)(mem_blocks() - blocks_before));
+#endif
+    free(w);
+    return hash;
+}
+
+/* The lives before the last; false if rot was found: then there is nothing to go on with. */
+static bool lives_run(struct world *w)
+{
+    struct plan *p = &w->plan;
+    bool careful = false, refused;
+    for (uint32_t life = 0; life + 1 < p->lives; life++) {
+        bool rot = p->rot && life + 2 == p->lives;
+        uint64_t late = sim_faults_fired(w->sim, SIM_SYNC_LATE);
+        life_run(w, life, careful, rot);
+        /* What a late failure has lost lives in the page cache until the next start has written it again. */
+        careful = sim_faults_fired(w->sim, SIM_SYNC_LATE) != late;
+        if (!careful) sim_clock_add(w->sim, sim_choose(w->sim, p->short_window ? SECOND_NS : p->pauses ? 100 * SECOND_NS : 1000));
+        if (!rot) continue;
+        faults_off(w);
+        if (p->flip) rot_flip(w);
+        sim_crash(w->sim, SIM_KEEP_RANDOM);
+        uint64_t synced = model_synced(w->model);
+        if (!life_open(w, 2, &refused)) wrong(w, "a crash without a plan");
+        w->rot_found += refused;
+        if (refused) return false;
+        bool cut = model_synced(w->model) < synced;
+        w->rot_cut += cut;
+        engine_close(w->engine);
+        w->engine = NULL;
+        app_close(w);
+        if (cut || sim_faults_fired(w->sim, SIM_LATENT) > 0 || p->flip) return false;
+    }
+    return true;
+}
+
+static uint64_t run_seed(uint64_t seed)
+{
+#ifdef WEIR_MARKS
+    blocks_before = mem_blocks();
+#endif
+    struct world *w = world_create(seed);
+    snprintf(w->again, sizeof(w->again), "build/tests/sim/sim_swarm --seed %" PRIu64, seed);
+    plan_make(w);
+    sim_chances(w->sim, w->plan.chances);
+    if (options.verbose) plan_print(w);
+    if (lives_run(w)) {
+        last_life(w);
+        sums_judge(w);
+        reopen_judge(w);
+        history_judge(w);
+    } else {
+        fclose(w->history);
+        free(w->history_text);
+    }
+    if (options.verbose)
+        printf("seed %" PRIu64 ": %" PRIu64 " begun, %" PRIu64 " ok, %" PRIu64 " failed, %" PRIu64 " refused, %" PRIu64
+               " unknown, %" PRIu64 " lives opened, %.1f simulated s, trace %016llx\n", seed, w->begun, w->ok, w->failed, w->refused,
+               w->unknown, w->opens, (double)w->env->mono_ns(w->env) / 1e9, (unsigned long long)sim_trace_hash(w->sim));
+    tally_add(w);
+    return world_destroy(w);
+}
+
+/* ---- the sweep ---- */
+
+struct sweep {
+    struct world *w;
+    unsigned running;
+    bool child;
+    uint64_t outcome;
+    time_t end;
+};
+static struct sweep sweep;
+
+static void reap(void)
+{
+    int status;
+    if (wait(&status) < 0) return;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+    tally->failed++;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 1) printf("FAIL a run ended by itself: status %x\n", status);
+}
+
+static void crash_here(uint64_t operation, uint64_t outcome)
+{
+    struct world *w = sweep.w;
+    static const enum sim_crash_mode modes[] = { SIM_KEEP_NOTHING, SIM_KEEP_RANDOM, SIM_KEEP_PREFIX_TORN, SIM_KEEP_ALL,
+                                                 SIM_KEEP_GARBLED, SIM_KILL,        SIM_KEEP_RANDOM,      SIM_KEEP_PREFIX_TORN };
+    sweep.child = true;
+    sweep.outcome = outcome;
+    snprintf(w->again, sizeof(w->again), "build/tests/sim/sim_swarm --sweep --seed %" PRIu64 " --at %" PRIu64 ",%" PRIu64, w->seed,
+             operation, outcome);
+    sim_on_operation(w->sim, NULL, NULL);
+    sim_reseed(w->sim, outcome);
+    sim_crash_at(w->sim, 0, modes[outcome % 8]);
+    run_limit();
+    tally->states++;
+}
+
+static bool sweep_here(void *arg, uint64_t operation)
+{
+    if (options.one) {
+        if (operation != options.at) return false;
+        crash_here(operation, options.outcome);
+        return true;
+    }
+    if (operation < options.first || (operation - options.first) % options.stride != 0 || tally->failed > 0) return false;
+    if (options.budget > 0 && time(NULL) >= sweep.end) return false;
+    for (uint64_t outcome = 0; outcome < options.outcomes; outcome++) {
+        if (sweep.running == options.jobs) reap(), sweep.running--;
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid < 0) continue;
+        if (pid == 0) {
+            crash_here(operation, outcome);
+            return true;
+        }
+        sweep.running++;
+    }
+    return false;
+}
+
+/* A life of the script: open, ask, close or be killed. False: it crashed. */
+static bool script_life(struct world *w, uint64_t target, bool close)
+{
+    bool refused;
+    w->stop = w->quiet_wanted = false;
+    w->target = target;
+    if (!life_open(w, 0, &refused)) return false;
+    engine_run(w);
+    if (!sim_run(w->sim, is_stopped, w, LIFE_NS) && !sim_crashed(w->sim)) stuck(w, "stuck");
+    bool alive = !sim_crashed(w->sim);
+    if (alive && close) {
+        alive = sim_guard(w->sim, engine_end, w);
+        if (alive) clients_lost(w), app_close(w);
+    } else if (alive) {
+        sim_crash(w->sim, SIM_KILL);
+        engine_gone(w);
+        return true;
+    }
+    if (!alive) engine_gone(w);
+    return alive;
+}
+
+static void run_sweep(void)
+{
+    struct world *w = world_create(options.seed);
+    sweep.w = w;
+    sweep.end = time(NULL) + (time_t)options.budget;
+    snprintf(w->again, sizeof(w->again), "build/tests/sim/sim_swarm --sweep --seed %" PRIu64 " --stride 1000000", options.seed);
+    plan_script(w);
+    w->calm = true;
+    sim_on_operation(w->sim, sweep_here, NULL);
+    for (uint32_t life = 0; life < w->plan.lives && !sweep.child; life++)
+        (void)script_life(w, w->plan.txns * (life + 1) / w->plan.lives, life % 2 == 0);
+    if (sweep.child) {
+        if (sweep.outcome % 2) { /* again, inside recovery or shortly after */
+            sim_crash_at(w->sim, 1 + sim_choose(w->sim, 14), power_modes[sim_choose(w->sim, 5)]);
+            tally->states += !script_life(w, w->begun + 20, true);
+            sim_crash_at(w->sim, 0, SIM_KEEP_ALL);
+        } else {
+            (void)script_life(w, w->begun + 20, true);
+        }
+    }
+    uint64_t operations = sim_operations(w->sim);
+    last_life(w);
+    sums_judge(w);
+    if (!sweep.child || sweep.outcome % 4 == 0) reopen_judge(w);
+    if (!sweep.child || sweep.outcome % 4 == 1) history_judge(w);
+    tally_add(w);
+    marks_add();
+    if (sweep.child && !options.one) _exit(0);
+    for (; sweep.running > 0; sweep.running--) reap();
+    printf("sweep: seed %" PRIu64 ", script of %" PRIu64 " file operations, %" PRIu64 " crash states, %" PRIu64 " recoveries, %" PRIu64
+           " checkpoints, %" PRIu64 " histories checked\n", options.seed, operations, (uint64_t)tally->states, (uint64_t)tally->opens,
+           (uint64_t)tally->checkpoints, (uint64_t)tally->histories);
+    bool vacuous = !options.one && (tally->states == 0 || tally->checkpoints == 0);
+    if (vacuous) printf("FAIL nothing of interest was met\n");
+    printf("%" PRIu64 " passed, %" PRIu64 " failed, 0 skipped\n", (uint64_t)tally->states - (tally->failed < tally->states ? tally->failed : tally->states),
+           (uint64_t)tally->failed + vacuous);
+    exit(tally->failed || vacuous ? 1 : 0);
+}
+
+/* ---- many seeds ---- */
+
+static void seed_child(uint64_t seed)
+{
+    run_limit();
+    uint64_t hash = run_seed(seed);
+    marks_add();
+    if (options.twice && run_seed(seed) != hash) {
+        printf("FAIL seed %" PRIu64 ": two runs differ\n  again: build/tests/sim/sim_swarm --seed %" PRIu64 " --twice\n", seed, seed);
+        fflush(stdout);
+        _exit(1);
+    }
+    fflush(stdout);
+    _exit(0);
+}
+
+struct job {
+    pid_t pid;
+    uint64_t seed;
+};
+static struct job jobs[64];
+
+static void seed_reap(void)
+{
+    int status;
+    pid_t pid = wait(&status);
+    if (pid < 0) return;
+    for (unsigned i = 0; i < 64; i++) {
+        if (jobs[i].pid != pid) continue;
+        jobs[i].pid = 0;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+        tally->failed++;
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 1)
+            printf("FAIL seed %" PRIu64 ": the process ended with status %x\n  again: build/tests/sim/sim_swarm --seed %" PRIu64 "\n",
+                   jobs[i].seed, status, jobs[i].seed);
+    }
+    fflush(stdout);
+}
+
+static unsigned running;
+
+static void seed_start(uint64_t seed)
+{
+    if (running == options.jobs) seed_reap(), running--;
+    tally->runs++;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) seed_child(seed);
+    for (unsigned i = 0; i < 64; i++) {
+        if (jobs[i].pid != 0) continue;
+        jobs[i] = (struct job){ pid, seed };
+        break;
+    }
+    running++;
+}
+
+static void report_write(void)
+{
+    FILE *f = options.report ? fopen(options.report, "w") : NULL;
+    if (f == NULL) return;
+#ifdef WEIR_MARKS
+    struct mark *m;
+    for (size_t i = 0; i < MARKS_MAX && (m = mark_at(i)) != NULL; i++)
+        fprintf(f, "mark\t%s\t%s\t%" PRIu64 "\n", m->name, m->file, (uint64_t)tally->marks[i]);
+#endif
+    for (int i = 0; i < CHANCES_MAX && tally->chances[i].name[0]; i++)
+        fprintf(f, "chance\t%s\t%" PRIu64 "\t%" PRIu64 "\n", tally->chances[i].name, (uint64_t)tally->chances[i].asked, (uint64_t)tally->chances[i].taken);
+    for (int i = 0; i < SIM_FAULT_KINDS; i++)
+        fprintf(f, "fault\t%s\t\t%" PRIu64 "\n", sim_fault_name((enum sim_fault_kind)i), (uint64_t)tally->faults[i]);
+    static const char *const ends[] = { "crash inside a call", "kill inside a call", "crash between turns", "kill between turns", "close", "drain and close" };
+    for (int i = 0; i < ENDINGS; i++) fprintf(f, "end\t%s\t\t%" PRIu64 "\n", ends[i], (uint64_t)tally->crashes[i]);
+#define SUM(name) fprintf(f, "sum\t" #name "\t\t%" PRIu64 "\n", (uint64_t)tally->name)
+    SUM(runs), SUM(failed), SUM(simulated_ms), SUM(begun), SUM(ok), SUM(failures), SUM(refused), SUM(unknown), SUM(replays), SUM(commits),
+        SUM(multi), SUM(wounds), SUM(checkpoints), SUM(delivered), SUM(fired), SUM(opens), SUM(open_failures), SUM(poisons), SUM(frames),
+        SUM(rot_seeds), SUM(rot_found), SUM(rot_cut), SUM(tidy), SUM(histories), SUM(states), SUM(least_ok);
+    fclose(f);
+}
+
+static void run_seeds(void)
+{
+    time_t begin = time(NULL), end = begin + (time_t)options.budget;
+    FILE *f = options.seed_file ? fopen(options.seed_file, "r") : NULL;
+    char line[200];
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        if (line[0] >= '0' && line[0] <= '9') seed_start(strtoull(line, NULL, 10));
+    }
+    if (f != NULL) fclose(f);
+    for (uint64_t i = 0; i < options.seeds; i++) {
+        if (options.budget > 0 && time(NULL) >= end) break;
+        if (options.until_failure && tally->failed > 0) break;
+        seed_start(options.seed + i);
+    }
+    for (; running > 0; running--) seed_reap();
+    double seconds = (double)(time(NULL) - begin);
+    uint64_t runs = tally->runs ? (uint64_t)tally->runs : 1;
+    printf("swarm: %" PRIu64 " seeds from %" PRIu64 " in %.0f s, %.1f simulated min and %" PRIu64 " transactions committed for clients a seed; "
+           "%" PRIu64 " commits, %" PRIu64 " over shards, %" PRIu64 " recoveries, %" PRIu64 " checkpoints, %" PRIu64 " poisoned logs, %" PRIu64
+           " messages, %" PRIu64 " timers\n",
+           runs, options.seed, seconds, (double)tally->simulated_ms / 60000.0 / (double)runs, (uint64_t)tally->ok / runs,
+           (uint64_t)tally->commits, (uint64_t)tally->multi, (uint64_t)tally->opens, (uint64_t)tally->checkpoints, (uint64_t)tally->poisons,
+           (uint64_t)tally->delivered, (uint64_t)tally->fired);
+    report_write();
+    printf("%" PRIu64 " passed, %" PRIu64 " failed, 0 skipped\n", (uint64_t)(tally->runs - tally->failed), (uint64_t)tally->failed);
+}
+
+/* A simulated crash leaves a call in its middle, as a power cut would: what that call held is lost, not leaked. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void); // the sanitizer looks it up from its own library
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+
+static bool options_read(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
+        char *end;
+        if (strcmp(name, "--twice") == 0) options.twice = true;
+        else if (strcmp(name, "--sweep") == 0) options.sweep = true;
+        else if (strcmp(name, "--verbose") == 0) options.verbose = true;
+        else if (strcmp(name, "--until-failure") == 0) options.until_failure = true;
+        else if (strcmp(name, "--in-process") == 0) options.in_process = true;
+        else if (i++, strcmp(name, "--seed") == 0) options.seed = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--seeds") == 0) options.seeds = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--txns") == 0) options.txns = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--stride") == 0) options.stride = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--outcomes") == 0) options.outcomes = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--first") == 0) options.first = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--budget") == 0) options.budget = strtod(value, NULL);
+        else if (strcmp(name, "--jobs") == 0) options.jobs = (unsigned)strtoul(value, NULL, 10);
+        else if (strcmp(name, "--seed-file") == 0) options.seed_file = value;
+        else if (strcmp(name, "--report") == 0) options.report = value;
+        else if (strcmp(name, "--checker") == 0) options.checker = value;
+        else if (strcmp(name, "--at") == 0) {
+            options.one = true;
+            options.at = strtoull(value, &end, 10);
+            options.outcome = strtoull(*end ? end + 1 : end, NULL, 10);
+        } else return false;
+    }
+    return options.stride > 0 && options.jobs > 0 && options.jobs <= 64;
+}
+
+int main(int argc, char **argv)
+{
+    if (!options_read(argc, argv)) {
+        fprintf(stderr, "usage: sim_swarm [--seed S] [--seeds N] [--seed-file FILE] [--budget SECONDS] [--twice] [--verbose]\n"
+                        "       sim_swarm --sweep [--seed S] [--stride N] [--outcomes N] [--first OP] [--at OP,OUTCOME]\n");
+        return 64;
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what is said before an abort must be seen */
+    const char *slash = strrchr(argv[0], '/');
+    snprintf(checker_path, sizeof(checker_path), "%.*s/../check/weir-check-history", slash ? (int)(slash - argv[0]) : 1, slash ? argv[0] : ".");
+    if (options.checker != NULL) snprintf(checker_path, sizeof(checker_path), "%s", options.checker);
+    tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (tally == MAP_FAILED) return 71;
+    if (options.sweep) run_sweep();
+    if (options.in_process) {
+        run_seed(options.seed);
+        return 0;
+    }
+    run_seeds();
+    return tally->failed ? 1 : 0;
+}
