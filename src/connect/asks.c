@@ -66,7 +66,8 @@ static struct outside_call *call_of(struct ask *ask, char *error, size_t error_b
 {
     const struct outside_def *def = ask->outside;
     struct outside_call *call = NULL;
-    struct outside_header *headers = arena_alloc(&ask->arena, (def->header_count + 1) * sizeof(*headers));
+    struct outside_header *headers = arena_alloc(&ask->arena,
+                                                 (def->header_count + 1) * sizeof(*headers));
     for (uint32_t i = 0; i < def->header_count; i++)
         headers[i] = (struct outside_header){ def->header_names[i], def->header_values[i] };
     int64_t give_up = def->give_up_ms ? def->give_up_ms : OUTSIDE_GIVE_UP_MS_DEFAULT;
@@ -150,14 +151,16 @@ static uint64_t asks_turn(void *self)
         asks->held = NULL;
         room = ask_send(asks, held);
     }
-    for (struct ask *ask; room && (ask = ask_next(asks->engine)) != NULL;) room = ask_send(asks, ask);
+    for (struct ask *ask; room && (ask = ask_next(asks->engine)) != NULL;)
+        room = ask_send(asks, ask);
     port_flush(asks->port);
     if (!room && next > now + AGAIN_NS) next = now + AGAIN_NS;
     return next;
 }
 
-enum weir_status asks_open(struct engine *engine, uint32_t port, const struct outside_options *options,
-                           struct asks **out, char *error, size_t error_bytes)
+enum weir_status asks_open(struct engine *engine, uint32_t port,
+                           const struct outside_options *options, struct asks **out, char *error,
+                           size_t error_bytes)
 {
     *out = NULL;
     if (engine_catalog(engine)->outside_count == 0) return WEIR_OK;

@@ -129,7 +129,7 @@ enum weir_status weir_every(struct weir_app *app, const struct weir_schedule *fr
                                 .zone_name = text_of(from->zone) };
     const char *why = NULL;
     char text[512];
-    if (catalog_add_schedule(app->catalog, &def, text_of(from->missed), &why)) return WEIR_OK;
+    if (catalog_add_schedule(app->catalog, NULL, &def, text_of(from->missed), &why)) return WEIR_OK;
     snprintf(text, sizeof(text), "the schedule of %s:%s: %s", from->type, from->handler, why);
     return keep_first(app, WEIR_CONFIG, text);
 }

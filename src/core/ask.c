@@ -69,23 +69,28 @@ bool ask_takes_answer(const struct handler *handler)
 
 /* ---- asking ---- */
 
-enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside, struct weir_str line,
-                         struct weir_str body, const struct handler *handler, const void *args)
+enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside,
+                         struct weir_str line, struct weir_str body, const struct handler *handler,
+                         const void *args)
 {
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
     if (weir_failed(f) != WEIR_OK) return weir_failed(f);
     if (f->read_only || f->handler->type->service)
-        return ctx_fail(f, WEIR_HANDLER, "%.*s asks outside: only a handler of an entity that writes may",
+        return ctx_fail(f, WEIR_HANDLER,
+                        "%.*s asks outside: only a handler of an entity that writes may",
                         STR_ARG(f->handler->name));
     if (handler != NULL && !ask_takes_answer(handler))
-        return ctx_fail(f, WEIR_HANDLER, "%.*s takes no answer: its first parameter is a weir.answer",
+        return ctx_fail(f, WEIR_HANDLER,
+                        "%.*s takes no answer: its first parameter is a weir.answer",
                         STR_ARG(handler->name));
     if (line.len + body.len > limits->ask_bytes_max)
-        return ctx_fail(f, WEIR_BUDGET, "a request outside of %zu bytes is above ask_bytes_max = %llu",
+        return ctx_fail(f, WEIR_BUDGET,
+                        "a request outside of %zu bytes is above ask_bytes_max = %llu",
                         line.len + body.len, (unsigned long long)limits->ask_bytes_max);
     if (t->ask_count >= limits->asks_max)
-        return ctx_fail(f, WEIR_BUDGET, "a transaction asks outside more than asks_max = %llu times",
+        return ctx_fail(f, WEIR_BUDGET,
+                        "a transaction asks outside more than asks_max = %llu times",
                         (unsigned long long)limits->asks_max);
     t->bytes_written += line.len + body.len;
     if (t->bytes_written > limits->txn_bytes_max)
@@ -157,8 +162,8 @@ void ask_index(struct shard *s, struct row *row, uint64_t epoch)
     struct ask_parts p;
     uint16_t type_id;
     struct weir_str entity, rest;
-    if (!ask_parts(row_value(row), &p) || !key_owned_parse(row->item.key, &type_id, &entity, &rest) ||
-        rest.len != 16)
+    if (!ask_parts(row_value(row), &p) ||
+        !key_owned_parse(row->item.key, &type_id, &entity, &rest) || rest.len != 16)
         return;
     if (p.failed) {
         row_park(s, row);
@@ -177,8 +182,7 @@ void ask_index(struct shard *s, struct row *row, uint64_t epoch)
     ask->answered_to = p.handler.len > 0;
     ask->made_ms = p.made_ms;
     uint64_t numbers[2] = { 0, 0 };
-    for (int i = 0; i < 16; i++)
-        numbers[i / 8] = numbers[i / 8] << 8 | (uint8_t)rest.ptr[i];
+    for (int i = 0; i < 16; i++) numbers[i / 8] = numbers[i / 8] << 8 | (uint8_t)rest.ptr[i];
     ask->id = arena_printf(&ask->arena, "%s-%llu-%llu", store_id(engine->store),
                            (unsigned long long)numbers[0], (unsigned long long)numbers[1]);
     ask->next = atomic_load_explicit(&engine->asks_in, memory_order_relaxed);
@@ -238,11 +242,14 @@ struct report {
     int64_t outcome, status;
     struct weir_str body, id, error;
 };
-static const struct weir_field report_fields[] = {
-    WEIR_FIELD(struct report, row, WEIR_BYTES), WEIR_FIELD(struct report, outcome, WEIR_INT),
-    WEIR_FIELD(struct report, status, WEIR_INT), WEIR_FIELD(struct report, body, WEIR_ANY, .optional = true),
-    WEIR_FIELD(struct report, id, WEIR_TEXT), WEIR_FIELD(struct report, error, WEIR_TEXT), WEIR_END
-};
+static const struct weir_field report_fields[] = { WEIR_FIELD(struct report, row, WEIR_BYTES),
+                                                   WEIR_FIELD(struct report, outcome, WEIR_INT),
+                                                   WEIR_FIELD(struct report, status, WEIR_INT),
+                                                   WEIR_FIELD(struct report, body, WEIR_ANY,
+                                                              .optional = true),
+                                                   WEIR_FIELD(struct report, id, WEIR_TEXT),
+                                                   WEIR_FIELD(struct report, error, WEIR_TEXT),
+                                                   WEIR_END };
 const struct weir_shape ask_report_shape = WEIR_SHAPE(struct report, report_fields);
 
 void ask_report(struct engine *engine, const struct ask *ask, enum ask_outcome outcome, int status,

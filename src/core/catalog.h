@@ -10,6 +10,7 @@
 
 #include "data/cron.h"
 #include "data/shape.h"
+#include "os/env.h"
 
 struct runtime;
 struct type;
@@ -176,8 +177,8 @@ struct follower *catalog_add_follower(struct catalog *catalog, struct stream *st
                                       struct type *type, struct weir_str by,
                                       const struct handler *handler, const char **why);
 /** A schedule; copied: type, key (empty for a service), handler_name, text, zone_name (empty: UTC), name (empty:
- *  made of the target), at. `missed`: "once" (also when empty), "all", "skip". False with *why. */
-bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *from,
+ *  made of the target), at. `env` loads the zone; NULL: engine_open() does. `missed`: "once" (also when empty), "all", "skip". False with *why. */
+bool catalog_add_schedule(struct catalog *catalog, struct env *env, const struct schedule_def *from,
                           struct weir_str missed, const char **why);
 /** Copied; NULL when there is one of that name. */
 struct outside_def *catalog_add_outside(struct catalog *catalog, const struct outside_def *from);

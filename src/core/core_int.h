@@ -633,7 +633,8 @@ extern const struct weir_shape ask_report_shape;
 uint64_t event_n(uint64_t clock, uint32_t root, uint32_t shard, uint32_t place);
 /* schedule.c */
 extern const struct weir_entity schedule_entity;
-void schedules_begin(struct engine *engine, struct buf *changes);
+/** False with `error`: a zone cannot be loaded. */
+bool schedules_begin(struct engine *engine, struct buf *changes, char *error, size_t error_bytes);
 weir_handler_fn stream_emit_one, stream_emit_batch;
 /** Events of this record of the transaction: ids from the decision, rows of `epoch`. */
 void emits_apply(struct txn *t, uint64_t epoch, uint64_t clock);

@@ -124,7 +124,7 @@ const struct weir_entity schedule_entity = { .name = "_schedule",
 
 /* ---- declaring ---- */
 
-bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *from,
+bool catalog_add_schedule(struct catalog *catalog, struct env *env, const struct schedule_def *from,
                           struct weir_str missed, const char **why)
 {
     struct arena *arena = &catalog->arena;
@@ -145,7 +145,8 @@ bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *fr
         *why = "`missed` is \"once\", \"all\" or \"skip\"";
         return false;
     }
-    if (zone_load(env_real(), def->zone_name, arena, &def->zone, why) != WEIR_OK) return false;
+    if (env != NULL && zone_load(env, def->zone_name, arena, &def->zone, why) != WEIR_OK)
+        return false;
     *why = NULL;
     if (def->name.len > KEY_BYTES_MAX) *why = "its name is too long: give it one by `name`";
     for (uint32_t i = 0; i < catalog->schedule_count; i++) {
@@ -162,14 +163,22 @@ bool catalog_add_schedule(struct catalog *catalog, const struct schedule_def *fr
 /* ---- starting ---- */
 
 /* Each schedule that is new, changed, or lost its timer gets one that is due at once: its tick sees to the rest. */
-void schedules_begin(struct engine *engine, struct buf *changes)
+bool schedules_begin(struct engine *engine, struct buf *changes, char *error, size_t error_bytes)
 {
     const struct catalog *catalog = engine->catalog;
     const struct type *type = catalog_type(catalog, STR("_schedule"));
     struct buf key = { 0 }, value = { 0 };
     struct arena arena = { 0 };
+    bool good = true;
     for (uint32_t i = 0; i < catalog->schedule_count; i++) {
-        const struct schedule_def *def = catalog->schedules[i];
+        struct schedule_def *def = catalog->schedules[i];
+        const char *why = NULL;
+        if (def->zone == NULL && zone_load(engine->env, def->zone_name, &engine->catalog->arena,
+                                           &def->zone, &why) != WEIR_OK) {
+            snprintf(error, error_bytes, "the schedule %.*s: %s", STR_ARG(def->name), why);
+            good = false;
+            break;
+        }
         uint8_t slot = type_slot(type, def->name);
         struct shard *s = &engine->shards[slot_shard(engine, slot)];
         const struct entity *e = entity_look(s, type->id, def->name);
@@ -193,4 +202,5 @@ void schedules_begin(struct engine *engine, struct buf *changes)
     arena_free(&arena);
     buf_free(&key);
     buf_free(&value);
+    return good;
 }

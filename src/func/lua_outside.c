@@ -39,7 +39,8 @@ int weir_secret_lua(lua_State *L)
     need_file_level(L, "weir.secret");
     size_t len;
     const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
-    if (name == NULL || !name_is_fit(name, len)) refuse(L, "weir.secret takes a name: weir.secret \"bank_key\"");
+    if (name == NULL || !name_is_fit(name, len))
+        refuse(L, "weir.secret takes a name: weir.secret \"bank_key\"");
     const char *text = setting_find(vm_of(L)->app, name);
     if (text == NULL) refuse(L, "the secret `%s` is not set: --set %s=...", name, name);
     size_t bytes = strlen(text);
@@ -74,14 +75,16 @@ static bool text_or_secret(lua_State *L, struct arena *arena, struct weir_str *o
 
 static void headers_read(struct builder *b, lua_State *L, struct outside_def *def)
 {
-    if (!lua_istable(L, -1)) refuse(L, "outside %s: headers are a table: { Accept = \"...\" }", b->path);
+    if (!lua_istable(L, -1))
+        refuse(L, "outside %s: headers are a table: { Accept = \"...\" }", b->path);
     def->header_names = arena_alloc(b->arena, HEADERS_MAX * sizeof(struct weir_str));
     def->header_values = arena_alloc(b->arena, HEADERS_MAX * sizeof(struct weir_str));
     int headers = lua_gettop(L);
     for (lua_pushnil(L); lua_next(L, headers) != 0; lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING || def->header_count == HEADERS_MAX ||
             !text_or_secret(L, b->arena, &def->header_values[def->header_count]))
-            refuse(L, "outside %s: a header is a name and a text or secret; at most %u", b->path, HEADERS_MAX);
+            refuse(L, "outside %s: a header is a name and a text or secret; at most %u", b->path,
+                   HEADERS_MAX);
         lua_pushvalue(L, -2);
         def->header_names[def->header_count++] = arena_copy(b->arena, str_of(lua_tostring(L, -1)));
         lua_pop(L, 1);
@@ -97,7 +100,8 @@ static void retry_read(struct builder *b, lua_State *L, struct outside_def *def)
     for (size_t i = 1; i <= count; i++) {
         lua_rawgeti(L, -1, (int)i);
         lua_Integer status = lua_tointeger(L, -1);
-        if (status < 100 || status > 599) refuse(L, "outside %s: `retry` lists statuses: { 409 }", b->path);
+        if (status < 100 || status > 599)
+            refuse(L, "outside %s: `retry` lists statuses: { 409 }", b->path);
         def->retry[def->retry_count++] = (uint16_t)status;
         lua_pop(L, 1);
     }
@@ -115,7 +119,8 @@ static void option_read(struct builder *b, lua_State *L, const char *name, struc
     if (strcmp(name, "url") == 0) {
         if (lua_type(L, -1) != LUA_TSTRING) refuse(L, "outside %s: `url` is a text", b->path);
         def->url = arena_copy(b->arena, str_of(lua_tostring(L, -1)));
-        bool http = strncmp(def->url.ptr, "http://", 7) == 0 || strncmp(def->url.ptr, "https://", 8) == 0;
+        bool http = strncmp(def->url.ptr, "http://", 7) == 0 ||
+                    strncmp(def->url.ptr, "https://", 8) == 0;
         if (!http) refuse(L, "outside %s: `url` begins with http:// or https://", b->path);
     } else if (strcmp(name, "headers") == 0) {
         headers_read(b, L, def);
@@ -131,7 +136,9 @@ static void option_read(struct builder *b, lua_State *L, const char *name, struc
     } else if (strcmp(name, "give_up") == 0) {
         def->give_up_ms = span_read(b, L, name);
     } else {
-        refuse(L, "outside %s: there is no option `%s`; it has url, headers, secret, id_header, retry, timeout, give_up",
+        refuse(L,
+               "outside %s: there is no option `%s`; it has url, headers, secret, id_header, "
+               "retry, timeout, give_up",
                b->path, name);
     }
 }
@@ -143,7 +150,8 @@ int weir_outside_lua(lua_State *L)
     size_t len;
     const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
     if (name == NULL || !lua_istable(L, 2))
-        refuse(L, "weir.outside takes a name and options: weir.outside(\"bank\", { url = \"https://...\" })");
+        refuse(L, "weir.outside takes a name and options: weir.outside(\"bank\", { url = "
+                  "\"https://...\" })");
     name_judge(L, "a service outside", name, len);
     struct builder b = { .vm = vm, .arena = builder_arena(vm) };
     snprintf(b.path, sizeof(b.path), "%s", name);
@@ -179,7 +187,8 @@ static bool line_is_good(struct weir_str line)
 static int outside_ask(lua_State *L)
 {
     struct ud_outside *ud = ud_test(L, 1, UD_OUTSIDE);
-    if (ud == NULL) return luaL_error(L, "write bank:ask(\"POST /charges\", body, \"handler\"), with a colon");
+    if (ud == NULL)
+        return luaL_error(L, "write bank:ask(\"POST /charges\", body, \"handler\"), with a colon");
     struct invocation *inv = invocation_here(L, "ask");
     if (ud->def == NULL && vm_of(L)->app->catalog != NULL)
         ud->def = catalog_outside(vm_of(L)->app->catalog, (struct weir_str){ ud->name, ud->len });
@@ -201,9 +210,11 @@ static int outside_ask(lua_State *L)
     char *args = NULL;
     if (!lua_isnoneornil(L, 4)) {
         struct type *type = type_resolve(vm, inv->type);
-        if (lua_type(L, 4) != LUA_TSTRING) return luaL_error(L, "%s:ask names a handler of this entity for the answer", ud->name);
+        if (lua_type(L, 4) != LUA_TSTRING)
+            return luaL_error(L, "%s:ask names a handler of this entity for the answer", ud->name);
         handler = type ? type_handler(type, str_of(lua_tostring(L, 4))) : NULL;
-        if (handler == NULL) return luaL_error(L, "`%s` has no handler `%s`", inv->type->name, lua_tostring(L, 4));
+        if (handler == NULL)
+            return luaL_error(L, "`%s` has no handler `%s`", inv->type->name, lua_tostring(L, 4));
         /* In the place of the answer, which is not there yet. */
         lua_createtable(L, 0, 3);
         lua_pushliteral(L, "unknown");

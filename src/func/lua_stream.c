@@ -206,7 +206,7 @@ int weir_every_lua(lua_State *L)
     }
     def.at = where_called(L, builder_arena(vm));
     const char *why = "";
-    if (vm->declaring && !catalog_add_schedule(vm->app->catalog, &def, missed, &why))
+    if (vm->declaring && !catalog_add_schedule(vm->app->catalog, vm->app->env, &def, missed, &why))
         refuse(L, "weir.every: %s", why);
     return 0;
 }
