@@ -114,7 +114,8 @@ static enum weir_status write_catalog(struct engine *engine, struct store_recove
     };
     enum weir_status st = store_write(engine->store, &frame);
     if (st == WEIR_OK) st = store_sync(engine->store);
-    if (st == WEIR_POISONED) st = WEIR_IO; /* as store_open(): it is a start that failed, exit code 74 */
+    if (st == WEIR_POISONED)
+        st = WEIR_IO; /* as store_open(): it is a start that failed, exit code 74 */
     if (st != WEIR_OK) {
         snprintf(error, bytes, "cannot write the names of the application's types: %s",
                  weir_status_text(st));

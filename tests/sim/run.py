@@ -244,6 +244,7 @@ def main():
     options = parser.parse_args()
     build = os.path.abspath(options.build)
     program = os.path.join(build, "tests/sim/sim_swarm")
+    options.large = options.large or options.budget >= 600  # the nightly's
     budget = options.budget or (3600 if options.large else 64)
     sanitized = any(word in build for word in ("-asan", "-tsan"))
     # New seeds every day, so that the days add up; a run says where it began.
