@@ -567,6 +567,12 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
         st = f->answer;
     }
     if (ctx_is_doomed(f)) return doom_status(f);
+    if (st != WEIR_OK) {
+        /* The callee was cancelled or lost its runtime's state, and what tells us so is still on its way. A handler
+         * that does not look at the status must not end this attempt well. */
+        f->txn->retry = true;
+        return txn_doom(f->txn, st, STR(""), STR_NIL, STR("undone below, to be run again"));
+    }
     *answer = f->answer_result;
     return st;
 }
@@ -576,8 +582,10 @@ enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, str
 {
     void *answer;
     enum weir_status st = call(f, handler, key, args, &answer);
-    if (st == WEIR_OK && result != NULL && answer != NULL)
+    if (result == NULL) return st;
+    if (st == WEIR_OK && answer != NULL)
         shape_copy(handler->result, answer, &f->txn->arena, result);
+    else shape_start(handler->result, result);
     return st;
 }
 
@@ -636,9 +644,10 @@ static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb
 enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
                            const void *args, void *result)
 {
+    const struct bound *bound = ctx_is_doomed(f) ? verb->place : verb_bound(f, verb);
+    /* who does not look at the status must not compute with what stood there */
+    if (bound != NULL && result != NULL) shape_start(bound->result, result);
     if (ctx_is_doomed(f)) return doom_status(f);
-    const struct bound *bound = verb_bound(f, verb);
-    if (bound == NULL) return f->txn->failure.status;
     void *converted, *answer;
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,

@@ -5,6 +5,7 @@
 #include "history_app.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- shapes ---- */
@@ -111,7 +112,10 @@ static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const 
     out->a = ++self->seq;
     out->b = self->balance;
     self->balance -= in->amount;
-    weir_call(ctx, in->to, &credit, &in->amount, &other);
+    memset(&other, 0x7f, sizeof(other));
+    enum weir_status st = weir_call(ctx, in->to, &credit, &in->amount, &other);
+    /* the engine's promise to handlers that do not look: zeros, and the attempt is over */
+    if (st != WEIR_OK && (other.c != 0 || other.d != 0 || weir_failed(ctx) == WEIR_OK)) abort();
     out->c = other.c;
     out->d = other.d;
     return WEIR_OK;
