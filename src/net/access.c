@@ -73,6 +73,19 @@ bool call_is_admitted(struct call *call, const struct handler *handler)
     return false;
 }
 
+bool call_may_read(struct call *call, const struct stream *stream)
+{
+    struct conn *conn = call->conn;
+    bool role = roles_hold(conn_roles(conn), stream->allow) &&
+                !str_eq(stream->allow, STR(HANDLER_ANYONE));
+    if (role || conn_holds(conn, RIGHT_OPERATOR)) {
+        conn->trusted_ns = conn->net->now_ns;
+        return true;
+    }
+    refuse(call, "read the stream %.*s", STR_ARG(stream->name));
+    return false;
+}
+
 bool call_is_in_sight(struct call *call, const struct handler *handler)
 {
     if (call->conn->user || (handler && handler_admits(handler, STR_NIL))) return true;
