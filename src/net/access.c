@@ -68,7 +68,8 @@ bool call_is_admitted(struct call *call, const struct handler *handler)
         return true;
     }
     const struct type *type = handler->type;
-    if (handler->builtin) refuse(call, "read rows and maps of %.*s", STR_ARG(type->name));
+    if (type->builtin) refuse(call, "emit into the stream %.*s", STR_ARG(handler->name));
+    else if (handler->builtin) refuse(call, "read rows and maps of %.*s", STR_ARG(type->name));
     else refuse(call, "call %.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
     return false;
 }

@@ -285,13 +285,33 @@ enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limit
 /** Takes one command; returns the bytes used, 0 for none. */
 size_t resp_input(struct conn *conn, const char *bytes, size_t len);
 
+/** Whether the argument is this word, in whatever case. */
+bool resp_is(struct weir_str text, const char *word);
+/** An empty buffer, and its content as the call's answer. */
+struct buf *resp_scratch(struct call *call);
+void resp_answer_scratch(struct call *call);
+void resp_answer_error(struct call *call, const char *word, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- resp_stream.c, resp_group.c ---- */
+
+typedef void resp_run_fn(struct call *call, const struct resp_command *command);
+resp_run_fn resp_xadd, resp_xlen, resp_xrange, resp_xrevrange, resp_xread, resp_xreadgroup,
+    resp_xack, resp_xgroup, resp_xpending, resp_xclaim, resp_xautoclaim, resp_xinfo, resp_xdel,
+    resp_xtrim, resp_xsetid;
+
 /* ---- resp_reply.c ---- */
 
 void resp_add_int(struct buf *out, int64_t n);
 void resp_add_bulk(struct buf *out, struct weir_str text);
 void resp_add_simple(struct buf *out, const char *text);
 void resp_add_null(struct buf *out, uint8_t protocol);
+void resp_add_null_array(struct buf *out, uint8_t protocol);
 void resp_add_array(struct buf *out, uint64_t count);
+void resp_add_id(struct buf *out, struct event_id id);
+/** [id, [name, value, ...]]: declared fields that are not nil, each as text. `scratch` is reset. */
+void resp_add_event(struct buf *out, uint8_t protocol, const struct stream *stream,
+                    const struct feed_item *item, struct arena *scratch);
 /** `count` pairs follow. */
 void resp_add_map(struct buf *out, uint8_t protocol, uint64_t count);
 void resp_add_float(struct buf *out, uint8_t protocol, double n);

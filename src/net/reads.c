@@ -83,12 +83,9 @@ void net_take_reads(struct net *net)
         struct call *call = read->call;
         net->reads_out--;
         read_unlink(call, read);
-        if (call->conn) {
-            conn_touch(call->conn);
-            call->read_done(call, feed);
-        } else {
-            call_release(net, call);
-        }
+        if (call->conn) conn_touch(call->conn);
+        if (!call->conn) call_release(net, call);
+        else if (!call->answered) call->read_done(call, feed);
         feed_read_free(feed);
         read_give(net, read);
     }
