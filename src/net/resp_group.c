@@ -435,7 +435,12 @@ static void pending_done(struct call *call)
     job->shown += answer->entries.count;
     job->count -= answer->entries.count;
     job->question.from = event_id_next(id_at(answer->to, 0));
-    if (job->out.len > call->conn->net->limits.output_bytes_max / 2) job->count = 0;
+    if (job->out.len > answer_bytes_max(call)) {
+        call_refuse(call, WEIR_TOOBIG,
+                    "the list is above output_bytes_max / 4 = %zu bytes: give a smaller count",
+                    answer_bytes_max(call));
+        return;
+    }
     if (job->count > 0 && answer->more) {
         pending_ask(call);
         return;

@@ -51,6 +51,7 @@ struct job {
     struct feed_read question;
     struct buf out;
     uint64_t shown;
+    size_t bytes; /* that the parts' events come to, at most */
     struct event_id cursor;
     int64_t sum;
     /* fetching events by their ids */
@@ -72,6 +73,8 @@ static inline struct job *job_of(struct call *call)
 {
     return call->state;
 }
+/** What one answer may hold. */
+size_t answer_bytes_max(const struct call *call);
 /** job->out is the answer. */
 void job_answer(struct call *call);
 /** Gives a request to a group; `then` runs when it succeeded, else the call is answered. */

@@ -360,6 +360,12 @@ bool job_read_is_good(struct call *call, const struct feed_read *read)
     return false;
 }
 
+/* Well below what closes a connection that does not read. */
+size_t answer_bytes_max(const struct call *call)
+{
+    return (size_t)call->conn->net->limits.output_bytes_max / 4;
+}
+
 static void show_event(struct call *call, struct buf *out, const struct stream *stream,
                        const struct feed_item *item)
 {
@@ -407,6 +413,16 @@ static void fetch_done(struct call *call, struct feed_read *read)
         show_event(call, &job->out, job->stream, item);
         job->shown++;
         job->id_at++;
+    }
+    if (job->out.len > answer_bytes_max(call) && job->id_at < job->id_count) {
+        if (!job->gone_shown) {
+            call_refuse(call, WEIR_TOOBIG,
+                        "what was claimed is above output_bytes_max / 4 = %zu bytes: it is the "
+                        "consumer's now, to be read with XREADGROUP and an id",
+                        answer_bytes_max(call));
+            return;
+        }
+        job->id_count = job->id_at; /* a history is read on from its last id */
     }
     if (read->item_count == 0)
         while (job->id_at < job->id_count) fetch_gone(call, job->ids[job->id_at++]);
@@ -472,11 +488,11 @@ static void range_done(struct call *call, struct feed_read *read)
         if (question->reverse) question->to = id_before(item->id);
         else question->from = event_id_next(item->id);
     }
-    if (job->out.len > call->conn->net->limits.output_bytes_max / 2) {
+    if (job->out.len > answer_bytes_max(call)) {
         call_refuse(call, WEIR_TOOBIG,
-                    "the range is above output_bytes_max / 2 = %llu bytes: give a "
-                    "smaller COUNT and read on from the last id",
-                    (unsigned long long)call->conn->net->limits.output_bytes_max / 2);
+                    "the range is above output_bytes_max / 4 = %zu bytes: give a smaller COUNT "
+                    "and read on from the last id",
+                    answer_bytes_max(call));
         return;
     }
     job->count -= read->item_count;
@@ -678,6 +694,24 @@ void parts_answer(struct call *call)
     job_answer(call);
 }
 
+/* Leaves what makes the answer too large for the next time: all parts share what it may hold. */
+static void part_cut(struct call *call, struct part *part)
+{
+    struct job *job = job_of(call);
+    const struct shape *shape = part->stream->event;
+    size_t each = 100, most = answer_bytes_max(call);
+    for (uint32_t i = 0; i < shape->count; i++) each += shape->fields[i].name.len + 40;
+    struct feed_item **at = &part->items;
+    part->item_count = 0;
+    /* as JSON a value may be longer than it is packed */
+    for (; *at; at = &(*at)->next, part->item_count++) {
+        size_t bytes = each + (*at)->key.len + (*at)->value.len * 4;
+        if (job->bytes > 0 && job->bytes + bytes > most) break;
+        job->bytes += bytes;
+    }
+    items_free(at);
+}
+
 static void part_filled(struct call *call, struct feed_read *read)
 {
     struct job *job = job_of(call);
@@ -685,8 +719,8 @@ static void part_filled(struct call *call, struct feed_read *read)
     if (read->status != WEIR_OK) job->failed = read->status;
     items_free(&part->items);
     part->items = read->items;
-    part->item_count = read->item_count;
     read->items = NULL;
+    part_cut(call, part);
     if (part->items || read->status != WEIR_OK) {
         job->found = true;
         call_cancel_reads(call);
@@ -701,6 +735,7 @@ void parts_fill(struct call *call, step_fn *done)
     struct job *job = job_of(call);
     job->then = done;
     job->found = false;
+    job->bytes = 0;
     job->home = 0;
     for (uint32_t i = 0; i < job->part_count; i++)
         job->home += job->parts[i].fresh || !job->group.ptr;

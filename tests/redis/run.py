@@ -430,6 +430,43 @@ def what_retention_took_is_told(folder):
         equal(c.ask("XPENDING", "short", "g")[0], 0, "what is no more is no longer pending")
 
 
+@test
+def answers_are_limited_and_lose_nothing(folder):
+    with serve(folder, "--limit", "output_bytes_max=400000", "--limit", "output_soft_bytes=200000") as server:
+        c = server.connect()
+        big = '"%s"' % ("x" * 30000)
+        words = ["i", "1", "f", "1", "b", "1", "w", "1", "e", "red", "l", "[]", "r", '{"x":1,"y":""}', "a", big]
+        ids = [c.ask("XADD", "kinds", "*", "t", str(n), *words) for n in range(12)]
+        true(all(isinstance(i, str) for i in ids), "XADD: %r" % ids)
+        equal(c.ask("XRANGE", "kinds", "-", "+").code, "TOOBIG")
+        equal(len(c.ask("XRANGE", "kinds", "-", "+", "COUNT", "2")), 2)
+        read, at = [], "0"
+        while True:
+            answer = c.ask("XREAD", "STREAMS", "kinds", at)
+            if answer is None:
+                break
+            read += [i for i, _ in answer[0][1]]
+            at = read[-1]
+        equal(read, ids)
+        c.ask("XGROUP", "CREATE", "kinds", "g", "0")
+        taken = []
+        while True:
+            answer = c.ask("XREADGROUP", "GROUP", "g", "c", "STREAMS", "kinds", "kinds", ">", ">")
+            if answer is None:
+                break
+            taken += [i for _, entries in answer for i, _ in entries]
+        equal(taken, ids)
+        equal(c.ask("XCLAIM", "kinds", "g", "d", "0", *ids).code, "TOOBIG")
+        history, at = [], "0"
+        while True:
+            (_, page), = c.ask("XREADGROUP", "GROUP", "g", "d", "STREAMS", "kinds", at)
+            if not page:
+                break
+            history += [i for i, _ in page]
+            at = history[-1]
+        equal(history, ids, "what was claimed is there to be read")
+
+
 # ---- groups against a twin ----
 
 class Twin:
