@@ -636,16 +636,27 @@ static bool finish_schedule(const struct catalog *catalog, struct schedule_def *
     return false;
 }
 
-/* The engine's own entity types, there in every application so that their rows always find them. */
+/* One of the engine's own entity types, its first handlers hidden; it stays when it is there. */
+static struct type *builtin_type_add(struct catalog *catalog, const struct weir_entity *entity,
+                                     uint32_t hidden, char *why, size_t why_bytes)
+{
+    struct type *type = catalog_type(catalog, str_of(entity->name));
+    if (type != NULL) return type;
+    if (catalog_add_native(catalog, entity, NULL, why, why_bytes) != WEIR_OK) return NULL;
+    type = catalog_type(catalog, str_of(entity->name));
+    type->builtin = true;
+    for (uint32_t i = 0; i < type->handler_count && i < hidden; i++)
+        type->handlers[i]->hidden = true;
+    return type;
+}
+
+/* There in every application, so that their rows always find them. */
 static bool builtin_types_add(struct catalog *catalog, char *why, size_t why_bytes)
 {
-    if (catalog_type(catalog, str_of(schedule_entity.name)) != NULL) return true;
-    if (catalog_add_native(catalog, &schedule_entity, NULL, why, why_bytes) != WEIR_OK)
+    if (builtin_type_add(catalog, &schedule_entity, 1 /* the tick */, why, why_bytes) == NULL)
         return false;
-    struct type *type = catalog_type(catalog, str_of(schedule_entity.name));
-    type->builtin = true;
-    if (type->handler_count > 0) type->handlers[0]->hidden = true; /* the tick */
-    return true;
+    catalog->groups = builtin_type_add(catalog, &group_entity, UINT32_MAX, why, why_bytes);
+    return catalog->groups != NULL;
 }
 
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)

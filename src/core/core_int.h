@@ -633,6 +633,7 @@ extern const struct weir_shape ask_report_shape;
 uint64_t event_n(uint64_t clock, uint32_t root, uint32_t shard, uint32_t place);
 /* schedule.c */
 extern const struct weir_entity schedule_entity;
+extern const struct weir_entity group_entity;
 /** False with `error`: a zone cannot be loaded. */
 bool schedules_begin(struct engine *engine, struct buf *changes, char *error, size_t error_bytes);
 weir_handler_fn stream_emit_one, stream_emit_batch;

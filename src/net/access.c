@@ -68,8 +68,22 @@ bool call_is_admitted(struct call *call, const struct handler *handler)
         return true;
     }
     const struct type *type = handler->type;
-    if (handler->builtin) refuse(call, "read rows and maps of %.*s", STR_ARG(type->name));
+    if (type->builtin) refuse(call, "emit into the stream %.*s", STR_ARG(handler->name));
+    else if (handler->builtin) refuse(call, "read rows and maps of %.*s", STR_ARG(type->name));
     else refuse(call, "call %.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
+    return false;
+}
+
+bool call_may_read(struct call *call, const struct stream *stream)
+{
+    struct conn *conn = call->conn;
+    bool role = roles_hold(conn_roles(conn), stream->allow) &&
+                !str_eq(stream->allow, STR(HANDLER_ANYONE));
+    if (role || conn_holds(conn, RIGHT_OPERATOR)) {
+        conn->trusted_ns = conn->net->now_ns;
+        return true;
+    }
+    refuse(call, "read the stream %.*s", STR_ARG(stream->name));
     return false;
 }
 

@@ -149,6 +149,28 @@ struct call *call_begin(struct conn *conn, size_t bytes)
     return call;
 }
 
+/* All that is its own but its memory. */
+static void call_drop_state(struct call *call)
+{
+    if (call->dropped) call->dropped(call);
+    call->dropped = NULL;
+    call->state = NULL;
+}
+
+void call_release(struct net *net, struct call *call)
+{
+    if (!call->in_engine && call->reads_out == 0) call_give(net, call);
+}
+
+/* Its connection is done with it, or gone. */
+static void call_leave(struct net *net, struct call *call)
+{
+    if (call->conn) call->conn->reads_out -= call->reads_out;
+    call_drop_state(call);
+    call->conn = NULL;
+    call_release(net, call);
+}
+
 static void conn_write_ready(struct conn *conn)
 {
     struct net *net = conn->net;
@@ -163,7 +185,8 @@ static void conn_write_ready(struct conn *conn)
         conn->ahead--;
         conn->ahead_bytes -= call->bytes;
         conn->held_bytes -= call->held;
-        call_give(net, call);
+        call_cancel_reads(call);
+        call_leave(net, call);
     }
 }
 
@@ -227,6 +250,7 @@ void call_submit(struct call *call)
     request_name_caller(&call->request, call->conn);
     net->in_engine++;
     net->submitted = true;
+    call->in_engine = true;
     port_submit(net->port, &call->request);
 }
 
@@ -236,8 +260,14 @@ static void net_take_answers(struct net *net)
     for (struct request *request; (request = port_next(net->port)) != NULL;) {
         struct call *call = request->user;
         net->in_engine--;
+        call->in_engine = false;
         if (!call->conn) {
-            call_give(net, call);
+            call_release(net, call);
+            continue;
+        }
+        if (call->resumed) {
+            conn_touch(call->conn);
+            call->resumed(call);
             continue;
         }
         call->answered = true;
@@ -278,6 +308,7 @@ static bool conn_is_held(const struct conn *conn)
     const struct net_limits *limits = &conn->net->limits;
     return conn->ahead >= limits->parsed_ahead_max ||
            conn->ahead_bytes >= limits->parsed_ahead_bytes_max ||
+           conn->reads_out >= limits->reads_conn_max ||
            conn_pending(conn) >= limits->output_soft_bytes;
 }
 
@@ -415,8 +446,8 @@ static void conn_close(struct conn *conn)
     while (conn->first) {
         struct call *call = conn->first;
         conn->first = call->next;
-        call->conn = NULL;
-        if (call->answered) call_give(net, call);
+        call_cancel_reads(call);
+        call_leave(net, call);
     }
     *conn->link = conn->next;
     if (conn->next) conn->next->link = conn->link;
@@ -502,6 +533,7 @@ static void conn_settle(struct conn *conn)
 static bool conn_finish(struct conn *conn)
 {
     bool was_held = conn_is_held(conn);
+    if (conn->closing || was_held) conn_cancel_reads(conn);
     conn_send(conn);
     conn_judge_output(conn);
     if (conn_is_over(conn)) {
@@ -698,9 +730,11 @@ static void net_report_drained(struct net *net)
 {
     if (!net_is_draining(net)) return;
     if (!net->stopped_listening) net_stop_listening(net);
-    bool empty = net->in_engine == 0;
-    for (struct conn *conn = net->conns; conn && empty; conn = conn->next)
-        empty = conn_pending(conn) == 0 && !conn->first;
+    bool empty = net->in_engine == 0 && net->reads_out == 0;
+    for (struct conn *conn = net->conns; conn; conn = conn->next) {
+        conn_cancel_reads(conn);
+        empty = empty && conn_pending(conn) == 0 && !conn->first;
+    }
     atomic_store_explicit(&net->drained, empty, memory_order_release);
 }
 
@@ -710,13 +744,16 @@ static uint64_t net_turn(void *self)
     struct env_event events[EVENTS_MAX];
     net_take_engine(net);
     net_take_users(net);
-    net_take_answers(net); /* answers that came before the poll began must not wait for its end */
+    /* what came before the poll began must not wait for its end */
+    net_take_answers(net);
+    net_take_reads(net);
     uint64_t until = net->touched ? 0 : net->sweep_ns;
     int count = net->env->poll_wait(net->env, &net->actor, events, EVENTS_MAX, until);
     net->now_ns = net->env->mono_ns(net->env);
     net_take_engine(net);
     net_take_users(net);
     net_take_answers(net);
+    net_take_reads(net);
     for (int i = 0; i < count; i++) net_handle(net, &events[i]);
     net_sweep(net);
     net_finish(net);
@@ -882,6 +919,7 @@ void net_close(struct net *net)
         arena_free(&call->request.arena);
         mem_free(call);
     }
+    net_free_reads(net);
     users_destroy(net->users);
     users_destroy(atomic_load_explicit(&net->users_given, memory_order_relaxed));
     arena_free(&net->judge);

@@ -19,6 +19,8 @@ struct net;
     X(request_bytes_max, 1048576, "bytes of one request or argument")                              \
     X(parsed_ahead_max, 1024, "requests read ahead per connection")                                \
     X(parsed_ahead_bytes_max, 1048576, "bytes of requests read ahead per connection")              \
+    X(reads_conn_max, 64, "reads of streams at once per connection")                               \
+    X(reads_max, 10000, "reads of streams at once, waiting ones included")                         \
     X(output_bytes_max, 8388608, "bytes of answers waiting for a slow reader before it is closed") \
     X(output_soft_bytes, 1048576, "as before, when it lasts output_soft_ms")                       \
     X(output_soft_ms, 10000, "")                                                                   \

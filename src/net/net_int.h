@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "core/feed.h"
 #include "net/net.h"
 
 #define READ_BYTES ((size_t)64 * 1024)
@@ -31,7 +32,21 @@ enum door { DOOR_HTTP, DOOR_RESP, DOORS };
 /* What an epoll user pointer points at. */
 enum peer_kind { PEER_LISTENER, PEER_CONN };
 
-/* An answer of the door itself, or how the engine's is to be written. */
+/* A read of a stream on its way for a call; see reads.c. */
+struct call_read {
+    struct feed_read feed;  /* first: feed_next() gives back its address */
+    struct call_read *next; /* of its call, or in the pool */
+    struct call *call;
+};
+
+/*
+ * An answer of the door itself, or how the engine's is to be written.
+ *
+ * A call may take several steps: it asks the engine (call_submit()) or the feed (call_read()) and is called back with
+ * what came; in the end it is answered by call_answer(), call_refuse() or, with `resumed` NULL, by its request. It
+ * keeps its place in the order of answers meanwhile. When its connection goes, nothing calls it back any more:
+ * `dropped` frees its state, waiting reads are cancelled, and its memory goes when all it had out has come home.
+ */
 struct call {
     struct request request; /* first: port_next() gives back its address */
     struct call *next;      /* in its connection's order, or in the pool */
@@ -43,6 +58,16 @@ struct call {
     bool is_ready;
     bool answered;
     bool counted; /* belongs in the figures of requests */
+    /* steps */
+    bool in_engine;     /* its request is */
+    uint32_t reads_out; /* reads not yet home, `reads` are these */
+    struct call_read *reads;
+    void *state;                        /* the door's */
+    void (*resumed)(struct call *call); /* its request came back; NULL: that is the answer */
+    /** One read came back; items are freed after it unless it takes them (sets items to NULL). */
+    void (*read_done)(struct call *call, struct feed_read *read);
+    void (*dropped)(
+        struct call *call); /* frees `state`: after the answer is written, or without one */
     /* RESP */
     uint8_t protocol;    /* 2 or 3 */
     bool absent_is_null; /* GETROW */
@@ -92,6 +117,7 @@ struct conn {
     struct call *first, **last;
     uint32_t ahead;
     size_t ahead_bytes, held_bytes;
+    uint32_t reads_out; /* reads of streams by its calls */
     uint64_t opened_ns;
     uint64_t begun_ns;  /* the request being received began; 0: none */
     uint64_t moved_ns;  /* bytes last went in or out */
@@ -154,7 +180,10 @@ struct net {
     struct call *pool;
     uint32_t pool_count;
     uint32_t in_engine;
-    bool submitted; /* something to flush */
+    struct call_read *read_pool;
+    uint32_t read_pool_count;
+    uint32_t reads_out; /* of all connections, also those that are gone */
+    bool submitted;     /* something to flush */
     bool stopped_listening;
     uint64_t now_ns; /* of this turn */
     uint64_t sweep_ns;
@@ -198,6 +227,27 @@ struct weir_str request_text(const struct request *request);
 /** Judges the key of a request; false after answering the call. */
 bool key_is_fit(struct call *call, struct weir_str key);
 
+/** Frees a call without a connection once nothing of it is out. */
+void call_release(struct net *net, struct call *call);
+
+/* ---- reads.c: streams, read for calls ---- */
+
+/**
+ * Gives a copy of the question to the feed; what comes of it goes to call->read_done(). A call may have several out.
+ * With until_ns it waits for a first event; it comes back sooner, with nothing, when the connection is closing, has too
+ * much read ahead behind it, or the server shuts down.
+ *
+ * Errors: LOADING, SHUTDOWN; OVERLOADED: reads_max or reads_conn_max are out
+ */
+enum weir_status call_read(struct call *call, const struct feed_read *question);
+/** Its reads come back as soon as may be. */
+void call_cancel_reads(struct call *call);
+/** Those of the connection's calls that wait. */
+void conn_cancel_reads(struct conn *conn);
+/** Hands reads that came home to their calls. */
+void net_take_reads(struct net *net);
+void net_free_reads(struct net *net);
+
 /* ---- access.c ---- */
 
 /** Whom a fresh connection speaks for. */
@@ -206,6 +256,9 @@ struct weir_str conn_roles(const struct conn *conn);
 /** False after refusing the call. `what` ends "has no permissions to ". */
 bool call_has_right(struct call *call, enum right right, const char *what);
 bool call_is_admitted(struct call *call, const struct handler *handler);
+/** Whether the caller may read the stream, its figures and its groups: the operator, and the role that may emit; a
+ *  stream open to anyone is so for emitting only. False after refusing. */
+bool call_may_read(struct call *call, const struct stream *stream);
 /** False after refusing a stranger who must not learn whether there is such a handler (NULL: there is none). */
 bool call_is_in_sight(struct call *call, const struct handler *handler);
 void conn_take_user(struct conn *conn, const struct user *user);
@@ -232,13 +285,33 @@ enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limit
 /** Takes one command; returns the bytes used, 0 for none. */
 size_t resp_input(struct conn *conn, const char *bytes, size_t len);
 
+/** Whether the argument is this word, in whatever case. */
+bool resp_is(struct weir_str text, const char *word);
+/** An empty buffer, and its content as the call's answer. */
+struct buf *resp_scratch(struct call *call);
+void resp_answer_scratch(struct call *call);
+void resp_answer_error(struct call *call, const char *word, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- resp_stream.c, resp_group.c ---- */
+
+typedef void resp_run_fn(struct call *call, const struct resp_command *command);
+resp_run_fn resp_xadd, resp_xlen, resp_xrange, resp_xrevrange, resp_xread, resp_xreadgroup,
+    resp_xack, resp_xgroup, resp_xpending, resp_xclaim, resp_xautoclaim, resp_xinfo, resp_xdel,
+    resp_xtrim, resp_xsetid;
+
 /* ---- resp_reply.c ---- */
 
 void resp_add_int(struct buf *out, int64_t n);
 void resp_add_bulk(struct buf *out, struct weir_str text);
 void resp_add_simple(struct buf *out, const char *text);
 void resp_add_null(struct buf *out, uint8_t protocol);
+void resp_add_null_array(struct buf *out, uint8_t protocol);
 void resp_add_array(struct buf *out, uint64_t count);
+void resp_add_id(struct buf *out, struct event_id id);
+/** [id, [name, value, ...]]: declared fields that are not nil, each as text. `scratch` is reset. */
+void resp_add_event(struct buf *out, uint8_t protocol, const struct stream *stream,
+                    const struct feed_item *item, struct arena *scratch);
 /** `count` pairs follow. */
 void resp_add_map(struct buf *out, uint8_t protocol, uint64_t count);
 void resp_add_float(struct buf *out, uint8_t protocol, double n);

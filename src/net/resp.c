@@ -26,7 +26,7 @@ __attribute__((format(printf, 2, 3))) static enum resp_found broken(struct resp_
     return RESP_BROKEN;
 }
 
-static bool text_is(struct weir_str text, const char *word)
+bool resp_is(struct weir_str text, const char *word)
 {
     size_t len = strlen(word);
     return text.len == len && strncasecmp(text.ptr, word, len) == 0;
@@ -155,7 +155,7 @@ static bool inline_argument(struct weir_str line, size_t *place, struct buf *out
 static bool is_http(const struct resp_command *command, bool line)
 {
     struct weir_str first = command->args[0], last = command->args[command->count - 1];
-    if (text_is(first, "POST") || text_is(first, "Host:")) return true;
+    if (resp_is(first, "POST") || resp_is(first, "Host:")) return true;
     return line && command->count > 1 && last.len > 5 && strncasecmp(last.ptr, "HTTP/", 5) == 0;
 }
 
@@ -204,14 +204,14 @@ enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limit
 /* ---- answers the door makes itself ---- */
 
 /* The bytes in net->scratch are the answer. */
-static void answer_scratch(struct call *call)
+void resp_answer_scratch(struct call *call)
 {
     call->is_ready = true;
     call->ready = arena_copy(&call->request.arena, buf_str(&call->conn->net->scratch));
     call_answer(call);
 }
 
-static struct buf *scratch_of(struct call *call)
+struct buf *resp_scratch(struct call *call)
 {
     struct buf *out = &call->conn->net->scratch;
     buf_reset(out);
@@ -220,26 +220,25 @@ static struct buf *scratch_of(struct call *call)
 
 static void answer_simple(struct call *call, const char *text)
 {
-    resp_add_simple(scratch_of(call), text);
-    answer_scratch(call);
+    resp_add_simple(resp_scratch(call), text);
+    resp_answer_scratch(call);
 }
 
 static void answer_bulk(struct call *call, struct weir_str text)
 {
-    resp_add_bulk(scratch_of(call), text);
-    answer_scratch(call);
+    resp_add_bulk(resp_scratch(call), text);
+    resp_answer_scratch(call);
 }
 
-__attribute__((format(printf, 3, 4))) static void answer_error(struct call *call, const char *word,
-                                                               const char *format, ...)
+void resp_answer_error(struct call *call, const char *word, const char *format, ...)
 {
     char text[512];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    resp_add_error(scratch_of(call), str_of(word), str_of(text));
-    answer_scratch(call);
+    resp_add_error(resp_scratch(call), str_of(word), str_of(text));
+    resp_answer_scratch(call);
 }
 
 /* ---- requests ---- */
@@ -273,7 +272,7 @@ static bool arguments_read(struct call *call, const struct handler *handler,
     for (uint32_t i = count; i < shape->count && !missing; i++)
         missing = !shape->fields[i].optional;
     if (missing) {
-        struct buf *out = scratch_of(call);
+        struct buf *out = resp_scratch(call);
         admin_signature(handler, out);
         call_refuse(call, WEIR_ARG, "%.*s takes %u, not %u", STR_ARG(buf_str(out)), shape->count,
                     count);
@@ -370,7 +369,7 @@ static void do_getrow(struct call *call, const struct resp_command *command)
 static void do_ping(struct call *call, const struct resp_command *command)
 {
     if (command->count == 2) answer_bulk(call, command->args[1]);
-    else if (!call->conn->net->engine) answer_error(call, "LOADING", "replaying the log");
+    else if (!call->conn->net->engine) resp_answer_error(call, "LOADING", "replaying the log");
     else answer_simple(call, "PONG");
 }
 
@@ -396,8 +395,8 @@ static void do_reset(struct call *call, const struct resp_command *command)
 
 static void do_select(struct call *call, const struct resp_command *command)
 {
-    if (text_is(command->args[1], "0")) answer_simple(call, "OK");
-    else answer_error(call, "ERR", "DB index is out of range");
+    if (resp_is(command->args[1], "0")) answer_simple(call, "OK");
+    else resp_answer_error(call, "ERR", "DB index is out of range");
 }
 
 /* Takes the user of that name and secret; a nil name, and Redis' own `default`, mean whoever has the secret. False
@@ -416,7 +415,7 @@ static bool authenticate(struct call *call, struct weir_str name, struct weir_st
         conn_take_user(conn, user);
         return true;
     }
-    answer_error(call, "WRONGPASS", "invalid username-password pair or user is disabled.");
+    resp_answer_error(call, "WRONGPASS", "invalid username-password pair or user is disabled.");
     if (users && conn_count_failure(conn)) conn->closing = true;
     return false;
 }
@@ -426,9 +425,10 @@ static void do_auth(struct call *call, const struct resp_command *command)
     bool named = command->count == 3;
     call->conn->secret_in = true;
     if (!named && !call->conn->net->users) {
-        answer_error(call, "ERR",
-                     "AUTH <password> called without any password configured for the default user. "
-                     "Are you sure your configuration is correct?");
+        resp_answer_error(
+            call, "ERR",
+            "AUTH <password> called without any password configured for the default user. "
+            "Are you sure your configuration is correct?");
         return;
     }
     if (authenticate(call, named ? command->args[1] : STR_NIL, command->args[named ? 2 : 1]))
@@ -437,7 +437,7 @@ static void do_auth(struct call *call, const struct resp_command *command)
 
 static void do_shutdown(struct call *call, const struct resp_command *command)
 {
-    answer_error(call, "ERR", "SHUTDOWN is refused here: send SIGTERM to the process");
+    resp_answer_error(call, "ERR", "SHUTDOWN is refused here: send SIGTERM to the process");
 }
 
 /* A name of printable characters without spaces, into a field of 64 bytes. */
@@ -460,7 +460,7 @@ static void add_pair(struct buf *out, const char *name, struct weir_str value)
 static void answer_hello(struct call *call)
 {
     struct conn *conn = call->conn;
-    struct buf *out = scratch_of(call);
+    struct buf *out = resp_scratch(call);
     const char *version = conn->net->options.version;
     resp_add_map(out, call->protocol, 7);
     add_pair(out, "server", STR("weir"));
@@ -473,7 +473,7 @@ static void answer_hello(struct call *call)
     add_pair(out, "role", STR("master"));
     resp_add_bulk(out, STR("modules"));
     resp_add_array(out, 0);
-    answer_scratch(call);
+    resp_answer_scratch(call);
 }
 
 static void do_hello(struct call *call, const struct resp_command *command)
@@ -484,39 +484,41 @@ static void do_hello(struct call *call, const struct resp_command *command)
     bool named = false;
     uint32_t auth = 0;                            /* where AUTH stands */
     for (uint32_t i = 2; i < command->count; i++) /* also when another word of it is wrong */
-        conn->secret_in = conn->secret_in || text_is(command->args[i], "AUTH");
+        conn->secret_in = conn->secret_in || resp_is(command->args[i], "AUTH");
     if (command->count > 1) {
-        if (!text_is(command->args[1], "2") && !text_is(command->args[1], "3")) {
-            answer_error(call, "NOPROTO", "unsupported protocol version");
+        if (!resp_is(command->args[1], "2") && !resp_is(command->args[1], "3")) {
+            resp_answer_error(call, "NOPROTO", "unsupported protocol version");
             return;
         }
         protocol = (uint8_t)(command->args[1].ptr[0] - '0');
     }
     for (uint32_t i = 2; i < command->count;) {
-        if (text_is(command->args[i], "SETNAME") && i + 1 < command->count) {
+        if (resp_is(command->args[i], "SETNAME") && i + 1 < command->count) {
             if (!name_set(command->args[i + 1], name)) {
-                answer_error(call, "ERR",
-                             "Client names cannot contain spaces, newlines or special characters.");
+                resp_answer_error(
+                    call, "ERR",
+                    "Client names cannot contain spaces, newlines or special characters.");
                 return;
             }
             named = true;
             i += 2;
-        } else if (text_is(command->args[i], "AUTH") && i + 2 < command->count) {
+        } else if (resp_is(command->args[i], "AUTH") && i + 2 < command->count) {
             auth = i;
             i += 3;
         } else {
-            answer_error(call, "ERR", "Syntax error in HELLO option '%.*s'",
-                         (int)(command->args[i].len < 64 ? command->args[i].len : 64),
-                         command->args[i].ptr);
+            resp_answer_error(call, "ERR", "Syntax error in HELLO option '%.*s'",
+                              (int)(command->args[i].len < 64 ? command->args[i].len : 64),
+                              command->args[i].ptr);
             return;
         }
     }
     if (auth > 0 && !authenticate(call, command->args[auth + 1], command->args[auth + 2])) return;
     if (!conn->user) {
-        answer_error(call, "NOAUTH",
-                     "HELLO must be called with the client already authenticated, otherwise the "
-                     "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
-                     "client and select the RESP protocol version at the same time");
+        resp_answer_error(
+            call, "NOAUTH",
+            "HELLO must be called with the client already authenticated, otherwise the "
+            "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
+            "client and select the RESP protocol version at the same time");
         return;
     }
     if (named) memcpy(conn->resp.name, name, sizeof(name));
@@ -536,15 +538,16 @@ static void client_line(struct call *call, struct buf *out)
 static void client_setinfo(struct call *call, const struct resp_command *command)
 {
     struct resp_state *resp = &call->conn->resp;
-    bool name = text_is(command->args[2], "LIB-NAME"),
-         version = text_is(command->args[2], "LIB-VER");
+    bool name = resp_is(command->args[2], "LIB-NAME"),
+         version = resp_is(command->args[2], "LIB-VER");
     if (!name && !version) {
-        answer_error(call, "ERR", "Unrecognized option '%.*s'",
-                     (int)(command->args[2].len < 64 ? command->args[2].len : 64),
-                     command->args[2].ptr);
+        resp_answer_error(call, "ERR", "Unrecognized option '%.*s'",
+                          (int)(command->args[2].len < 64 ? command->args[2].len : 64),
+                          command->args[2].ptr);
     } else if (!name_set(command->args[3], name ? resp->lib_name : resp->lib_version)) {
-        answer_error(call, "ERR",
-                     "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
+        resp_answer_error(
+            call, "ERR",
+            "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
     } else {
         answer_simple(call, "OK");
     }
@@ -554,35 +557,35 @@ static void do_client(struct call *call, const struct resp_command *command)
 {
     struct conn *conn = call->conn;
     struct weir_str verb = command->args[1];
-    if (text_is(verb, "ID") && command->count == 2) {
-        resp_add_int(scratch_of(call), (int64_t)conn->id);
-        answer_scratch(call);
-    } else if (text_is(verb, "GETNAME") && command->count == 2) {
+    if (resp_is(verb, "ID") && command->count == 2) {
+        resp_add_int(resp_scratch(call), (int64_t)conn->id);
+        resp_answer_scratch(call);
+    } else if (resp_is(verb, "GETNAME") && command->count == 2) {
         if (conn->resp.name[0]) {
             answer_bulk(call, str_of(conn->resp.name));
         } else {
-            resp_add_null(scratch_of(call), call->protocol);
-            answer_scratch(call);
+            resp_add_null(resp_scratch(call), call->protocol);
+            resp_answer_scratch(call);
         }
-    } else if (text_is(verb, "SETNAME") && command->count == 3) {
+    } else if (resp_is(verb, "SETNAME") && command->count == 3) {
         if (name_set(command->args[2], conn->resp.name)) answer_simple(call, "OK");
         else
-            answer_error(call, "ERR",
-                         "Client names cannot contain spaces, newlines or special characters.");
-    } else if (text_is(verb, "SETINFO") && command->count == 4) {
+            resp_answer_error(
+                call, "ERR", "Client names cannot contain spaces, newlines or special characters.");
+    } else if (resp_is(verb, "SETINFO") && command->count == 4) {
         client_setinfo(call, command);
-    } else if (text_is(verb, "INFO") || text_is(verb, "LIST")) {
+    } else if (resp_is(verb, "INFO") || resp_is(verb, "LIST")) {
         struct buf line = { 0 };
         client_line(call, &line);
         answer_bulk(call, buf_str(&line));
         buf_free(&line);
-    } else if (text_is(verb, "REPLY")) {
-        answer_error(call, "ERR", "CLIENT REPLY is refused: each request is answered");
+    } else if (resp_is(verb, "REPLY")) {
+        resp_answer_error(call, "ERR", "CLIENT REPLY is refused: each request is answered");
     } else {
-        answer_error(call, "ERR",
-                     "unknown subcommand or wrong number of arguments for '%.*s'. Known: ID, "
-                     "GETNAME, SETNAME, SETINFO, INFO, LIST",
-                     (int)(verb.len < 64 ? verb.len : 64), verb.ptr);
+        resp_answer_error(call, "ERR",
+                          "unknown subcommand or wrong number of arguments for '%.*s'. Known: ID, "
+                          "GETNAME, SETNAME, SETINFO, INFO, LIST",
+                          (int)(verb.len < 64 ? verb.len : 64), verb.ptr);
     }
 }
 
@@ -590,10 +593,10 @@ static void do_info(struct call *call, const struct resp_command *command)
 {
     struct buf text = { 0 };
     struct weir_str section = command->count > 1 ? command->args[1] : STR_NIL;
-    if (text_is(section, "all") || text_is(section, "default") || text_is(section, "everything"))
+    if (resp_is(section, "all") || resp_is(section, "default") || resp_is(section, "everything"))
         section = STR_NIL;
     admin_info(call->conn->net, section, &text);
-    struct buf *out = scratch_of(call);
+    struct buf *out = resp_scratch(call);
     if (call->protocol == 3) {
         buf_printf(out, "=%zu\r\ntxt:", text.len + 4);
         buf_add_str(out, buf_str(&text));
@@ -602,7 +605,7 @@ static void do_info(struct call *call, const struct resp_command *command)
         resp_add_bulk(out, buf_str(&text));
     }
     buf_free(&text);
-    answer_scratch(call);
+    resp_answer_scratch(call);
 }
 
 /* ---- CONFIG ---- */
@@ -663,15 +666,15 @@ static void do_config(struct call *call, const struct resp_command *command)
     struct setting settings[64];
     size_t count, fits = 0;
     char number[24];
-    if (!text_is(command->args[1], "GET") || command->count < 3) {
-        answer_error(call, "ERR",
-                     "CONFIG knows GET name [name...] only: settings are given at the start");
+    if (!resp_is(command->args[1], "GET") || command->count < 3) {
+        resp_answer_error(call, "ERR",
+                          "CONFIG knows GET name [name...] only: settings are given at the start");
         return;
     }
     settings_read(call->conn->net, settings, &count);
     for (size_t i = 0; i < 2; i++) fits += config_fits(command, empties[i]);
     for (size_t i = 0; i < count; i++) fits += config_fits(command, settings[i].name);
-    struct buf *out = scratch_of(call);
+    struct buf *out = resp_scratch(call);
     resp_add_map(out, call->protocol, fits);
     for (size_t i = 0; i < 2; i++)
         if (config_fits(command, empties[i])) add_pair(out, empties[i], STR(""));
@@ -680,7 +683,7 @@ static void do_config(struct call *call, const struct resp_command *command)
         snprintf(number, sizeof(number), "%llu", (unsigned long long)settings[i].value);
         add_pair(out, settings[i].name, str_of(number));
     }
-    answer_scratch(call);
+    resp_answer_scratch(call);
 }
 
 /* ---- the table of commands ---- */
@@ -705,6 +708,41 @@ static const struct resp_verb verbs[] = {
       "The same once for each id: a repeat gets the first answer" },
     { "getrow", 3, 3, do_getrow, RIGHT_OPERATOR, "readonly", "type key",
       "The row of an entity, or null" },
+    { "xadd", 5, UINT32_MAX, resp_xadd, RIGHT_HANDLER, "write",
+      "stream [NOMKSTREAM] * field value [field value ...]", "Emits an event; answers its id" },
+    { "xlen", 2, 2, resp_xlen, RIGHT_USER, "readonly", "stream", "How many events are kept" },
+    { "xrange", 4, 6, resp_xrange, RIGHT_USER, "readonly", "stream start end [COUNT n]",
+      "Events by id; - and + are the ends, (id leaves it out" },
+    { "xrevrange", 4, 6, resp_xrevrange, RIGHT_USER, "readonly", "stream end start [COUNT n]",
+      "The same from the last down" },
+    { "xread", 4, UINT32_MAX, resp_xread, RIGHT_USER, "readonly",
+      "[COUNT n] [BLOCK ms] STREAMS stream [stream ...] id [id ...]",
+      "Events after the ids; $ is now, + the last event" },
+    { "xreadgroup", 7, UINT32_MAX, resp_xreadgroup, RIGHT_USER, "write",
+      "GROUP group consumer [COUNT n] [BLOCK ms] [NOACK] STREAMS stream [stream ...] id [id ...]",
+      "Events that no consumer of the group has had (>), or what this one has pending" },
+    { "xack", 4, UINT32_MAX, resp_xack, RIGHT_USER, "write", "stream group id [id ...]",
+      "These are done; answers how many were pending" },
+    { "xgroup", 2, UINT32_MAX, resp_xgroup, RIGHT_USER, "write",
+      "CREATE|SETID|DESTROY|CREATECONSUMER|DELCONSUMER|HELP ...", "Makes and changes groups" },
+    { "xpending", 3, 9, resp_xpending, RIGHT_USER, "readonly",
+      "stream group [[IDLE ms] start end count [consumer]]",
+      "What is delivered, not acknowledged" },
+    { "xclaim", 6, UINT32_MAX, resp_xclaim, RIGHT_USER, "write",
+      "stream group consumer min-idle-ms id [id ...] [IDLE ms|TIME ms] [RETRYCOUNT n] [JUSTID] "
+      "[LASTID id]",
+      "Takes pending events over" },
+    { "xautoclaim", 6, 9, resp_xautoclaim, RIGHT_USER, "write",
+      "stream group consumer min-idle-ms start [COUNT n] [JUSTID]",
+      "Takes over what is pending for long" },
+    { "xinfo", 2, UINT32_MAX, resp_xinfo, RIGHT_USER, "readonly",
+      "STREAM stream|GROUPS stream|CONSUMERS stream group|HELP", "Figures of streams and groups" },
+    { "xdel", 3, UINT32_MAX, resp_xdel, RIGHT_USER, "write", "stream id [id ...]",
+      "Refused: events are facts" },
+    { "xtrim", 4, UINT32_MAX, resp_xtrim, RIGHT_USER, "write", "stream ...",
+      "Refused: retention is declared" },
+    { "xsetid", 3, UINT32_MAX, resp_xsetid, RIGHT_USER, "write", "stream id",
+      "Refused: ids are the engine's" },
     { "ping", 1, 2, do_ping, RIGHT_USER, "fast", "[text]", "Answers PONG" },
     { "echo", 2, 2, do_echo, RIGHT_USER, "fast", "text", "Answers the text" },
     { "hello", 1, UINT32_MAX, do_hello, RIGHT_ANYONE, "fast",
@@ -731,7 +769,7 @@ static const struct resp_verb verbs[] = {
 static const struct resp_verb *verb_find(struct weir_str name)
 {
     for (size_t i = 0; i < VERBS; i++)
-        if (text_is(name, verbs[i].name)) return &verbs[i];
+        if (resp_is(name, verbs[i].name)) return &verbs[i];
     return NULL;
 }
 
@@ -757,22 +795,22 @@ static void add_docs(struct buf *out, uint8_t protocol, const struct resp_verb *
 
 static void do_command(struct call *call, const struct resp_command *command)
 {
-    struct buf *out = scratch_of(call);
+    struct buf *out = resp_scratch(call);
     struct weir_str part = command->count > 1 ? command->args[1] : STR("INFO");
     uint32_t named = command->count > 2 ? command->count - 2 : 0, known = 0;
     for (uint32_t i = 0; i < named; i++) known += verb_find(command->args[2 + i]) != NULL;
-    if (text_is(part, "COUNT")) {
+    if (resp_is(part, "COUNT")) {
         resp_add_int(out, (int64_t)VERBS);
-    } else if (text_is(part, "LIST")) {
+    } else if (resp_is(part, "LIST")) {
         resp_add_array(out, VERBS);
         for (size_t i = 0; i < VERBS; i++) resp_add_bulk(out, str_of(verbs[i].name));
-    } else if (text_is(part, "DOCS")) {
+    } else if (resp_is(part, "DOCS")) {
         resp_add_map(out, call->protocol, named ? known : VERBS);
         for (size_t i = 0; i < (named ? named : VERBS); i++) {
             const struct resp_verb *verb = named ? verb_find(command->args[2 + i]) : &verbs[i];
             if (verb) add_docs(out, call->protocol, verb);
         }
-    } else if (text_is(part, "INFO")) {
+    } else if (resp_is(part, "INFO")) {
         resp_add_array(out, named ? named : VERBS);
         for (size_t i = 0; i < (named ? named : VERBS); i++) {
             const struct resp_verb *verb = named ? verb_find(command->args[2 + i]) : &verbs[i];
@@ -780,16 +818,17 @@ static void do_command(struct call *call, const struct resp_command *command)
             else resp_add_null(out, call->protocol);
         }
     } else {
-        answer_error(call, "ERR", "unknown subcommand of COMMAND. Known: COUNT, LIST, DOCS, INFO");
+        resp_answer_error(call, "ERR",
+                          "unknown subcommand of COMMAND. Known: COUNT, LIST, DOCS, INFO");
         return;
     }
-    answer_scratch(call);
+    resp_answer_scratch(call);
 }
 
 static void do_help(struct call *call, const struct resp_command *command)
 {
     char line[256];
-    struct buf *out = scratch_of(call);
+    struct buf *out = resp_scratch(call);
     resp_add_array(out, VERBS);
     for (size_t i = 0; i < VERBS; i++) {
         size_t n = 0;
@@ -799,7 +838,7 @@ static void do_help(struct call *call, const struct resp_command *command)
                  verbs[i].summary);
         resp_add_bulk(out, str_of(line));
     }
-    answer_scratch(call);
+    resp_answer_scratch(call);
 }
 
 static void refuse_unknown(struct call *call, struct weir_str name)
@@ -811,7 +850,8 @@ static void refuse_unknown(struct call *call, struct weir_str name)
         shown[n] = (char)(c < 0x20 || c == 0x7f || c == '\'' ? '?' : c);
     }
     shown[n] = 0;
-    answer_error(call, "ERR", "unknown command '%s', see CALL, CALL.ONCE, GETROW", shown);
+    resp_answer_error(call, "ERR", "unknown command '%s', see CALL, CALL.ONCE, GETROW, HELP",
+                      shown);
 }
 
 static void run_command(struct conn *conn, const struct resp_command *command)
@@ -827,8 +867,8 @@ static void run_command(struct conn *conn, const struct resp_command *command)
     if (!verb) {
         refuse_unknown(call, command->args[0]);
     } else if (command->count < verb->least || command->count > verb->most) {
-        answer_error(call, "ERR", "wrong number of arguments for '%s' command, use: %s %s",
-                     verb->name, verb->name, verb->use);
+        resp_answer_error(call, "ERR", "wrong number of arguments for '%s' command, use: %s %s",
+                          verb->name, verb->name, verb->use);
     } else {
         verb->run(call, command);
     }
@@ -863,7 +903,7 @@ size_t resp_input(struct conn *conn, const char *bytes, size_t len)
     case RESP_BROKEN: break;
     }
     struct call *call = call_begin(conn, 0);
-    answer_error(call, "ERR", "Protocol error: %s", command.error);
+    resp_answer_error(call, "ERR", "Protocol error: %s", command.error);
     conn->closing = true;
     return len;
 }

@@ -62,6 +62,18 @@ void resp_add_null(struct buf *out, uint8_t protocol)
     else buf_add(out, "$-1\r\n", 5);
 }
 
+void resp_add_null_array(struct buf *out, uint8_t protocol)
+{
+    if (protocol == 3) buf_add(out, "_\r\n", 3);
+    else buf_add(out, "*-1\r\n", 5);
+}
+
+void resp_add_id(struct buf *out, struct event_id id)
+{
+    char text[EVENT_ID_TEXT_MAX];
+    resp_add_bulk(out, (struct weir_str){ text, event_id_write(id, text) });
+}
+
 void resp_add_array(struct buf *out, uint64_t count)
 {
     add_head(out, '*', (int64_t)count);
@@ -193,6 +205,69 @@ void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape
     if (shape->scalar) add_field(out, protocol, &shape->fields[0], value);
     else if (shape->count == 0) resp_add_null(out, protocol);
     else add_struct(out, protocol, shape, value);
+}
+
+/* ---- events: every value is text ---- */
+
+static bool field_is_nil(const struct field *f, const char *at)
+{
+    double n;
+    switch (f->kind) {
+    case WEIR_INT:
+    case WEIR_TIME: return f->size == 8 && int_at(at, 8) == WEIR_NIL;
+    case WEIR_ENUM: return int_at(at, f->size) < 0 || int_at(at, f->size) >= f->word_count;
+    case WEIR_FLOAT: memcpy(&n, at, sizeof(n)); return !isfinite(n);
+    case WEIR_TEXT:
+    case WEIR_BYTES:
+    case WEIR_REF:
+    case WEIR_ANY: return text_load(f, at).ptr == NULL;
+    case WEIR_NONE: return true;
+    default: return false;
+    }
+}
+
+static void add_field_text(struct buf *out, const struct field *f, const char *event)
+{
+    const char *at = event + f->offset;
+    struct buf json = { 0 };
+    struct field bare = *f;
+    const struct shape one = { .fields = &bare, .count = 1, .size = f->size, .scalar = true };
+    switch (f->kind) {
+    case WEIR_TEXT:
+    case WEIR_BYTES:
+    case WEIR_REF:
+    case WEIR_ANY: resp_add_bulk(out, text_load(f, at)); return;
+    case WEIR_ENUM: resp_add_bulk(out, f->words[int_at(at, f->size)]); return;
+    case WEIR_INT:
+    case WEIR_TIME: buf_printf(&json, "%lld", (long long)int_at(at, f->size)); break;
+    default: json_write(&one, event, &json); break;
+    }
+    resp_add_bulk(out, buf_str(&json));
+    buf_free(&json);
+}
+
+void resp_add_event(struct buf *out, uint8_t protocol, const struct stream *stream,
+                    const struct feed_item *item, struct arena *scratch)
+{
+    const struct shape *shape = stream->event;
+    arena_reset(scratch);
+    char *event = arena_alloc(scratch, shape->size + 8u);
+    uint32_t count = 0;
+    resp_add_array(out, 2);
+    resp_add_id(out, item->id);
+    if (feed_unpack(stream, item->value, scratch, event) != WEIR_OK) {
+        resp_add_null_array(out, protocol);
+        return;
+    }
+    for (uint32_t i = 0; i < shape->count; i++)
+        count += !field_is_nil(&shape->fields[i], event + shape->fields[i].offset);
+    resp_add_array(out, (uint64_t)count * 2);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        if (field_is_nil(f, event + f->offset)) continue;
+        resp_add_bulk(out, f->name);
+        add_field_text(out, f, event);
+    }
 }
 
 /* ---- JSON, already known to be valid ---- */

@@ -189,7 +189,7 @@ static uint64_t net_turn_once(void *self)
 
 static bool is_closed(void *arg)
 {
-    return !w.arriving && !w.open && w.net->in_engine == 0;
+    return !w.arriving && !w.open && w.net->in_engine == 0 && w.net->reads_out == 0;
 }
 
 static void env_take(struct env *env)

@@ -11,6 +11,9 @@ const char *const fuzz_words[] = { "\r\n", "*1\r\n", "*2\r\n", "*4\r\n", "$4\r\n
     "*0\r\n", "*-1\r\n", "$-1\r\n", "$0\r\n\r\n", "*2147483647\r\n", "$536870912\r\n", "*00000000000000000001\r\n", "PING\r\n", "CALL thing full echo ",
     "GETROW thing full\r\n", "HELLO 3\r\n", "HELLO 3 SETNAME x\r\n", "\"\\x00\"", "'", "\"", "CALL.ONCE id thing k fill\r\n", "CLIENT SETINFO LIB-NAME x\r\n",
     "CLIENT ID\r\n", "CONFIG GET *max*\r\n", "COMMAND DOCS\r\n", "QUIT\r\n", "RESET\r\n", "CALL desk - say 1 x []\r\n", "Host:", "POST / HTTP/1.1\r\n",
+    "XADD s * a 1\r\n", "XRANGE s (1-1 + COUNT 2\r\n",
+    "XREAD COUNT 1 BLOCK 1 STREAMS s t $ 0-0\r\n", "XREADGROUP GROUP g c NOACK STREAMS s >\r\n", "XGROUP CREATE s g $ MKSTREAM\r\n",
+    "XPENDING s g IDLE 1 - + 9 c\r\n", "XCLAIM s g c 0 1-1 2 JUSTID\r\n", "XAUTOCLAIM s g c 0 0 COUNT 1\r\n", "XINFO HELP\r\n", "XACK s g 1-1\r\n",
     "ECHO ", "INFO all\r\n", "AUTH a b\r\n", "{\"a\":[1,2.5,null,\"x\"]}", NULL };
 
 /* One value from the front; false when the bytes are no RESP. */

@@ -36,8 +36,22 @@ DEADLINE_S = 20
 
 # What a stranger may send, and what any user may; all else, new commands included, is the operator's.
 STRANGERS = {"auth", "hello", "quit", "reset"}
-USERS = {"ping", "echo", "select", "client", "command", "help"}
+USERS = {"ping", "echo", "select", "client", "command", "help", "xdel", "xtrim", "xsetid"}
 BY_HANDLER = {"call", "call.once"}
+BY_STREAM = {
+    "xadd": "XADD facts * n 1",
+    "xlen": "XLEN facts",
+    "xrange": "XRANGE facts - +",
+    "xrevrange": "XREVRANGE facts + -",
+    "xread": "XREAD STREAMS facts 0",
+    "xreadgroup": "XREADGROUP GROUP g c STREAMS facts >",
+    "xack": "XACK facts g 1-1",
+    "xgroup": "XGROUP CREATE facts g 0",
+    "xpending": "XPENDING facts g",
+    "xclaim": "XCLAIM facts g c 0 1-1",
+    "xautoclaim": "XAUTOCLAIM facts g c 0 0",
+    "xinfo": "XINFO STREAM facts",
+}
 
 
 def until(condition, what):
@@ -121,6 +135,8 @@ def words_for(name, arity):
         return ["CALL", "box", "x", "closed"]
     if name == "call.once":
         return ["CALL.ONCE", "id", "box", "x", "closed"]
+    if name in BY_STREAM:
+        return BY_STREAM[name].split()
     return [name] + ["GET" if name == "config" else "ID" if name == "client" else "2" if name == "hello" else "0"] * (abs(arity) - 1)
 
 
@@ -133,7 +149,7 @@ def each_command_needs_what_the_table_says(folder):
         arities = {entry[0]: entry[1] for entry in operator.ask("COMMAND", "INFO")}
         equal(sorted(arities), sorted(names), "COMMAND LIST and INFO")
         true(len(names) >= 16, "only %d commands" % len(names))
-        true(STRANGERS | USERS | BY_HANDLER <= set(names), "a command of the table is gone")
+        true(STRANGERS | USERS | BY_HANDLER | set(BY_STREAM) <= set(names), "a command of the table is gone")
         for name in names + ["nothing"]:
             words = words_for(name, arities.get(name, 1))
             stranger = Resp(server.resp)
@@ -149,6 +165,9 @@ def each_command_needs_what_the_table_says(folder):
                 true(not answer.startswith("NOPERM"), "a user's %s: %s" % (words, answer))
             elif name in BY_HANDLER:
                 equal(answer, "NOPERM User bob has no permissions to call box.closed")
+            elif name in BY_STREAM:
+                equal(answer, "NOPERM User bob has no permissions to %s the stream facts" %
+                      ("emit into" if name == "xadd" else "read"))
             else:
                 equal(answer, "NOPERM User bob has no permissions to run the '%s' command" % name)
             bob.close()
@@ -156,6 +175,33 @@ def each_command_needs_what_the_table_says(folder):
             answer = str(text_of(operator.ask(*words_for(name, arities[name]))))
             true(not answer.startswith(("NOPERM", "NOAUTH")), "the operator's %s: %s" % (name, answer))
         operator.close()
+
+
+@test
+def a_stream_is_read_by_the_role_that_may_emit(folder):
+    users = Users(folder)
+    with serve(folder) as server:
+        stranger, bob, ann, operator = Resp(server.resp), *[as_user(server, u) for u in (users.bob, users.ann, users.op)]
+        for c in ann, operator:
+            true(isinstance(c.ask("XADD", "hints", "*", "n", "1"), str), "XADD by the role")
+        equal(ann.ask("XLEN", "hints"), 2)
+        equal(ann.ask("XGROUP", "CREATE", "hints", "g", "0"), "OK")
+        equal(len(ann.ask("XREADGROUP", "GROUP", "g", "ann", "STREAMS", "hints", ">")[0][1]), 2)
+        equal(text_of(bob.ask("XADD", "hints", "*", "n", "1")), "NOPERM User bob has no permissions to emit into the stream hints")
+        equal(text_of(bob.ask("XREAD", "BLOCK", "0", "STREAMS", "hints", "$")), "NOPERM User bob has no permissions to read the stream hints")
+        # open to anyone is so for emitting only
+        for c in stranger, bob, ann, operator:
+            true(isinstance(c.ask("XADD", "mail", "*", "n", "1"), str), "XADD by anyone")
+        equal(text_of(stranger.ask("XLEN", "mail")), NOAUTH)
+        equal(text_of(stranger.ask("XADD", "hints", "*", "n", "1")), NOAUTH)
+        equal(text_of(stranger.ask("XADD", "nothing", "*", "n", "1")), NOAUTH)
+        for c, name in (bob, "bob"), (ann, "ann"):
+            equal(text_of(c.ask("XLEN", "mail")), "NOPERM User %s has no permissions to read the stream mail" % name)
+            equal(text_of(c.ask("XINFO", "GROUPS", "mail")), "NOPERM User %s has no permissions to read the stream mail" % name)
+        equal(operator.ask("XLEN", "mail"), 4)
+        equal(text_of(ann.ask("CALL", "_group", "hints/g", "ack")).split()[0], "NOHANDLER")
+        for c in stranger, bob, ann, operator:
+            c.close()
 
 
 @test
