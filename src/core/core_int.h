@@ -393,7 +393,7 @@ struct shard {
     struct heap timers;
     struct row *records, **records_tail; /* by age */
     uint64_t record_count, timer_count, message_count, hints_out;
-    uint64_t state_bytes;
+    uint64_t state_bytes, memory_bytes;
     struct row **parked; /* messages and timers that wait for a person */
     size_t parked_count, parked_cap;
     struct entity **ghosts; /* tombstones to take away once durable */
@@ -520,6 +520,8 @@ void row_delete(struct shard *s, struct row *row);
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 /** kind, type, key length, key: the head of keys of rows that belong to an entity. */
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
+/** Rows of all shards take more than memory_max; what other shards hold is as of their last turn. */
+bool memory_is_full(const struct shard *s);
 bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key,
                      struct weir_str *rest);
 void state_apply(struct engine *engine, uint8_t slot, struct weir_str key,
@@ -537,6 +539,8 @@ struct access *txn_access(struct txn *t, struct entity *e);
 void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock);
 /** Gives locks on, frees the record. */
 void txn_end(struct txn *t);
+/** Whether its changes would make this shard's rows take more memory. Of other shards' parts it knows nothing, and says so: yes. */
+bool txn_grows(const struct txn *t);
 bool access_open(struct weir_ctx *f);
 enum weir_status access_judge(struct weir_ctx *f);
 void access_erase(struct weir_ctx *f);

@@ -44,7 +44,7 @@ struct parked_request;
     X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")          \
     X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")             \
     X(torn_files_max, 4, "unfinished ends of the log that are kept aside for people to look at")   \
-    X(memory_max, 0, "bytes of rows in memory before writes are refused; 0: no limit")
+    X(memory_max, 0, "bytes that rows may take in memory before what adds to them is refused; 0: no limit")
 
 struct engine_limits {
 #define X(name, value, text) uint64_t name;
@@ -158,6 +158,7 @@ struct map_query {
     X(entities, "entities in memory")                                        \
     X(rows, "other rows in memory")                                          \
     X(state_bytes, "bytes of rows")                                          \
+    X(memory_bytes, "memory that rows take, with keys and what holds them")  \
     X(overloads_total, "requests refused as overloaded")                     \
     X(timeouts_total, "requests past their deadline")                        \
     X(checkpoints_total, "checkpoints finished")                             \

@@ -318,6 +318,16 @@ void root_finish(struct txn *t)
         root_abort(t);
         return;
     }
+    /* Judged here and not before the handler runs, so that deletions go on: they are the way out. */
+    if (r->kind == ROOT_REQUEST && !r->request->replayed && memory_is_full(s) && txn_grows(t)) {
+        MARK("request refused: memory_max");
+        t->failure = (struct failure){
+            .status = WEIR_OOM,
+            .text = STR("rows in memory are above memory_max; reads and deletions continue")
+        };
+        root_abort(t);
+        return;
+    }
     root_commit(t, t->root_entity);
 }
 
@@ -368,12 +378,6 @@ void root_begin_request(struct shard *s, struct request *request)
     if (writes && atomic_load_explicit(&engine->disk_full, memory_order_relaxed)) {
         MARK("request refused: disk full");
         request_fail(s, request, WEIR_DISKFULL, "the disk is full; reads continue");
-        return;
-    }
-    if (writes && limits->memory_max != 0 &&
-        s->state_bytes * engine->shard_count > limits->memory_max) {
-        MARK("request refused: memory_max");
-        request_fail(s, request, WEIR_OOM, "rows in memory are above memory_max");
         return;
     }
     if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u ||

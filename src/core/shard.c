@@ -334,6 +334,7 @@ uint64_t shard_turn(struct shard *s)
         ghosts_reap(s, atomic_load_explicit(&engine->durable, memory_order_acquire));
     if (!busy) {
         for (uint32_t i = 0; i < engine->runtime_count; i++) {
+    s->stats.memory_bytes = s->memory_bytes;
             if (engine->runtimes[i]->idle != NULL) engine->runtimes[i]->idle(s->states[i]);
         }
     }
