@@ -363,6 +363,12 @@ bool root_before(struct weir_ctx *f)
     return true;
 }
 
+void request_shed(struct shard *s, struct request *request, const char *text)
+{
+    s->stats.overloads_total++;
+    request_fail(s, request, WEIR_OVERLOADED, text);
+}
+
 void root_begin_request(struct shard *s, struct request *request)
 {
     struct engine *engine = s->engine;
@@ -382,9 +388,7 @@ void root_begin_request(struct shard *s, struct request *request)
     }
     if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u ||
         ENV_CHANCE(s->env, "request.overloaded")) {
-        s->stats.overloads_total++;
-        request_fail(s, request, WEIR_OVERLOADED,
-                     "the request waited longer than queue_wait_max_ms");
+        request_shed(s, request, "the request waited longer than queue_wait_max_ms");
         return;
     }
     struct root *r = root_new(s, ROOT_REQUEST, request->handler);
