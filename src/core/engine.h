@@ -21,6 +21,7 @@ struct parked_request;
     X(request_deadline_ms, 5000, "a request's time before it is undone and answered `timeout`")    \
     X(queue_wait_max_ms, 1000, "a request not started by then is answered `overloaded`")           \
     X(requests_max, 65536, "requests in the engine per door")                                      \
+    X(answer_bytes_max, 33554432, "bytes of large answers not taken by their door before requests wait") \
     X(roots_max, 64, "transactions with locks begun by one shard at a time")                       \
     X(fibers_max, 4096, "handlers running or suspended per shard")                                 \
     X(call_depth_max, 64, "calls deep in one transaction")                                         \
@@ -110,6 +111,7 @@ struct request {
     struct port *port;
     uint64_t arrival_ns;
     char id_text[26];
+    uint64_t answer_bytes; /* counted in port->answer_bytes until it is handed out */
 };
 
 /** Port `index`; completions wake `actor`, whose turns make all calls below. */

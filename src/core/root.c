@@ -10,6 +10,9 @@
 
 #include "core/core_int.h"
 
+/* Small answers are bounded by their number: no counter that two threads write for each of them. */
+#define LARGE_ANSWER_BYTES ((size_t)4 * 1024)
+
 static const char *const id_digits = "0123456789abcdefghjkmnpqrstvwxyz";
 
 /* 26 characters of base 32, 128 random bits. */
@@ -85,6 +88,10 @@ void request_answer(struct shard *s, struct request *request)
 {
     struct port *port = request->port;
     request->next = NULL;
+    if (request->arena.used >= LARGE_ANSWER_BYTES) {
+        request->answer_bytes = request->arena.used;
+        atomic_fetch_add_explicit(&port->answer_bytes, request->answer_bytes, memory_order_relaxed);
+    }
     struct ring *ring = &s->to_port[port->index];
     if (s->port_overflow[port->index] != NULL || ENV_CHANCE(s->env, "answer.ring_full") ||
         !ring_push(ring, request)) {

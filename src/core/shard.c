@@ -235,10 +235,16 @@ static bool run_ready(struct shard *s)
     return any;
 }
 
+/* Not while the door has yet to take many bytes of answers: handlers make them faster than it can send or drop them. */
 static bool shard_may_begin(struct shard *s)
 {
     const struct engine_limits *limits = &s->engine->limits;
     if (ENV_CHANCE(s->env, "shard.begin_none")) return false;
+    if (atomic_load_explicit(&s->pending->port->answer_bytes, memory_order_relaxed) >
+        limits->answer_bytes_max) {
+        MARK("requests wait: answer_bytes_max");
+        return false;
+    }
     if (s->roots_holding >= limits->roots_max) {
         MARK("requests wait: roots_max");
         return false;
