@@ -22,7 +22,7 @@
 
 #define ROOTS_PER_TURN 128u
 #define TURN_NS UINT64_C(2000000)
-#define PACE_NS UINT64_C(10000000)
+#define PACE_NS_MAX UINT64_C(100000000)
 #define RECORDS_EVERY_NS UINT64_C(60000000000)
 
 void shard_wake(struct shard *s)
@@ -269,8 +269,10 @@ static bool will_wait_too_long(const struct shard *s, uint64_t patience_ns)
     return s->pending_count * s->pace_ns > patience_ns - patience_ns / 4;
 }
 
-static void pace_measure(struct shard *s, uint64_t begun)
+/* Over an eighth of the limit, at most 100 ms, and mixed with the last: a moment without the processor is no overload. */
+static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
 {
+    uint64_t window_ns = patience_ns / 8 < PACE_NS_MAX ? patience_ns / 8 : PACE_NS_MAX;
     if (s->pending == NULL) {
         s->pace_from_ns = s->pace_ns = 0;
         return;
@@ -282,8 +284,9 @@ static void pace_measure(struct shard *s, uint64_t begun)
     }
     s->pace_begun += begun;
     uint64_t past_ns = s->now_ns - s->pace_from_ns;
-    if (past_ns < PACE_NS || s->pace_begun == 0) return;
-    s->pace_ns = past_ns / s->pace_begun;
+    if (past_ns < window_ns || s->pace_begun == 0) return;
+    uint64_t pace_ns = past_ns / s->pace_begun;
+    s->pace_ns = s->pace_ns == 0 ? pace_ns : (s->pace_ns + pace_ns) / 2;
     s->pace_from_ns = s->now_ns;
     s->pace_begun = 0;
 }
@@ -324,7 +327,7 @@ static bool begin_requests(struct shard *s)
         if (s->env->mono_ns(s->env) - s->now_ns > TURN_NS) break;
     }
     any = any || begun > 0;
-    pace_measure(s, begun);
+    pace_measure(s, begun, patience_ns);
     /* Those at the head that waited too long are refused even while nothing may begin. */
     for (; s->pending != NULL && s->now_ns > s->pending->arrival_ns + patience_ns; any = true) {
         MARK("request waited too long in the queue");
