@@ -463,7 +463,8 @@ struct port {
     uint32_t index;
     struct actor *actor;
     _Atomic uint32_t in_flight; /* the door's thread counts; engine_drain() reads */
-    _Atomic uint64_t answer_bytes; /* of large answers: shards add, the door takes off; shards wait for it */
+    _Atomic uint64_t
+        answer_bytes; /* of large answers: shards add, the door takes off; shards wait for it */
     uint64_t next_shard;
     uint64_t touched; /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];

@@ -154,7 +154,7 @@ struct net {
     struct call *pool;
     uint32_t pool_count;
     uint32_t in_engine;
-    bool submitted; /* something to flush */
+    bool submitted;    /* something to flush */
     bool answers_left; /* in the port: the next turn must not wait */
     bool stopped_listening;
     uint64_t now_ns; /* of this turn */
