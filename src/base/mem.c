@@ -17,7 +17,8 @@
 
 #define LINE_BYTES 64
 #define LINE_ALIGNED_FROM 256
-#define CHUNK_BYTES_MIN ((size_t)4096)
+/* Small: a connection may have a thousand requests on their way, each with an arena of its own. */
+#define CHUNK_BYTES_MIN ((size_t)1024)
 #define CHUNK_BYTES_MAX ((size_t)32 * 1024)
 #define ARENA_KEEP_BYTES ((size_t)64 * 1024)
 

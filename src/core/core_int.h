@@ -393,7 +393,7 @@ struct shard {
     struct heap timers;
     struct row *records, **records_tail; /* by age */
     uint64_t record_count, timer_count, message_count, hints_out;
-    uint64_t state_bytes;
+    uint64_t state_bytes, memory_bytes;
     struct row **parked; /* messages and timers that wait for a person */
     size_t parked_count, parked_cap;
     struct entity **ghosts; /* tombstones to take away once durable */
@@ -414,6 +414,9 @@ struct shard {
     struct lane *lanes_ready, **lanes_ready_tail;
     bool follows_done;                       /* tell the feed at the end of the turn */
     struct request *pending, **pending_tail; /* not begun: too many with locks */
+    uint64_t pending_count;
+    uint64_t pace_ns; /* between two begun, as last measured while requests waited; 0: not yet */
+    uint64_t pace_from_ns, pace_begun; /* the measurement going on; 0: nobody waits */
     uint64_t roots_open, roots_holding;
     uint64_t next_txn, next_age, next_message;
     struct pair **pairs;
@@ -460,6 +463,8 @@ struct port {
     uint32_t index;
     struct actor *actor;
     _Atomic uint32_t in_flight; /* the door's thread counts; engine_drain() reads */
+    _Atomic uint64_t
+        answer_bytes; /* of large answers: shards add, the door takes off; shards wait for it */
     uint64_t next_shard;
     uint64_t touched; /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
@@ -517,6 +522,8 @@ void entity_maybe_remove(struct shard *s, struct entity *e);
 void ghosts_reap(struct shard *s, uint64_t durable);
 struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value);
 void row_delete(struct shard *s, struct row *row);
+/** Rows of all shards take more than memory_max; what other shards hold is as of their last turn. */
+bool memory_is_full(const struct shard *s);
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 /** kind, type, key length, key: the head of keys of rows that belong to an entity. */
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
@@ -534,6 +541,8 @@ static inline uint16_t load_be16(const char *at)
 struct txn *txn_begin(struct shard *s, uint64_t id, struct age age);
 struct txn *txn_find(struct shard *s, uint64_t id);
 struct access *txn_access(struct txn *t, struct entity *e);
+/** Whether its changes would make this shard's rows take more memory. Of other shards' parts it knows nothing, and says so: yes. */
+bool txn_grows(const struct txn *t);
 void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock);
 /** Gives locks on, frees the record. */
 void txn_end(struct txn *t);
@@ -575,6 +584,8 @@ void wound_send(struct shard *s, struct txn *owner);
 
 /* ---- root.c: what starts transactions and ends them ---------------------------------------------- */
 void root_begin_request(struct shard *s, struct request *request);
+/* Answers `overloaded`. */
+void request_shed(struct shard *s, struct request *request, const char *text);
 void root_begin_message(struct shard *s, struct pair *pair);
 void root_begin_timer(struct shard *s, struct row *row);
 struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler);

@@ -441,7 +441,7 @@ void port_submit(struct port *port, struct request *request)
     request->next = NULL;
     request->result = NULL;
     request->replayed = false;
-    request->epoch = 0;
+    request->epoch = request->answer_bytes = 0;
     request->code = request->detail = request->text = STR_NIL;
     request->arrival_ns = env->mono_ns(env);
     port->in_flight++;
@@ -575,6 +575,8 @@ struct request *port_next(struct port *port)
     if (port->ready == NULL) port->ready_tail = &port->ready;
     request->next = NULL;
     port->in_flight--;
+    if (request->answer_bytes != 0)
+        atomic_fetch_sub_explicit(&port->answer_bytes, request->answer_bytes, memory_order_relaxed);
     /* The release rule: nothing leaves before what it depends on is on the disk. */
     ASSERT(request->epoch <= atomic_load_explicit(&port->engine->durable, memory_order_acquire));
     return request;

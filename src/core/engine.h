@@ -21,6 +21,7 @@ struct parked_request;
     X(request_deadline_ms, 5000, "a request's time before it is undone and answered `timeout`")    \
     X(queue_wait_max_ms, 1000, "a request not started by then is answered `overloaded`")           \
     X(requests_max, 65536, "requests in the engine per door")                                      \
+    X(answer_bytes_max, 33554432, "bytes of large answers not taken by their door before requests wait") \
     X(roots_max, 64, "transactions with locks begun by one shard at a time")                       \
     X(fibers_max, 4096, "handlers running or suspended per shard")                                 \
     X(call_depth_max, 64, "calls deep in one transaction")                                         \
@@ -44,7 +45,7 @@ struct parked_request;
     X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")          \
     X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")             \
     X(torn_files_max, 4, "unfinished ends of the log that are kept aside for people to look at")   \
-    X(memory_max, 0, "bytes of rows in memory before writes are refused; 0: no limit")
+    X(memory_max, 0, "bytes that rows may take in memory before what adds to them is refused; 0: no limit")
 
 struct engine_limits {
 #define X(name, value, text) uint64_t name;
@@ -110,6 +111,7 @@ struct request {
     struct port *port;
     uint64_t arrival_ns;
     char id_text[26];
+    uint64_t answer_bytes; /* counted in port->answer_bytes until it is handed out */
 };
 
 /** Port `index`; completions wake `actor`, whose turns make all calls below. */
@@ -158,6 +160,7 @@ struct map_query {
     X(entities, "entities in memory")                                        \
     X(rows, "other rows in memory")                                          \
     X(state_bytes, "bytes of rows")                                          \
+    X(memory_bytes, "memory that rows take, with keys and what holds them")  \
     X(overloads_total, "requests refused as overloaded")                     \
     X(timeouts_total, "requests past their deadline")                        \
     X(checkpoints_total, "checkpoints finished")                             \

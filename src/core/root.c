@@ -10,6 +10,9 @@
 
 #include "core/core_int.h"
 
+/* Small answers are bounded by their number: no counter that two threads write for each of them. */
+#define LARGE_ANSWER_BYTES ((size_t)4 * 1024)
+
 static const char *const id_digits = "0123456789abcdefghjkmnpqrstvwxyz";
 
 /* 26 characters of base 32, 128 random bits. */
@@ -85,6 +88,10 @@ void request_answer(struct shard *s, struct request *request)
 {
     struct port *port = request->port;
     request->next = NULL;
+    if (request->arena.used >= LARGE_ANSWER_BYTES) {
+        request->answer_bytes = request->arena.used;
+        atomic_fetch_add_explicit(&port->answer_bytes, request->answer_bytes, memory_order_relaxed);
+    }
     struct ring *ring = &s->to_port[port->index];
     if (s->port_overflow[port->index] != NULL || ENV_CHANCE(s->env, "answer.ring_full") ||
         !ring_push(ring, request)) {
@@ -318,6 +325,16 @@ void root_finish(struct txn *t)
         root_abort(t);
         return;
     }
+    /* Judged here and not before the handler runs, so that deletions go on: they are the way out. */
+    if (r->kind == ROOT_REQUEST && !r->request->replayed && memory_is_full(s) && txn_grows(t)) {
+        MARK("request refused: memory_max");
+        t->failure = (struct failure){
+            .status = WEIR_OOM,
+            .text = STR("rows in memory are above memory_max; reads and deletions continue")
+        };
+        root_abort(t);
+        return;
+    }
     root_commit(t, t->root_entity);
 }
 
@@ -353,6 +370,12 @@ bool root_before(struct weir_ctx *f)
     return true;
 }
 
+void request_shed(struct shard *s, struct request *request, const char *text)
+{
+    s->stats.overloads_total++;
+    request_fail(s, request, WEIR_OVERLOADED, text);
+}
+
 void root_begin_request(struct shard *s, struct request *request)
 {
     struct engine *engine = s->engine;
@@ -370,17 +393,9 @@ void root_begin_request(struct shard *s, struct request *request)
         request_fail(s, request, WEIR_DISKFULL, "the disk is full; reads continue");
         return;
     }
-    if (writes && limits->memory_max != 0 &&
-        s->state_bytes * engine->shard_count > limits->memory_max) {
-        MARK("request refused: memory_max");
-        request_fail(s, request, WEIR_OOM, "rows in memory are above memory_max");
-        return;
-    }
     if (s->now_ns > request->arrival_ns + limits->queue_wait_max_ms * 1000000u ||
         ENV_CHANCE(s->env, "request.overloaded")) {
-        s->stats.overloads_total++;
-        request_fail(s, request, WEIR_OVERLOADED,
-                     "the request waited longer than queue_wait_max_ms");
+        request_shed(s, request, "the request waited longer than queue_wait_max_ms");
         return;
     }
     struct root *r = root_new(s, ROOT_REQUEST, request->handler);

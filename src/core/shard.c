@@ -21,6 +21,8 @@
 #include "core/core_int.h"
 
 #define ROOTS_PER_TURN 128u
+#define TURN_NS UINT64_C(2000000)
+#define PACE_NS_MAX UINT64_C(100000000)
 #define RECORDS_EVERY_NS UINT64_C(60000000000)
 
 void shard_wake(struct shard *s)
@@ -233,10 +235,16 @@ static bool run_ready(struct shard *s)
     return any;
 }
 
+/* Not while the door has yet to take many bytes of answers: handlers make them faster than it can send or drop them. */
 static bool shard_may_begin(struct shard *s)
 {
     const struct engine_limits *limits = &s->engine->limits;
     if (ENV_CHANCE(s->env, "shard.begin_none")) return false;
+    if (atomic_load_explicit(&s->pending->port->answer_bytes, memory_order_relaxed) >
+        limits->answer_bytes_max) {
+        MARK("requests wait: answer_bytes_max");
+        return false;
+    }
     if (s->roots_holding >= limits->roots_max) {
         MARK("requests wait: roots_max");
         return false;
@@ -246,35 +254,84 @@ static bool shard_may_begin(struct shard *s)
     return false;
 }
 
+/* ---- admission ----
+ *
+ * Under overload the newest are refused, and at once: who waits was there before, and a refusal after a long
+ * wait costs its client that wait for nothing. So a newcomer is refused when those before it, at the pace measured
+ * while requests waited, will not have begun within queue_wait_max_ms less a quarter. The quarter is for what the
+ * measure does not see yet; whoever waited the whole limit all the same (a pace that broke down: a full disk's
+ * delays, a handler of 100 ms) is refused at the head. The pace is forgotten when nobody waits any more. A turn of
+ * dear handlers ends by time: answers and refusals leave at its end.
+ */
+
+static bool will_wait_too_long(const struct shard *s, uint64_t patience_ns)
+{
+    return s->pending_count * s->pace_ns > patience_ns - patience_ns / 4;
+}
+
+/* Over an eighth of the limit, at most 100 ms, and mixed with the last: a moment without the processor is no overload. */
+static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
+{
+    uint64_t window_ns = patience_ns / 8 < PACE_NS_MAX ? patience_ns / 8 : PACE_NS_MAX;
+    if (s->pending == NULL) {
+        s->pace_from_ns = s->pace_ns = 0;
+        return;
+    }
+    if (s->pace_from_ns == 0) {
+        s->pace_from_ns = s->now_ns;
+        s->pace_begun = 0;
+        return;
+    }
+    s->pace_begun += begun;
+    uint64_t past_ns = s->now_ns - s->pace_from_ns;
+    if (past_ns < window_ns || s->pace_begun == 0) return;
+    uint64_t pace_ns = past_ns / s->pace_begun;
+    s->pace_ns = s->pace_ns == 0 ? pace_ns : (s->pace_ns + pace_ns) / 2;
+    s->pace_from_ns = s->now_ns;
+    s->pace_begun = 0;
+}
+
+static void begin_first(struct shard *s)
+{
+    struct request *r = s->pending;
+    s->pending = r->next;
+    if (s->pending == NULL) s->pending_tail = &s->pending;
+    s->pending_count--;
+    r->next = NULL;
+    root_begin_request(s, r);
+}
+
 /* Requests leave their rings at once, so that a door is never blocked; they wait here in order of arrival. */
 static bool begin_requests(struct shard *s)
 {
     bool any = false;
+    uint64_t patience_ns = s->engine->limits.queue_wait_max_ms * 1000000u;
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         for (struct request *r; (r = ring_pop(&s->from_port[p])) != NULL; any = true) {
+            if (r->parked == NULL && will_wait_too_long(s, patience_ns)) {
+                MARK("request refused: the queue is too long");
+                s->stats.requests_total++;
+                request_shed(s, r, "too many requests wait already (queue_wait_max_ms)");
+                continue;
+            }
             r->next = NULL;
             *s->pending_tail = r;
             s->pending_tail = &r->next;
+            s->pending_count++;
         }
     }
-    for (uint32_t n = 0; n < ROOTS_PER_TURN && s->pending != NULL && shard_may_begin(s); n++) {
-        struct request *r = s->pending;
-        s->pending = r->next;
-        if (s->pending == NULL) s->pending_tail = &s->pending;
-        r->next = NULL;
-        root_begin_request(s, r);
-        any = true;
+    uint64_t begun = 0;
+    while (begun < ROOTS_PER_TURN && s->pending != NULL && shard_may_begin(s)) {
+        begin_first(s);
+        begun++;
+        if (s->env->mono_ns(s->env) - s->now_ns > TURN_NS) break;
     }
+    any = any || begun > 0;
+    pace_measure(s, begun, patience_ns);
     /* Those at the head that waited too long are refused even while nothing may begin. */
-    uint64_t patience = s->engine->limits.queue_wait_max_ms * 1000000u;
-    while (s->pending != NULL && s->now_ns > s->pending->arrival_ns + patience) {
+    for (; s->pending != NULL && s->now_ns > s->pending->arrival_ns + patience_ns; any = true) {
         MARK("request waited too long in the queue");
-        struct request *r = s->pending;
-        s->pending = r->next;
-        if (s->pending == NULL) s->pending_tail = &s->pending;
-        r->next = NULL;
-        root_begin_request(s, r);
-        any = true;
+        begin_first(s);
     }
     return any;
 }
@@ -284,6 +341,7 @@ void shard_publish(struct shard *s)
     s->stats.entities = s->entity_count;
     s->stats.rows = s->rows.count;
     s->stats.state_bytes = s->state_bytes;
+    s->stats.memory_bytes = s->memory_bytes;
     s->stats.messages_pending = s->message_count;
     s->stats.timers_pending = s->timer_count;
     s->stats.dedup_rows = s->record_count;

@@ -81,6 +81,16 @@ static void index_grow(struct shard *s)
     s->index_cap = cap;
 }
 
+/* What rows take in memory: the value, its key, what holds them, and what the allocator and the indexes add. */
+#define BLOCK_EXTRA 16u
+#define ENTITY_EXTRA (BLOCK_EXTRA + 2 * sizeof(void *))
+#define ROW_EXTRA (2 * BLOCK_EXTRA + 4 * sizeof(void *))
+
+static uint64_t blob_cost(const struct entity *e)
+{
+    return e->blob != NULL ? e->blob_len + BLOCK_EXTRA : 0;
+}
+
 struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash)
 {
     if (s->index_cap == 0) return NULL;
@@ -114,6 +124,7 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
     else s->first = e;
     s->last = e;
     s->entity_count++;
+    s->memory_bytes += sizeof(*e) + key.len + ENTITY_EXTRA;
     return e;
 }
 
@@ -129,6 +140,7 @@ static void entity_remove(struct shard *s, struct entity *e)
     if (e->next != NULL) e->next->prev = e->prev;
     else s->last = e->prev;
     s->entity_count--;
+    s->memory_bytes -= sizeof(*e) + e->key_len + ENTITY_EXTRA;
     mem_free(e->waiters);
     mem_free(e);
 }
@@ -136,6 +148,7 @@ static void entity_remove(struct shard *s, struct entity *e)
 void entity_set(struct shard *s, struct entity *e, struct weir_str value)
 {
     s->state_bytes -= e->blob_len;
+    s->memory_bytes -= blob_cost(e);
     if (value.ptr == NULL) {
         mem_free(e->blob);
         e->blob = NULL;
@@ -147,6 +160,7 @@ void entity_set(struct shard *s, struct entity *e, struct weir_str value)
     e->blob = blob;
     e->blob_len = (uint32_t)value.len;
     s->state_bytes += value.len;
+    s->memory_bytes += blob_cost(e);
 }
 
 static bool entity_is_used(const struct entity *e)
@@ -199,10 +213,12 @@ struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct w
         row->item.key = (struct weir_str){ (char *)(row + 1), key.len };
         row->slot = slot;
         tree_add(&s->rows, &row->item);
+        s->memory_bytes += sizeof(*row) + key.len + ROW_EXTRA;
     }
     char *copy = mem_realloc(row->value, value.len ? value.len : 1);
     memcpy(copy, value.ptr, value.len);
     s->state_bytes += value.len - row->value_len;
+    s->memory_bytes += value.len - row->value_len;
     row->value = copy;
     row->value_len = (uint32_t)value.len;
     return row;
@@ -215,8 +231,22 @@ void row_delete(struct shard *s, struct row *row)
     if (row->heap.place) heap_remove(&s->timers, &row->heap);
     row_unpark(s, row);
     s->state_bytes -= row->value_len;
+    s->memory_bytes -= sizeof(*row) + row->item.key.len + ROW_EXTRA + row->value_len;
     mem_free(row->value);
     mem_free(row);
+}
+
+bool memory_is_full(const struct shard *s)
+{
+    const struct engine *engine = s->engine;
+    uint64_t max = engine->limits.memory_max, used = s->memory_bytes;
+    if (max == 0) return false;
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        if (i != s->index)
+            used += atomic_load_explicit(&engine->shards[i].published.memory_bytes,
+                                         memory_order_relaxed);
+    }
+    return used > max;
 }
 
 /* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */

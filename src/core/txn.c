@@ -529,6 +529,31 @@ static void apply_send(struct shard *s, struct send *send, uint64_t epoch)
     outbox_hint(s, row);
 }
 
+static int64_t overlay_growth(const struct shard *s, const struct overlay *o)
+{
+    const struct row *row = (const struct row *)tree_find(&s->rows, o->item.key);
+    int64_t before = row != NULL ? (int64_t)(row->value_len + o->item.key.len) : 0;
+    return (o->present ? (int64_t)(o->packed.len + o->item.key.len) : 0) - before;
+}
+
+bool txn_grows(const struct txn *t)
+{
+    if (t->participants != 0 || t->send_count > 0) return true;
+    int64_t growth = 0;
+    for (struct access *a = t->accesses; a != NULL; a = a->next) {
+        const struct entity *e = a->entity;
+        if (a->changed)
+            growth += (a->exists ? (int64_t)(a->packed.len + e->key_len) : 0) -
+                      (e->blob != NULL ? (int64_t)e->blob_len + e->key_len : 0);
+        for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
+             i = tree_seek(&a->overlay, i->key, true)) {
+            const struct overlay *o = (const struct overlay *)i;
+            if (o->changed) growth += overlay_growth(t->shard, o);
+        }
+    }
+    return growth > 0;
+}
+
 /* COMMIT(epoch) on this shard: every change of this record becomes the committed state and a log record of
  * that epoch. The epoch is open here, by E3 of the protocol. */
 void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock)

@@ -144,7 +144,7 @@ __attribute__((noreturn, format(printf, 3, 4))) static void fail_with(struct inv
 void vm_hook(lua_State *L, lua_Debug *debug)
 {
     struct vm *vm = vm_of(L);
-    struct watch_run *run = watch_switch(NULL);
+    struct watch_run *run = vm->app->env ? watch_switch(NULL) : NULL;
     if (run == NULL) return;
     uint64_t now = vm->app->env->thread_cpu_ns(vm->app->env);
     if (vm->started_ns != 0 &&
@@ -160,7 +160,7 @@ int vm_call_watched(struct vm *vm, lua_State *L, struct watch_run *run, int args
 #ifndef LUA_NO_JIT
     (void)watch_thread();
 #else
-    vm->started_ns = vm->app->env->thread_cpu_ns(vm->app->env);
+    if (vm->app->env) vm->started_ns = vm->app->env->thread_cpu_ns(vm->app->env);
 #endif
     struct watch_run *volatile outer = NULL;
     if (sigsetjmp(run->jump, 0) != 0) {

@@ -143,8 +143,10 @@ struct vm {
     int globals;           /* registry: what every file sees */
     int modules;           /* registry: path -> value */
     int envs;              /* registry: path -> globals of the file */
-    uint64_t started_ns;   /* of the run under a sanitizer; see vm_hook() */
-    uint64_t random;       /* seed of what happens outside transactions */
+    int load_line;         /* of the file being loaded: where it is, and its chunk's name */
+    const char *load_chunk;
+    uint64_t started_ns; /* of the run under a sanitizer; see vm_hook() */
+    uint64_t random;     /* seed of what happens outside transactions */
 };
 
 /* What Lua knows of an entity type or service. */

@@ -657,6 +657,37 @@ static int source_run(lua_State *L)
     return 0;
 }
 
+/* Where the file is that is being loaded, so that one that is stopped is named with its line. */
+static void load_hook(lua_State *L, lua_Debug *debug)
+{
+    struct vm *vm = vm_of(L);
+    if (debug->event == LUA_HOOKLINE) {
+        vm->load_line = debug->currentline;
+        vm->load_chunk = lua_getinfo(L, "S", debug) ? debug->source : NULL;
+        return;
+    }
+    vm_hook(L, debug);
+}
+
+static void load_hook_set(struct vm *vm, bool loading)
+{
+    int mask = loading ? LUA_MASKLINE : 0;
+    vm->load_line = 0;
+#ifdef LUA_NO_JIT
+    mask |= LUA_MASKCOUNT;
+#endif
+    lua_sethook(vm->L, mask == 0 ? NULL : loading ? load_hook : vm_hook, mask, 10000);
+}
+
+static void problem_at_load(struct vm *vm, const struct source *source, int line,
+                            struct lua_problem *problem)
+{
+    problem_of(problem, source->name, "");
+    if (line == 0 || vm->load_chunk == NULL || vm->load_chunk[0] != '@') return;
+    snprintf(problem->file, sizeof(problem->file), "%s", vm->load_chunk + 1);
+    problem->line = line;
+}
+
 /* A file that never ends, or eats all memory, is a mistake like others: the start must not hang on it. */
 bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *problem)
 {
@@ -669,18 +700,29 @@ bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *pro
     vm->loading = true;
     vm->limit = vm->used + LOAD_BYTES_MAX;
     (void)watch_allow((const void *)(uintptr_t)&lua_newstate);
+    load_hook_set(vm, true);
     lua_pushcfunction(L, source_run);
     int status = vm_call_watched(vm, L, &run, 0, 0);
+    int line = vm->load_line;
     vm->limit = limit;
+    if (status >= 0) load_hook_set(vm, false);
     vm->loading = false;
     vm->source = NULL;
     if (status == 0) return true;
     if (status < 0) {
         vm->broken = true; /* stopped anywhere: it can only be freed */
-        problem_of(problem, source->name, "");
+        problem_at_load(vm, source, line, problem);
         snprintf(problem->text, sizeof(problem->text),
                  "the file does not end: it was stopped after %u ms of running while it was loaded",
                  run.ticks_max * WATCH_TICK_MS);
+        return false;
+    }
+    if (status == LUA_ERRMEM) {
+        problem_at_load(vm, source, line, problem);
+        snprintf(problem->text, sizeof(problem->text),
+                 "not enough memory: more than %zu bytes while the file was loaded",
+                 LOAD_BYTES_MAX);
+        lua_settop(L, 0);
         return false;
     }
     problem_of(problem, source->name,

@@ -17,6 +17,7 @@
 #define EVENTS_MAX 256
 #define ACCEPTS_MAX 64
 #define READS_MAX 4
+#define TAKE_BYTES_MAX ((size_t)4 << 20)
 #define POOL_MAX 8192u
 #define POOL_ARENA_BYTES ((size_t)16 * 1024)
 #define OUT_KEEP_BYTES ((size_t)4 * 1024)
@@ -254,11 +255,15 @@ void call_submit(struct call *call)
     port_submit(net->port, &call->request);
 }
 
+/* Not all at once where they are large: only the end of the turn sends them, or closes who does not read. */
 static void net_take_answers(struct net *net)
 {
+    net->answers_left = false;
     if (!net->port) return;
+    size_t bytes = 0;
     for (struct request *request; (request = port_next(net->port)) != NULL;) {
         struct call *call = request->user;
+        bytes += request->answer_bytes;
         net->in_engine--;
         call->in_engine = false;
         if (!call->conn) {
@@ -276,6 +281,10 @@ static void net_take_answers(struct net *net)
             call->conn->held_bytes += call->held;
         }
         conn_touch(call->conn);
+        if (bytes > TAKE_BYTES_MAX) {
+            net->answers_left = true;
+            return;
+        }
     }
 }
 
@@ -747,7 +756,7 @@ static uint64_t net_turn(void *self)
     /* what came before the poll began must not wait for its end */
     net_take_answers(net);
     net_take_reads(net);
-    uint64_t until = net->touched ? 0 : net->sweep_ns;
+    uint64_t until = net->touched || net->answers_left ? 0 : net->sweep_ns;
     int count = net->env->poll_wait(net->env, &net->actor, events, EVENTS_MAX, until);
     net->now_ns = net->env->mono_ns(net->env);
     net_take_engine(net);

@@ -184,6 +184,7 @@ struct net {
     uint32_t read_pool_count;
     uint32_t reads_out; /* of all connections, also those that are gone */
     bool submitted;     /* something to flush */
+    bool answers_left;  /* in the port: the next turn must not wait */
     bool stopped_listening;
     uint64_t now_ns; /* of this turn */
     uint64_t sweep_ns;

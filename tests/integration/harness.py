@@ -172,10 +172,13 @@ class Server:
         self.http = int(self.report["http"].rsplit(":", 1)[1]) if "http" in self.report else 0
         self.resp = int(self.report["resp"].rsplit(":", 1)[1]) if "resp" in self.report else 0
 
-    def trace_text(self):
+    def trace_all(self):
         self.trace.flush()
         self.trace.seek(0)
-        return self.trace.read()[-4000:]
+        return self.trace.read()
+
+    def trace_text(self):
+        return self.trace_all()[-4000:]
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)

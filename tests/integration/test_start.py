@@ -66,6 +66,15 @@ def an_address_that_is_not_loopback_exits_78(folder):
 
 
 @test
+def a_file_that_runs_away_while_it_is_loaded_exits_78(folder):
+    for name, text, why in (("cpu", "\nwhile true do pcall(function() while true do end end) end\n", "the file does not end"),
+                            ("memory", "local t = {}\nfor i = 1, 1e9 do t[i] = { i } end\n", "not enough memory")):
+        code, _, error = weir("run", folder.write(name + ".lua", text), "--data", folder.join("d"), *ANY)
+        equal(code, 78, error)
+        true("%s.lua:2: %s" % (name, why) in error, error)
+
+
+@test
 def damaged_data_exits_65(folder):
     with Server(BANK, folder.join("d")) as server:
         for i in range(50):
@@ -89,7 +98,8 @@ def damaged_data_exits_65(folder):
 
 @test
 def sigterm_answers_what_runs_and_exits_0(folder):
-    with Server(BANK, folder.join("d")) as server:
+    # On a busy machine the last of 500 wait longer than the second after which they would be refused.
+    with Server(BANK, folder.join("d"), "--limit", "queue_wait_max_ms=60000", "--limit", "request_deadline_ms=60000") as server:
         connection = server.connect()
         connection.send(*[("CALL", "account", "a%d" % (i % 10), "deposit", 1) for i in range(500)])
         for _ in range(100):

@@ -118,6 +118,44 @@ static void stopped_after_its_cpu_time(void **state)
     fake_destroy(fake);
 }
 
+static void file_is_stopped(const char *text, int line, const char *why)
+{
+    struct lua_problem problem;
+    fake_cpu_ms(10);
+    assert_null(fake_try(text, &problem));
+    expect_start(problem.text, why);
+    assert_string_equal(problem.file, "app.lua");
+    assert_int_equal(problem.line, line);
+}
+
+/* Without a budget such a file kept the server from starting. */
+static void file_that_never_ends_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    fake_files_reset();
+    file_is_stopped("local weir = require 'weir'\nwhile true do end\n", 2, "the file does not end");
+    file_is_stopped("\n\nwhile true do pcall(function() while true do end end) end\n", 3,
+                    "the file does not end");
+    file_is_stopped("while true do pcall(error, 'x') end\n", 1, "the file does not end");
+    if (!SANITIZED) /* a hook sees no C code */
+        file_is_stopped("\nlocal s = ('a'):rep(400):find('.-.-.-.-.-b')\n", 2, "the file does not end");
+}
+
+static void file_that_eats_memory_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    struct lua_problem problem;
+    fake_files_reset();
+    fake_cpu_ms(20000);
+    assert_null(fake_try("local t = {}\nfor i = 1, 1e9 do t[i] = { i } end\n", &problem));
+    expect_start(problem.text, "not enough memory: more than");
+    assert_int_equal(problem.line, 2);
+    assert_int_equal(fake_check("local t = {}\nfor i = 1, 1e9 do t[i] = { i } end\n", &problem, 1),
+                     1);
+    expect_start(problem.text, "not enough memory: more than");
+    fake_files_reset();
+}
+
 static void rule_that_never_ends_is_broken(void **state)
 {
     (void)state;
@@ -232,6 +270,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopped_after_its_cpu_time),
+        cmocka_unit_test(file_that_never_ends_is_refused_with_its_line),
+        cmocka_unit_test(file_that_eats_memory_is_refused_with_its_line),
         cmocka_unit_test(rule_that_never_ends_is_broken),
         cmocka_unit_test(memory_ends_at_its_limit),
         cmocka_unit_test(garbage_is_no_memory_held),
