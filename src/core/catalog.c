@@ -490,8 +490,8 @@ static bool name_is_good(struct weir_str name)
 
 static bool name_is_servers(struct weir_str name)
 {
-    static const char *const names[] = { "streams", "requests", "sql",     "metrics",
-                                         "livez",   "readyz",   "healthz", "views" };
+    static const char *const names[] = { "streams", "requests", "sql",   "metrics", "livez",
+                                         "readyz",  "healthz",  "views", "parked" };
     if (name.len > 0 && name.ptr[0] == '_') return true;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (str_eq(name, str_of(names[i]))) return true;

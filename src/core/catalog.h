@@ -81,6 +81,12 @@ struct stream {
     struct handler *emit, *batch; /* built in, of the type `streams`: one event; a list of them */
 };
 
+/* What stream->batch answers; ids are nil when count is 0. */
+struct emitted {
+    int64_t count;
+    struct weir_str first, last;
+};
+
 enum follow_from { FOLLOW_OLDEST = 0, FOLLOW_NOW, FOLLOW_ID, FOLLOW_TIME };
 
 /* Handler calls fed by a stream: each event once, in order for each entity, as a transaction of its own. */

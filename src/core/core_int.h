@@ -139,11 +139,6 @@ struct asked {
     struct entity *entity;
     struct weir_str value; /* of its row */
 };
-/* What stream->batch answers. */
-struct emitted {
-    int64_t count;
-    struct weir_str first, last;
-};
 
 /* An event on its way to a follower: made by the feed, owned by the shard once it took it. */
 struct feed_event {

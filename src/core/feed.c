@@ -46,8 +46,15 @@ struct follow_state {
     uint64_t sent;          /* in all */
     uint64_t *sent_to;      /* by shard */
     _Atomic uint64_t *done; /* by shard; written by it */
+    _Atomic uint64_t lag;   /* at the last look, for others */
     uint32_t since_mark;
     bool blocked; /* a window is full */
+};
+
+/* At the last look, for others. */
+struct feed_shown {
+    _Atomic uint64_t events, bytes;
+    _Atomic int64_t oldest_ms;
 };
 
 struct feed {
@@ -55,7 +62,8 @@ struct feed {
     struct engine *engine;
     struct env *env;
     struct events *events;
-    struct event_log **logs; /* by place of the stream in the catalog */
+    struct event_log **logs;  /* by place of the stream in the catalog */
+    struct feed_shown *shown; /* by the same */
     struct follow_state *follows;
     bool started;
     _Atomic(struct feed_batch *) batches; /* from the writer, newest first */
@@ -164,6 +172,7 @@ enum weir_status feed_open(struct engine *engine, char *error, size_t error_byte
     enum weir_status st = events_open(engine->store, &options, &feed->events, error, error_bytes);
     if (st != WEIR_OK) return st;
     feed->logs = mem_alloc((catalog->stream_count + 1) * sizeof(struct event_log *));
+    feed->shown = mem_alloc((catalog->stream_count + 1) * sizeof(struct feed_shown));
     for (uint32_t i = 0; i < catalog->stream_count; i++)
         feed->logs[i] = events_log(feed->events, catalog->streams[i]->id,
                                    stream_file_bytes(catalog->streams[i]));
@@ -248,6 +257,7 @@ void feed_close(struct engine *engine)
     }
     events_close(feed->events);
     mem_free(feed->follows);
+    mem_free(feed->shown);
     mem_free(feed->logs);
     mem_free(feed);
 }
@@ -380,6 +390,21 @@ static struct event_log *read_log(struct feed *feed, const struct feed_read *rea
     return feed->logs[stream_place(feed->engine->catalog, read->stream->id)];
 }
 
+static uint64_t follow_in_flight(const struct feed *feed, const struct follow_state *f)
+{
+    uint64_t done = 0;
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++)
+        done += atomic_load_explicit(&f->done[i], memory_order_relaxed);
+    return f->sent - done;
+}
+
+static uint64_t follow_lag(struct feed *feed, const struct follow_state *f)
+{
+    const struct catalog *catalog = feed->engine->catalog;
+    struct event_log *log = feed->logs[stream_place(catalog, f->follower->stream->id)];
+    return event_log_count_after(log, f->at) + follow_in_flight(feed, f);
+}
+
 static void read_info(struct feed *feed, struct feed_read *read)
 {
     const struct catalog *catalog = feed->engine->catalog;
@@ -387,11 +412,9 @@ static void read_info(struct feed *feed, struct feed_read *read)
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
         const struct follow_state *f = &feed->follows[i];
         if (f->follower->stream != read->stream) continue;
-        uint64_t done = 0;
-        for (uint32_t s = 0; s < feed->engine->shard_count; s++)
-            done += atomic_load_explicit(&f->done[s], memory_order_relaxed);
+        uint64_t left = follow_in_flight(feed, f);
         read->followers[read->follower_count++] = (struct feed_follower_info){
-            f->follower, done == f->sent ? f->at : f->safe, f->sent - done
+            f->follower, left == 0 ? f->at : f->safe, left, follow_lag(feed, f)
         };
     }
 }
@@ -651,6 +674,23 @@ static void feed_retire(struct feed *feed)
     feed->env->actor_wake(feed->env, &feed->engine->writer.actor);
 }
 
+/* What /metrics and INFO tell, without a read. */
+static void feed_show(struct feed *feed)
+{
+    const struct catalog *catalog = feed->engine->catalog;
+    struct event_log_info info;
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        event_log_info(feed->logs[i], &info);
+        atomic_store_explicit(&feed->shown[i].events, info.count, memory_order_relaxed);
+        atomic_store_explicit(&feed->shown[i].bytes, info.bytes, memory_order_relaxed);
+        atomic_store_explicit(&feed->shown[i].oldest_ms, info.count ? info.time_first : 0,
+                              memory_order_relaxed);
+    }
+    for (uint32_t i = 0; i < catalog->follower_count; i++)
+        atomic_store_explicit(&feed->follows[i].lag, follow_lag(feed, &feed->follows[i]),
+                              memory_order_relaxed);
+}
+
 static uint64_t feed_turn(void *self)
 {
     struct feed *feed = self;
@@ -675,6 +715,7 @@ static uint64_t feed_turn(void *self)
     if (now >= feed->retention_ns && catalog->stream_count > 0) {
         feed->retention_ns = now + feed->engine->limits.retention_check_ms * 1000000u;
         feed_retire(feed);
+        feed_show(feed);
     }
     if (more) return 0;
     for (const struct feed_read *r = feed->waiting; r != NULL; r = r->link)
@@ -733,6 +774,21 @@ void feed_read_free(struct feed_read *read)
     read->items = read->last = NULL;
     read->followers = NULL;
     read->item_count = read->follower_count = 0;
+}
+
+void feed_figures(const struct engine *engine, uint32_t stream, struct feed_figures *out)
+{
+    const struct feed_shown *shown = &engine->feed->shown[stream];
+    *out = (struct feed_figures){
+        atomic_load_explicit(&shown->events, memory_order_relaxed),
+        atomic_load_explicit(&shown->bytes, memory_order_relaxed),
+        atomic_load_explicit(&shown->oldest_ms, memory_order_relaxed),
+    };
+}
+
+uint64_t feed_lag(const struct engine *engine, uint32_t follower)
+{
+    return atomic_load_explicit(&engine->feed->follows[follower].lag, memory_order_relaxed);
 }
 
 enum weir_status feed_unpack(const struct stream *stream, struct weir_str value,

@@ -58,6 +58,12 @@ struct feed_follower_info {
     const struct follower *follower;
     struct event_id done; /* all up to there are done */
     uint64_t in_flight;
+    uint64_t lag; /* events not done, those in flight included */
+};
+/* Figures of a stream as of the feed's last look, every retention_check_ms. */
+struct feed_figures {
+    uint64_t events, bytes;
+    int64_t oldest_ms; /* when the oldest was emitted, or about so; 0: there is none */
 };
 
 void feed_submit(struct port *port, struct feed_read *read);
@@ -67,6 +73,9 @@ struct feed_read *feed_next(struct port *port);
 void feed_cancel(struct engine *engine, struct feed_read *read);
 /** Frees items and follower figures, not the read. */
 void feed_read_free(struct feed_read *read);
+/** By place in catalog->streams, and in catalog->followers. Any thread. */
+void feed_figures(const struct engine *engine, uint32_t stream, struct feed_figures *out);
+uint64_t feed_lag(const struct engine *engine, uint32_t follower);
 /** The struct of an event: stream->event; texts point into `value`, lists into the arena. */
 enum weir_status feed_unpack(const struct stream *stream, struct weir_str value,
                              struct arena *arena, void *event);

@@ -564,6 +564,43 @@ enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
     return st;
 }
 
+static enum weir_status part_read(const json_t *json, struct arena *arena, struct json_parts *out,
+                                  struct problem *problem)
+{
+    struct json_part *part = &out->items[out->count++];
+    if (json_is_string(json)) part->text = arena_copy(arena, json_text(json));
+    return read_any(json, arena, &part->json, problem);
+}
+
+enum weir_status json_parts(struct weir_str text, struct arena *arena, struct json_parts *out,
+                            struct problem *problem)
+{
+    *out = (struct json_parts){ 0 };
+    json_t *json = parse(text, problem);
+    if (json == NULL) return problem->status;
+    enum weir_status st = WEIR_OK;
+    out->is_object = json_is_object(json);
+    size_t most = out->is_object ? json_object_size(json) : json_array_size(json);
+    out->items = arena_alloc(arena, (most + 1) * sizeof(*out->items));
+    if (out->is_object) {
+        const char *name;
+        json_t *member;
+        json_object_foreach(json, name, member)
+        {
+            if (st != WEIR_OK) continue;
+            out->items[out->count].name = arena_copy(arena, str_of(name));
+            st = part_read(member, arena, out, problem);
+        }
+    } else if (json_is_array(json)) {
+        for (size_t i = 0; i < most && st == WEIR_OK; i++)
+            st = part_read(json_array_get(json, i), arena, out, problem);
+    } else {
+        st = problem_json(problem, WEIR_ARG, "type", "an object or an array is expected");
+    }
+    json_decref(json);
+    return st;
+}
+
 /* ---- plain text ---- */
 
 static bool text_int(struct weir_str text, int64_t *n)

@@ -101,6 +101,20 @@ enum weir_status json_read(const struct shape *shape, struct weir_str text, stru
 /** Arguments: an array by position, or an object by name; empty text is no arguments. */
 enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
                                 struct arena *arena, void *out, struct problem *problem);
+/* The members of an object, or the items of an array, one by one. */
+struct json_part {
+    struct weir_str name; /* of a member */
+    struct weir_str json; /* the value, compact; nil for null */
+    struct weir_str text; /* of a string: its text; else nil */
+};
+struct json_parts {
+    struct json_part *items;
+    uint32_t count;
+    bool is_object;
+};
+/** Takes an object or array apart, into the arena. */
+enum weir_status json_parts(struct weir_str text, struct arena *arena, struct json_parts *out,
+                            struct problem *problem);
 /** One field from plain text, as RESP arguments and query parameters bring it: numbers in decimal, true or
  *  false or 1 or 0, words, keys and texts bare; records, lists and any as JSON, any falls back to a string. */
 enum weir_status field_read_text(const struct field *field, struct weir_str text,

@@ -496,8 +496,8 @@ struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool ser
 
 void name_judge(lua_State *L, const char *what, const char *name, size_t len)
 {
-    static const char *const reserved[] = { "streams", "requests", "sql",     "metrics",
-                                            "livez",   "readyz",   "openapi", "weir" };
+    static const char *const reserved[] = { "streams", "requests", "sql",  "metrics", "livez",
+                                            "readyz",  "openapi",  "weir", "parked" };
     if (!name_is_fit(name, len))
         refuse(L, "`%.80s` is no name for %s: a letter, then letters, digits and _, at most %u",
                name, what, NAME_BYTES_MAX);

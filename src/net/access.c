@@ -74,12 +74,17 @@ bool call_is_admitted(struct call *call, const struct handler *handler)
     return false;
 }
 
+bool conn_may_read(const struct conn *conn, const struct stream *stream)
+{
+    bool role = roles_hold(conn_roles(conn), stream->allow) &&
+                !str_eq(stream->allow, STR(HANDLER_ANYONE));
+    return role || conn_holds(conn, RIGHT_OPERATOR);
+}
+
 bool call_may_read(struct call *call, const struct stream *stream)
 {
     struct conn *conn = call->conn;
-    bool role = roles_hold(conn_roles(conn), stream->allow) &&
-                !str_eq(stream->allow, STR(HANDLER_ANYONE));
-    if (role || conn_holds(conn, RIGHT_OPERATOR)) {
+    if (conn_may_read(conn, stream)) {
         conn->trusted_ns = conn->net->now_ns;
         return true;
     }

@@ -256,6 +256,36 @@ static void add_number(struct buf *out, const char *name, const char *help, uint
     buf_printf(out, "%s %llu\n", full, (unsigned long long)n);
 }
 
+/* Streams have names that the application gave, few and fixed; keys are no labels. */
+static void add_streams(struct net *net, struct buf *out)
+{
+    const struct catalog *catalog = engine_catalog(net->engine);
+    struct feed_figures f;
+    int64_t now = net->env->wall_ms(net->env);
+    if (catalog->stream_count == 0) return;
+#define STREAM_METRIC(metric, help, format, value)                                                 \
+    add_family(out, metric, "gauge", help);                                                        \
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {                                         \
+        feed_figures(net->engine, i, &f);                                                          \
+        buf_printf(out, "%s{stream=\"%.*s\"} " format "\n", metric,                                \
+                   STR_ARG(catalog->streams[i]->name), value);                                     \
+    }
+    STREAM_METRIC("weir_stream_events", "Events kept.", "%llu", (unsigned long long)f.events)
+    STREAM_METRIC("weir_stream_bytes", "Bytes of events kept.", "%llu", (unsigned long long)f.bytes)
+    STREAM_METRIC("weir_stream_oldest_age_seconds", "Age of the oldest event kept.", "%.3f",
+                  f.oldest_ms > 0 && now > f.oldest_ms ? (double)(now - f.oldest_ms) / 1000 : 0.0)
+#undef STREAM_METRIC
+    if (catalog->follower_count == 0) return;
+    add_family(out, "weir_follower_lag_events", "gauge",
+               "Events that a follower is not done with.");
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        const struct follower *follower = catalog->followers[i];
+        buf_printf(out, "weir_follower_lag_events{stream=\"%.*s\",type=\"%.*s\"} %llu\n",
+                   STR_ARG(follower->stream->name), STR_ARG(follower->type->name),
+                   (unsigned long long)feed_lag(net->engine, i));
+    }
+}
+
 void admin_metrics(struct net *net, struct buf *out)
 {
     add_family(out, "weir_build_info", "gauge", "Version.");
@@ -292,6 +322,9 @@ void admin_metrics(struct net *net, struct buf *out)
     add_family(out, "weir_dedup_window_seconds", "gauge",
                "Age up to which a repeated request is known.");
     buf_printf(out, "weir_dedup_window_seconds %.3f\n", (double)s.dedup_window_ms / 1000);
+    add_streams(net, out);
+    add_number(out, "stream_reads", "Reads of streams by doors, waiting ones included.",
+               net->reads_out);
     add_number(out, "shards", "Shards.", s.shards);
     add_number(out, "threads", "Threads that run shards.", s.threads);
 }
@@ -346,6 +379,28 @@ static void info_engine(const struct engine_stats *s, struct weir_str section, s
                    (unsigned long long)s->state_bytes);
 }
 
+static void info_streams(struct net *net, struct weir_str section, struct buf *out)
+{
+    const struct catalog *catalog = engine_catalog(net->engine);
+    struct feed_figures f;
+    int64_t now = net->env->wall_ms(net->env);
+    if (!wants(section, "streams")) return;
+    buf_add_text(out, "# Streams\r\n");
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        feed_figures(net->engine, i, &f);
+        int64_t age = f.oldest_ms > 0 && now > f.oldest_ms ? now - f.oldest_ms : 0;
+        buf_printf(out, "stream_%.*s:events=%llu,bytes=%llu,oldest_age_ms=%lld\r\n",
+                   STR_ARG(catalog->streams[i]->name), (unsigned long long)f.events,
+                   (unsigned long long)f.bytes, (long long)age);
+    }
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        const struct follower *follower = catalog->followers[i];
+        buf_printf(out, "follower_%.*s_%.*s:lag=%llu\r\n", STR_ARG(follower->stream->name),
+                   STR_ARG(follower->type->name), (unsigned long long)feed_lag(net->engine, i));
+    }
+    buf_add_text(out, "\r\n");
+}
+
 void admin_info(struct net *net, struct weir_str section, struct buf *out)
 {
     uint64_t started = net->options.started_wall_ms, now = (uint64_t)net->env->wall_ms(net->env);
@@ -378,4 +433,5 @@ void admin_info(struct net *net, struct weir_str section, struct buf *out)
         buf_printf(out, "total_commands_processed:%llu\r\nunknown_total:%llu\r\n\r\n",
                    (unsigned long long)net->commands_total, (unsigned long long)unknown);
     }
+    info_streams(net, section, out);
 }

@@ -7,33 +7,14 @@
  * their type says; against other sites' scripts stand the checks of Host and Origin (DECISIONS: C4).
  * SPDX-License-Identifier: MIT
  */
-#include "net/net_int.h"
+#include "net/http_int.h"
 
-#include <http_parser.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
 
-#define SEGMENTS_MAX 4u
 #define RATE_MS 1000u
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
-
-struct http_state {
-    http_parser parser;
-    struct buf head, body;
-    size_t scanned;   /* of an unfinished head: known to hold no end */
-    bool in_body;     /* the head is through */
-    bool done;        /* on_message_complete() */
-    uint64_t head_ns; /* when the head was complete */
-    struct chunks chunks;
-    size_t raw_bytes; /* of the body, with the frames of chunks */
-    /* slices of head */
-    struct weir_str url, host, origin, id, expect, authorization;
-    struct weir_str field; /* name whose value comes */
-    uint32_t headers, hosts, ids, origins, authorizations, encodings;
-    bool keep_alive, other_encoding;
-    bool wrong_secret; /* it names no user */
-};
 
 /* ---- http_parser's calls ---- */
 
@@ -53,7 +34,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t len)
     return 0;
 }
 
-static bool name_is(struct weir_str text, const char *name)
+bool http_name_is(struct weir_str text, const char *name)
 {
     size_t len = strlen(name);
     return text.len == len && strncasecmp(text.ptr, name, len) == 0;
@@ -63,23 +44,36 @@ static int on_header_value(http_parser *parser, const char *at, size_t len)
 {
     struct http_state *http = parser->data;
     struct weir_str value = { at, len };
-    if (name_is(http->field, "host")) {
+    if (http_name_is(http->field, "host")) {
         http->host = value;
         http->hosts++;
-    } else if (name_is(http->field, "origin")) {
+    } else if (http_name_is(http->field, "origin")) {
         http->origin = value;
         http->origins++;
-    } else if (name_is(http->field, "idempotency-key")) {
+    } else if (http_name_is(http->field, "idempotency-key")) {
         http->id = value;
         http->ids++;
-    } else if (name_is(http->field, "authorization")) {
+    } else if (http_name_is(http->field, "authorization")) {
         http->authorization = value;
         http->authorizations++;
-    } else if (name_is(http->field, "expect")) {
+    } else if (http_name_is(http->field, "expect")) {
         http->expect = value;
-    } else if (name_is(http->field, "transfer-encoding")) {
+    } else if (http_name_is(http->field, "content-type")) {
+        http->type = value;
+        http->types++;
+    } else if (http_name_is(http->field, "accept")) {
+        http->accept = value;
+    } else if (http_name_is(http->field, "last-event-id")) {
+        http->last_id = value;
+    } else if (http->field.len > 3 && strncasecmp(http->field.ptr, "ce-", 3) == 0) {
+        if (http->event_headers < EVENT_HEADERS_MAX) {
+            http->event_names[http->event_headers] = http->field;
+            http->event_values[http->event_headers] = value;
+        }
+        http->event_headers++;
+    } else if (http_name_is(http->field, "transfer-encoding")) {
         http->encodings++;
-        http->other_encoding = http->other_encoding || !name_is(value, "chunked");
+        http->other_encoding = http->other_encoding || !http_name_is(value, "chunked");
     }
     return 0;
 }
@@ -181,9 +175,31 @@ __attribute__((format(printf, 4, 5))) static void refuse_and_close(struct conn *
     call_refuse(call, status, "%s", text);
 }
 
+/* A request whose body cannot be read to its end; one that was routed already answers for itself. */
+static void refuse_midway(struct conn *conn, enum weir_status status, int http_status,
+                          const char *text)
+{
+    struct http_state *http = conn->http;
+    if (http && http->lines) http_lines_fail(http->lines, status, http_status, text);
+    else if (http && http->routed) conn->closing = true;
+    else refuse_and_close(conn, status, http_status, "%s", text);
+}
+
 void http_time_out(struct conn *conn)
 {
-    refuse_and_close(conn, WEIR_BADREQUEST, 408, "the request came too slowly");
+    refuse_midway(conn, WEIR_BADREQUEST, 408, "the request came too slowly");
+}
+
+void http_input_ended(struct conn *conn)
+{
+    if (conn->http && conn->http->lines)
+        http_lines_fail(conn->http->lines, WEIR_BADREQUEST, 400, "the body ended before its end");
+}
+
+void http_drain(struct conn *conn)
+{
+    if (conn->http && conn->http->lines)
+        http_lines_fail(conn->http->lines, WEIR_SHUTDOWN, 0, "shutting down, connect again later");
 }
 
 /* ---- the head as raw bytes ---- */
@@ -285,11 +301,11 @@ static bool host_is_ours(const struct net *net, struct weir_str host)
 {
     const char *bound = net->options.http_host;
     if (host.len == 0) return false;
-    if (name_is(host, "localhost") || name_is(host, "127.0.0.1") || name_is(host, "[::1]") ||
-        (bound && name_is(host, bound)))
+    if (http_name_is(host, "localhost") || http_name_is(host, "127.0.0.1") ||
+        http_name_is(host, "[::1]") || (bound && http_name_is(host, bound)))
         return true;
     for (const char *const *name = net->options.host_names; name && *name; name++)
-        if (name_is(host, *name)) return true;
+        if (http_name_is(host, *name)) return true;
     return false;
 }
 
@@ -343,7 +359,7 @@ static bool head_is_fit(struct conn *conn)
     else if (http->url.len == 0 || http->url.ptr[0] != '/')
         /* nor as http://host/path: two names of the host in one request are one to mislead a proxy with */
         refuse_and_close(conn, WEIR_BADREQUEST, 400, "the request target is not a path");
-    else if (http->expect.len > 0 && !name_is(http->expect, "100-continue"))
+    else if (http->expect.len > 0 && !http_name_is(http->expect, "100-continue"))
         refuse_and_close(conn, WEIR_BADREQUEST, 417, "only 100-continue can be expected");
     else return true;
     return false;
@@ -480,13 +496,6 @@ bool http_unescape(struct arena *arena, struct weir_str text, bool plus_is_space
     return str_is_utf8(*out);
 }
 
-struct path {
-    struct weir_str segment[SEGMENTS_MAX];
-    uint32_t count;
-    bool too_many;
-    struct weir_str query; /* behind the question mark */
-};
-
 /* Splits and decodes; false for bad escapes, NUL, "." or "..", empty segments. */
 static bool path_read(struct arena *arena, struct weir_str url, struct path *path)
 {
@@ -513,8 +522,8 @@ static bool path_read(struct arena *arena, struct weir_str url, struct path *pat
 }
 
 /* Takes the next "name=value" off a query; 1: taken, 0: none is left, -1: bad escape. */
-static int parameter_next(struct arena *arena, struct weir_str *query, struct weir_str *name,
-                          struct weir_str *value)
+int http_parameter(struct arena *arena, struct weir_str *query, struct weir_str *name,
+                   struct weir_str *value)
 {
     while (query->len > 0 && query->ptr[0] == '&') {
         query->ptr++;
@@ -552,7 +561,7 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
     int more;
     void *args = arena_alloc(arena, shape->size);
     shape_start(shape, args);
-    while ((more = parameter_next(arena, &query, &name, &value)) > 0) {
+    while ((more = http_parameter(arena, &query, &name, &value)) > 0) {
         int place = field_find(shape, name);
         if (place < 0 || given[place]) {
             call_refuse(call, WEIR_ARG, "%.*s %s parameter %.*s", STR_ARG(handler->name),
@@ -597,7 +606,7 @@ static bool body_read(struct call *call, const struct handler *handler, struct w
 }
 
 /* `Idempotency-Key`: a quoted string of structured fields, or bare. False after answering. */
-static bool id_read(struct call *call, const struct http_state *http)
+bool http_id_read(struct call *call, const struct http_state *http)
 {
     struct weir_str text = http->id;
     if (http->ids == 0) return true;
@@ -626,19 +635,19 @@ static bool id_read(struct call *call, const struct http_state *http)
 
 /* ---- routes ---- */
 
-static bool is_read(const struct http_state *http)
+bool http_is_read(const struct http_state *http)
 {
     return http->parser.method == HTTP_GET || http->parser.method == HTTP_HEAD;
 }
 
-static void refuse_method(struct call *call, const char *allow)
+void http_refuse_method(struct call *call, const char *allow)
 {
     call->http_status = 405;
     call->allow = allow;
     call_refuse(call, WEIR_BADREQUEST, "the method does not fit this path; allowed: %s", allow);
 }
 
-static void answer_body(struct call *call, int status, const char *type, struct buf *text)
+void http_answer_body(struct call *call, int status, const char *type, struct buf *text)
 {
     call->is_ready = true;
     call->http_status = status;
@@ -652,13 +661,13 @@ static void route_handler(struct call *call, const struct http_state *http, cons
                           const struct handler *handler, struct weir_str key)
 {
     if (!call_is_admitted(call, handler)) return;
-    if (handler->kind != WEIR_QUERY && is_read(http)) {
-        refuse_method(call, "POST");
+    if (handler->kind != WEIR_QUERY && http_is_read(http)) {
+        http_refuse_method(call, "POST");
         return;
     }
     if (handler->type->service ? false : !key_is_fit(call, key)) return;
-    if (!is_read(http) && !id_read(call, http)) return;
-    bool by_query = is_read(http) || (http->body.len == 0 && path->query.len > 0);
+    if (!http_is_read(http) && !http_id_read(call, http)) return;
+    bool by_query = http_is_read(http) || (http->body.len == 0 && path->query.len > 0);
     if (by_query ? !parameters_read(call, handler, path->query)
                  : !body_read(call, handler, buf_str(&http->body)))
         return;
@@ -672,8 +681,8 @@ static void route_row(struct call *call, const struct http_state *http, const st
 {
     const struct handler *handler = engine_row_query(call->conn->net->engine, type);
     if (!call_is_admitted(call, handler)) return;
-    if (!is_read(http)) {
-        refuse_method(call, "GET, HEAD");
+    if (!http_is_read(http)) {
+        http_refuse_method(call, "GET, HEAD");
         return;
     }
     if (!key_is_fit(call, key)) return;
@@ -739,15 +748,15 @@ static void route_map(struct call *call, const struct http_state *http, const st
     int more = 0;
     const struct handler *handler = engine_map_query(call->conn->net->engine, type);
     if (!call_is_admitted(call, handler)) return;
-    if (!is_read(http)) {
-        refuse_method(call, "GET, HEAD");
+    if (!http_is_read(http)) {
+        http_refuse_method(call, "GET, HEAD");
         return;
     }
     if (!key_is_fit(call, path->segment[1])) return;
     size_t bytes = handler->args->size;
     struct map_query *walk = arena_alloc(arena, bytes > sizeof(*walk) ? bytes : sizeof(*walk));
     walk->map = place;
-    while (!fault && (more = parameter_next(arena, &query, &name, &value)) > 0)
+    while (!fault && (more = http_parameter(arena, &query, &name, &value)) > 0)
         fault = walk_parameter(call, &type->maps[place], name, value, walk);
     if (fault || more < 0) {
         call_refuse(call, WEIR_ARG, "%s",
@@ -825,13 +834,13 @@ static void route_page(struct call *call, const struct http_state *http, const s
 {
     struct buf text = { 0 };
     if (!page_is_open(call, http, page->right)) return;
-    if (!is_read(http)) {
-        refuse_method(call, "GET, HEAD");
+    if (!http_is_read(http)) {
+        http_refuse_method(call, "GET, HEAD");
         return;
     }
     call->content_type = "application/json";
     int status = page->write(call, &text);
-    answer_body(call, status, call->content_type, &text);
+    http_answer_body(call, status, call->content_type, &text);
 }
 
 /* A path whose first segment names a type or service. */
@@ -851,12 +860,12 @@ static void route_type(struct call *call, const struct http_state *http, const s
     if (path->count == 1) {
         struct buf text = { 0 };
         if (!call_has_right(call, RIGHT_USER, "see this page")) return;
-        if (!is_read(http)) {
-            refuse_method(call, "GET, HEAD");
+        if (!http_is_read(http)) {
+            http_refuse_method(call, "GET, HEAD");
             return;
         }
         admin_index(net, type, conn_roles(call->conn), &text);
-        answer_body(call, 200, "application/json", &text);
+        http_answer_body(call, 200, "application/json", &text);
         return;
     }
     if (!type->service && path->count == 2) {
@@ -885,13 +894,17 @@ static void route_request(struct call *call, const struct http_state *http)
                     "the path is not names in UTF-8 and percent escapes without NUL, '.', '..' and "
                     "empty parts");
     } else if (method != HTTP_GET && method != HTTP_HEAD && method != HTTP_POST) {
-        refuse_method(call, "GET, HEAD, POST");
+        http_refuse_method(call, "GET, HEAD, POST");
     } else if (page_find(&path)) {
         route_page(call, http, page_find(&path));
     } else if (!page_is_open(call, http, RIGHT_HANDLER)) {
         return;
     } else if (!call->conn->net->engine) {
         call_submit(call);
+    } else if (str_eq(path.segment[0], STR("streams"))) {
+        http_route_streams(call, &path);
+    } else if (str_eq(path.segment[0], STR("parked"))) {
+        http_route_parked(call, http, &path);
     } else {
         route_type(call, http, &path);
     }
@@ -911,17 +924,46 @@ static void request_complete(struct conn *conn)
     http_state_reset(http);
 }
 
+/* Lines are routed before they are all there. */
+static void request_open(struct conn *conn)
+{
+    struct http_state *http = conn->http;
+    struct call *call = call_begin(conn, http->head.len);
+    call->close = true; /* if it is refused at once: its body is not read */
+    call->old = http->parser.http_minor == 0;
+    http->routed = true;
+    route_request(call, http);
+    if (http->lines) call->close = !http->keep_alive;
+    else conn->closing = conn->linger = true;
+}
+
+/* What came of them. */
+static void lines_take(struct conn *conn)
+{
+    struct http_state *http = conn->http;
+    bool done = http->done;
+    if (!conn->user && http->raw_bytes > body_limit(conn)) {
+        refuse_midway(conn, WEIR_NOAUTH, 401, "a body as large needs authentication");
+        return;
+    }
+    if (done && !http->keep_alive) conn->closing = true;
+    if (http->lines) http_lines_take(http->lines, buf_str(&http->body), done);
+    buf_reset(&http->body);
+    if (done) http_state_reset(http);
+}
+
 static void refuse_parse(struct conn *conn)
 {
+    char text[128];
     enum http_errno error = HTTP_PARSER_ERRNO(&conn->http->parser);
-    refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: %s",
-                     http_errno_description(error));
+    snprintf(text, sizeof(text), "malformed request: %s", http_errno_description(error));
+    refuse_midway(conn, WEIR_BADREQUEST, 400, text);
 }
 
 /* Of a body whose length was told. */
 static size_t take_plain(struct http_state *http, const char *bytes, size_t len)
 {
-    uint64_t left = http->parser.content_length - http->body.len;
+    uint64_t left = http->parser.content_length - http->raw_bytes;
     size_t part = len < left ? len : (size_t)left;
     buf_add(&http->body, bytes, part);
     http->done = part == left;
@@ -935,15 +977,21 @@ static size_t take_body(struct conn *conn, const char *bytes, size_t len)
     size_t limit = body_limit(conn), used;
     enum chunks_found found = CHUNKS_MORE;
     if (http->parser.flags & F_CHUNKED) {
-        found = chunks_take(&http->chunks, bytes, len, limit, &http->body, &used);
+        /* lines leave the body as they come: it has no bound */
+        found = chunks_take(&http->chunks, bytes, len, http->routed ? SIZE_MAX : limit,
+                            &http->body, &used);
         http->done = http->chunks.state == CHUNK_DONE;
     } else {
         used = take_plain(http, bytes, len);
     }
     http->raw_bytes += used;
     if (found == CHUNKS_BROKEN) {
-        refuse_and_close(conn, WEIR_BADREQUEST, 400, "malformed request: the frame of a chunk");
+        refuse_midway(conn, WEIR_BADREQUEST, 400, "malformed request: the frame of a chunk");
         return len;
+    }
+    if (http->routed) {
+        lines_take(conn);
+        return used;
     }
     if (found == CHUNKS_TOO_MANY ||
         http->raw_bytes > 2 * limit + conn->net->limits.header_bytes_max) {
@@ -952,6 +1000,13 @@ static size_t take_body(struct conn *conn, const char *bytes, size_t len)
     }
     if (http->done) request_complete(conn);
     return used;
+}
+
+/* A body without a bound, of callers who are known; others' are read whole first. */
+static bool brings_lines(const struct http_state *http)
+{
+    return http->parser.method == HTTP_POST && http->url.len > 9 &&
+           memcmp(http->url.ptr, "/streams/", 9) == 0 && http_brings_lines(http);
 }
 
 static size_t take_head(struct conn *conn, const char *bytes, size_t len)
@@ -974,10 +1029,13 @@ static size_t take_head(struct conn *conn, const char *bytes, size_t len)
         refuse_parse(conn);
         return len;
     }
-    if (!head_is_fit(conn) || !caller_take(conn) || !length_is_fit(conn)) return len;
+    if (!head_is_fit(conn) || !caller_take(conn)) return len;
+    bool lines = conn->user && !http->done && brings_lines(http);
+    if (!lines && !length_is_fit(conn)) return len;
     http->head_ns = conn->net->now_ns;
     if (http->done) request_complete(conn);
     else if (http->expect.len > 0) answer_continue(conn);
+    if (lines) request_open(conn);
     return head;
 }
 

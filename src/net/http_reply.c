@@ -20,6 +20,7 @@ static const char *reason_of(int status)
     case 409: return "Conflict";
     case 413: return "Content Too Large";
     case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
     case 417: return "Expectation Failed";
     case 421: return "Misdirected Request";
     case 422: return "Unprocessable Content";
@@ -91,7 +92,9 @@ static void add_problem(struct buf *body, const struct call *call, int http)
         if (r->detail.ptr != NULL) add_detail(body, r->detail);
     }
     buf_printf(body, ",\"request_id\":\"%.*s\",\"applied\":%s}\n", STR_ARG(r->request_id),
-               status_is_unknown(status) ? "\"unknown\"" : "false");
+               status_is_unknown(status) ? "\"unknown\""
+               : call->partly            ? "\"partly\""
+                                         : "false");
 }
 
 static void add_head(struct net *net, struct buf *out, const struct call *call, int http,
@@ -107,27 +110,60 @@ static void add_head(struct net *net, struct buf *out, const struct call *call, 
     if (call->allow) buf_printf(out, "Allow: %s\r\n", call->allow);
     if (http == 429 || http == 503) buf_add_text(out, "Retry-After: 1\r\n");
     if (r->replayed && status == WEIR_OK) buf_add_text(out, "Idempotency-Replayed: true\r\n");
-    if (http != 200 || !call->is_ready) buf_add_text(out, "Cache-Control: no-store\r\n");
+    if (http != 200 || !call->is_ready || call->fresh)
+        buf_add_text(out, "Cache-Control: no-store\r\n");
     buf_add_text(out, "X-Content-Type-Options: nosniff\r\n");
     if (call->close) buf_add_text(out, "Connection: close\r\n");
     else if (call->old) buf_add_text(out, "Connection: keep-alive\r\n");
     buf_add_text(out, "\r\n");
 }
 
+static void request_name(struct net *net, struct call *call)
+{
+    struct request *r = &call->request;
+    char id[REQUEST_ID_BYTES];
+    if (r->request_id.len > 0) return;
+    net_request_id(net, id);
+    r->request_id = arena_copy(&r->arena, (struct weir_str){ id, sizeof(id) });
+}
+
+void http_begin_streamed(struct net *net, struct call *call, const char *type)
+{
+    struct buf *out = &call->conn->out;
+    request_name(net, call);
+    call->streamed = call->close = true;
+    call->chunked = !call->old;
+    buf_printf(out,
+               "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: %s\r\nX-Request-Id: %.*s\r\n"
+               "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+               "X-Accel-Buffering: no\r\nConnection: close\r\n%s\r\n",
+               date_text(net), type, STR_ARG(call->request.request_id),
+               call->chunked ? "Transfer-Encoding: chunked\r\n" : "");
+}
+
+void http_add_streamed(struct call *call, struct weir_str bytes)
+{
+    struct buf *out = &call->conn->out;
+    if (bytes.len == 0 || call->head) return; /* an empty chunk would be the end */
+    if (call->chunked) buf_printf(out, "%zx\r\n", bytes.len);
+    buf_add_str(out, bytes);
+    if (call->chunked) buf_add_text(out, "\r\n");
+}
+
 void http_add_answer(struct net *net, struct buf *out, struct call *call)
 {
     struct request *r = &call->request;
     struct buf *body = &net->body;
-    char id[REQUEST_ID_BYTES];
     if (call->interim) {
         buf_add_text(out, "HTTP/1.1 100 Continue\r\n\r\n");
         return;
     }
-    if (net_is_draining(net)) call->close = true;
-    if (r->request_id.len == 0) {
-        net_request_id(net, id);
-        r->request_id = (struct weir_str){ id, sizeof(id) };
+    if (call->streamed) {
+        if (call->chunked && !call->head) buf_add_text(out, "0\r\n\r\n");
+        return;
     }
+    if (net_is_draining(net)) call->close = true;
+    request_name(net, call);
     enum weir_status status = status_public(r->status);
     int http = call->http_status ? call->http_status : weir_status_http(status);
     const char *type = "application/json";

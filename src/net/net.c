@@ -172,6 +172,20 @@ static void call_leave(struct net *net, struct call *call)
     call_release(net, call);
 }
 
+struct call *call_branch(struct call *call)
+{
+    struct call *branch = call_take(call->conn->net);
+    branch->conn = call->conn;
+    branch->begun_ns = call->begun_ns;
+    return branch;
+}
+
+void call_prune(struct net *net, struct call *branch)
+{
+    branch->conn = NULL;
+    call_release(net, branch);
+}
+
 static void conn_write_ready(struct conn *conn)
 {
     struct net *net = conn->net;
@@ -306,7 +320,7 @@ static void conn_break(struct conn *conn)
     conn_touch(conn);
 }
 
-static size_t conn_pending(const struct conn *conn)
+size_t conn_pending(const struct conn *conn)
 {
     return conn->out.len - conn->out_at + conn->held_bytes;
 }
@@ -317,7 +331,7 @@ static bool conn_is_held(const struct conn *conn)
     const struct net_limits *limits = &conn->net->limits;
     return conn->ahead >= limits->parsed_ahead_max ||
            conn->ahead_bytes >= limits->parsed_ahead_bytes_max ||
-           conn->reads_out >= limits->reads_conn_max ||
+           conn->reads_out >= limits->reads_conn_max || conn->body_held ||
            conn_pending(conn) >= limits->output_soft_bytes;
 }
 
@@ -409,6 +423,7 @@ static void conn_read(struct conn *conn)
         }
         if (n == 0) {
             conn->closing = true; /* what was asked is still answered */
+            if (conn->door == DOOR_HTTP) http_input_ended(conn);
             return;
         }
         conn->moved_ns = net->now_ns;
@@ -536,13 +551,23 @@ static void conn_settle(struct conn *conn)
 {
     conn_write_ready(conn);
     while (conn_takes_input(conn) && conn_feed_rest(conn)) {}
+    if (conn->first && conn->first->headed && !conn->broken) {
+        conn->first->held_back = false;
+        conn->first->headed(conn->first);
+    }
+}
+
+/* The call at the head waited for output to go, and may write more. */
+static bool conn_has_room(const struct conn *conn)
+{
+    return conn->first && conn->first->held_back && conn_pending(conn) <= STREAMED_BYTES_MAX;
 }
 
 /* Second half; true if it stays touched: there is more to parse and nothing that will report it. */
 static bool conn_finish(struct conn *conn)
 {
     bool was_held = conn_is_held(conn);
-    if (conn->closing || was_held) conn_cancel_reads(conn);
+    if (conn->closing || (was_held && !conn->body_held)) conn_cancel_reads(conn);
     conn_send(conn);
     conn_judge_output(conn);
     if (conn_is_over(conn)) {
@@ -551,7 +576,8 @@ static bool conn_finish(struct conn *conn)
         return false;
     }
     conn_poll(conn);
-    return was_held && conn_takes_input(conn) && conn->in.len > conn->in_at;
+    return (was_held && conn_takes_input(conn) && conn->in.len > conn->in_at) ||
+           conn_has_room(conn);
 }
 
 /* ---- listening ---- */
@@ -742,6 +768,7 @@ static void net_report_drained(struct net *net)
     bool empty = net->in_engine == 0 && net->reads_out == 0;
     for (struct conn *conn = net->conns; conn; conn = conn->next) {
         conn_cancel_reads(conn);
+        if (conn->door == DOOR_HTTP) http_drain(conn);
         empty = empty && conn_pending(conn) == 0 && !conn->first;
     }
     atomic_store_explicit(&net->drained, empty, memory_order_release);

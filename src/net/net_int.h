@@ -26,6 +26,7 @@
 #define OUTCOMES 48u /* above the highest status */
 #define LATENCY_BUCKETS 16u
 #define ROUTES 256u
+#define STREAMED_BYTES_MAX ((size_t)64 * 1024) /* unsent, above which a streamed answer waits */
 
 enum door { DOOR_HTTP, DOOR_RESP, DOORS };
 
@@ -73,8 +74,17 @@ struct call {
     bool absent_is_null; /* GETROW */
     /* HTTP */
     bool head, close, interim; /* interim: 100 Continue */
-    bool old;                  /* HTTP/1.0: is told that the connection stays */
-    int http_status;           /* 0: by the status */
+    bool partly;               /* refused after a part of it was applied */
+    bool fresh;        /* a page that is another at the next look: not to be kept by caches */
+    bool streamed;     /* its head is written: what is left is the end */
+    bool chunked;      /* ... in chunks */
+    bool event_stream; /* asks for server-sent events */
+    /** Called in each turn that touches the connection while it stands at the head of the order, unanswered: it may
+     *  write to conn->out, and answer. NULL: none */
+    void (*headed)(struct call *call);
+    bool held_back;  /* waits for output to go: is called again once there is room */
+    bool old;        /* HTTP/1.0: is told that the connection stays */
+    int http_status; /* 0: by the status */
     const char *content_type;
     const char *allow;
 };
@@ -128,6 +138,7 @@ struct conn {
     uint64_t trusted_ns; /* last had or made what a stranger may not wait for */
     uint32_t auth_failures;
     bool secret_in; /* the bytes just parsed hold a secret: to be wiped */
+    bool body_held; /* the body that comes waits for the engine to take what was there before */
     struct resp_state resp;
     struct http_state *http;
 };
@@ -228,6 +239,15 @@ struct weir_str request_text(const struct request *request);
 /** Judges the key of a request; false after answering the call. */
 bool key_is_fit(struct call *call, struct weir_str key);
 
+/**
+ * A request beside that of `call`, for the same connection, in no order of answers: the maker sets `state` and
+ * `resumed`, and ends it by call_prune() when it is done with it or when `call` is dropped, whichever comes first.
+ */
+struct call *call_branch(struct call *call);
+void call_prune(struct net *net, struct call *branch);
+/** Bytes on their way out. */
+size_t conn_pending(const struct conn *conn);
+
 /** Frees a call without a connection once nothing of it is out. */
 void call_release(struct net *net, struct call *call);
 
@@ -260,6 +280,7 @@ bool call_is_admitted(struct call *call, const struct handler *handler);
 /** Whether the caller may read the stream, its figures and its groups: the operator, and the role that may emit; a
  *  stream open to anyone is so for emitting only. False after refusing. */
 bool call_may_read(struct call *call, const struct stream *stream);
+bool conn_may_read(const struct conn *conn, const struct stream *stream);
 /** False after refusing a stranger who must not learn whether there is such a handler (NULL: there is none). */
 bool call_is_in_sight(struct call *call, const struct handler *handler);
 void conn_take_user(struct conn *conn, const struct user *user);
@@ -301,6 +322,10 @@ resp_run_fn resp_xadd, resp_xlen, resp_xrange, resp_xrevrange, resp_xread, resp_
     resp_xack, resp_xgroup, resp_xpending, resp_xclaim, resp_xautoclaim, resp_xinfo, resp_xdel,
     resp_xtrim, resp_xsetid;
 
+/* ---- parked.c ---- */
+
+resp_run_fn resp_parked;
+
 /* ---- resp_reply.c ---- */
 
 void resp_add_int(struct buf *out, int64_t n);
@@ -331,6 +356,10 @@ void resp_add_answer(struct buf *out, const struct call *call);
 /** Takes what it can of a request; returns the bytes used. */
 size_t http_input(struct conn *conn, const char *bytes, size_t len);
 void http_state_destroy(struct conn *conn);
+/** The other side sends no more: what has come in part is refused. */
+void http_input_ended(struct conn *conn);
+/** The server shuts down: what waits for more input is answered. */
+void http_drain(struct conn *conn);
 /** The time by which more must have come; ENV_NEVER for none. *reason says what of. */
 uint64_t http_deadline(const struct conn *conn, const char **reason);
 /** A request has come in part. */
@@ -373,6 +402,10 @@ enum chunks_found chunks_take(struct chunks *chunks, const char *bytes, size_t l
 /* ---- http_reply.c ---- */
 
 void http_add_answer(struct net *net, struct buf *out, struct call *call);
+/** The head of an answer whose body is written as it comes. */
+void http_begin_streamed(struct net *net, struct call *call, const char *type);
+/** A part of such a body, as a chunk if need be. */
+void http_add_streamed(struct call *call, struct weir_str bytes);
 /** The refusal of a connection too many, whole. */
 void http_add_refusal(struct net *net, struct buf *out);
 

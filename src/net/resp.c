@@ -758,6 +758,8 @@ static const struct resp_verb verbs[] = {
       "Limits in force" },
     { "info", 1, 2, do_info, RIGHT_OPERATOR, "loading", "[section]",
       "Figures of server and engine" },
+    { "parked", 2, UINT32_MAX, resp_parked, RIGHT_OPERATOR, "admin",
+      "LIST [COUNT n] [AFTER next]|RETRY id|RETRY ALL|DROP id", "Work that waits for a person" },
     { "reset", 1, 1, do_reset, RIGHT_ANYONE, "fast", "", "Protocol 2, no name, no user" },
     { "quit", 1, UINT32_MAX, do_quit, RIGHT_ANYONE, "fast", "", "Answers OK and closes" },
     { "help", 1, UINT32_MAX, do_help, RIGHT_USER, "loading", "", "This list" },

@@ -271,7 +271,9 @@ void event_log_info(const struct event_log *log, struct event_log_info *info)
     *info = (struct event_log_info){
         .count = log->count, .bytes = log->bytes, .files = log->file_count, .last = log->last
     };
-    if (log->block_count > 0) info->first = log->blocks[0].first;
+    if (log->block_count == 0) return;
+    info->first = log->blocks[0].first;
+    info->time_first = log->blocks[0].time_first;
 }
 
 /* ---- writing ---- */
@@ -720,6 +722,21 @@ struct event_id event_log_find_time(struct event_log *log, int64_t time_ms)
         if (found.epoch != 0) return found;
     }
     return (struct event_id){ log->last.epoch, log->last.n + 1 };
+}
+
+uint64_t event_log_count_after(struct event_log *log, struct event_id id)
+{
+    uint64_t count = 0;
+    uint32_t i = log->block_count;
+    while (i > 0 && event_id_cmp(log->blocks[i - 1].first, id) > 0) count += log->blocks[--i].count;
+    if (i == 0 || event_id_cmp(log->blocks[i - 1].last, id) <= 0) return count;
+    struct event_id end = log->blocks[i - 1].last;
+    struct event_walk walk;
+    struct event e;
+    event_walk_begin(&walk, log, (struct event_id){ id.epoch, id.n + 1 }, false);
+    while (event_walk_next(&walk, &e) && event_id_cmp(e.id, end) <= 0) count++;
+    event_walk_end(&walk);
+    return count;
 }
 
 /* ---- opening ---- */

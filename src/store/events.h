@@ -57,8 +57,12 @@ bool event_log_append(struct event_log *log, const struct event *event);
 struct event_log_info {
     uint64_t count, bytes, files;
     struct event_id first, last; /* zero when there is none */
+    int64_t time_first;          /* of the oldest block: the oldest event, or about so */
 };
 void event_log_info(const struct event_log *log, struct event_log_info *info);
+
+/** How many events stand behind this id. Reads at most one block. */
+uint64_t event_log_count_after(struct event_log *log, struct event_id id);
 
 /* A walk over a log; survives appending and trimming. */
 struct event_walk {

@@ -332,6 +332,12 @@ enum weir_status weir_fail_json(struct weir_ctx *f, const char *code, struct wei
     return ctx_fail_json(f, status, str_of(code), json);
 }
 
+/* core's handlers in C call it; none of them runs here */
+enum weir_status weir_fail(struct weir_ctx *f, const char *code, struct weir_str detail)
+{
+    return weir_fail_json(f, code, detail);
+}
+
 enum weir_status weir_failed(struct weir_ctx *f)
 {
     return frame_of(f)->fake_txn->status;
@@ -602,6 +608,10 @@ enum weir_status stream_emit_one(struct weir_ctx *f, void *row, const void *args
 enum weir_status stream_emit_batch(struct weir_ctx *f, void *row, const void *args, void *result)
 {
     return WEIR_OK;
+}
+size_t event_id_write(struct event_id id, char out[EVENT_ID_TEXT_MAX])
+{
+    return (size_t)snprintf(out, EVENT_ID_TEXT_MAX, "%lu-%lu", id.epoch, id.n);
 }
 bool event_id_read(struct weir_str text, uint64_t n_if_none, struct event_id *id)
 {
