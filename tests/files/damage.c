@@ -561,8 +561,11 @@ static bool damage(enum kind kind, unsigned number, uint64_t at, unsigned bit)
     case GONE: file->name[0] = '\0'; return true;
     case OLD_MANIFEST: /* both, or one of them */
         if (number > 2 || at >= w.then_count) return false;
-        return (number != 0 && put_old(&w.then[at], "manifest-a", "manifest-a")) |
-               (number != 1 && put_old(&w.then[at], "manifest-b", "manifest-b"));
+    {
+        bool a = number != 0 && put_old(&w.then[at], "manifest-a", "manifest-a");
+        bool b = number != 1 && put_old(&w.then[at], "manifest-b", "manifest-b");
+        return a || b;
+    }
     case OLD_FILE: { /* a file of an earlier time in this one's place, whatever its name was */
         if (bit >= w.then_count || at >= w.then[bit].count) return false;
         const char *from = w.then[bit].files[at].name;
