@@ -589,8 +589,8 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
 }
 const struct weir_entity schedule_entity = { .name = "_schedule" };
 const struct weir_entity group_entity = { .name = "_group" };
-bool catalog_add_schedule(struct catalog *catalog, struct env *env, const struct schedule_def *from,
-                          struct weir_str missed, const char **wrong)
+bool catalog_add_schedule(struct catalog *catalog, struct env *reader, const struct schedule_def *from,
+                          struct weir_str missed, const char **why)
 {
     return true;
 }
