@@ -61,6 +61,7 @@ int verb_check(int argc, char **argv);
 int verb_new(int argc, char **argv);
 int verb_test(int argc, char **argv);
 int verb_user(int argc, char **argv);
+int verb_graph(int argc, char **argv);
 int verb_version(int argc, char **argv);
 
 #endif

@@ -18,6 +18,7 @@ static const struct {
     { "get", verb_get, "show the row of an entity" },
     { "stat", verb_stat, "show the figures of a running server" },
     { "check", verb_check, "report the mistakes of an application without starting it" },
+    { "graph", verb_graph, "draw the dataflow of an application" },
     { "new", verb_new, "write a small application to begin with" },
     { "test", verb_test, "run the tests of an application in virtual time" },
     { "user", verb_user, "keep the file of users of a server" },
