@@ -61,6 +61,12 @@ int verb_check(int argc, char **argv);
 int verb_new(int argc, char **argv);
 int verb_test(int argc, char **argv);
 int verb_user(int argc, char **argv);
+int verb_graph(int argc, char **argv);
+int verb_tail(int argc, char **argv);
+int verb_emit(int argc, char **argv);
+int verb_load(int argc, char **argv);
+int verb_parked(int argc, char **argv);
+int verb_schedule(int argc, char **argv);
 int verb_version(int argc, char **argv);
 
 #endif

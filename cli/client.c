@@ -22,52 +22,68 @@
 #define DEPTH_MAX 64
 #define READ_BYTES 65536
 #define RESP_PORT 6400
-#define SECRET_BYTES_MAX 1100
 
 /* ---- connection ---- */
 
-static bool connect_to(struct client *client, const char *host, int port)
+int client_dial(const char *host, int port, char *error, size_t error_bytes)
 {
     char service[16];
     snprintf(service, sizeof service, "%d", port);
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
     int failed = getaddrinfo(host, service, &hints, &found);
     if (failed) {
-        snprintf(client->error, sizeof client->error, "%s: %s", host, gai_strerror(failed));
-        return false;
+        snprintf(error, error_bytes, "%s: %s", host, gai_strerror(failed));
+        return -1;
     }
-    int reason = 0;
-    for (struct addrinfo *at = found; at && client->fd < 0; at = at->ai_next) {
+    int reason = 0, good = -1;
+    for (struct addrinfo *at = found; at && good < 0; at = at->ai_next) {
         int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
         if (fd < 0) continue;
         if (connect(fd, at->ai_addr, at->ai_addrlen) == 0) {
-            client->fd = fd;
+            good = fd;
         } else {
             reason = errno;
             close(fd);
         }
     }
     freeaddrinfo(found);
-    if (client->fd >= 0) return true;
-    snprintf(client->error, sizeof client->error,
-             "no server at %s:%d (%s); start one with `weir run APP.lua`", host, port,
-             strerror(reason));
-    return false;
+    if (good < 0)
+        snprintf(error, error_bytes, "no server at %s:%d (%s); start one with `weir run APP.lua`",
+                 host, port, strerror(reason));
+    return good;
 }
 
 /* The first line of the file, into `secret`. */
-static bool secret_read(struct client *client, const char *path, char *secret, size_t bytes)
+static bool secret_read(const char *path, char *secret, size_t bytes, char *error,
+                        size_t error_bytes)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, secret, bytes - 1);
-    if (got < 0)
-        snprintf(client->error, sizeof client->error, "cannot read %s: %s", path, strerror(errno));
+    if (got < 0) snprintf(error, error_bytes, "cannot read %s: %s", path, strerror(errno));
     if (fd >= 0) close(fd);
     if (got < 0) return false;
     secret[got] = 0;
     secret[strcspn(secret, "\r\n")] = 0;
     if (secret[0]) return true;
-    snprintf(client->error, sizeof client->error, "%s: the first line is empty", path);
+    snprintf(error, error_bytes, "%s: the first line is empty", path);
+    return false;
+}
+
+bool client_secret(const struct client_where *where, char secret[CLIENT_SECRET_BYTES_MAX],
+                   char *error, size_t error_bytes)
+{
+    const char *given = getenv("WEIR_TOKEN");
+    secret[0] = 0;
+    if (where->token_file)
+        return secret_read(where->token_file, secret, CLIENT_SECRET_BYTES_MAX, error, error_bytes);
+    if (given && strlen(given) >= CLIENT_SECRET_BYTES_MAX) {
+        snprintf(error, error_bytes, "WEIR_TOKEN is longer than a token is");
+        return false;
+    }
+    if (given) snprintf(secret, CLIENT_SECRET_BYTES_MAX, "%s", given);
+    if (!where->user || secret[0]) return true;
+    snprintf(error, error_bytes,
+             "--user needs a token: --token-file FILE, or WEIR_TOKEN in the environment");
     return false;
 }
 
@@ -87,28 +103,18 @@ static bool greet(struct client *client, const char *user, const char *secret)
 
 int client_open(struct client *client, const struct client_where *where)
 {
-    char room[256], secret[SECRET_BYTES_MAX] = "";
+    char room[256], secret[CLIENT_SECRET_BYTES_MAX];
     const char *host;
     int port;
     memset(client, 0, sizeof *client);
     client->fd = -1;
-    if (!args_address("--host", where->address, RESP_PORT, room, sizeof room, &host, &port))
+    if (!args_address("--host", where->address, RESP_PORT, room, sizeof room, &host, &port) ||
+        !client_secret(where, secret, client->error, sizeof client->error))
         return SERVER_EXIT_USAGE;
-    const char *given = getenv("WEIR_TOKEN");
-    if (where->token_file) {
-        if (!secret_read(client, where->token_file, secret, sizeof secret))
-            return SERVER_EXIT_USAGE;
-        given = secret;
-    }
-    if (where->user && (!given || !given[0])) {
-        snprintf(client->error, sizeof client->error,
-                 "--user needs a token: --token-file FILE, or WEIR_TOKEN in the environment");
-        return SERVER_EXIT_USAGE;
-    }
-    bool reached = connect_to(client, host, port);
-    bool greeted = reached && greet(client, where->user, given);
+    client->fd = client_dial(host, port, client->error, sizeof client->error);
+    bool greeted = client->fd >= 0 && greet(client, where->user, secret);
     secret_wipe(secret, sizeof secret);
-    return !reached ? SERVER_EXIT_UNREACHABLE : greeted ? 0 : SERVER_EXIT_FAILED;
+    return client->fd < 0 ? SERVER_EXIT_UNREACHABLE : greeted ? 0 : SERVER_EXIT_FAILED;
 }
 
 void client_complain(const struct client *client)

@@ -7,6 +7,8 @@
 
 #include "base/mem.h"
 
+#define CLIENT_SECRET_BYTES_MAX 1100
+
 struct client {
     int fd;
     struct buf in;
@@ -23,7 +25,7 @@ struct client_reply {
 
 /* Where to connect and as whom; the options are CLIENT_OPTIONS. */
 struct client_where {
-    const char *address;    /* HOST:PORT of the RESP door */
+    const char *address;    /* HOST:PORT of the door */
     const char *user;       /* NULL: whoever has the secret */
     const char *token_file; /* NULL: the environment's WEIR_TOKEN, or nothing */
 };
@@ -36,6 +38,12 @@ struct client_where {
         "--token-file", "FILE", "the token or password, one line (the variable WEIR_TOKEN)",       \
             .text_into = &(where).token_file                                                       \
     }
+
+/** A connected socket, or -1 with the reason. */
+int client_dial(const char *host, int port, char *error, size_t error_bytes);
+/** The caller's token or password, or "" for none; false with the reason. secret_wipe() it. */
+bool client_secret(const struct client_where *where, char secret[CLIENT_SECRET_BYTES_MAX],
+                   char *error, size_t error_bytes);
 
 /** Connects, asks for RESP3 and names the user. 0, or the exit code with client->error. */
 int client_open(struct client *client, const struct client_where *where);

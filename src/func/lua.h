@@ -36,6 +36,14 @@ enum weir_status lua_app_load(struct lua_app *app, const char *path, struct lua_
 /** For `weir check`: finds every mistake it can without starting; returns their count, at most `max` filled. */
 unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems,
                        unsigned max);
+/** What the code of handlers mentions, directly or through functions and tables that it uses: each type, stream and
+ *  service outside once per handler. `handler` is "@STREAM" for one that follows. For pictures: whether the handler does
+ *  something with it cannot be known. */
+enum lua_reach { LUA_REACH_TYPE, LUA_REACH_STREAM, LUA_REACH_OUTSIDE };
+void lua_app_reach(struct lua_app *app,
+                   void (*found)(void *arg, const struct type *from, struct weir_str handler,
+                                 enum lua_reach what, struct weir_str name),
+                   void *arg);
 /** The runtime of all files loaded; ready once all are loaded. */
 const struct runtime *lua_app_runtime(struct lua_app *app);
 void lua_app_destroy(struct lua_app *app);

@@ -335,6 +335,87 @@ unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned m
     return finder.count;
 }
 
+/* ---- what each handler reaches, for pictures ---- */
+
+struct reach {
+    struct vm *vm;
+    void (*found)(void *arg, const struct type *from, struct weir_str handler, enum lua_reach what,
+                  struct weir_str name);
+    void *arg;
+    uint32_t function;
+};
+
+/* The value on top of the stack, which stays: told, if it is something to tell, once per handler. */
+static void reach_tell(struct reach *r, lua_State *L)
+{
+    struct weir_str stream = stream_name(L, -1), outside = outside_name(L, -1);
+    struct ud_type *type = ud_test(L, -1, UD_TYPE);
+    struct ud_handle *handle = ud_test(L, -1, UD_HANDLE);
+    struct lua_type *named = type ? type->type : handle ? handle->type : NULL;
+    if (!stream.ptr && !outside.ptr && !named) return;
+    lua_pushvalue(L, -1);
+    lua_rawget(L, SEEN);
+    bool seen = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    if (seen) return;
+    lua_pushvalue(L, -1);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, SEEN);
+    struct weir_str handler = r->vm->app->functions[r->function];
+    const char *colon = memchr(handler.ptr, ':', handler.len);
+    if (colon)
+        handler = (struct weir_str){ colon + 1, handler.len - (size_t)(colon + 1 - handler.ptr) };
+    if (named)
+        r->found(r->arg, r->vm->owners[r->function]->type, handler, LUA_REACH_TYPE,
+                 (struct weir_str){ named->name, named->name_len });
+    else
+        r->found(r->arg, r->vm->owners[r->function]->type, handler,
+                 stream.ptr ? LUA_REACH_STREAM : LUA_REACH_OUTSIDE, stream.ptr ? stream : outside);
+}
+
+static int reach_handler(lua_State *L)
+{
+    struct reach *r = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    lua_newtable(L);
+    lua_newtable(L);
+    int count = 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, r->vm->refs[r->function]);
+    reach_add(L, &count);
+    for (int done = 1; done <= count; done++) {
+        lua_rawgeti(L, QUEUE, done);
+        int at = lua_gettop(L);
+        if (lua_istable(L, at)) {
+            for (lua_pushnil(L); lua_next(L, at) != 0;) {
+                reach_tell(r, L);
+                reach_add(L, &count);
+            }
+        } else {
+            for (int u = 1; lua_getupvalue(L, at, u) != NULL; u++) {
+                reach_tell(r, L);
+                reach_add(L, &count);
+            }
+        }
+        lua_settop(L, QUEUE);
+    }
+    return 0;
+}
+
+void lua_app_reach(struct lua_app *app,
+                   void (*found)(void *arg, const struct type *from, struct weir_str handler,
+                                 enum lua_reach what, struct weir_str name),
+                   void *arg)
+{
+    struct vm *vm = app->declarer;
+    struct reach reach = { .vm = vm, .found = found, .arg = arg };
+    if (vm == NULL) return;
+    for (uint32_t i = 0; i < vm->ref_cap && i < app->function_count; i++) {
+        if (vm->refs[i] == LUA_NOREF || vm->owners[i] == NULL) continue; /* rules have no owner */
+        reach.function = i;
+        if (lua_cpcall(vm->L, reach_handler, &reach) != 0) lua_settop(vm->L, 0);
+    }
+}
+
 /* The numbers of the operations are those of this LuaJIT, or nothing works: tried on a function that assigns. */
 void byte_code_verify(lua_State *L)
 {

@@ -267,10 +267,14 @@ int weir_stream_lua(lua_State *L);
 int stream_follow(lua_State *L);
 int weir_every_lua(lua_State *L);
 void stream_push(lua_State *L, struct weir_str name);
+/** The name of the stream; nil when the value is none. */
+struct weir_str stream_name(lua_State *L, int idx);
 
 /* ---- lua_outside.c: services outside ---------------------------------------------------------------------- */
 void outsides_open(lua_State *L); /* metatables; fills the module table on top */
 int weir_outside_lua(lua_State *L);
+/** The name of the service; nil when the value is none. */
+struct weir_str outside_name(lua_State *L, int idx);
 int weir_secret_lua(lua_State *L);
 const char *setting_find(struct lua_app *app, const char *name);
 double span_parse(const char *text); /* lua_call.c */

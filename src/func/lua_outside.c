@@ -31,6 +31,12 @@ struct ud_secret {
     char text[];
 };
 
+struct weir_str outside_name(lua_State *L, int idx)
+{
+    struct ud_outside *ud = ud_test(L, idx, UD_OUTSIDE);
+    return ud ? (struct weir_str){ ud->name, ud->len } : STR_NIL;
+}
+
 /* ---- secrets ---- */
 
 /* weir.secret "bank_key": from --set, or the environment as BANK_KEY. */

@@ -34,6 +34,12 @@ void stream_push(lua_State *L, struct weir_str name)
     lua_setmetatable(L, -2);
 }
 
+struct weir_str stream_name(lua_State *L, int idx)
+{
+    struct ud_stream *ud = ud_test(L, idx, UD_STREAM);
+    return ud ? (struct weir_str){ ud->name, ud->len } : STR_NIL;
+}
+
 static struct stream *stream_resolve(lua_State *L, struct ud_stream *ud)
 {
     struct catalog *catalog = vm_of(L)->app->catalog;

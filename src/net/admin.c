@@ -131,6 +131,30 @@ static void add_type(const struct type *type, struct weir_str roles, struct buf 
     buf_add_text(out, "]}");
 }
 
+static void add_schedules(const struct catalog *catalog, struct buf *out)
+{
+    buf_add_text(out, ",\n\"schedules\":[");
+    for (uint32_t i = 0; i < catalog->schedule_count; i++) {
+        const struct schedule_def *def = catalog->schedules[i];
+        struct buf to = { 0 };
+        buf_printf(&to, "%.*s%s%.*s", STR_ARG(def->type), def->key.len ? "/" : "",
+                   STR_ARG(def->key));
+        buf_add_text(out, i > 0 ? ",{\"name\":" : "{\"name\":");
+        json_write_text(out, def->name);
+        buf_add_text(out, ",\"every\":");
+        json_write_text(out, def->text);
+        buf_add_text(out, ",\"zone\":");
+        json_write_text(out, def->zone_name);
+        buf_add_text(out, ",\"to\":");
+        json_write_text(out, buf_str(&to));
+        buf_add_text(out, ",\"handler\":");
+        json_write_text(out, def->handler_name);
+        buf_add_byte(out, '}');
+        buf_free(&to);
+    }
+    buf_add_byte(out, ']');
+}
+
 void admin_index(struct net *net, const struct type *only, struct weir_str roles, struct buf *out)
 {
     if (net->engine == NULL) {
@@ -149,7 +173,9 @@ void admin_index(struct net *net, const struct type *only, struct weir_str roles
         first = false;
         add_type(type, roles, out);
     }
-    buf_add_text(out, "],\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} "
+    buf_add_byte(out, ']');
+    if (only == NULL && roles_hold(roles, STR(ROLE_OPERATOR))) add_schedules(catalog, out);
+    buf_add_text(out, ",\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} "
                       "with a JSON array or object\",\"health\":[");
     http_list_pages(out);
     buf_add_text(out, "],\"example\":");

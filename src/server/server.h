@@ -51,6 +51,16 @@ int server_run(const struct server_options *options);
  *  data opens. Of the options: files, settings, data (NULL: not looked at), json, out, err. */
 int server_check(const struct server_options *options);
 
+struct server_graph_options {
+    const char *const *files;
+    unsigned file_count;
+    const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
+    const char *format;          /* "text", "dot", "svg" or "json" */
+    FILE *out, *err;
+};
+/** Writes the dataflow of the application, without starting it. */
+int server_graph(const struct server_graph_options *options);
+
 struct server_test_options {
     const char *file;
     const char *only; /* NULL: all cases */
