@@ -258,17 +258,17 @@ void ask_report(struct engine *engine, const struct ask *ask, enum ask_outcome o
     struct arena *arena = &request->arena;
     struct report *report = arena_alloc(arena, sizeof(*report));
     struct buf json = { 0 };
-    report->row = ask->row;
+    report->row = arena_copy(arena, ask->row);
     report->outcome = outcome;
     report->status = status;
-    report->id = ask->id;
+    report->id = arena_copy(arena, ask->id);
     report->error = arena_copy(arena, error);
     if (body.len > 0 && json_is_valid(body)) (void)json_compact(body, &json);
     else if (body.len > 0 && str_is_utf8(body)) json_write_text(&json, body);
     report->body = json.len > 0 ? arena_copy(arena, buf_str(&json)) : STR_NIL;
     buf_free(&json);
     request->handler = engine->ask_reports[ask->type->id];
-    request->key = ask->entity;
+    request->key = arena_copy(arena, ask->entity);
     request->args = report;
 }
 

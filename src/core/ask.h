@@ -38,7 +38,8 @@ void ask_sender(struct engine *engine, struct actor *actor);
 struct ask *ask_next(struct engine *engine);
 void ask_free(struct ask *ask);
 /** Makes *request the report of an outcome: port_submit() it, on a port of the sender's. WEIR_OK from it: done with.
- *  `body` is JSON or any text (then handed on as a JSON string). `error`: for people, of one given up. */
+ *  `body` is JSON or any text (then handed on as a JSON string). `error`: for people, of one given up.
+ *  The request holds copies: the ask may go at once. */
 void ask_report(struct engine *engine, const struct ask *ask, enum ask_outcome outcome, int status,
                 struct weir_str body, struct weir_str error, struct request *request);
 
