@@ -18,6 +18,8 @@ enum message_flag { MESSAGE_FAILED = 1, MESSAGE_DROPPED = 2 };
 
 #define BACKOFF_FIRST_MS 20u
 #define BACKOFF_MAX_MS 60000u
+/* So few that a request waits less than a millisecond behind timers that are all due at once. */
+#define TIMERS_PER_TURN 16u
 
 static uint64_t backoff_ns(uint32_t attempts)
 {
@@ -426,7 +428,7 @@ void timer_index(struct shard *s, struct row *row)
 void timers_due(struct shard *s)
 {
     struct heap_item *first;
-    unsigned most = ENV_CHANCE(s->env, "timers.few") ? 1 : 256;
+    unsigned most = ENV_CHANCE(s->env, "timers.few") ? 1 : TIMERS_PER_TURN;
     for (unsigned n = 0; n < most && s->roots_holding < s->engine->limits.roots_max; n++) {
         first = heap_min(&s->timers);
         if (first == NULL || first->at > s->now_ms) return;
