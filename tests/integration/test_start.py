@@ -194,11 +194,13 @@ def a_new_application_passes_its_tests_and_runs(folder):
 
 @test
 def the_examples_pass_check_and_their_tests(folder):
-    for name in ("bank", "shop", "flights"):
-        code, out, error = weir("check", os.path.join(EXAMPLES, name + ".lua"))
+    for name in ("bank", "shop", "flights", "orders", "voter", "payments"):
+        settings = ("--set", "bank_url=http://bank", "--set", "bank_key=k") if name == "payments" else ()
+        code, out, error = weir("check", os.path.join(EXAMPLES, name + ".lua"), *settings)
         true(code == 0 and "closes once the server has users" in out, name + ": " + out + error)
-    code, out, error = weir("test", os.path.join(EXAMPLES, "bank_test.lua"))
-    true(code == 0 and re.search(r"^\d+ passed, 0 failed", out, re.M), out + error)
+    for name in sorted(name for name in os.listdir(EXAMPLES) if name.endswith("_test.lua")):
+        code, out, error = weir("test", os.path.join(EXAMPLES, name))
+        true(code == 0 and re.search(r"^\d+ passed, 0 failed", out, re.M), name + ": " + out + error)
 
 
 @test
