@@ -582,7 +582,7 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
     return WEIR_OK;
 }
 const struct weir_entity schedule_entity = { .name = "_schedule" };
-bool catalog_add_schedule(struct catalog *catalog, struct env *env, const struct schedule_def *from,
+bool catalog_add_schedule(struct catalog *catalog, struct env *world, const struct schedule_def *from,
                           struct weir_str missed, const char **why)
 {
     return true;
