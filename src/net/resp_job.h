@@ -2,7 +2,8 @@
  * resp_job.h - what the commands on streams share: a call of several steps and what it gathers.
  *
  * A job is made when its command is parsed, asks groups (job_ask()) and reads streams (job_read(), job_fetch()) step by
- * step, and ends with job_answer() or a refusal. What must outlive a step is copied into its arena.
+ * step, and ends with job_answer() or a refusal. What must outlive a step is copied into its arena. An answer, refusals
+ * included, may end the job at once: nothing of it is touched after one.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_NET_RESP_JOB_H

@@ -662,8 +662,9 @@ bool parts_read(struct call *call, const struct resp_command *command, uint32_t 
     job->part_count = count;
     for (uint32_t i = 0; i < count; i++) {
         struct part *part = &job->parts[i];
-        part->stream = stream_for(call, command->args[at + i]);
-        if (!part->stream) return false;
+        const struct stream *stream = stream_for(call, command->args[at + i]);
+        if (!stream) return false; /* and the job is gone */
+        part->stream = stream;
         if (!part_id_read(call, command->args[at + count + i], part, group)) return false;
         if (!part->fresh && group) job->history = true;
     }
