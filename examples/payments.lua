@@ -1,6 +1,6 @@
 -- payments.lua: an order is charged by a bank outside, once, whatever breaks in between.
 --
---   weir run examples/payments.lua --set bank_url=http://127.0.0.1:9000 --set bank_key=secret
+--   weir run examples/payments.lua --set bank_url=http://127.0.0.1:9000    # BANK_KEY is in the environment
 --   curl localhost:8080/order/o1/pay -d '[500]'
 --   curl localhost:8080/order/o1
 --
