@@ -10,6 +10,7 @@
  */
 #include "func/lua_int.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,15 @@ struct weir_str outside_name(lua_State *L, int idx)
 
 /* ---- secrets ---- */
 
-/* weir.secret "bank_key": from --set, or the environment as BANK_KEY. */
+/* BANK_KEY for bank_key: what stands in the environment is in no list of processes. */
+static const char *secret_in_environment(const char *name, size_t len)
+{
+    char upper[NAME_BYTES_MAX + 1];
+    for (size_t i = 0; i <= len; i++) upper[i] = (char)toupper((unsigned char)name[i]);
+    return getenv(upper);
+}
+
+/* weir.secret "bank_key": from --set, else the environment as BANK_KEY. */
 int weir_secret_lua(lua_State *L)
 {
     need_file_level(L, "weir.secret");
@@ -48,7 +57,12 @@ int weir_secret_lua(lua_State *L)
     if (name == NULL || !name_is_fit(name, len))
         refuse(L, "weir.secret takes a name: weir.secret \"bank_key\"");
     const char *text = setting_find(vm_of(L)->app, name);
-    if (text == NULL) refuse(L, "the secret `%s` is not set: --set %s=...", name, name);
+    if (text == NULL) text = secret_in_environment(name, len);
+    if (text == NULL)
+        refuse(L,
+               "the secret `%s` is not set: --set %s=..., or an environment variable of the name "
+               "in capitals",
+               name, name);
     size_t bytes = strlen(text);
     struct ud_secret *secret = lua_newuserdata(L, sizeof(*secret) + bytes + 1);
     secret->tag = UD_SECRET;

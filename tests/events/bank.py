@@ -2,6 +2,7 @@
 """A bank that fails at random: POST /charges { amount, reference } with an Idempotency-Key.
 
     tests/events/bank.py --book FILE [--port N | --socket FD] [--fail 0.3] [--seed N]
+                         [--authorization TEXT]
 
 What it decides is in the book, synced, before it answers; a key that is in the book gets the answer of the first time.
 Amounts that end in 3 are refused (402), others charged (201). It fails before deciding (503), after it (the connection
@@ -51,6 +52,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.server.authorization not in (None, self.headers["Authorization"]):
+            return self.answer(401, {})
         with self.server.dice_lock:
             dice = self.server.dice.random() / (self.server.fail or 1e-9)
         if dice < 0.5:
@@ -87,12 +90,14 @@ def main():
     parser.add_argument("--socket", type=int, help="a listening socket that was inherited")
     parser.add_argument("--fail", type=float, default=0.3, help="share of requests that fail")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--authorization", help="what the header of that name must be")
     options = parser.parse_args()
     server = Server(("127.0.0.1", options.port), Handler, bind_and_activate=options.socket is None)
     if options.socket is not None:
         server.socket.close()
         server.socket = socket.socket(fileno=options.socket)
     server.book, server.fail = Book(options.book), options.fail
+    server.authorization = options.authorization
     server.dice, server.dice_lock = random.Random(options.seed), threading.Lock()
     print("ready", flush=True)
     server.serve_forever()

@@ -19,13 +19,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import harness
+import test_guide
 import test_once
 import test_payments
 import test_timers
 import test_voter
 
 BUDGET = 24.0    # of CI
-PARTS = [(test_voter.voters_leaderboard_equals_a_serial_replay, 0.2),
+PARTS = [(test_guide.the_examples_of_the_guide_run, 0.0),
+         (test_voter.voters_leaderboard_equals_a_serial_replay, 0.2),
          (test_voter.voters_leaderboard_equals_a_serial_replay_over_kills, 0.2),
          (test_once.events_messages_and_timers_take_effect_once_over_kills, 0.2),
          (test_once.parked_work_is_seen_retried_and_takes_effect_once, 0.1),

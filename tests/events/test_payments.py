@@ -14,6 +14,7 @@ import sys
 from common import until
 from harness import EXAMPLES, Folder, RespError, Server, equal, true
 
+SECRET = "Bearer 8c1f"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -30,7 +31,7 @@ class Bank:
         self.seed += 1
         self.process = subprocess.Popen(
             [sys.executable, os.path.join(HERE, "bank.py"), "--book", self.book, "--socket",
-             str(self.socket.fileno()), "--seed", str(self.seed)],
+             str(self.socket.fileno()), "--seed", str(self.seed), "--authorization", SECRET],
             pass_fds=[self.socket.fileno()], stdout=subprocess.PIPE)
         equal(self.process.stdout.readline(), b"ready\n", "the bank")
 
@@ -75,9 +76,9 @@ def each_order_is_charged_once_under_kills_of_both_sides(budget, seed, note):
     count, kills = (60, 4) if budget < 30 else (int(budget * 10), 30)
     with Folder() as folder:
         bank = Bank(folder.join("book"), seed % 1000000)
+        os.environ["BANK_KEY"] = SECRET    # of the server; so it stands in no list of processes
         try:
-            with Server(os.path.join(EXAMPLES, "payments.lua"), folder.join("data"), "--set", "bank_url=" + bank.url,
-                        "--set", "bank_key=secret") as server:
+            with Server(os.path.join(EXAMPLES, "payments.lua"), folder.join("data"), "--set", "bank_url=" + bank.url) as server:
                 charge(choose, server, bank, count, kills)
                 note("%d orders, %d kills of each side, %d charges" %
                      (count, kills, sum(e["status"] == 201 for e in bank.entries())))
