@@ -427,10 +427,13 @@ def sent_events_come_once_and_in_order_over_kill_9(folder):
                     raise Fail(repr(text))
         emitter = threading.Thread(target=emit)
         emitter.start()
-        kills, last = [100, 250, 450], None
+        kills, last, events = [100, 250, 450], None, None
+        end = time.monotonic() + 4 * DEADLINE_S
         while len(got) < count:
+            true(time.monotonic() < end, "only %d of %d events came" % (len(got), count))
             try:
-                events = Events(server, "/streams/moved?from=oldest", last).begin()
+                events = Events(server, "/streams/moved?from=oldest", last)
+                events.begin()
                 while len(got) < count:
                     event = events.next()
                     if event is None:
@@ -444,9 +447,10 @@ def sent_events_come_once_and_in_order_over_kill_9(folder):
                         server.kill()
                         server.start()
                         break
-            except (OSError, ConnectionError):
+            except (OSError, http.client.HTTPException):
                 pass
-            events.close()
+            if events is not None:
+                events.close()
         emitter.join(DEADLINE_S)
         equal(kills, [])
         equal([e["event"]["amount"] for e in got], list(range(count)), "every event once and in order")
