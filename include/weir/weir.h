@@ -211,7 +211,8 @@ struct weir_schedule {
     const char *name;                 /* NULL: made of the target */
 };
 
-/* A service outside: asked by weir_ask(), after the transaction, at least once under an id that never changes. */
+/* A service outside, asked by weir_ask(): after the transaction, at least once under an id that never changes.
+ * In modules of `weir run`; an embedded engine refuses to start with one. */
 struct weir_outside {
     const char *name, *url;
     const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */

@@ -412,6 +412,10 @@ static enum weir_status data_open(struct weir_engine *engine, struct weir_error 
     struct store_recovery recovery;
     char why[512] = "";
     enum weir_status status = WEIR_LOCKED;
+    /* LIMIT: libweir has no sender (that would bring libcurl into every program): asks would wait for ever. */
+    if (engine->app->catalog->outside_count > 0)
+        return error_text(error, WEIR_CONFIG,
+                          "services outside are called by `weir run`, not by an embedded engine");
     wait_lock(engine->lock);
     for (unsigned waited = 0; waited <= OPEN_MS_MAX; waited += 50) {
         status = engine_open(&options, &engine->engine, &recovery, why, sizeof why);
