@@ -44,7 +44,8 @@ format:
 	@tools/install_deps --check
 	@clang-format -i $$(git ls-files 'src/*.[ch]' 'cli/*.[ch]' 'include/*.h' 'examples/*.c')
 
-# The tests under the sanitizers: addresses and undefined behaviour; threads.
+# The tests under the sanitizers: addresses and undefined behaviour; threads, for what has several (the simulator,
+# the sweeps and the model run on one).
 asan: deps
 	@test -e build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined
 	@ninja -C build-asan
@@ -53,7 +54,8 @@ asan: deps
 tsan: deps
 	@test -e build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread
 	@ninja -C build-tsan
-	@tools/run_tests --build build-tsan --slower 10
+	@tools/run_tests --build build-tsan --slower 10 --suite unit
+	@for runner in history redis streams; do tests/$$runner/run.py --build build-tsan || exit 1; done
 
 # Each fuzz target under libFuzzer, built by clang with sanitizers: make fuzz [TARGET=http] [SECONDS=60]
 fuzz: deps
