@@ -456,8 +456,8 @@ struct writer {
 struct port {
     struct engine *engine;
     uint32_t index;
-    struct actor *actor;
-    _Atomic uint32_t in_flight; /* the door's thread counts; engine_drain() reads */
+    struct actor *_Atomic actor; /* the door sets it, at any time; whoever has answers wakes it */
+    _Atomic uint32_t in_flight;  /* the door's thread counts; engine_drain() reads */
     _Atomic uint64_t
         answer_bytes; /* of large answers: shards add, the door takes off; shards wait for it */
     uint64_t next_shard;
@@ -489,10 +489,10 @@ struct engine {
     struct feed *feed;
     _Atomic(struct ask *) asks_in; /* from shards, newest first */
     struct ask *asks;              /* the sender's: waiting to be durable */
-    struct actor *ask_actor;
+    struct actor *_Atomic ask_actor;
     struct buf recovered_events; /* of the log, while opening */
     int64_t wall_floor_ms;       /* time of the last durable frame at start */
-    bool started;
+    bool started, stopped;
     _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
     _Alignas(64) _Atomic uint64_t durable; /* D; stored by the writer after a sync */
     _Alignas(64) _Atomic uint64_t wanted;  /* newest epoch that somebody waits for */

@@ -382,9 +382,16 @@ bool engine_drain(struct engine *engine)
     return atomic_load(&engine->wanted) <= atomic_load(&engine->durable);
 }
 
+void engine_stop(struct engine *engine)
+{
+    if (!engine->started || engine->stopped) return;
+    engine->stopped = true;
+    worker_stop_all(engine);
+}
+
 void engine_close(struct engine *engine)
 {
-    if (engine->started) worker_stop_all(engine);
+    engine_stop(engine);
     feed_close(engine);
     /* Effects decided but not yet on the disk go with the last frame only if drained: else they were never
      * acknowledged and the log just ends. */

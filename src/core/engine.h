@@ -21,7 +21,8 @@ struct parked_request;
     X(request_deadline_ms, 5000, "a request's time before it is undone and answered `timeout`")    \
     X(queue_wait_max_ms, 1000, "a request not started by then is answered `overloaded`")           \
     X(requests_max, 65536, "requests in the engine per door")                                      \
-    X(answer_bytes_max, 33554432, "bytes of large answers not taken by their door before requests wait") \
+    X(answer_bytes_max, 33554432,                                                                  \
+      "bytes of large answers not taken by their door before requests wait")                       \
     X(roots_max, 64, "transactions with locks begun by one shard at a time")                       \
     X(fibers_max, 4096, "handlers running or suspended per shard")                                 \
     X(call_depth_max, 64, "calls deep in one transaction")                                         \
@@ -45,7 +46,8 @@ struct parked_request;
     X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")          \
     X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")             \
     X(torn_files_max, 4, "unfinished ends of the log that are kept aside for people to look at")   \
-    X(memory_max, 0, "bytes that rows may take in memory before what adds to them is refused; 0: no limit")
+    X(memory_max, 0,                                                                               \
+      "bytes that rows may take in memory before what adds to them is refused; 0: no limit")
 
 struct engine_limits {
 #define X(name, value, text) uint64_t name;
@@ -78,6 +80,8 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
 void engine_start(struct engine *engine);
 /** New requests are answered `shutdown`; true once none is left inside and all is durable. Poll it. */
 bool engine_drain(struct engine *engine);
+/** Stops the actors: from here on nobody wakes the actors of doors, which may then go. engine_close() does it otherwise. */
+void engine_stop(struct engine *engine);
 /** Stops the actors and closes the data, clean if drained. Frees. */
 void engine_close(struct engine *engine);
 /** Frees without touching files: after a simulated crash. */

@@ -978,8 +978,8 @@ static size_t take_body(struct conn *conn, const char *bytes, size_t len)
     enum chunks_found found = CHUNKS_MORE;
     if (http->parser.flags & F_CHUNKED) {
         /* lines leave the body as they come: it has no bound */
-        found = chunks_take(&http->chunks, bytes, len, http->routed ? SIZE_MAX : limit,
-                            &http->body, &used);
+        found = chunks_take(&http->chunks, bytes, len, http->routed ? SIZE_MAX : limit, &http->body,
+                            &used);
         http->done = http->chunks.state == CHUNK_DONE;
     } else {
         used = take_plain(http, bytes, len);

@@ -441,6 +441,7 @@ int server_run(const struct server_options *options)
                 server.recovery.durable_epoch, server.shards, server.threads);
     code = serve(&server);
 close_doors:
+    if (server.engine) engine_stop(server.engine); /* first: it wakes the doors' actors */
     net_close(server.net);
     asks_close(server.asks);
     if (server.engine) engine_close(server.engine);
