@@ -186,7 +186,6 @@ struct weir_stream {
     const char *key;         /* the field that orders events; NULL: the emitting entity */
     const char *time;        /* the field (WEIR_TIME) of event time; NULL: the transaction's time */
     const char *keep;        /* "90d", "512MB", "forever"; NULL: "7d" */
-    bool latest;             /* compacted: of a key only the newest event is sure to be kept */
     const char *allow;       /* who may emit from outside */
     const void *place;       /* the engine's */
 };

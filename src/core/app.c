@@ -43,7 +43,6 @@ enum weir_status weir_add_stream(struct weir_app *app, struct weir_stream *from)
     struct stream stream = { .name = str_of(from->name),
                              .key_field = -1,
                              .time_field = -1,
-                             .latest = from->latest,
                              .keep_ms = STREAM_KEEP_MS_DEFAULT,
                              .allow = from->allow ? str_of(from->allow) : STR_NIL };
     char text[512];

@@ -70,11 +70,10 @@ struct type {
 struct stream {
     struct weir_str name;
     struct shape *event; /* a record; its fields numbered by name when the data is opened */
-    int key_field;   /* that orders and, with `latest`, compacts; -1: the emitting entity's key */
+    int key_field;   /* that orders; -1: the emitting entity's key */
     int time_field;  /* event time; -1: the time of the transaction */
     int64_t keep_ms; /* 0: no bound */
     uint64_t keep_bytes;   /* 0: no bound */
-    bool latest;           /* compaction: of a key only the newest event is sure to be kept */
     struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
     struct weir_str at;
     uint16_t id;                  /* on disk; 0 until the data is opened */

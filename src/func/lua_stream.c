@@ -63,11 +63,8 @@ static void options_read(struct builder *b, lua_State *L, int idx, struct stream
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-        if (strcmp(name, "latest") == 0) {
-            if (!lua_isboolean(L, -1)) refuse(L, "stream %s: `latest` is true or false", b->path);
-            stream->latest = lua_toboolean(L, -1);
-            continue;
-        }
+        if (strcmp(name, "latest") == 0)
+            refuse(L, "stream %s: the option `latest` comes with a later release", b->path);
         if (text == NULL) refuse(L, "stream %s: the option `%s` is a text", b->path, name);
         if (strcmp(name, "key") == 0 || strcmp(name, "time") == 0) {
             int place = field_place(stream->event, text);
@@ -86,7 +83,7 @@ static void options_read(struct builder *b, lua_State *L, int idx, struct stream
                 refuse(L, "stream %s: `allow` is \"anyone\" or a role", b->path);
             stream->allow = arena_copy(b->arena, str_of(text));
         } else {
-            refuse(L, "stream %s: there is no option `%s`; it has key, time, keep, latest, allow",
+            refuse(L, "stream %s: there is no option `%s`; it has key, time, keep, allow",
                    b->path, name);
         }
     }

@@ -487,9 +487,9 @@ static void add_stream(struct call *call, const struct feed_read *read, struct b
     if (stream->allow.ptr) json_write_text(out, stream->allow);
     else buf_add_text(out, "null");
     buf_printf(out,
-               ",\"latest\":%s,\"keep_ms\":%lld,\"keep_bytes\":%llu,\"events\":%llu,\"bytes\":%llu,"
+               ",\"keep_ms\":%lld,\"keep_bytes\":%llu,\"events\":%llu,\"bytes\":%llu,"
                "\"files\":%llu,\"first\":",
-               stream->latest ? "true" : "false", (long long)stream->keep_ms,
+               (long long)stream->keep_ms,
                (unsigned long long)stream->keep_bytes, (unsigned long long)info->count,
                (unsigned long long)info->bytes, (unsigned long long)info->files);
     if (info->count > 0) add_id(out, info->first);

@@ -163,9 +163,8 @@ static void add_span(struct arena *arena, struct graph_node *node, const struct 
                                : STR_NIL;
     node->lines[node->line_count++] = ms == 0 && bytes == 0
                                           ? STR("keep forever")
-                                          : arena_printf(arena, "keep%.*s%.*s%s", STR_ARG(time),
-                                                         STR_ARG(size),
-                                                         stream->latest ? ", latest of a key" : "");
+                                          : arena_printf(arena, "keep%.*s%.*s", STR_ARG(time),
+                                                         STR_ARG(size));
 }
 
 static struct weir_str field_line(struct arena *arena, const struct field *field, const char *mark)

@@ -74,6 +74,7 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.stream('s', {})", "stream s: an event has at least one field" },
         { "weir.stream('s', { n = int }, { key = 'm' })", "it has no `m`" },
         { "weir.stream('s', { n = int }, { keep = '9x' })", "`keep` is a duration" },
+        { "weir.stream('s', { n = int }, { latest = true })", "`latest` comes with a later release" },
         { "weir.stream('s', { n = int }, { color = 'red' })", "no option `color`" },
         { "weir.stream('s', { n = int }) weir.stream('s', { n = int })", "declared twice" },
         { "b:follow(weir.stream('s', { n = int }), {}, function() end)", "`by` names the event's field" },
