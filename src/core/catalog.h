@@ -69,10 +69,10 @@ struct type {
 /* A retained log of events, emitted inside transactions. */
 struct stream {
     struct weir_str name;
-    struct shape *event; /* a record; its fields numbered by name when the data is opened */
-    int key_field;   /* that orders; -1: the emitting entity's key */
-    int time_field;  /* event time; -1: the time of the transaction */
-    int64_t keep_ms; /* 0: no bound */
+    struct shape *event;   /* a record; its fields numbered by name when the data is opened */
+    int key_field;         /* that orders; -1: the emitting entity's key */
+    int time_field;        /* event time; -1: the time of the transaction */
+    int64_t keep_ms;       /* 0: no bound */
     uint64_t keep_bytes;   /* 0: no bound */
     struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
     struct weir_str at;

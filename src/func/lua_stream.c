@@ -83,8 +83,8 @@ static void options_read(struct builder *b, lua_State *L, int idx, struct stream
                 refuse(L, "stream %s: `allow` is \"anyone\" or a role", b->path);
             stream->allow = arena_copy(b->arena, str_of(text));
         } else {
-            refuse(L, "stream %s: there is no option `%s`; it has key, time, keep, allow",
-                   b->path, name);
+            refuse(L, "stream %s: there is no option `%s`; it has key, time, keep, allow", b->path,
+                   name);
         }
     }
 }

@@ -489,9 +489,9 @@ static void add_stream(struct call *call, const struct feed_read *read, struct b
     buf_printf(out,
                ",\"keep_ms\":%lld,\"keep_bytes\":%llu,\"events\":%llu,\"bytes\":%llu,"
                "\"files\":%llu,\"first\":",
-               (long long)stream->keep_ms,
-               (unsigned long long)stream->keep_bytes, (unsigned long long)info->count,
-               (unsigned long long)info->bytes, (unsigned long long)info->files);
+               (long long)stream->keep_ms, (unsigned long long)stream->keep_bytes,
+               (unsigned long long)info->count, (unsigned long long)info->bytes,
+               (unsigned long long)info->files);
     if (info->count > 0) add_id(out, info->first);
     else buf_add_text(out, "null");
     buf_add_text(out, ",\"last\":");
