@@ -378,10 +378,10 @@ static const struct unit {
     const char *word;
     double factor;
     bool bytes;
-} units[] = { { "ms", 1, false },         { "s", 1000, false },     { "m", 60e3, false },
-              { "h", 3600e3, false },     { "d", 86400e3, false },  { "w", 7 * 86400e3, false },
-              { "B", 1, true },           { "KB", 1024, true },     { "MB", 1048576, true },
-              { "GB", 1073741824, true }, { "TB", 1.0995e12, true } };
+} units[] = { { "ms", 1, false },         { "s", 1000, false },         { "m", 60e3, false },
+              { "h", 3600e3, false },     { "d", 86400e3, false },      { "w", 7 * 86400e3, false },
+              { "B", 1, true },           { "KB", 1024, true },         { "MB", 1048576, true },
+              { "GB", 1073741824, true }, { "TB", 1099511627776, true } };
 
 bool stream_keep_parse(struct weir_str text, struct stream *stream)
 {

@@ -597,6 +597,8 @@ void request_answer(struct shard *s, struct request *request);
 
 /* ---- outbox.c: messages, timers, request records ------------------------------------------------- */
 void outbox_hint(struct shard *s, struct row *row);
+void outbox_put(struct shard *s, struct entity *sender, uint8_t slot, const struct handler *handler,
+                struct weir_str to, struct weir_str args, uint64_t epoch);
 /** @param again  a parked one that is to run again, or to be taken away */
 void outbox_receive(struct shard *s, uint32_t from, struct row *row, bool again);
 void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,

@@ -108,6 +108,18 @@ bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struc
     return true;
 }
 
+/* Sender and receiver: what a pair is named by. A message's key goes on with epoch and number. */
+static void message_key(struct buf *out, uint16_t from_type, struct weir_str from,
+                        const struct type *to, struct weir_str to_key)
+{
+    key_owned(out, ROW_MESSAGE, from_type, from);
+    buf_add_byte(out, (uint8_t)(to->id >> 8));
+    buf_add_byte(out, (uint8_t)to->id);
+    buf_add_byte(out, (uint8_t)(to_key.len >> 8));
+    buf_add_byte(out, (uint8_t)to_key.len);
+    buf_add_str(out, to_key);
+}
+
 /* ---- messages: the sender's shard ---- */
 
 static void hint_send(struct shard *s, uint32_t to, struct row *row, bool again)
@@ -187,6 +199,26 @@ static void send_done(struct shard *s, struct delivery *d, uint64_t epoch,
     m->hint.failed = failure != NULL;
     snprintf(m->hint.error, sizeof(m->hint.error), "%.*s", STR_ARG(error));
     message_post(s, d->from, m);
+}
+
+/* A new message of this epoch: its row, and the hint. The slot is the sender's; a stream has none of its own, and
+ * its messages lie where their receiver does. */
+void outbox_put(struct shard *s, struct entity *sender, uint8_t slot, const struct handler *handler,
+                struct weir_str to, struct weir_str args, uint64_t epoch)
+{
+    struct buf key = { 0 }, value = { 0 };
+    message_key(&key, sender->type_id, entity_key(sender), handler->type, to);
+    for (int i = 7; i >= 0; i--) buf_add_byte(&key, (uint8_t)(epoch >> (8 * i)));
+    for (int i = 3; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->next_message >> (8 * i)));
+    s->next_message++;
+    message_value(&value, 0, handler->name, args, STR(""));
+    struct row *row = row_set(s, slot, buf_str(&key), buf_str(&value));
+    effect_put(s, epoch, slot, buf_str(&key), buf_str(&value));
+    buf_free(&key);
+    buf_free(&value);
+    s->message_count++;
+    sender->pending++;
+    outbox_hint(s, row);
 }
 
 /* What a person decided about a parked message: it runs again, or is taken out of the way. Durable with this
@@ -360,21 +392,11 @@ void outbox_failed(struct shard *s, struct delivery *d, const struct failure *fa
 
 /* ---- events that failed (follow.c): messages of their stream, type 0, to their entity ---- */
 
-static void defer_key(struct buf *out, const struct follower *follower, struct weir_str key)
-{
-    key_owned(out, ROW_MESSAGE, 0, follower->stream->name);
-    buf_add_byte(out, (uint8_t)(follower->type->id >> 8));
-    buf_add_byte(out, (uint8_t)follower->type->id);
-    buf_add_byte(out, (uint8_t)(key.len >> 8));
-    buf_add_byte(out, (uint8_t)key.len);
-    buf_add_str(out, key);
-}
-
 bool outbox_pair_waits(struct shard *s, const struct follower *follower, struct weir_str key)
 {
     if (s->pair_count == 0) return false;
     struct buf name = { 0 };
-    defer_key(&name, follower, key);
+    message_key(&name, 0, follower->stream->name, follower->type, key);
     bool waits = pair_find(s, buf_str(&name)) != NULL;
     buf_free(&name);
     return waits;
@@ -383,21 +405,9 @@ bool outbox_pair_waits(struct shard *s, const struct follower *follower, struct 
 void outbox_defer(struct shard *s, const struct follower *follower, struct weir_str to,
                   struct weir_str args)
 {
-    struct buf key = { 0 }, value = { 0 };
     uint8_t slot = type_slot(follower->type, to);
-    defer_key(&key, follower, to);
-    for (int i = 7; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->epoch >> (8 * i)));
-    for (int i = 3; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->next_message >> (8 * i)));
-    s->next_message++;
-    message_value(&value, 0, follower->handler->name, args, STR(""));
-    struct row *row = row_set(s, slot, buf_str(&key), buf_str(&value));
-    effect_put(s, s->epoch, slot, buf_str(&key), buf_str(&value));
-    buf_free(&key);
-    buf_free(&value);
-    s->message_count++;
-    struct entity *sender = message_sender(s, row);
-    if (sender != NULL) sender->pending++;
-    outbox_hint(s, row);
+    struct entity *sender = entity_get(s, 0, follower->stream->name, slot);
+    outbox_put(s, sender, slot, follower->handler, to, args, s->epoch);
 }
 
 void outbox_retries(struct shard *s)

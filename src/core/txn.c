@@ -501,34 +501,6 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
     effect_put(s, epoch, e->slot, buf_str(key), a->packed);
 }
 
-static void apply_send(struct shard *s, struct send *send, uint64_t epoch)
-{
-    struct type *to = send->handler->type;
-    struct buf key = { 0 }, value = { 0 };
-    key_owned(&key, ROW_MESSAGE, send->sender->type_id, entity_key(send->sender));
-    buf_add_byte(&key, (uint8_t)(to->id >> 8));
-    buf_add_byte(&key, (uint8_t)to->id);
-    buf_add_byte(&key, (uint8_t)(send->key.len >> 8));
-    buf_add_byte(&key, (uint8_t)send->key.len);
-    buf_add_str(&key, send->key);
-    for (int i = 7; i >= 0; i--) buf_add_byte(&key, (uint8_t)(epoch >> (8 * i)));
-    for (int i = 3; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->next_message >> (8 * i)));
-    s->next_message++;
-    buf_add_byte(&value, 0);
-    buf_add_varint(&value, send->handler->name.len);
-    buf_add_str(&value, send->handler->name);
-    buf_add_varint(&value, send->args.len);
-    buf_add_str(&value, send->args);
-    struct row *row = row_set(s, send->sender->slot, buf_str(&key), buf_str(&value));
-    effect_put(s, epoch, send->sender->slot, buf_str(&key), buf_str(&value));
-    buf_free(&key);
-    buf_free(&value);
-    s->message_count++;
-    s->stats.messages_sent_total++;
-    send->sender->pending++;
-    outbox_hint(s, row);
-}
-
 static int64_t overlay_growth(const struct shard *s, const struct overlay *o)
 {
     const struct row *row = (const struct row *)tree_find(&s->rows, o->item.key);
@@ -573,7 +545,9 @@ void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock)
         if (s->buffers[epoch % EPOCH_BUFFERS].len != effects) a->entity->version = epoch;
     }
     for (struct send *send = t->sends; send != NULL; send = send->next) {
-        apply_send(s, send, epoch);
+        outbox_put(s, send->sender, send->sender->slot, send->handler, send->key, send->args,
+                   epoch);
+        s->stats.messages_sent_total++;
         send->sender->version = epoch;
     }
     if (t->emits != NULL) emits_apply(t, epoch, clock);
