@@ -154,13 +154,11 @@ def memory_at_its_limit_refuses_growth_only(folder, run):
             true(peak.growth <= 1.2 * limit, "%s: memory grew by %d bytes, 1.2 x %d wanted" % (name, peak.growth, limit))
 
 
-@row
-def a_storm_of_timers_after_downtime_lets_clients_through(folder, run):
-    count = 1000000 if run.long else 40000
-    with server(folder, "--limit", "queue_wait_max_ms=60000") as one:
-        others = Others(one)
+def storm(folder, run, count):
+    """(left, load, baselines, share): clients while `count` timers fire that came due while the server was down."""
+    with server(folder, "--limit", "queue_wait_max_ms=60000", "--data", folder.join("timers-%d" % count)) as one:
         connection = one.connect()
-        due_ms = int(time.time() * 1000) + (120000 if run.long else 8000)
+        due_ms = int(time.time() * 1000) + (120000 if run.long else 6000 + count // 20)
         clocks = count // 1000
         for clock in range(clocks):
             connection.send(("CALL", "clock", "c%d" % (clock % 50), "set", clock * 1000, 1000, due_ms))
@@ -174,15 +172,25 @@ def a_storm_of_timers_after_downtime_lets_clients_through(folder, run):
         one.start()
         connection = one.connect()
         others = Others(one)
-        storm = load(one, "--connections", 8, "--seconds", 0.4 * run.scale)
+        during = load(one, "--connections", 8, "--seconds", 0.4 * run.scale)
         left = int(info(connection)["timers_pending"])
         until(lambda: int(info(connection)["timers_pending"]) == 0, 120 * run.scale, "every timer has fired")
         calm = [load(one, "--connections", 8, "--seconds", 0.6 * run.scale) for _ in range(2)]
         fired = sum(connection.call("clock", "c%d" % i, "fired") for i in range(min(50, clocks)))
         equal(fired, count, "timers fired once each")
+        equal((during["others"], during["refused"]), (0, 0), "refusals while timers fire")
+        return left, during, calm, others.share()
+
+
+@row
+def a_storm_of_timers_after_downtime_lets_clients_through(folder, run):
+    # A fast machine needs more of them: some must be left when the load is through.
+    for count in (1000000,) if run.long else (40000, 160000, 640000):
+        left, during, calm, share = storm(folder, run, count)
         p99 = [c["p99_us"] / 1e3 for c in calm]
-        equal((storm["others"], storm["refused"]), (0, 0), "refusals while timers fire")
         run.say("%d timers, %d left after the measured part, p99 ms without them %s", count, left,
                 " ".join("%.1f" % p for p in p99))
-        true(left > 0, "all timers had fired before the load was through: more timers are needed to say anything")
-        judge(run, [("p99 ms while they fire", storm["p99_us"] / 1e3, 5 * max(p99), "<=")], p99, others.share())
+        if left > 0:
+            break
+    true(left > 0, "all timers had fired before the load was through: more timers are needed to say anything")
+    judge(run, [("p99 ms while they fire", during["p99_us"] / 1e3, 5 * max(p99), "<=")], p99, share)
