@@ -126,15 +126,17 @@ def attempt(count, note):
         return ratio
 
 
-def timers_due_at_once_after_downtime_keep_clients_within_5_times(budget, seed, note):
-    """A busy machine may disturb one of the two runs: the best of three counts."""
+def timers_due_at_once_after_downtime_keep_clients_within_5_times(budget, seed, note, judged):
+    """A busy machine may disturb one of the two runs: the best of three counts, where time is judged."""
     count = 20000 if budget < 60 else 1000000
     ratios = []
-    while len(ratios) < TRIES:
+    while len(ratios) < (TRIES if judged else 1):
         ratios.append(attempt(count, note))
         if ratios[-1] <= TIMES:
             return
     text = "p99 with timers is %s times that without" % ", ".join("%.1f" % r for r in ratios)
+    if not judged:
+        raise Skip(text + ", and time is judged with --judge only")
     load, processors = os.getloadavg()[0], os.cpu_count()
     if load > 2 * processors:
         raise Skip("%s, on a machine that is too busy to tell: load %.1f on %d processors" % (text, load, processors))

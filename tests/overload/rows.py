@@ -27,14 +27,14 @@ class Missed(Fail):
 
 
 class Hopeless(Skip):
-    """Too noisy, and it will be so for a while."""
+    """Not judged, and a second try would not be either."""
 
 
 class Run:
-    """What a row knows of its run: how much longer than in CI (1.0), the seed, what it says."""
+    """What a row knows of its run: how much longer than in CI (1.0), the seed, whether time is judged, what it says."""
 
-    def __init__(self, scale, seed):
-        self.scale, self.seed = scale, seed
+    def __init__(self, scale, seed, judged):
+        self.scale, self.seed, self.judged = scale, seed, judged
         self.words = []
 
     def say(self, text, *values):
@@ -153,8 +153,8 @@ class Others:
 
 
 def judge(run, figures, baselines, others):
-    """figures: (name, value, limit, "<=" or ">="). Raises Skip when a figure is missed and the machine is too noisy to say
-    whose fault that is, Missed when it is not."""
+    """figures: (name, value, limit, "<=" or ">="). When one is missed, raises Missed; or a Skip, where time is not judged
+    in this run or the machine is too noisy to say whose fault it is."""
     missed = []
     for name, value, limit, sign in figures:
         good = value <= limit if sign == "<=" else value >= limit
@@ -165,6 +165,8 @@ def judge(run, figures, baselines, others):
     run.say("baselines differ by x%.2f, others took %.0f %% of the machine", spread, 100 * others)
     if not missed:
         return
+    if not run.judged:
+        raise Hopeless("figures of time are judged with --judge only: " + "; ".join(missed))
     if spread > SPREAD_MAX or others > OTHERS_MAX:
         raise (Hopeless if others > OTHERS_HOPELESS else Skip)(
             "too noisy to judge (baselines x%.2f, at most x%g; others %.0f %%, at most %.0f %%): %s" % (

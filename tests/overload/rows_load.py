@@ -184,13 +184,13 @@ def storm(folder, run, count):
 
 @row
 def a_storm_of_timers_after_downtime_lets_clients_through(folder, run):
-    # A fast machine needs more of them: some must be left when the load is through.
-    for count in (1000000,) if run.long else (40000, 160000, 640000):
+    # To judge, some must be left when the load is through: a fast machine needs more of them.
+    for count in (1000000,) if run.long else (40000, 160000, 640000) if run.judged else (40000,):
         left, during, calm, share = storm(folder, run, count)
         p99 = [c["p99_us"] / 1e3 for c in calm]
         run.say("%d timers, %d left after the measured part, p99 ms without them %s", count, left,
                 " ".join("%.1f" % p for p in p99))
         if left > 0:
             break
-    true(left > 0, "all timers had fired before the load was through: more timers are needed to say anything")
+    true(left > 0 or not run.judged, "all timers had fired before the load was through: more timers are needed to say anything")
     judge(run, [("p99 ms while they fire", during["p99_us"] / 1e3, 5 * max(p99), "<=")], p99, share)
