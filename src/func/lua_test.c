@@ -22,6 +22,12 @@
 #define SETTINGS_MAX 64u
 
 /* One run of `weir test`. */
+/* What a service outside answered, on its way into the engine. */
+struct outside_report {
+    struct request request;
+    struct outside_report *next;
+};
+
 struct lua_test {
     struct vm *vm;
     struct lua_app *shell; /* of the file's own vm; its catalog is that of the engine that runs */
@@ -40,8 +46,9 @@ struct lua_test {
     unsigned setting_count;
     struct feed_read read; /* of t.events */
     bool reading;
-    int outsides; /* registry: name -> function that plays the service */
-    int cases;    /* registry: list of { name, function } */
+    struct outside_report *reports; /* given to the engine, not back yet */
+    int outsides;                   /* registry: name -> function that plays the service */
+    int cases;                      /* registry: list of { name, function } */
     unsigned case_count;
 };
 
@@ -53,7 +60,8 @@ static void outside_play(struct lua_test *test, struct ask *one)
     lua_State *L = test->vm->L;
     int top = lua_gettop(L), status = 0;
     enum ask_outcome outcome = ASK_UNKNOWN;
-    struct request *request = mem_alloc(sizeof(*request));
+    struct outside_report *report = mem_alloc(sizeof(*report));
+    struct request *request = &report->request;
     struct buf body = { 0 };
     lua_rawgeti(L, LUA_REGISTRYINDEX, test->outsides);
     lua_pushlstring(L, one->outside ? one->outside->name.ptr : "",
@@ -86,10 +94,22 @@ static void outside_play(struct lua_test *test, struct ask *one)
     ask_report(test->engine, one, outcome, status, buf_str(&body), STR("the test gave no answer"),
                request);
     request->user = test;
+    report->next = test->reports;
+    test->reports = report;
     port_submit(test->port, request);
     port_flush(test->port);
     buf_free(&body);
     ask_free(one);
+}
+
+static void report_free(struct lua_test *test, const struct request *request)
+{
+    struct outside_report **at = &test->reports;
+    while (&(*at)->request != request) at = &(*at)->next;
+    struct outside_report *report = *at;
+    *at = report->next;
+    arena_free(&report->request.arena);
+    mem_free(report);
 }
 
 static uint64_t port_turn(void *self)
@@ -107,8 +127,7 @@ static uint64_t port_turn(void *self)
             test->answered = request;
             break;
         }
-        arena_free(&request->arena);
-        mem_free(request);
+        report_free(test, request);
     }
     return ENV_NEVER;
 }
@@ -178,6 +197,7 @@ static void engine_down(struct lua_test *test)
     if (test->engine != NULL) engine_abandon(test->engine);
     test->engine = NULL;
     test->asked = test->answered = NULL;
+    while (test->reports != NULL) report_free(test, &test->reports->request);
 }
 
 static bool is_answered(void *arg)

@@ -679,7 +679,8 @@ static void read_pipe(struct history *history, int fd)
     history->text = text;
 }
 
-static void load_text(struct history *history, const char *path)
+/* Whether the text is mapped; else it is allocated. */
+static bool load_text(struct history *history, const char *path)
 {
     struct stat info;
     int fd = strcmp(path, "-") == 0 ? 0 : open(path, O_RDONLY);
@@ -689,7 +690,7 @@ static void load_text(struct history *history, const char *path)
     }
     if (!S_ISREG(info.st_mode) || info.st_size == 0) {
         read_pipe(history, fd);
-        return;
+        return false;
     }
     history->text_len = (size_t)info.st_size;
     history->text = mmap(NULL, history->text_len, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -698,12 +699,13 @@ static void load_text(struct history *history, const char *path)
         exit(2);
     }
     close(fd);
+    return true;
 }
 
 void history_load_windows(struct history *history, const char *path)
 {
     struct history file = { 0 };
-    load_text(&file, path);
+    bool is_mapped = load_text(&file, path);
     struct parser parser = { .history = &file, .ptr = file.text, .end = file.text + file.text_len };
     uint32_t capacity = 0;
     while (parser.ptr < parser.end) {
@@ -724,11 +726,13 @@ void history_load_windows(struct history *history, const char *path)
         parser.end = end;
         parser.ptr = stop != NULL ? stop + 1 : end;
     }
+    if (is_mapped) munmap(file.text, file.text_len);
+    else free(file.text);
 }
 
 void history_load(struct history *history, const char *path)
 {
-    load_text(history, path);
+    (void)load_text(history, path);
     history->file = history->text;
     if (jepsen_is(history->text, history->text_len))
         jepsen_convert(&history->text, &history->text_len);

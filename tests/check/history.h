@@ -102,7 +102,7 @@ struct window {
 };
 
 struct history {
-    const char *text;
+    char *text;
     size_t text_len;
     const char *file; /* what was read, where `text` was made of it */
     struct txn *txns;
@@ -130,7 +130,7 @@ void history_load_windows(struct history *history, const char *path);
 
 /* jepsen.c: JSON lines as Jepsen writes them, as lines of our own at the same line numbers. */
 bool jepsen_is(const char *text, size_t len);
-void jepsen_convert(const char **text, size_t *len);
+void jepsen_convert(char **text, size_t *len);
 
 /* Reads a whole file ("-" is standard input); exits with 2 and a line number where it is malformed. */
 void history_load(struct history *history, const char *path);

@@ -269,7 +269,7 @@ static void take_line(struct jepsen *jepsen, const char *ptr, const char *end)
     process->line = 0;
 }
 
-void jepsen_convert(const char **text, size_t *len)
+void jepsen_convert(char **text, size_t *len)
 {
     const char *ptr = *text, *end = *text + *len;
     struct jepsen jepsen = { .is_list = memmem(ptr, *len, "\"append\"", 8) != NULL };

@@ -370,7 +370,7 @@ static enum sim_crash_mode power_mode(struct world *w)
 
 static enum ending ending_draw(struct world *w, bool careful)
 {
-    enum ending ends[ENDINGS];
+    enum ending ends[ENDINGS + 1]; /* one of them may stand twice */
     unsigned n = 0;
     const struct plan *p = &w->plan;
     if (p->crash && !careful) ends[n++] = END_CRASH_AT, ends[n++] = END_CRASH_AT;
