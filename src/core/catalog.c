@@ -26,6 +26,7 @@ void catalog_destroy(struct catalog *catalog)
     mem_free(catalog->by_id);
     mem_free(catalog->streams);
     mem_free(catalog->followers);
+    mem_free(catalog->deriveds);
     mem_free(catalog->schedules);
     mem_free(catalog->outsides);
     arena_free(&catalog->arena);
@@ -457,7 +458,8 @@ static void streams_type_add(struct catalog *catalog)
                                .fn = stream_emit_one,
                                .code = stream,
                                .at = stream->at,
-                               .builtin = true };
+                               .builtin = true,
+                               .hidden = stream->from != NULL };
         ASSERT(shape_of(arena, &id, &one.result, &why));
         stream->emit = catalog_add_handler(catalog, type, &one);
         struct handler many = one;
@@ -472,6 +474,12 @@ static void streams_type_add(struct catalog *catalog)
         shape_layout(many.args);
         ASSERT(shape_of(arena, &batch, &many.result, &why));
         stream->batch = catalog_add_handler(catalog, type, &many);
+        struct handler end = one;
+        end.name = arena_printf(arena, "%.*s@end", STR_ARG(stream->name));
+        end.fn = stream_end;
+        end.args = NULL;
+        ASSERT(shape_of(arena, &id, &end.result, &why));
+        stream->end = catalog_add_handler(catalog, type, &end);
     }
 }
 
@@ -764,14 +772,33 @@ static void shape_ids_copy(struct shape *to, const struct shape *from)
 
 static void bind_follower(struct binding *b, struct follower *follower)
 {
-    char name[2 * CATALOG_NAME_BYTES_MAX + 2];
-    snprintf(name, sizeof(name), "%.*s/%.*s", STR_ARG(follower->type->name),
-             STR_ARG(follower->stream->name));
+    char name[2 * CATALOG_NAME_BYTES_MAX + 10];
+    snprintf(name, sizeof(name), "%.*s/%.*s%s", STR_ARG(follower->type->name),
+             STR_ARG(follower->stream->name),
+             follower->derived == NULL ? ""
+             : follower->side          ? "/right"
+                                       : "/left");
     size_t before = b->changes->len;
     follower->id = (uint16_t)bind_name(b, "follow", str_of(name), 0);
-    shape_ids_copy((struct shape *)(uintptr_t)follower->handler->args->fields[0].shape,
-                   follower->stream->event);
+    if (follower->handler != NULL)
+        shape_ids_copy((struct shape *)(uintptr_t)follower->handler->args->fields[0].shape,
+                       follower->stream->event);
     if (b->changes->len != before) follow_begin(b->engine, follower, b->changes);
+}
+
+/* Open windows are rows of what was computed so far: what is computed may not change under them. */
+static void bind_derived(struct binding *b, struct derived *derived)
+{
+    char scope[CATALOG_NAME_BYTES_MAX + 16];
+    derived->id = (uint16_t)bind_name(b, "derived", derived->name, 0);
+    snprintf(scope, sizeof(scope), "derived/%.*s", STR_ARG(derived->name));
+    if (bind_name(b, scope, derived->text, 0) != 1) {
+        snprintf(b->why, b->why_bytes,
+                 "`%.*s` computes something else than in the data (now: %.*s); give it a new name",
+                 STR_ARG(derived->name), STR_ARG(derived->text));
+        b->failed = true;
+    }
+    derived_bind(derived);
 }
 
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes)
@@ -809,6 +836,7 @@ bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t 
         snprintf(scope, sizeof(scope), "event/%.*s", STR_ARG(stream->name));
         bind_shape(&b, scope, stream->event);
     }
+    for (uint32_t i = 0; i < catalog->derived_count; i++) bind_derived(&b, catalog->deriveds[i]);
     for (uint32_t i = 0; i < catalog->follower_count; i++) bind_follower(&b, catalog->followers[i]);
     return !b.failed;
 }

@@ -14,6 +14,7 @@
 
 struct runtime;
 struct type;
+struct derived;
 
 /* One handler. `args` and `result` are never NULL; one that answers nothing has a result of no fields, one
  * without a declared result the scalar shape of WEIR_ANY. */
@@ -78,6 +79,10 @@ struct stream {
     struct weir_str at;
     uint16_t id;                  /* on disk; 0 until the data is opened */
     struct handler *emit, *batch; /* built in, of the type `streams`: one event; a list of them */
+    struct handler *end;          /* likewise: no event will come any more */
+    struct derived
+        *from;          /* the window or join whose results it holds; NULL: an application's own */
+    int64_t time_shift; /* added to the time field: a result of a window is of its last moment */
 };
 
 /* What stream->batch answers; ids are nil when count is 0. */
@@ -100,6 +105,87 @@ struct follower {
     int64_t from_ms;
     uint16_t id;
     uint32_t place; /* in catalog->followers */
+    /* of a window or join: type is a name only, handler is NULL */
+    struct derived *derived;
+    uint32_t side; /* of a join: 1 is the right */
+    struct shape
+        *route; /* of an event what feed.c looks at: the fields of the group, then its time */
+    struct shape
+        *group;         /* the first of these, numbered by place: packed they are the group's key */
+    struct shape *read; /* what the operator looks at, numbered as the stream's event */
+    int route_time;     /* place of the time in `route`; -1: none */
+};
+
+/* ---- windows and joins: streams that the engine derives from streams; derived.c ---- */
+
+enum aggregate_kind {
+    AGGREGATE_COUNT = 1,
+    AGGREGATE_SUM,
+    AGGREGATE_MIN,
+    AGGREGATE_MAX,
+    AGGREGATE_AVG,
+    AGGREGATE_FIRST,
+    AGGREGATE_LAST,
+    AGGREGATE_DISTINCT,
+    AGGREGATE_TOP,
+    AGGREGATE_FOLD
+};
+#define AGGREGATE_TOP_MAX 100u
+#define DERIVED_BY_MAX 8u
+#define DERIVED_AGGREGATES_MAX 64u
+#define WINDOW_OVERLAP_MAX 1000 /* windows that one event lies in */
+
+/* Code of the application on one event, outside transactions; any thread. False: it failed, *why tells how. */
+typedef bool where_fn(void *arg, const struct shape *shape, const void *event, bool *keep,
+                      const char **why);
+/** `acc` is JSON; so is what it adds to `out`. */
+typedef bool fold_fn(void *arg, struct weir_str acc, const struct shape *shape, const void *event,
+                     struct buf *out, const char **why);
+
+struct aggregate {
+    struct weir_str name; /* its column */
+    enum aggregate_kind kind;
+    struct weir_str field; /* of the event; empty: none */
+    uint32_t top;          /* how many */
+    bool sketch;
+    struct weir_str start; /* fold: JSON */
+    fold_fn *fold;
+    void *fold_arg;
+    /* found when it is declared */
+    const struct field *in; /* in follower->read */
+    uint32_t column;        /* in out->event */
+};
+
+enum derived_kind {
+    WINDOW_SPAN = 1, /* size, slide: tumbling or hopping */
+    WINDOW_SESSION,  /* size is the gap */
+    WINDOW_LAST,     /* size is the span before each event */
+    JOIN_WITHIN,     /* size is the distance */
+    JOIN_SPAN,       /* size, slide */
+    JOIN_AS_OF       /* size 0, or how old the right event may be */
+};
+
+struct derived {
+    struct weir_str name, at;
+    enum derived_kind kind;
+    struct stream *out, *late;
+    struct follower *in[2];
+    uint32_t in_count;
+    struct weir_str by[2][DERIVED_BY_MAX]; /* names on the left (and of columns), on the right */
+    uint32_t by_count;
+    int64_t size, slide, late_ms, idle_ms; /* idle 0: it waits for events */
+    bool early;
+    struct aggregate *aggregates;
+    uint32_t aggregate_count;
+    where_fn *where;
+    void *where_arg;
+    struct shape
+        *late_read; /* of a window: the source's fields of late->event, numbered as the source's */
+    int column_time, column_from, column_to, column_final,
+        column_side[2];   /* of out->event; -1: none */
+    struct weir_str text; /* what it computes, in one line; may not change while there is data */
+    uint16_t id;
+    uint32_t place; /* in catalog->deriveds */
 };
 
 /* Something that repeats: a message to a handler at each due time. */
@@ -138,6 +224,8 @@ struct catalog {
     uint32_t stream_count;
     struct follower **followers;
     uint32_t follower_count;
+    struct derived **deriveds;
+    uint32_t derived_count;
     struct schedule_def **schedules;
     uint32_t schedule_count;
     struct outside_def **outsides;
@@ -182,6 +270,15 @@ struct stream *catalog_add_stream(struct catalog *catalog, const struct stream *
 struct follower *catalog_add_follower(struct catalog *catalog, struct stream *stream,
                                       struct type *type, struct weir_str by,
                                       const struct handler *handler, const char **why);
+/**
+ * A window (right NULL) or join of streams, with the streams of its results and of late events. Set in `from`: name,
+ * kind, by, sizes, late_ms, idle_ms, early, aggregates (name to fold_arg), where, at; keep as of `options`.
+ * NULL with *why: what is wrong.
+ */
+struct derived *catalog_add_derived(struct catalog *catalog, const struct derived *from,
+                                    struct stream *left, struct stream *right,
+                                    const struct stream *options, char *why, size_t why_bytes);
+const char *aggregate_word(enum aggregate_kind kind);
 /** A schedule; copied: type, key (empty for a service), handler_name, text, zone_name (empty: UTC), name (empty:
  *  made of the target), at. `env` loads the zone; NULL: engine_open() does. `missed`: "once" (also when empty), "all", "skip". False with *why. */
 bool catalog_add_schedule(struct catalog *catalog, struct env *env, const struct schedule_def *from,

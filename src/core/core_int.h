@@ -38,8 +38,10 @@ enum row_kind {
     ROW_TIMER = 'T',
     ROW_CATALOG = 'C',
     ROW_ASK = 'A',
-    ROW_EVENT = 'V', /* in the log only: store/events.h keeps them */
-    ROW_CURSOR = 'F' /* how far a follower is in a slot */
+    ROW_EVENT = 'V',  /* in the log only: store/events.h keeps them */
+    ROW_CURSOR = 'F', /* how far a follower is in a slot */
+    ROW_WINDOW = 'W', /* an open window of a group; of `last`: an event */
+    ROW_JOIN = 'J'    /* an event that may find a partner yet */
 };
 
 struct waitq {
@@ -145,9 +147,14 @@ struct feed_event {
     struct feed_event *next;
     const struct follower *follower;
     struct event_id id;
-    int64_t time_ms;
+    int64_t time_ms; /* when it was emitted; for windows and joins its own time */
     uint8_t slot;
     bool mark; /* no event: all idle lanes of the follower are at least here */
+    /* for windows and joins: */
+    bool whole;             /* mark: every slot writes its cursor */
+    bool beat;              /* the stream is idle: time_ms is to be put into it */
+    int64_t low, low_after; /* the watermark before this event and after */
+    uint32_t key_len;       /* of the group's key, at the head of `value` */
     uint32_t len;
     char value[]; /* packed */
 };
@@ -408,6 +415,8 @@ struct shard {
     struct lane **lanes;                  /* by follower, 256 each */
     struct lane *lanes_ready, **lanes_ready_tail;
     bool follows_done;                       /* tell the feed at the end of the turn */
+    struct derive **derives;                 /* by place of the window or join */
+    uint32_t derives_ready;                  /* that have something to do */
     struct request *pending, **pending_tail; /* not begun: too many with locks */
     uint64_t pending_count;
     uint64_t pace_ns; /* between two begun, as last measured while requests waited; 0: not yet */
@@ -654,8 +663,8 @@ void follow_begin(struct engine *engine, struct follower *follower, struct buf *
 /** After recovery: cursors from their rows. */
 void follow_recover(struct shard *s);
 void follow_deinit(struct shard *s);
-/** The least that all slots are done with, after follow_recover(). */
-struct event_id follow_start(struct engine *engine, const struct follower *follower);
+/** The least that all slots are done with, after follow_recover(); for a window or join the watermark there. */
+struct event_id follow_start(struct engine *engine, const struct follower *follower, int64_t *low);
 bool follow_has_input(struct shard *s);
 bool follow_run(struct shard *s);
 void follow_done(struct shard *s, struct lane *lane, uint64_t epoch);
@@ -664,6 +673,34 @@ void follow_failed(struct shard *s, struct root *r, const struct failure *failur
 void outbox_defer(struct shard *s, const struct follower *follower, struct weir_str key,
                   struct weir_str args);
 bool outbox_pair_waits(struct shard *s, const struct follower *follower, struct weir_str key);
+
+/* derive.c: windows and joins */
+/** A control event of a stream, never shown: CONTROL_END, or CONTROL_BEAT of a derived stream with a time. */
+enum { CONTROL_END = 1, CONTROL_BEAT };
+void control_write(struct buf *out, int what, uint16_t derived, int64_t time_ms);
+static inline bool value_is_control(struct weir_str value)
+{
+    return value.len > 0 && value.ptr[0] == 0;
+}
+/** What it is, 0 when it cannot be read. */
+int control_read(struct weir_str value, uint16_t *derived, int64_t *time_ms);
+/** Time of an event by its stream, from the field or from when it was emitted. */
+int64_t time_clamp(int64_t time_ms);
+void derives_recover(struct shard *s);
+void derives_deinit(struct shard *s);
+void derive_take(struct shard *s, struct feed_event *e);
+bool derives_run(struct shard *s);
+/** Least cursor of its input, with the watermark there. */
+struct event_id derive_start(struct engine *engine, const struct follower *follower,
+                             struct event_id head, int64_t *low);
+/** An event that no transaction emits: in this shard's open epoch. */
+void event_put(struct shard *s, const struct stream *stream, uint8_t slot, struct weir_str key,
+               struct weir_str packed, uint64_t n);
+weir_handler_fn stream_end;
+void derived_bind(const struct derived *derived);
+void row_value_set(struct shard *s, struct row *row, struct weir_str value);
+/** The head of a cursor's key; slot -1: where the follower began. */
+void cursor_key(struct buf *out, const struct follower *follower, int slot);
 
 enum weir_status feed_open(struct engine *engine, char *error, size_t error_bytes);
 void feed_start(struct engine *engine);
@@ -677,7 +714,8 @@ bool feed_covers(struct engine *engine, uint64_t epoch);
 /** Writer, idle: names files for the feed's sake; true if something was done. */
 bool feed_names(struct engine *engine);
 /** Shard: so many events of the follower are done. */
-void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard);
+void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
+                 uint64_t count);
 
 /** Runs a request about parked work on its shard and answers it. */
 void parked_run(struct shard *s, struct request *request);

@@ -30,6 +30,20 @@ static struct weir_str event_key(struct weir_ctx *f, const struct stream *stream
     return f->handler->type->service ? STR("") : entity_key(f->entity);
 }
 
+static void emit_add(struct weir_ctx *f, const struct stream *stream, struct weir_str key,
+                     struct weir_str packed)
+{
+    struct txn *t = f->txn;
+    struct emit *emit = arena_alloc(&t->arena, sizeof(*emit));
+    emit->stream = stream;
+    emit->slot = f->entity->slot;
+    emit->packed = arena_copy(&t->arena, packed);
+    emit->key = key;
+    *t->emits_tail = emit;
+    t->emits_tail = &emit->next;
+    t->emit_count++;
+}
+
 enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const void *event)
 {
     struct txn *t = f->txn;
@@ -38,6 +52,10 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
     if (f->read_only)
         return ctx_fail(f, WEIR_HANDLER, "the query `%.*s` emits an event",
                         STR_ARG(f->handler->name));
+    if (stream->from != NULL)
+        return ctx_fail(f, WEIR_ARG,
+                        "%.*s holds the results of a window or join: nobody else emits",
+                        STR_ARG(stream->name));
     struct problem problem = { 0 };
     if (shape_judge(stream->event, event, false, &problem) != WEIR_OK)
         return ctx_fail(f, WEIR_ARG, "an event of %.*s: %s", STR_ARG(stream->name), problem.text);
@@ -54,14 +72,7 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
     if (t->bytes_written > limits->txn_bytes_max)
         return ctx_fail(f, WEIR_BUDGET, "a transaction writes more than txn_bytes_max = %llu bytes",
                         (unsigned long long)limits->txn_bytes_max);
-    struct emit *emit = arena_alloc(&t->arena, sizeof(*emit));
-    emit->stream = stream;
-    emit->slot = f->entity->slot;
-    emit->packed = arena_copy(&t->arena, buf_str(scratch));
-    emit->key = arena_copy(&t->arena, event_key(f, stream, event));
-    *t->emits_tail = emit;
-    t->emits_tail = &emit->next;
-    t->emit_count++;
+    emit_add(f, stream, arena_copy(&t->arena, event_key(f, stream, event)), buf_str(scratch));
     return WEIR_OK;
 }
 
@@ -92,6 +103,15 @@ enum weir_status stream_emit_batch(struct weir_ctx *ctx, void *row, const void *
     return weir_failed(ctx);
 }
 
+enum weir_status stream_end(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct buf *scratch = &ctx->txn->shard->scratch;
+    buf_reset(scratch);
+    control_write(scratch, CONTROL_END, 0, 0);
+    emit_add(ctx, ctx_handler(ctx)->code, STR(""), buf_str(scratch));
+    return WEIR_OK;
+}
+
 struct weir_event_meta weir_event_meta(struct weir_ctx *f)
 {
     struct weir_event_meta meta = { { "", 0 }, WEIR_NIL };
@@ -105,30 +125,42 @@ static void add_be(struct buf *out, uint64_t n, int bytes)
     for (int i = bytes - 1; i >= 0; i--) buf_add_byte(out, (uint8_t)(n >> (8 * i)));
 }
 
+/* The event as a change of the epoch, in the log and for the feed. */
+static void event_write(struct shard *s, const struct emit *emit, uint64_t epoch, uint64_t n,
+                        int64_t now_ms)
+{
+    struct buf *value = &s->scratch;
+    char head[19], time[8];
+    struct buf key = { .ptr = head, .cap = sizeof(head) };
+    buf_reset(value);
+    buf_add_byte(&key, ROW_EVENT);
+    add_be(&key, emit->stream->id, 2);
+    add_be(&key, epoch, 8);
+    add_be(&key, n, 8);
+    store_le64(time, (uint64_t)now_ms);
+    buf_add(value, time, 8);
+    buf_add_varint(value, emit->key.len);
+    buf_add_str(value, emit->key);
+    buf_add_str(value, emit->packed);
+    effect_put(s, epoch, emit->slot, buf_str(&key), buf_str(value));
+    store_change(&s->events[epoch % EPOCH_BUFFERS], emit->slot, buf_str(&key), buf_str(value));
+    s->stats.events_emitted_total++;
+}
+
 void emits_apply(struct txn *t, uint64_t epoch, uint64_t clock)
 {
     struct shard *s = t->shard;
     uint32_t place = 0;
-    struct buf key = { 0 }, value = { 0 };
-    for (struct emit *emit = t->emits; emit != NULL; emit = emit->next) {
-        char time[8];
-        buf_reset(&key);
-        buf_reset(&value);
-        buf_add_byte(&key, ROW_EVENT);
-        add_be(&key, emit->stream->id, 2);
-        add_be(&key, epoch, 8);
-        add_be(&key, event_n(clock, t->id % ENGINE_SHARDS_MAX, s->index, place++), 8);
-        store_le64(time, (uint64_t)t->now_ms);
-        buf_add(&value, time, 8);
-        buf_add_varint(&value, emit->key.len);
-        buf_add_str(&value, emit->key);
-        buf_add_str(&value, emit->packed);
-        effect_put(s, epoch, emit->slot, buf_str(&key), buf_str(&value));
-        store_change(&s->events[epoch % EPOCH_BUFFERS], emit->slot, buf_str(&key), buf_str(&value));
-        s->stats.events_emitted_total++;
-    }
-    buf_free(&key);
-    buf_free(&value);
+    for (struct emit *emit = t->emits; emit != NULL; emit = emit->next)
+        event_write(s, emit, epoch, event_n(clock, t->id % ENGINE_SHARDS_MAX, s->index, place++),
+                    t->now_ms);
+}
+
+void event_put(struct shard *s, const struct stream *stream, uint8_t slot, struct weir_str key,
+               struct weir_str packed, uint64_t n)
+{
+    struct emit emit = { .stream = stream, .slot = slot, .key = key, .packed = packed };
+    event_write(s, &emit, s->epoch, n, s->now_ms);
 }
 
 void emits_answer(struct txn *t, uint64_t epoch, uint64_t clock)

@@ -37,6 +37,10 @@ struct parked_request;
     X(ask_bytes_max, 1048576, "bytes of one request outside")                                      \
     X(retention_check_ms, 1000, "time between two looks for events to retire")                     \
     X(follow_window, 4096, "events of a follower on their way to one shard")                       \
+    X(window_values_max, 10000, "values of one exact distinct of a window")                        \
+    X(window_bytes_max, 32768, "bytes that the aggregates of a window hold")                       \
+    X(window_events_max, 10000, "events of a group in the span of a window with `last`, twice")    \
+    X(join_events_max, 10000, "events of a group that wait for partners in a join, by side")       \
     X(messages_pending_max, 100000, "messages pending per sender")                                 \
     X(message_attempts_max, 16, "attempts before a message or timer stays, marked failed")         \
     X(timers_max, 10000000, "timers per shard")                                                    \
@@ -156,6 +160,7 @@ struct map_query {
     X(events_emitted_total, "events emitted")                                \
     X(events_followed_total, "events that followers are done with")          \
     X(events_deferred_total, "events whose handler failed: now messages")    \
+    X(events_late_total, "events that a window or join did not take")        \
     X(timers_fired_total, "timers fired")                                    \
     X(timers_pending, "timers set")                                          \
     X(timers_failed, "timers that stay, marked failed")                      \

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/core_int.h"
+#include "core/derive_int.h"
 
 #define EVENTS_PER_TURN 4096u
 #define MARK_EVERY 8192u /* events of a follower between two marks */
@@ -41,14 +41,23 @@ struct follow_state {
     struct event_id safe; /* retention may take what lies up to here */
     uint64_t safe_epoch;  /* ... once this epoch is durable */
     struct event_id
-        asked; /* a snapshot of `at`: done when all shards have done what was sent then */
-    uint64_t asked_sent;
+        asked; /* a snapshot of `at`, with asked_to: done when all shards have done that much */
+    uint64_t *asked_to;
+    bool asking;
     uint64_t sent;          /* in all */
     uint64_t *sent_to;      /* by shard */
     _Atomic uint64_t *done; /* by shard; written by it */
     _Atomic uint64_t lag;   /* at the last look, for others */
     uint32_t since_mark;
     bool blocked; /* a window is full */
+    /* of a window or join: its watermark here, in the last mark, and the times it comes from */
+    int64_t low, low_marked, top, top_event;
+    uint64_t quiet_ns; /* no event since */
+    bool beating;      /* a control event is on its way */
+    /* What shards have done to the end: their results up to done_low are in the logs. */
+    int64_t held_low, done_low;
+    uint64_t *held_to, held_epoch;
+    bool holding, chained; /* chained: another window or join reads the results */
 };
 
 /* At the last look, for others. */
@@ -186,6 +195,8 @@ enum weir_status feed_open(struct engine *engine, char *error, size_t error_byte
         struct follow_state *f = &feed->follows[i];
         f->follower = catalog->followers[i];
         f->sent_to = mem_alloc(engine->shard_count * sizeof(uint64_t));
+        f->asked_to = mem_alloc(engine->shard_count * sizeof(uint64_t));
+        f->held_to = mem_alloc(engine->shard_count * sizeof(uint64_t));
         f->done = mem_alloc(engine->shard_count * sizeof(_Atomic uint64_t));
     }
     atomic_store(&feed->named, store_events_named(engine->store));
@@ -206,6 +217,26 @@ static struct event_id follow_resolve(struct feed *feed, const struct follower *
     return at;
 }
 
+/* True of a stream of results: its watermark comes from what makes them, not from their times. */
+static bool is_results(const struct stream *stream)
+{
+    return stream->from != NULL && stream->from->out == stream;
+}
+
+static void derive_begin(struct feed *feed, struct follow_state *f)
+{
+    const struct catalog *catalog = feed->engine->catalog;
+    const struct derived *derived = f->follower->derived;
+    f->top = f->low == INT64_MIN || f->low == INT64_MAX ? INT64_MIN : f->low + derived->late_ms;
+    f->top_event = f->top;
+    f->low_marked = f->done_low = INT64_MIN;
+    f->quiet_ns = feed->env->mono_ns(feed->env);
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        const struct follower *other = catalog->followers[i];
+        if (other->derived != NULL && other->stream == derived->out) f->chained = true;
+    }
+}
+
 static uint64_t feed_turn(void *self);
 
 void feed_start(struct engine *engine)
@@ -214,7 +245,8 @@ void feed_start(struct engine *engine)
     const struct catalog *catalog = engine->catalog;
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
         struct follow_state *f = &feed->follows[i];
-        f->at = follow_resolve(feed, f->follower, follow_start(engine, f->follower));
+        f->at = follow_resolve(feed, f->follower, follow_start(engine, f->follower, &f->low));
+        if (f->follower->derived != NULL) derive_begin(feed, f);
         f->safe = f->asked = f->at;
         event_walk_begin(&f->walk, feed->logs[stream_place(catalog, f->follower->stream->id)],
                          f->at, false);
@@ -253,6 +285,8 @@ void feed_close(struct engine *engine)
     for (uint32_t i = 0; feed->follows != NULL && i < engine->catalog->follower_count; i++) {
         event_walk_end(&feed->follows[i].walk);
         mem_free(feed->follows[i].sent_to);
+        mem_free(feed->follows[i].asked_to);
+        mem_free(feed->follows[i].held_to);
         mem_free((void *)(uintptr_t)feed->follows[i].done);
     }
     events_close(feed->events);
@@ -433,6 +467,7 @@ static bool read_try(struct feed *feed, struct feed_read *read)
         if (read->reverse ? event_id_cmp(e.id, read->from) < 0 : event_id_cmp(e.id, read->to) > 0)
             break;
         if (!read->reverse) read->from = (struct event_id){ e.id.epoch, e.id.n + 1 };
+        if (value_is_control(e.value)) continue;
         if (read->key.ptr != NULL && !str_eq(read->key, e.key)) continue;
         item_add(read, &e);
         bytes += e.key.len + e.value.len + 64;
@@ -491,13 +526,39 @@ static void reads_serve(struct feed *feed, bool news, uint64_t now)
 
 /* ---- followers ---- */
 
-static void shard_give(struct feed *feed, struct follow_state *f, uint32_t to, struct feed_event *e)
+static void shard_push(struct feed *feed, uint32_t to, struct feed_event *e)
 {
     struct shard *s = &feed->engine->shards[to];
-    f->sent++;
-    f->sent_to[to]++;
     e->next = atomic_load_explicit(&s->feed_in, memory_order_relaxed);
     while (!atomic_compare_exchange_weak(&s->feed_in, &e->next, e)) {}
+}
+
+static void shard_give(struct feed *feed, struct follow_state *f, uint32_t to, struct feed_event *e)
+{
+    f->sent++;
+    f->sent_to[to]++;
+    shard_push(feed, to, e);
+}
+
+static void shards_wake(struct feed *feed, uint64_t which)
+{
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
+        if (which & UINT64_C(1) << i) shard_wake(&feed->engine->shards[i]);
+    }
+}
+
+static void sent_copy(const struct feed *feed, const struct follow_state *f, uint64_t *to)
+{
+    memcpy(to, f->sent_to, feed->engine->shard_count * sizeof(uint64_t));
+}
+
+/* Each shard has done what had been sent to it then: the sum says less, for one may be far ahead of another. */
+static bool sent_is_done(const struct feed *feed, const struct follow_state *f, const uint64_t *to)
+{
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
+        if (atomic_load_explicit(&f->done[i], memory_order_acquire) < to[i]) return false;
+    }
+    return true;
 }
 
 static struct feed_event *feed_event_new(const struct follow_state *f, struct event_id id,
@@ -511,12 +572,15 @@ static struct feed_event *feed_event_new(const struct follow_state *f, struct ev
     return e;
 }
 
-static void mark_give(struct feed *feed, struct follow_state *f)
+static void mark_give(struct feed *feed, struct follow_state *f, bool whole)
 {
-    f->since_mark = 0;
+    if (whole) f->since_mark = 0;
+    f->low_marked = f->low;
     for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
         struct feed_event *e = feed_event_new(f, f->at, STR(""));
         e->mark = true;
+        e->whole = whole;
+        e->low = f->low;
         shard_give(feed, f, i, e);
     }
 }
@@ -555,19 +619,22 @@ static bool window_is_full(struct feed *feed, struct follow_state *f)
 /* What is safe to retire: all that was given out at the last look is done, and the epoch open then durable. */
 static void follow_safe(struct feed *feed, struct follow_state *f)
 {
-    uint64_t done = 0;
-    for (uint32_t i = 0; i < feed->engine->shard_count; i++)
-        done += atomic_load_explicit(&f->done[i], memory_order_acquire);
     if (f->safe_epoch != 0 && atomic_load(&feed->engine->durable) >= f->safe_epoch) {
         f->safe = f->asked;
         f->safe_epoch = 0;
-        f->asked_sent = 0;
+        f->asking = false;
     }
-    if (f->asked_sent == 0 && event_id_cmp(f->at, f->safe) > 0) {
+    if (!f->asking && event_id_cmp(f->at, f->safe) > 0) {
+        if (f->follower->derived != NULL) {
+            /* Every slot must stand there: the watermark of what is gone cannot be found again. */
+            mark_give(feed, f, true);
+            shards_wake(feed, UINT64_MAX);
+        }
         f->asked = f->at;
-        f->asked_sent = f->sent + 1;
+        sent_copy(feed, f, f->asked_to);
+        f->asking = true;
     }
-    if (f->asked_sent != 0 && f->safe_epoch == 0 && done + 1 >= f->asked_sent)
+    if (f->asking && f->safe_epoch == 0 && sent_is_done(feed, f, f->asked_to))
         f->safe_epoch = atomic_load(&feed->engine->epoch);
 }
 
@@ -587,7 +654,7 @@ static bool follow_feed(struct feed *feed, struct follow_state *f)
         uint8_t slot;
         f->at = e.id;
         f->since_mark++;
-        if (event_slot(f->follower, &e, &arena, &slot)) {
+        if (!value_is_control(e.value) && event_slot(f->follower, &e, &arena, &slot)) {
             uint32_t to = slot_shard(feed->engine, slot);
             struct feed_event *copy = feed_event_new(f, e.id, e.value);
             copy->time_ms = e.time_ms;
@@ -599,19 +666,179 @@ static bool follow_feed(struct feed *feed, struct follow_state *f)
     }
     arena_free(&arena);
     if (f->since_mark >= MARK_EVERY && f->at.epoch != 0) {
-        mark_give(feed, f);
+        mark_give(feed, f, true);
         touched = UINT64_MAX;
     }
-    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
-        if (touched & UINT64_C(1) << i) shard_wake(&feed->engine->shards[i]);
-    }
+    shards_wake(feed, touched);
     return n == EVENTS_PER_TURN;
 }
 
-void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard)
+void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
+                 uint64_t count)
 {
     struct follow_state *f = &engine->feed->follows[follower->place];
-    atomic_fetch_add_explicit(&f->done[shard], 1, memory_order_release);
+    atomic_fetch_add_explicit(&f->done[shard], count, memory_order_release);
+}
+
+/* ---- windows and joins: groups, times, watermarks ---- */
+
+static void time_seen(struct follow_state *f, int64_t time)
+{
+    if (time > f->top) f->top = time;
+    int64_t low = f->top - f->follower->derived->late_ms;
+    if (low > f->low) f->low = low;
+}
+
+/* The time of an event by its field; without one, when it was emitted, which never goes back. */
+static int64_t route_time(const struct follow_state *f, const struct event *e, const char *route)
+{
+    const struct follower *follower = f->follower;
+    int64_t time = WEIR_NIL;
+    if (follower->route_time >= 0)
+        memcpy(&time, route + follower->route->fields[follower->route_time].offset, sizeof(time));
+    if (time != WEIR_NIL) return time_clamp(time + follower->stream->time_shift);
+    time = time_clamp(e->time_ms);
+    return follower->route_time < 0 && time < f->top ? f->top : time;
+}
+
+struct route {
+    struct arena arena;
+    struct buf bytes;
+};
+
+static uint64_t derive_give(struct feed *feed, struct follow_state *f, const struct event *e,
+                            struct route *route)
+{
+    const struct follower *follower = f->follower;
+    char *fields = arena_alloc(&route->arena, follower->route->size + 8u);
+    if (unpack(follower->route, e->value, &route->arena, false, fields) != WEIR_OK) return 0;
+    buf_reset(&route->bytes);
+    pack(follower->group, fields, &route->bytes);
+    size_t key_len = route->bytes.len;
+    uint8_t slot = (uint8_t)(hash64(0, route->bytes.ptr, key_len) % SLOTS);
+    if (key_len == 0)
+        slot = (uint8_t)(hash64(0, f->follower->derived->name.ptr, f->follower->derived->name.len) %
+                         SLOTS);
+    buf_add_str(&route->bytes, e->value);
+    struct feed_event *copy = feed_event_new(f, e->id, buf_str(&route->bytes));
+    copy->key_len = (uint32_t)key_len;
+    copy->slot = slot;
+    copy->time_ms = route_time(f, e, fields);
+    copy->low = f->low;
+    if (!is_results(follower->stream)) {
+        if (copy->time_ms > f->top_event) f->top_event = copy->time_ms;
+        time_seen(f, copy->time_ms);
+    }
+    copy->low_after = f->low;
+    shard_give(feed, f, slot_shard(feed->engine, slot), copy);
+    return UINT64_C(1) << slot_shard(feed->engine, slot);
+}
+
+static void control_take(struct follow_state *f, struct weir_str value)
+{
+    uint16_t derived;
+    int64_t time;
+    int what = control_read(value, &derived, &time);
+    if (what == CONTROL_END) f->low = INT64_MAX;
+    if (what != CONTROL_BEAT || derived != f->follower->derived->id) return;
+    f->beating = false;
+    time_seen(f, time);
+}
+
+/* The least that all who make the results have done to the end. */
+static int64_t results_low(const struct feed *feed, const struct stream *stream)
+{
+    int64_t low = INT64_MAX;
+    for (uint32_t i = 0; i < stream->from->in_count; i++) {
+        const struct follow_state *f = &feed->follows[stream->from->in[i]->place];
+        if (f->done_low < low) low = f->done_low;
+    }
+    return low;
+}
+
+/* Marks that all shards have worked off, in an epoch that is in the logs: results up to there are, too. */
+static void hold_step(struct feed *feed, struct follow_state *f)
+{
+    if (!f->chained) return;
+    if (f->holding && f->held_epoch == 0 && sent_is_done(feed, f, f->held_to)) {
+        f->held_epoch = atomic_load(&feed->engine->epoch);
+        shard_wanted(&feed->engine->shards[0], f->held_epoch);
+    }
+    if (f->holding && f->held_epoch != 0 && feed->taken >= f->held_epoch) {
+        f->done_low = f->held_low;
+        f->holding = false;
+    }
+    if (f->holding || f->low_marked <= f->done_low) return;
+    f->held_low = f->low_marked;
+    f->held_epoch = 0;
+    f->holding = true;
+    sent_copy(feed, f, f->held_to);
+}
+
+/* How far the time of an idle stream may go on: then all windows of its last event are closed. */
+static bool beat_is_due(const struct follow_state *f, uint64_t now, uint64_t *due)
+{
+    const struct derived *derived = f->follower->derived;
+    if (derived->idle_ms == 0 || f->beating || f->top == INT64_MIN || f->low == INT64_MAX ||
+        is_results(f->follower->stream) ||
+        f->top >= time_add(f->top_event, derived_extent(derived)))
+        return false;
+    *due = f->quiet_ns + (uint64_t)derived->idle_ms * 1000000u;
+    return now >= *due;
+}
+
+static void beat_give(struct feed *feed, struct follow_state *f, uint64_t now)
+{
+    const struct derived *derived = f->follower->derived;
+    struct feed_event *e = feed_event_new(f, f->at, STR(""));
+    int64_t most = time_add(f->top_event, derived_extent(derived));
+    e->beat = true;
+    e->time_ms = f->top + (int64_t)((now - f->quiet_ns) / 1000000u);
+    if (e->time_ms > most) e->time_ms = most;
+    f->beating = true;
+    f->quiet_ns = now;
+    shard_push(feed, 0, e);
+    shard_wake(&feed->engine->shards[0]);
+}
+
+static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
+{
+    const struct stream *stream = f->follower->stream;
+    /* Before the walk: it passes all results up to there. */
+    int64_t ahead = is_results(stream) ? results_low(feed, stream) : INT64_MIN;
+    uint64_t touched = 0, due;
+    struct route route = { 0 };
+    struct event e;
+    unsigned n = 0;
+    bool ended = false;
+    hold_step(feed, f);
+    f->blocked = false;
+    for (; n < EVENTS_PER_TURN; n++) {
+        if ((n & 63u) == 0 && window_is_full(feed, f)) {
+            f->blocked = true;
+            break;
+        }
+        ended = !event_walk_next(&f->walk, &e);
+        if (ended) break;
+        f->at = e.id;
+        f->since_mark++;
+        if (value_is_control(e.value)) control_take(f, e.value);
+        else touched |= derive_give(feed, f, &e, &route);
+        if ((n & 255u) == 255u) arena_reset(&route.arena);
+    }
+    arena_free(&route.arena);
+    buf_free(&route.bytes);
+    if (n > 0) f->quiet_ns = now;
+    if (ended && ahead > f->low) f->low = ahead;
+    bool whole = f->since_mark >= MARK_EVERY && f->at.epoch != 0;
+    if (whole || (ended && f->low > f->low_marked)) {
+        mark_give(feed, f, whole);
+        touched = UINT64_MAX;
+        hold_step(feed, f);
+    }
+    shards_wake(feed, touched);
+    if (ended && beat_is_due(f, now, &due)) beat_give(feed, f, now);
+    return n == EVENTS_PER_TURN;
 }
 
 /* ---- files ---- */
@@ -704,7 +931,9 @@ static uint64_t feed_turn(void *self)
     bool news = feed_take(feed), more = false;
     reads_serve(feed, news, now);
     for (uint32_t i = 0; i < catalog->follower_count; i++)
-        more |= follow_feed(feed, &feed->follows[i]);
+        more |= feed->follows[i].follower->derived != NULL
+                    ? derive_feed(feed, &feed->follows[i], now)
+                    : follow_feed(feed, &feed->follows[i]);
     next = feed_sync(feed, now);
     uint64_t named = atomic_load(&feed->named);
     if (named != feed->named_seen) {
@@ -721,6 +950,12 @@ static uint64_t feed_turn(void *self)
     for (const struct feed_read *r = feed->waiting; r != NULL; r = r->link)
         if (r->until_ns < next) next = r->until_ns;
     if (catalog->stream_count > 0 && feed->retention_ns < next) next = feed->retention_ns;
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        uint64_t due = ENV_NEVER;
+        if (feed->follows[i].follower->derived == NULL) continue;
+        (void)beat_is_due(&feed->follows[i], now, &due);
+        if (due < next) next = due;
+    }
     return next;
 }
 

@@ -17,7 +17,7 @@
 
 /* ---- cursors ---- */
 
-static void cursor_key(struct buf *out, const struct follower *follower, int slot)
+void cursor_key(struct buf *out, const struct follower *follower, int slot)
 {
     buf_add_byte(out, ROW_CURSOR);
     buf_add_byte(out, (uint8_t)(follower->id >> 8));
@@ -68,13 +68,14 @@ void follow_begin(struct engine *engine, struct follower *follower, struct buf *
     buf_free(&key);
 }
 
-struct event_id follow_start(struct engine *engine, const struct follower *follower)
+struct event_id follow_start(struct engine *engine, const struct follower *follower, int64_t *low)
 {
     struct shard *zero = &engine->shards[slot_shard(engine, 0)];
     struct buf key = { 0 };
     cursor_key(&key, follower, -1);
     struct event_id head = cursor_read((struct row *)tree_find(&zero->rows, buf_str(&key)));
     buf_free(&key);
+    if (follower->derived != NULL) return derive_start(engine, follower, head, low);
     struct event_id least = { UINT64_MAX, UINT64_MAX };
     bool any = false;
     for (uint32_t slot = 0; slot < SLOTS; slot++) {
@@ -95,8 +96,10 @@ void follow_recover(struct shard *s)
     struct buf key = { 0 };
     s->lanes_ready_tail = &s->lanes_ready;
     if (catalog->follower_count == 0) return;
+    derives_recover(s);
     s->lanes = mem_alloc(catalog->follower_count * sizeof(struct lane *));
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        if (catalog->followers[i]->derived != NULL) continue; /* derive.c */
         s->lanes[i] = mem_alloc(SLOTS * sizeof(struct lane));
         for (uint32_t slot = 0; slot < SLOTS; slot++) {
             struct lane *lane = &s->lanes[i][slot];
@@ -118,9 +121,10 @@ void follow_deinit(struct shard *s)
         next = e->next;
         mem_free(e);
     }
+    derives_deinit(s);
     if (s->lanes == NULL) return;
     for (uint32_t i = 0; i < s->engine->catalog->follower_count; i++) {
-        for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        for (uint32_t slot = 0; s->lanes[i] != NULL && slot < SLOTS; slot++) {
             for (struct feed_event *e = s->lanes[i][slot].head, *next; e != NULL; e = next) {
                 next = e->next;
                 mem_free(e);
@@ -149,7 +153,7 @@ static void lane_pop(struct shard *s, struct lane *lane)
     lane->busy = false;
     s->stats.events_followed_total++;
     s->follows_done = true;
-    feed_credit(s->engine, lane->follower, s->index);
+    feed_credit(s->engine, lane->follower, s->index, 1);
     mem_free(e);
     if (lane->head == NULL) cursor_write(s, lane, lane->mark, s->epoch);
     lane_ready(s, lane);
@@ -163,7 +167,7 @@ static void mark_take(struct shard *s, const struct feed_event *e)
         lane->mark = e->id;
         if (lane->head == NULL) cursor_write(s, lane, e->id, s->epoch);
     }
-    feed_credit(s->engine, e->follower, s->index);
+    feed_credit(s->engine, e->follower, s->index, 1);
 }
 
 bool follow_has_input(struct shard *s)
@@ -185,6 +189,10 @@ static bool follow_take(struct shard *s)
     for (struct feed_event *e = oldest, *next; e != NULL; e = next) {
         next = e->next;
         e->next = NULL;
+        if (e->follower->derived != NULL) {
+            derive_take(s, e);
+            continue;
+        }
         if (e->mark) {
             mark_take(s, e);
             mem_free(e);
@@ -293,6 +301,7 @@ bool follow_run(struct shard *s)
         lane_begin(s, lane);
         any = true;
     }
+    if (s->derives_ready > 0) any |= derives_run(s);
     if (s->follows_done) {
         s->follows_done = false;
         feed_wake(s->engine);

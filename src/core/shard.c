@@ -93,7 +93,7 @@ static bool shard_try_park(struct shard *s)
     if (ENV_CHANCE(s->env, "shard.stay_awake")) return false;
     if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local ||
         s->ready != NULL || s->pending != NULL || s->walk.active || s->ghost_count > 0 ||
-        s->fiber_waiters != NULL || s->lanes_ready != NULL)
+        s->fiber_waiters != NULL || s->lanes_ready != NULL || s->derives_ready > 0)
         return false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (s->overflow[p] != NULL) {

@@ -204,6 +204,18 @@ void ghosts_reap(struct shard *s, uint64_t durable)
 
 /* ---- other rows ---- */
 
+void row_value_set(struct shard *s, struct row *row, struct weir_str value)
+{
+    char *copy = row->value;
+    if (copy == NULL || value.len != row->value_len)
+        copy = mem_realloc(copy, value.len ? value.len : 1);
+    memcpy(copy, value.ptr, value.len);
+    s->state_bytes += value.len - row->value_len;
+    s->memory_bytes += value.len - row->value_len;
+    row->value = copy;
+    row->value_len = (uint32_t)value.len;
+}
+
 struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value)
 {
     struct row *row = (struct row *)tree_find(&s->rows, key);
@@ -215,12 +227,7 @@ struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct w
         tree_add(&s->rows, &row->item);
         s->memory_bytes += sizeof(*row) + key.len + ROW_EXTRA;
     }
-    char *copy = mem_realloc(row->value, value.len ? value.len : 1);
-    memcpy(copy, value.ptr, value.len);
-    s->state_bytes += value.len - row->value_len;
-    s->memory_bytes += value.len - row->value_len;
-    row->value = copy;
-    row->value_len = (uint32_t)value.len;
+    row_value_set(s, row, value);
     return row;
 }
 

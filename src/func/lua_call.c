@@ -389,23 +389,29 @@ static int judge_body(lua_State *L)
     return 0;
 }
 
-/* False when the rule is broken, raises an error, or takes too long. */
-static bool judge(struct judged *judged)
+/* Runs `body` on its own state, outside any transaction. 0, or the error with a sentence in `why`; -1: it took too
+ * long. */
+static int judge_run(struct lua_app *app, lua_CFunction body, void *arg, char *why,
+                     size_t why_bytes)
 {
-    struct lua_app *app = judged->code->app;
     uint32_t slot = 0;
     struct watch_run *outer = watch_switch(NULL);
     struct vm *vm = judge_take(app, &slot);
     if (vm == NULL) {
         watch_switch(outer);
-        return false;
+        snprintf(why, why_bytes, "no Lua state is free");
+        return LUA_ERRRUN;
     }
     uint32_t ticks = 0;
     struct watch_run run = { .ticks = &ticks, .ticks_max = ticks_of(app) };
     lua_State *L = vm->L;
-    lua_pushcfunction(L, judge_body);
-    lua_pushlightuserdata(L, judged);
+    lua_pushcfunction(L, body);
+    lua_pushlightuserdata(L, arg);
     int status = vm_call_watched(vm, L, &run, 1, 0);
+    if (status < 0) snprintf(why, why_bytes, "it took too long");
+    else if (status == LUA_ERRMEM) snprintf(why, why_bytes, "not enough memory");
+    else if (status != 0)
+        snprintf(why, why_bytes, "%s", lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error");
     if (status < 0 || status == LUA_ERRMEM) {
         vm_destroy(vm);
         app->judges[slot] = NULL;
@@ -414,9 +420,75 @@ static bool judge(struct judged *judged)
     }
     atomic_store(&app->judge_taken[slot], 0);
     watch_switch(outer);
+    return status;
+}
+
+/* False when the rule is broken, raises an error, or takes too long. */
+static bool judge(struct judged *judged)
+{
+    char why[8];
+    int status = judge_run(judged->code->app, judge_body, judged, why, sizeof(why));
     if (status != 0)
         snprintf(judged->word, sizeof(judged->word), "%s", status < 0 ? "cpu" : "error");
     return status == 0 && judged->kept;
+}
+
+/* ---- functions of windows: they see an event, and nothing else ---- */
+
+struct looked {
+    const struct lua_code *code;
+    const struct shape *shape;
+    const void *event;
+    struct weir_str acc; /* fold: JSON */
+    struct buf *out;
+    bool keep;
+};
+static _Thread_local char looked_why[200];
+
+static int where_body(lua_State *L)
+{
+    struct looked *looked = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->refs[looked->code->function]);
+    record_push(L, looked->shape, looked->event);
+    lua_call(L, 1, 1);
+    looked->keep = lua_toboolean(L, -1);
+    return 0;
+}
+
+bool lua_where(void *code, const struct shape *shape, const void *event, bool *keep,
+               const char **why)
+{
+    struct looked looked = { .code = code, .shape = shape, .event = event };
+    *why = looked_why;
+    if (judge_run(looked.code->app, where_body, &looked, looked_why, sizeof(looked_why)) != 0)
+        return false;
+    *keep = looked.keep;
+    return true;
+}
+
+static int fold_body(lua_State *L)
+{
+    struct looked *looked = lua_touserdata(L, 1);
+    struct vm *vm = vm_of(L);
+    struct conv conv = { .vm = vm };
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->refs[looked->code->function]);
+    json_push(L, looked->acc);
+    record_push(L, looked->shape, looked->event);
+    lua_call(L, 2, 1);
+    /* The state's own buffer: an error may leave from any place. */
+    buf_reset(&vm->json);
+    if (!json_take(&conv, L, lua_gettop(L), &vm->json, 0))
+        return luaL_error(L, "what it returned: %s", conv.text);
+    buf_add_str(looked->out, buf_str(&vm->json));
+    return 0;
+}
+
+bool lua_fold(void *code, struct weir_str acc, const struct shape *shape, const void *event,
+              struct buf *out, const char **why)
+{
+    struct looked looked = { .code = code, .shape = shape, .event = event, .acc = acc, .out = out };
+    *why = looked_why;
+    return judge_run(looked.code->app, fold_body, &looked, looked_why, sizeof(looked_why)) == 0;
 }
 
 bool rule_field(void *arg, const void *value)

@@ -177,7 +177,8 @@ enum ud_tag {
     UD_STREAM,
     UD_OUTSIDE,
     UD_SECRET,
-    UD_TEST
+    UD_TEST,
+    UD_AGGREGATE
 };
 
 struct ud_type {
@@ -269,6 +270,15 @@ int weir_every_lua(lua_State *L);
 void stream_push(lua_State *L, struct weir_str name);
 /** The name of the stream; nil when the value is none. */
 struct weir_str stream_name(lua_State *L, int idx);
+/** The stream that the value names; NULL when no file has declared it yet. */
+struct stream *stream_find(lua_State *L, int idx);
+
+/* ---- lua_window.c: windows, joins, aggregates ---------------------------------------------------------- */
+void windows_open(lua_State *L); /* metatables; fills the module table on top */
+int weir_window_lua(lua_State *L);
+int weir_join_lua(lua_State *L);
+where_fn lua_where; /* lua_call.c: of a struct lua_code */
+fold_fn lua_fold;
 
 /* ---- lua_outside.c: services outside ---------------------------------------------------------------------- */
 void outsides_open(lua_State *L); /* metatables; fills the module table on top */

@@ -297,10 +297,7 @@ static void prelude_run(lua_State *L, int sandbox)
 
 static int module_unknown(lua_State *L)
 {
-    static const char *const later[] = { "view",     "window",       "join", "date",
-                                         "password", "authenticate", "sum",  "count",
-                                         "min",      "max",          "avg",  "first",
-                                         "last",     "distinct",     "top",  "fold" };
+    static const char *const later[] = { "view", "date", "password", "authenticate" };
     const char *name = lua_tostring(L, 2);
     for (size_t i = 0; name != NULL && i < sizeof(later) / sizeof(later[0]); i++) {
         if (strcmp(name, later[i]) == 0)
@@ -317,6 +314,7 @@ static void module_open(lua_State *L)
     maps_open(L);
     streams_open(L);
     outsides_open(L);
+    windows_open(L);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, module_unknown);
     lua_setfield(L, -2, "__index");

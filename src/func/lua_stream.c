@@ -48,6 +48,12 @@ static struct stream *stream_resolve(lua_State *L, struct ud_stream *ud)
     return ud->stream;
 }
 
+struct stream *stream_find(lua_State *L, int idx)
+{
+    struct ud_stream *ud = ud_test(L, idx, UD_STREAM);
+    return ud ? stream_resolve(L, ud) : NULL;
+}
+
 /* ---- declaring ---- */
 
 static int field_place(const struct shape *shape, const char *name)

@@ -976,6 +976,7 @@ void types_open(lua_State *L)
         lua_CFunction function;
         int stand_in;
     } functions[] = { { "stream", weir_stream_lua, -3 },    { "every", weir_every_lua, 0 },
+                      { "window", weir_window_lua, -3 },    { "join", weir_join_lua, -3 },
                       { "outside", weir_outside_lua, -3 },  { "secret", weir_secret_lua, 0 },
                       { "enum", type_enum, WEIR_ANY },      { "list", type_list, WEIR_ANY },
                       { "opt", type_opt, WEIR_ANY },        { "map", map_type_make, WEIR_ANY },

@@ -184,12 +184,14 @@ static struct weir_str field_line(struct arena *arena, const struct field *field
 static void add_stream(struct graph *g, const struct stream *stream)
 {
     struct graph_node *node = node_add(g, GRAPH_STREAM, stream->name, stream,
-                                       stream->event->count + 1);
+                                       stream->event->count + 2);
     for (uint32_t i = 0; i < stream->event->count; i++)
         node->lines[node->line_count++] = field_line(&g->arena, &stream->event->fields[i],
                                                      (int)i == stream->key_field    ? "  (key)"
                                                      : (int)i == stream->time_field ? "  (time)"
                                                                                     : "");
+    if (stream->from != NULL && stream->from->out == stream)
+        node->lines[node->line_count++] = stream->from->text;
     add_span(&g->arena, node, stream);
 }
 
@@ -257,9 +259,23 @@ void graph_init(struct graph *graph, const struct catalog *catalog, struct lua_a
         const struct follower *follower = catalog->followers[i];
         const struct field *by = follower->by >= 0 ? &follower->stream->event->fields[follower->by]
                                                    : NULL;
+        const struct derived *derived = follower->derived;
+        if (derived != NULL) {
+            edge_add(graph, GRAPH_FEEDS, node_of(graph, follower->stream),
+                     node_of(graph, derived->out),
+                     derived->by_count ? arena_printf(&graph->arena, "by %.*s",
+                                                      STR_ARG(derived->by[follower->side][0]))
+                                       : STR_NIL);
+            continue;
+        }
         edge_add(graph, GRAPH_FEEDS, node_of(graph, follower->stream),
                  node_of(graph, follower->type),
                  by ? arena_printf(&graph->arena, "by %.*s", STR_ARG(by->name)) : STR_NIL);
+    }
+    for (uint32_t i = 0; i < catalog->derived_count; i++) {
+        const struct derived *derived = catalog->deriveds[i];
+        edge_add(graph, GRAPH_EMITS, node_of(graph, derived->out), node_of(graph, derived->late),
+                 STR("late"));
     }
     for (uint32_t i = 0; i < graph->node_count; i++) {
         const struct graph_node *node = &graph->nodes[i];

@@ -609,6 +609,10 @@ enum weir_status stream_emit_batch(struct weir_ctx *f, void *row, const void *ar
 {
     return WEIR_OK;
 }
+enum weir_status stream_end(struct weir_ctx *f, void *row, const void *args, void *result)
+{
+    return WEIR_OK;
+}
 size_t event_id_write(struct event_id id, char out[EVENT_ID_TEXT_MAX])
 {
     return (size_t)snprintf(out, EVENT_ID_TEXT_MAX, "%lu-%lu", id.epoch, id.n);
