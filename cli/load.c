@@ -31,7 +31,7 @@ struct load_stream {
     struct buf path, in;
     const char *file, *name;
     int fd;
-    bool json, bar, ended;
+    bool json, bar, ended, end;
     unsigned long long batch, patience_s;
     uint64_t bytes, bytes_done; /* of the file */
     uint64_t line;              /* lines done */
@@ -165,6 +165,15 @@ static int load_run(struct load_stream *load)
     buf_free(&headers);
     if (code != 0) return code;
     draw(load, true);
+    if (load->end) {
+        /* All lines are in the stream: only now may windows over it close for good. */
+        load->path.len--;
+        buf_add_text(&load->path, "/end");
+        buf_add_byte(&load->path, 0);
+        bool answered = web_ask_until(&load->web, "POST", load->path.ptr, "", STR(""),
+                                      (unsigned)load->patience_s);
+        if (!answered || load->web.status != 200) return web_complain(&load->web, load->json);
+    }
     uint64_t added = load->events - load->replayed;
     if (load->json)
         printf("{\"lines\":%" PRIu64 ",\"added\":%" PRIu64 ",\"there_before\":%" PRIu64 "}\n",
@@ -201,6 +210,8 @@ int verb_load(int argc, char **argv)
         { "--batch", "N", "lines of a transaction, 1 to 1000 (500)", .text_into = &batch },
         { "--patience", "S", "seconds to wait for a server that went away (60)",
           .text_into = &patience },
+        { "--end", NULL, "after the last line no event will come: windows over it close",
+          .flag_into = &load.end },
         { "--json", NULL, "counts and errors as JSON, no progress bar", .flag_into = &load.json },
         WEB_OPTIONS(where),
         { 0 },

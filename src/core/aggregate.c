@@ -183,7 +183,8 @@ static const char *refuse_values(const struct aggregate *g, const struct aggrega
 
 static const char *refuse_bytes(const struct aggregate_limits *limits)
 {
-    snprintf(reason, sizeof(reason), "limit: the window would hold more than window_bytes_max = %llu",
+    snprintf(reason, sizeof(reason),
+             "limit: the window would hold more than window_bytes_max = %llu",
              (unsigned long long)limits->bytes_max);
     return reason;
 }
@@ -284,7 +285,10 @@ static void add(const struct aggregate *g, struct aggregate_state *s,
         if (g->sketch) sketch_put(s, hash64(0, value.ptr, value.len));
         else if (!s->known) distinct_put(s, value, hash64(0, value.ptr, value.len));
         break;
-    case AGGREGATE_TOP: top_put(g, s, value_bytes(g->in, e->event).ptr); break;
+    case AGGREGATE_TOP:
+        top_put(g, s, value_bytes(g->in, e->event).ptr);
+        s->count++;
+        break;
     case AGGREGATE_COUNT:
     case AGGREGATE_FOLD: break;
     }
@@ -348,6 +352,7 @@ static void join(const struct aggregate *g, struct aggregate_state *to,
         break;
     case AGGREGATE_TOP:
         for (size_t i = 0; i + 8 <= from->bytes.len; i += 8) top_put(g, to, from->bytes.ptr + i);
+        to->count += from->count;
         break;
     case AGGREGATE_FOLD: break; /* refused for sessions when it is declared */
     }
@@ -520,10 +525,9 @@ void aggregates_reset(const struct derived *d, struct aggregate_state *states)
 {
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         struct aggregate_state *s = &states[i];
-        *s = (struct aggregate_state){ .bytes = s->bytes,
-                                       .hashes = s->hashes,
-                                       .hash_cap = s->hash_cap,
-                                       .next = s->next };
+        *s = (struct aggregate_state){
+            .bytes = s->bytes, .hashes = s->hashes, .hash_cap = s->hash_cap, .next = s->next
+        };
         buf_reset(&s->bytes);
     }
 }

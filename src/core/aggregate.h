@@ -12,12 +12,13 @@
 #include "store/events.h"
 
 struct aggregate_state {
-    int64_t count;  /* values that were not nil */
-    int64_t whole;  /* sum, least or largest of whole numbers */
-    double real;    /* of others */
-    int64_t time;   /* first, last: of the event */
+    int64_t count; /* values that were not nil */
+    int64_t whole; /* sum, least or largest of whole numbers */
+    double real;   /* of others */
+    int64_t time;  /* first, last: of the event */
     struct event_id id;
-    struct buf bytes; /* first, last: the value; distinct: varint length and value each, or registers; top: 8 bytes
+    struct buf
+        bytes; /* first, last: the value; distinct: varint length and value each, or registers; top: 8 bytes
                          each, largest first; fold: JSON */
     uint64_t *hashes; /* distinct: of the values, in their order */
     uint32_t hash_count, hash_cap;

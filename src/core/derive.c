@@ -264,8 +264,8 @@ struct event_id derive_start(struct engine *engine, const struct follower *follo
     *low = INT64_MIN;
     for (uint32_t slot = 0; slot < SLOTS; slot++) {
         const struct shard *s = &engine->shards[slot_shard(engine, (uint8_t)slot)];
-        const struct derive_slot *at =
-            &s->derives[follower->derived->place]->in[follower->side].slots[slot];
+        const struct derive_slot
+            *at = &s->derives[follower->derived->place]->in[follower->side].slots[slot];
         if (event_id_cmp(at->cursor, least) > 0) continue;
         /* Of equal cursors any watermark is the one there; the feed's own marks may be ahead of it. */
         if (event_id_cmp(at->cursor, least) < 0 || at->low > *low) *low = at->low;

@@ -30,7 +30,7 @@ struct derive_in {
 struct cell {
     struct cell *chain;
     struct row *row;
-    uint64_t hash;     /* of the row's key */
+    uint64_t hash;      /* of the row's key */
     size_t dirty_place; /* in derive->dirty, from 1; 0: the row says the same */
     int64_t from, to;
     uint64_t events;
@@ -42,13 +42,14 @@ struct derive {
     struct shard *shard;
     struct derive_in in[2];
     bool ready;
-    struct heap due[2]; /* rows: of a window by when they close or go; of a join by side, when they go */
+    struct heap
+        due[2]; /* rows: of a window by when they close or go; of a join by side, when they go */
     struct cell **cells;
     size_t cell_cap, cell_count;
     struct cell **dirty;
     size_t dirty_count, dirty_cap;
-    struct cell *work;   /* a window that no row stands for: `last`, sessions being joined */
-    struct arena arena;  /* of one event or result */
+    struct cell *work;  /* a window that no row stands for: `last`, sessions being joined */
+    struct arena arena; /* of one event or result */
     struct buf key, at, packed;
     uint64_t clock; /* of the ids that it gives */
     uint32_t place;

@@ -117,7 +117,9 @@ static void judge_by(struct adding *a)
                 wrong(a, "`by` names fields of the event; %.*s has no `%.*s`",
                       STR_ARG(stream->name), STR_ARG(d->by[side][i]));
             else if (!kind_groups(stream->event->fields[at].kind))
-                wrong(a, "`by`: `%.*s` cannot tell groups apart: its kind is no number, text or reference",
+                wrong(a,
+                      "`by`: `%.*s` cannot tell groups apart: its kind is no number, text or "
+                      "reference",
                       STR_ARG(d->by[side][i]));
         }
     }
@@ -159,8 +161,7 @@ static bool aggregate_takes(enum aggregate_kind kind, enum weir_kind field)
     case AGGREGATE_AVG: return field == WEIR_INT || field == WEIR_FLOAT;
     case AGGREGATE_MIN:
     case AGGREGATE_MAX:
-    case AGGREGATE_TOP:
-        return field == WEIR_INT || field == WEIR_FLOAT || field == WEIR_TIME;
+    case AGGREGATE_TOP: return field == WEIR_INT || field == WEIR_FLOAT || field == WEIR_TIME;
     case AGGREGATE_FIRST:
     case AGGREGATE_LAST:
     case AGGREGATE_DISTINCT: return field != WEIR_RECORD && field != WEIR_LIST;
@@ -213,15 +214,16 @@ static const struct field *aggregate_judge(struct adding *a, const struct aggreg
     bool without = g->kind == AGGREGATE_COUNT || g->kind == AGGREGATE_FOLD;
     int at = without ? -1 : field_find(event, g->field);
     if (!without && at < 0)
-        wrong(a, "%.*s: weir.%s names a field of the event; it has no `%.*s`", STR_ARG(g->name), word,
-              STR_ARG(g->field));
+        wrong(a, "%.*s: weir.%s names a field of the event; it has no `%.*s`", STR_ARG(g->name),
+              word, STR_ARG(g->field));
     else if (!without && !aggregate_takes(g->kind, event->fields[at].kind))
         wrong(a, "%.*s: weir.%s cannot be taken of `%.*s`: its kind does not fit", STR_ARG(g->name),
               word, STR_ARG(g->field));
     if (g->kind == AGGREGATE_TOP && (g->top < 1 || g->top > AGGREGATE_TOP_MAX))
         wrong(a, "%.*s: weir.top keeps 1 to %u values", STR_ARG(g->name), AGGREGATE_TOP_MAX);
     if (g->kind == AGGREGATE_FOLD && a->d->kind == WINDOW_SESSION)
-        wrong(a, "%.*s: a fold cannot join two sessions that an event connects; use other aggregates",
+        wrong(a,
+              "%.*s: a fold cannot join two sessions that an event connects; use other aggregates",
               STR_ARG(g->name));
     return at < 0 ? NULL : &event->fields[at];
 }
@@ -359,7 +361,8 @@ static void follower_shapes(struct adding *a, uint32_t side)
     struct follower *f = d->in[side];
     const struct shape *event = f->stream->event;
     struct picked route = pick_begin(arena, event), read = pick_begin(arena, event);
-    for (uint32_t i = 0; i < d->by_count; i++) pick(&route, &event->fields[field_find(event, d->by[side][i])]);
+    for (uint32_t i = 0; i < d->by_count; i++)
+        pick(&route, &event->fields[field_find(event, d->by[side][i])]);
     uint32_t group = route.shape->count;
     f->route_time = -1;
     if (f->stream->time_field >= 0) {
@@ -403,9 +406,10 @@ static void follower_add(struct adding *a, struct stream *stream)
 
 static void text_make(struct adding *a)
 {
-    static const char *const words[] = { [WINDOW_SPAN] = "window",    [WINDOW_SESSION] = "sessions",
-                                         [WINDOW_LAST] = "last",      [JOIN_WITHIN] = "join within",
-                                         [JOIN_SPAN] = "join window", [JOIN_AS_OF] = "join as of" };
+    static const char *const words[] = {
+        [WINDOW_SPAN] = "window",      [WINDOW_SESSION] = "sessions", [WINDOW_LAST] = "last",
+        [JOIN_WITHIN] = "join within", [JOIN_SPAN] = "join window",   [JOIN_AS_OF] = "join as of"
+    };
     struct derived *d = a->d;
     struct buf out = { 0 };
     buf_printf(&out, "%s %lld", words[d->kind], (long long)d->size);

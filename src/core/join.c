@@ -88,7 +88,8 @@ static void pair_windows(struct derive *d, const struct derive_event *e, const s
     struct weir_str values[2];
     values[e->in->follower->side] = e->value;
     values[!e->in->follower->side] = row_event(other);
-    for (int64_t from = time_floor(least, def->slide); from > most - def->size; from -= def->slide) {
+    for (int64_t from = time_floor(least, def->slide); from > most - def->size;
+         from -= def->slide) {
         int64_t to = from + def->size;
         if (to <= e->low || to <= low) break;
         pair_emit(d, e->slot, e->group, values, to - 1, from);

@@ -22,7 +22,8 @@
 
 static struct cell *cell_new(const struct derive *d)
 {
-    return mem_alloc(sizeof(struct cell) + d->def->aggregate_count * sizeof(struct aggregate_state));
+    return mem_alloc(sizeof(struct cell) +
+                     d->def->aggregate_count * sizeof(struct aggregate_state));
 }
 
 static void cell_free(const struct derive *d, struct cell *cell)

@@ -172,7 +172,8 @@ static void by_take(lua_State *L, struct reading *r, bool join)
         lua_pop(L, 1);
     }
     if (!lua_isnil(L, -1))
-        refuse(L, "%s %s: `by` lists at most %u names of fields", r->what, r->b.path, DERIVED_BY_MAX);
+        refuse(L, "%s %s: `by` lists at most %u names of fields", r->what, r->b.path,
+               DERIVED_BY_MAX);
     lua_pop(L, 1);
     for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
         if (lua_type(L, -2) == LUA_TNUMBER) continue;
@@ -277,10 +278,11 @@ static void option_join(lua_State *L, struct reading *r, const char *name)
         r->as_of = lua_toboolean(L, -1);
         if (!lua_isboolean(L, -1)) r->within = span_take(L, r, name), r->as_of = true;
     } else {
-        refuse(L,
-               "join %s: there is no option `%s`; it has left, right, by, within, size, slide, as_of, "
-               "late, idle, keep",
-               r->b.path, name);
+        refuse(
+            L,
+            "join %s: there is no option `%s`; it has left, right, by, within, size, slide, as_of, "
+            "late, idle, keep",
+            r->b.path, name);
     }
 }
 
@@ -354,8 +356,9 @@ static int derived_declare(lua_State *L, const char *what, bool join)
     lua_settop(L, 2);
     const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
     if (name == NULL || !lua_istable(L, 2))
-        refuse(L, "weir.%s takes a name and a table: weir.window(\"hourly\", { from = used, by = "
-                  "\"shop\", size = \"1h\", n = weir.count() })",
+        refuse(L,
+               "weir.%s takes a name and a table: weir.window(\"hourly\", { from = used, by = "
+               "\"shop\", size = \"1h\", n = weir.count() })",
                what);
     name_judge(L, "a stream", name, len);
     struct reading r = { .what = what,
@@ -368,8 +371,8 @@ static int derived_declare(lua_State *L, const char *what, bool join)
     else window_kind_choose(L, &r);
     r.d.at = where_called(L, r.b.arena);
     char why[400] = "";
-    if (vm->declaring && catalog_add_derived(vm->app->catalog, &r.d, r.left, r.right, &r.options, why,
-                                             sizeof(why)) == NULL)
+    if (vm->declaring && catalog_add_derived(vm->app->catalog, &r.d, r.left, r.right, &r.options,
+                                             why, sizeof(why)) == NULL)
         refuse(L, "%s %s: %s", what, name, why);
     stream_push(L, (struct weir_str){ name, len });
     return 1;
@@ -394,11 +397,16 @@ void windows_open(lua_State *L)
         lua_CFunction function;
         enum aggregate_kind kind;
     } functions[] = {
-        { "count", of_count, AGGREGATE_COUNT },       { "sum", of_field, AGGREGATE_SUM },
-        { "min", of_field, AGGREGATE_MIN },           { "max", of_field, AGGREGATE_MAX },
-        { "avg", of_field, AGGREGATE_AVG },           { "first", of_field, AGGREGATE_FIRST },
-        { "last", of_field, AGGREGATE_LAST },         { "top", of_top, AGGREGATE_TOP },
-        { "distinct", of_distinct, AGGREGATE_DISTINCT }, { "fold", of_fold, AGGREGATE_FOLD },
+        { "count", of_count, AGGREGATE_COUNT },
+        { "sum", of_field, AGGREGATE_SUM },
+        { "min", of_field, AGGREGATE_MIN },
+        { "max", of_field, AGGREGATE_MAX },
+        { "avg", of_field, AGGREGATE_AVG },
+        { "first", of_field, AGGREGATE_FIRST },
+        { "last", of_field, AGGREGATE_LAST },
+        { "top", of_top, AGGREGATE_TOP },
+        { "distinct", of_distinct, AGGREGATE_DISTINCT },
+        { "fold", of_fold, AGGREGATE_FOLD },
     };
     luaL_newmetatable(L, AGGREGATE_META);
     lua_pushboolean(L, 0);

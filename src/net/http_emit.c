@@ -441,6 +441,18 @@ bool http_brings_lines(const struct http_state *http)
 
 /* ---- which of them ---- */
 
+void http_emit_end(struct call *call, struct http_state *http, const struct stream *stream)
+{
+    struct request *request = &call->request;
+    if (!http_id_read(call, http)) return;
+    id_scope(call, stream);
+    request->handler = stream->end;
+    request->args = arena_alloc(&request->arena, 8);
+    request->key = stream->name;
+    call->resumed = one_resumed;
+    call_submit(call);
+}
+
 void http_emit(struct call *call, struct http_state *http, const struct stream *stream)
 {
     struct weir_str body = buf_str(&http->body);

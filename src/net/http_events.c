@@ -577,6 +577,11 @@ void http_route_streams(struct call *call, const struct path *path)
         if (call_is_admitted(call, stream->emit)) http_emit(call, http, stream);
         return;
     }
+    if (path->count == 3 && str_eq(path->segment[2], STR("end"))) {
+        if (reads) http_refuse_method(call, "POST");
+        else if (call_is_admitted(call, stream->end)) http_emit_end(call, http, stream);
+        return;
+    }
     if (!call_may_read(call, stream)) return;
     call->event_stream = accepts_event_stream(http->accept);
     bool groups = path->count >= 3 && str_eq(path->segment[2], STR("groups"));

@@ -55,6 +55,8 @@ bool http_id_read(struct call *call, const struct http_state *http);
 /* ---- http_emit.c: POST /streams/{name} ---- */
 
 void http_emit(struct call *call, struct http_state *http, const struct stream *stream);
+/** POST /streams/{name}/end: no event will come any more, for the windows over it. */
+void http_emit_end(struct call *call, struct http_state *http, const struct stream *stream);
 /** One event from a JSON object; call->request.id is its key, if it has one. */
 void http_emit_one(struct call *call, const struct stream *stream, struct weir_str json);
 /** The id of a request that emits: of the stream's own, from one or two parts; hashed when too long. */
