@@ -669,11 +669,12 @@ static bool builtin_types_add(struct catalog *catalog, char *why, size_t why_byt
 
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)
 {
-    if (catalog->type_count == 0 || catalog->type_count > CATALOG_TYPES_MAX ||
+    bool empty = catalog->type_count == 0 && catalog->stream_count == 0;
+    if (empty || catalog->type_count > CATALOG_TYPES_MAX ||
         catalog->stream_count > CATALOG_STREAMS_MAX) {
         snprintf(why, why_bytes,
-                 catalog->type_count ? "too many types or streams"
-                                     : "the application declares no type and no service");
+                 empty ? "the application declares no type, no service and no stream"
+                       : "too many types or streams");
         return false;
     }
     for (uint32_t i = 0; i < catalog->stream_count; i++) {

@@ -526,6 +526,9 @@ void entity_maybe_remove(struct shard *s, struct entity *e);
 void ghosts_reap(struct shard *s, uint64_t durable);
 struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value);
 void row_delete(struct shard *s, struct row *row);
+/** One that is not there, with no value yet. */
+struct row *row_add(struct shard *s, uint8_t slot, struct weir_str key);
+void row_value_set(struct shard *s, struct row *row, struct weir_str value);
 /** Rows of all shards take more than memory_max; what other shards hold is as of their last turn. */
 bool memory_is_full(const struct shard *s);
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
@@ -698,7 +701,6 @@ void event_put(struct shard *s, const struct stream *stream, uint8_t slot, struc
                struct weir_str packed, uint64_t n);
 weir_handler_fn stream_end;
 void derived_bind(const struct derived *derived);
-void row_value_set(struct shard *s, struct row *row, struct weir_str value);
 /** The head of a cursor's key; slot -1: where the follower began. */
 void cursor_key(struct buf *out, const struct follower *follower, int slot);
 

@@ -216,17 +216,21 @@ void row_value_set(struct shard *s, struct row *row, struct weir_str value)
     row->value_len = (uint32_t)value.len;
 }
 
+struct row *row_add(struct shard *s, uint8_t slot, struct weir_str key)
+{
+    struct row *row = mem_alloc(sizeof(*row) + key.len);
+    memcpy((char *)(row + 1), key.ptr, key.len);
+    row->item.key = (struct weir_str){ (char *)(row + 1), key.len };
+    row->slot = slot;
+    tree_add(&s->rows, &row->item);
+    s->memory_bytes += sizeof(*row) + key.len + ROW_EXTRA;
+    return row;
+}
+
 struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value)
 {
     struct row *row = (struct row *)tree_find(&s->rows, key);
-    if (row == NULL) {
-        row = mem_alloc(sizeof(*row) + key.len);
-        memcpy((char *)(row + 1), key.ptr, key.len);
-        row->item.key = (struct weir_str){ (char *)(row + 1), key.len };
-        row->slot = slot;
-        tree_add(&s->rows, &row->item);
-        s->memory_bytes += sizeof(*row) + key.len + ROW_EXTRA;
-    }
+    if (row == NULL) row = row_add(s, slot, key);
     row_value_set(s, row, value);
     return row;
 }

@@ -15,15 +15,19 @@
 #include "core/derive_int.h"
 
 #define CELLS_FIRST 1024u
-#define CELLS_MAX 65536u /* decoded at a time; the rest are rows only */
-#define CLOSE_BATCH 512u
+#define CELL_BYTES_MAX ((size_t)128 << 20) /* decoded at a time; the rest are rows only */
+#define CLOSE_BATCH 16u                    /* rows taken out at a time, to be closed in order */
 
 /* ---- cells ---- */
 
+static size_t cell_bytes(const struct derive *d)
+{
+    return sizeof(struct cell) + d->def->aggregate_count * sizeof(struct aggregate_state);
+}
+
 static struct cell *cell_new(const struct derive *d)
 {
-    return mem_alloc(sizeof(struct cell) +
-                     d->def->aggregate_count * sizeof(struct aggregate_state));
+    return mem_alloc(cell_bytes(d));
 }
 
 static void cell_free(const struct derive *d, struct cell *cell)
@@ -101,7 +105,7 @@ static struct cell *cell_get(struct derive *d, uint8_t slot, int64_t from, int64
         if (row != NULL) {
             cell = cell_of(d, row);
         } else {
-            row = row_set(d->shard, slot, key, STR(""));
+            row = row_add(d->shard, slot, key);
             cell = cell_keep(d, row, hash);
             cell->from = from;
             cell->to = to;
@@ -162,7 +166,7 @@ void window_flush(struct derive *d)
         effect_put(s, s->epoch, cell->row->slot, cell->row->item.key, buf_str(&d->packed));
     }
     d->dirty_count = 0;
-    if (d->cell_count > CELLS_MAX) cells_clear(d);
+    if (d->cell_count * cell_bytes(d) > CELL_BYTES_MAX) cells_clear(d);
 }
 
 void window_free(struct derive *d)

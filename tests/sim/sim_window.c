@@ -684,12 +684,12 @@ static void world_open(void *arg)
     options.event_block_bytes = 300 + sim_choose(w->sim, 700);
     options.event_file_bytes = 2000 + sim_choose(w->sim, 4000);
     options.event_cache_bytes = 1000 + sim_choose(w->sim, 4000);
-    options.limits.retention_check_ms = 5;
+    options.limits.retention_check_ms = sim_choose(w->sim, 2) ? 5 : 5000;
     options.limits.follow_window = 1 + sim_choose(w->sim, 64);
     options.limits.request_deadline_ms = 60000;
     options.limits.queue_wait_max_ms = 60000;
     options.limits.checkpoint_bytes_min = 40000;
-    if (sim_choose(w->sim, 2) == 0) options.limits.epoch_bytes_max = 2000 + sim_choose(w->sim, 20000);
+    if (sim_choose(w->sim, 2) == 0) options.limits.epoch_bytes_max = 500 + sim_choose(w->sim, 5000);
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
     if (st != WEIR_OK) {
         printf("engine_open: %s: %s\n", weir_status_word(st), error);
