@@ -1,0 +1,249 @@
+"""Windows and joins of the real binary beside offline.py, which knows the input files only.
+
+SPDX-License-Identifier: MIT
+"""
+import datetime
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+from harness import Fail, Server, equal, test, true, weir
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+APP = os.path.join(HERE, "app.lua")
+DEADLINE_S = 60
+SEED = int(os.environ.get("WINDOWS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
+STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "hottest", "hits", "slots", "cause")
+           for late in ("", "_late")]
+START = 1700000000000
+
+
+def events_make(rng, count, extra):
+    """Times go on by 40 ms an event; most are up to a second behind, some far more; now and then a pause or a jump."""
+    now, made = START, []
+    for i in range(count):
+        now += rng.choice((0, 10, 40, 90)) + (rng.randrange(3000, 20000) if rng.random() < 0.003 else 0)
+        back = rng.randrange(0, 1000) if rng.random() < 0.9 else rng.randrange(0, 12000)
+        at = max(START, now - back)
+        made.append(dict({"user": "u%d" % rng.randrange(12), "pack": "p%d" % rng.randrange(5), "at": at}, **extra(rng)))
+    return made
+
+
+def inputs(folder, count=4000):
+    """Two files, and what offline.py makes of them."""
+    print("    WINDOWS_SEED=%d" % SEED, flush=True)
+    rng = random.Random(SEED)
+    sets = {"buys": events_make(rng, count, lambda r: {"price": r.randrange(0, 1000)}),
+            "ads": events_make(rng, count, lambda r: {"campaign": r.randrange(100)})}
+    for name, events in sets.items():
+        folder.write(name + ".ndjson", "".join(json.dumps(e) + "\n" for e in events))
+    done = subprocess.run([sys.executable, os.path.join(HERE, "offline.py"), folder.join("buys.ndjson"), folder.join("ads.ndjson")],
+                          capture_output=True, text=True, timeout=300, check=True)
+    return sets, {name: canonical(rows) for name, rows in json.loads(done.stdout).items()}
+
+
+def milliseconds(value):
+    if isinstance(value, str) and value[:2] in ("20", "19") and value.endswith("Z"):
+        moment = datetime.datetime.fromisoformat(value[:-1] + "+00:00")
+        return round((moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)) / datetime.timedelta(milliseconds=1))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON has one kind of number
+    if isinstance(value, dict):
+        return {k: milliseconds(v) for k, v in value.items()}
+    return value
+
+
+def canonical(rows):
+    return sorted(json.dumps(milliseconds(row), sort_keys=True) for row in rows)
+
+
+def read_all(server, stream):
+    events, start = [], "oldest"
+    while True:
+        page = server.get("/streams/%s?from=%s&limit=10000" % (stream, start)).json
+        if not page["events"]:
+            return events
+        events += page["events"]
+        start = page["next"]
+
+
+def until(condition, what):
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise Fail("not within %d s: %s" % (DEADLINE_S, what))
+
+
+def caught_up(server):
+    """Nothing is left to do for any window or follower."""
+    streams = server.get("/streams").json["streams"]
+    return all(f["lag"] == 0 and f["in_flight"] == 0 for s in streams for f in s["followers"])
+
+
+def compare(server, wanted):
+    """Each row of each stream, once: waits until there are as many, then until all is quiet."""
+    for name in STREAMS:
+        until(lambda name=name: server.get("/streams/%s/info" % name).json["events"] >= len(wanted[name]),
+              "%s has %d rows" % (name, len(wanted[name])))
+    until(lambda: caught_up(server), "all windows are done")
+    for name in STREAMS:
+        got = canonical([e["event"] for e in read_all(server, name)])
+        if got != wanted[name]:
+            missing, extra = sorted(set(wanted[name]) - set(got)), sorted(set(got) - set(wanted[name]))
+            raise Fail("WINDOWS_SEED=%d %s: %d rows, wanted %d; missing %s; not wanted %s" %
+                       (SEED, name, len(got), len(wanted[name]), missing[:3], extra[:3]))
+    spent, seen = {}, {}
+    for row in map(json.loads, wanted["spend"]):
+        spent[row["user"]] = spent.get(row["user"], 0) + row["total"]
+        seen[row["user"]] = seen.get(row["user"], 0) + 1
+    for user in spent:
+        row = until(lambda user=user: server.get("/user/" + user).json, "a row")
+        equal((row["spent"], row["windows"]), (spent[user], seen[user]), "what the follower of spend did for " + user)
+
+
+def not_vacuous(wanted):
+    for name in STREAMS:
+        if name not in ("hottest_late", "everyone_late", "dear_late"):
+            true(len(wanted[name]) > 0, "the input gives rows for " + name)
+    true(any(len(json.loads(r)["path"]) > 6 for r in wanted["dear"]), "folds of several events")
+
+
+def load(server, folder, name):
+    code, _, err = weir("load", "stream", name, folder.join(name + ".ndjson"), "--host", "127.0.0.1:%d" % server.http, "--end",
+                        timeout=120)
+    equal(code, 0, "weir load: " + err)
+
+
+@test
+def a_file_gives_what_the_offline_program_computes(folder):
+    _, wanted = inputs(folder)
+    not_vacuous(wanted)
+    with Server(APP, folder.join("d"), "--shards", "2") as server:
+        load(server, folder, "buys")
+        load(server, folder, "ads")
+        compare(server, wanted)
+
+
+@test
+def the_live_stream_under_kill_9_gives_the_same_rows(folder):
+    sets, wanted = inputs(folder)
+    rng = random.Random(SEED + 1)
+    queues = {name: [events[i:i + 25] for i in range(0, len(events), 25)] for name, events in sets.items()}
+    places = {name: 0 for name in queues}
+    total = sum(map(len, queues.values()))
+    kills = sorted(rng.sample(range(5, total), 6))
+    with Server(APP, folder.join("d"), "--shards", "1") as server:
+        sent = 0
+        while any(places[n] < len(queues[n]) for n in queues):
+            name = rng.choice([n for n in queues if places[n] < len(queues[n])])
+            key = "%s-%d" % (name, places[name])
+            reply = server.post("/streams/" + name, queues[name][places[name]], Idempotency_Key='"%s"' % key)
+            equal(reply.status, 200, "a batch: %r" % reply)
+            places[name] += 1
+            sent += 1
+            if kills and sent >= kills[0]:
+                kills.pop(0)
+                server.kill()
+                server.command[server.command.index("--shards") + 1] = str(rng.choice((1, 2, 3, 4)))
+                server.start()
+        equal(kills, [], "all kills happened")
+        for name in queues:
+            equal(server.post("/streams/%s/end" % name).status, 200, "the end of " + name)
+        server.kill()
+        server.start()
+        compare(server, wanted)
+
+
+IDLE = """
+local weir = require "weir"
+local seen = weir.stream("seen", { who = weir.text, at = weir.time }, { key = "who", time = "at" })
+weir.window("short", { from = seen, by = "who", size = "1s", late = "1s", idle = "200ms", n = weir.count() })
+weir.window("waits", { from = seen, by = "who", size = "1s", late = "1s", n = weir.count() })
+"""
+
+
+@test
+def an_idle_stream_closes_its_windows_and_only_where_asked(folder):
+    app = folder.write("idle.lua", IDLE)
+    with Server(app, folder.join("d"), "--shards", "2") as server:
+        for i in range(5):
+            equal(server.post("/streams/seen", {"who": "a%d" % (i % 2), "at": START + 100 * i}).status, 200)
+        until(lambda: server.get("/streams/short/info").json["events"] == 2, "the idle stream's windows close")
+        rows = canonical([e["event"] for e in read_all(server, "short")])
+        equal({json.loads(r)["who"]: json.loads(r)["n"] for r in rows}, {"a0": 3, "a1": 2}, "counts")
+        equal(server.get("/streams/waits/info").json["events"], 0, "a window without `idle` waits")
+        server.kill()
+        server.start()
+        # What was idle is in the stream: after a start the same event is late for the one and not for the other.
+        equal(server.post("/streams/seen", {"who": "a0", "at": START}).status, 200)
+        until(lambda: server.get("/streams/short_late/info").json["events"] == 1, "an event behind the idle time is late")
+        equal(len(read_all(server, "seen")), 6, "control events are never shown")
+        equal(server.post("/streams/seen/end").status, 200)
+        until(lambda: server.get("/streams/waits/info").json["events"] == 2, "the end closes the others")
+        equal(sorted(e["event"]["n"] for e in read_all(server, "waits")), [2, 4])
+
+
+LIMITS = """
+local weir = require "weir"
+local seen = weir.stream("seen", { who = weir.text, n = weir.int, at = weir.time }, { key = "who", time = "at" })
+weir.window("kinds", { from = seen, size = "1h", names = weir.distinct "who" })
+weir.window("sums", { from = seen, size = "1h", total = weir.sum "n" })
+weir.window("folds", { from = seen, size = "1h", all = weir.fold(0, function(acc, e) return acc + (e.n == 0 and "x" or 1) end) })
+weir.window("near", { from = seen, last = "1h", n = weir.count() })
+weir.join("both", { left = seen, right = seen, by = "who", within = "1h" })
+"""
+
+
+@test
+def what_passes_a_limit_goes_to_the_late_stream_with_the_reason(folder):
+    app = folder.write("limits.lua", LIMITS)
+    limits = [word for name in ("window_values_max=3", "window_events_max=4", "join_events_max=2") for word in ("--limit", name)]
+    with Server(app, folder.join("d"), "--shards", "2", *limits) as server:
+        for i, (who, n) in enumerate([("a", 1), ("b", 1 << 52), ("c", 1 << 52), ("d", 0), ("a", 1)]):
+            equal(server.post("/streams/seen", {"who": who, "n": n, "at": START + i}).status, 200)
+        equal(server.post("/streams/seen/end").status, 200)
+        until(lambda: caught_up(server), "all windows are done")
+        late = lambda name: [(e["event"]["who"], e["event"]["why"]) for e in read_all(server, name + "_late")]
+        for name, who, why in (("kinds", "d", "limit: names would hold more than window_values_max = 3"),
+                               ("sums", "c", "range: total would leave the exact whole numbers"),
+                               ("near", "a", "limit: the span holds more than window_events_max events")):
+            equal(until(lambda name=name: late(name), name + "_late"), [(who, why)], name)
+        (who, why), = until(lambda: late("folds"), "folds_late")
+        true(who == "d" and why.startswith("error: all: "), "an error of a fold: %s %s" % (who, why))
+        equal([e["event"]["names"] for e in read_all(server, "kinds")], [3])
+        equal([e["event"]["total"] for e in read_all(server, "sums")], [(1 << 52) + 2])
+        equal([e["event"]["all"] for e in read_all(server, "folds")], [4])
+
+
+@test
+def results_are_emitted_by_nobody_else_and_definitions_stay(folder):
+    app = folder.write("idle.lua", IDLE)
+    with Server(app, folder.join("d")) as server:
+        reply = server.post("/streams/short", {"who": "a", "from": 0, "to": 1, "final": True, "n": 1})
+        equal(reply.status, 403, "emitting a result over HTTP: %r" % reply)
+        client = server.connect()
+        error = client.ask("XADD", "short", "*", "who", "a", "n", "1")
+        true(repr(error).startswith("-"), "XADD of a result: %r" % error)
+        equal(server.stop(), 0)
+    code, _, err = weir("run", folder.write("idle2.lua", IDLE.replace('size = "1s"', 'size = "2s"')), "--data", folder.join("d"), "--http",
+                        "127.0.0.1:0", "--resp", "none")
+    true(code != 0 and "computes something else than in the data" in err, "another size under the same name: %d %s" % (code, err))
+
+
+@test
+def graph_and_check_show_windows_and_joins(_):
+    code, out, err = weir("graph", APP)
+    equal(code, 0, err)
+    for part in ("window 10000 of buys by user ", "spend_late", "join within 2000 of ads by user,pack and buys by user,pack"):
+        true(part in out, "%s in %s" % (part, out))
+    edges = json.loads(weir("graph", APP, "--format", "json")[1])["edges"]
+    pairs = {(e["link"], e["from"][1], e["to"][1]) for e in edges}
+    for edge in (("feeds", "buys", "spend"), ("feeds", "spend", "user"), ("feeds", "hop", "hottest"), ("feeds", "ads", "hits"),
+                 ("feeds", "buys", "hits"), ("emits", "spend", "spend_late")):
+        true(edge in pairs, "%r is drawn" % (edge,))
