@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Streams and parked work over HTTP: the real binary, curl-like requests, kill -9. Ends with `N passed, N failed, N skipped`.
 
-    tests/streams/run.py [--build DIR] [--only TEXT]
+    tests/streams/run.py [--build DIR] [--only TEXT] [--events N] [--seed S]
 
 SPDX-License-Identifier: MIT
 """
@@ -22,12 +22,16 @@ def main():
     parser.add_argument("--build", default="build", help="the build folder")
     parser.add_argument("--only", default="", help="tests whose name holds this text")
     parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawn tests")
+    parser.add_argument("--events", type=int, default=60000, help="of each test that counts them under kills")
     options = parser.parse_args()
     harness.BUILD = os.path.abspath(options.build)
     if not os.access(harness.weir_path(), os.X_OK):
         print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
         return 1
     import test_http
+    import test_latest
+    test_latest.OPTIONS = options
     assert test_http
     return harness.run([t for t in harness.TESTS if options.only in t.__name__], options.jobs)
 
