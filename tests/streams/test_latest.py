@@ -2,22 +2,21 @@
 
 SPDX-License-Identifier: MIT
 """
-import http.client
 import json
 import os
 import random
-import threading
 import time
 
 from harness import Server, equal, test, true
 import test_http
+from killer import Killer
 from test_http import NDJSON, lines_of, number, read_all, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "latest.lua")
 OPTIONS = None  # run.py's: events, seed
 KEYS = 1000
-BODY = 10000  # events of one request
+BODY = 5000  # events of one request
 
 
 def info(server, stream="prices"):
@@ -29,49 +28,6 @@ def serve(folder, *limits):
     words = [w for limit in ("retention_check_ms=20", "compact_bytes_min=1", "compact_dirty_percent=1",
                              "checkpoint_bytes_min=1048576", *limits) for w in ("--limit", limit)]
     return Server(APP, folder.join("d"), "--shards", "2", "--log-format", "json", *words)
-
-
-class Killer:
-    """Kills the server and starts it again, at moments that are drawn; requests meanwhile are sent again."""
-
-    def __init__(self, server, draw, pause):
-        self.server, self.draw, self.pause = server, draw, pause
-        self.up, self.over, self.kills, self.port = threading.Event(), threading.Event(), 0, 0
-        self.reason = None
-        self.up.set()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        try:
-            while not self.over.wait(self.draw.uniform(self.pause / 2, self.pause)):
-                self.up.clear()
-                self.server.kill()
-                self.kills += 1
-                self.server.start()
-                self.up.set()
-        except BaseException as reason:
-            self.reason = reason
-            self.up.set()
-
-    def request(self, *words):
-        """Until it is answered by a server that lives."""
-        while True:
-            self.up.wait()
-            if self.reason:
-                raise self.reason
-            try:
-                reply = self.server.request(*words)
-            except (OSError, http.client.HTTPException):
-                continue
-            if reply.status not in (502, 503):
-                return reply
-
-    def end(self):
-        self.over.set()
-        self.thread.join()
-        if self.reason:
-            raise self.reason
 
 
 def compactions(server):
@@ -107,13 +63,15 @@ def a_stream_shrinks_to_the_newest_event_of_each_key_under_kills(folder):
                     model.setdefault(item, [0, 0])
                     model[item][0] += 1
                     model[item][1] = price
+                if emitted < total // 2 <= emitted + len(batch):
+                    killer.once()
                 emitted += len(batch)
                 reply = killer.request("POST", "/streams/prices", lines_of(batch),
                                        {**NDJSON, "Idempotency-Key": "b%d" % emitted})
                 equal((reply.status, reply.json["count"]), (200, len(batch)), reply)
+            until(lambda: killer.kills >= 1 or killer.reason, "a kill")
         finally:
             killer.end()
-        true(killer.kills >= 1, "a kill fell into the run")
         equal(len(model), KEYS, "keys")
         # some end: they go, and nothing of them comes back
         ended = ["i%d" % n for n in range(50)]
@@ -194,3 +152,24 @@ def an_end_is_seen_for_its_delay(folder):
         # a key may come back
         server.post("/streams/prices", {"item": "a", "price": 7, "gone": False})
         until(lambda: [e["event"]["price"] for e in read_all(server, "prices")] == [7], "the new life only")
+
+
+@test
+def a_group_is_told_what_of_its_pending_is_no_more(folder):
+    with serve(folder) as server:
+        c = server.connect()
+        c.ask("XGROUP", "CREATE", "prices", "g", "0")
+        server.post("/streams/prices", [{"item": "i%d" % n, "price": n, "gone": False} for n in range(20)])
+        (_, delivered), = c.ask("XREADGROUP", "GROUP", "g", "c", "COUNT", "10", "STREAMS", "prices", ">")
+        # of what is pending, some in the middle go; of what is not delivered yet, too
+        again = [2, 3, 7, 15]
+        server.post("/streams/prices", [{"item": "i%d" % n, "price": -n, "gone": False} for n in again])
+        until(lambda: info(server)["events"] == 20, "the older four go")
+        pending = c.ask("XREADGROUP", "GROUP", "g", "c", "STREAMS", "prices", "0")[0][1]
+        equal(pending, [[i, None if n in again else fields] for n, (i, fields) in enumerate(delivered)])
+        (_, rest), = c.ask("XREADGROUP", "GROUP", "g", "d", "COUNT", "100", "STREAMS", "prices", ">")
+        prices = [int(dict(zip(f[::2], f[1::2]))["price"]) for _, f in rest]
+        equal(prices, [n for n in range(10, 20) if n not in again] + [-n for n in again])
+        equal(c.ask("XAUTOCLAIM", "prices", "g", "d", "0", "0")[2], [delivered[n][0] for n in again[:3]])
+        equal(c.ask("XACK", "prices", "g", *[i for i, _ in delivered + rest]), 7 + len(rest))
+        equal(c.ask("XPENDING", "prices", "g")[0], 0)
