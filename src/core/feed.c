@@ -743,8 +743,9 @@ static void feed_retire(struct feed *feed, uint64_t now)
     int64_t wall = feed->env->wall_ms(feed->env);
     bool any = false;
     for (uint32_t i = 0; i < catalog->follower_count; i++) follow_safe(feed, &feed->follows[i]);
+    uint32_t first = feed->compact_next;
     for (uint32_t k = 0; k < catalog->stream_count; k++) {
-        uint32_t i = (feed->compact_next + k) % catalog->stream_count;
+        uint32_t i = (first + k) % catalog->stream_count;
         const struct stream *stream = catalog->streams[i];
         if (stream->latest) {
             if (now >= feed->compact_ns) feed_compact_begin(feed, i, wall);

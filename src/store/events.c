@@ -857,7 +857,7 @@ static enum weir_status tail_cut(struct event_log *log, const struct event_head 
     struct env *env = log->events->env;
     if (head->last_file == 0 || size <= head->size) return WEIR_OK;
     char name[ENV_NAME_MAX];
-    event_file_name(name, log->stream, head->last_file);
+    event_file_name(name, log->stream, (uint32_t)head->last_file);
     int fd = env->open(env, log->events->store->dir, name, ENV_WRITE);
     int64_t result = fd >= 0 ? env->truncate(env, fd, head->size) : fd;
     if (result >= 0) result = env->sync(env, fd);

@@ -190,7 +190,7 @@ static bool judge(struct world *w)
 static bool open_and_judge(struct world *w)
 {
     struct store_recovery recovery;
-    struct store_options store_options = { 4096, 16384, 0 };
+    struct store_options store_options = { 4096, 16384, 0, 0 };
     char error[400] = "";
     enum weir_status st = WEIR_IO;
     w->walking = false;
@@ -347,7 +347,7 @@ static bool compact(struct world *w)
         bool good = what == 0   ? append(w)
                     : what == 1 ? sync_all(w)
                     : what < 5  ? walk_some(w)
-                                : (events_write(w->events), true);
+                                : events_write(w->events) || true;
         if (!good) return false;
         if (w->opens != opens) return true; /* poisoned, and started again */
     }
@@ -357,7 +357,7 @@ static bool step(struct world *w)
 {
     uint64_t what = draw(w, 100);
     if (what < 55) return append(w);
-    if (what < 65) return events_write(w->events), true;
+    if (what < 65) return events_write(w->events) || true;
     if (what < 75) return sync_all(w);
     if (what < 82) return walk_some(w);
     if (what < 95) return compact(w);

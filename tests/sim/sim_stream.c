@@ -41,9 +41,11 @@ static const struct weir_field act_fields[] = { WEIR_FIELD(struct act, to, WEIR_
 struct note {
     struct weir_ref to;
     int64_t n;
+    bool gone; /* never: no box ends */
 };
 static const struct weir_field note_fields[] = { WEIR_FIELD(struct note, to, WEIR_REF, .type = "box"),
-                                                 WEIR_FIELD(struct note, n, WEIR_INT), WEIR_END };
+                                                 WEIR_FIELD(struct note, n, WEIR_INT),
+                                                 WEIR_FIELD(struct note, gone, WEIR_BOOL), WEIR_END };
 static struct weir_stream notes = { .name = "notes", .event = WEIR_SHAPE(struct note, note_fields), .key = "to", .keep = "forever" };
 
 static struct weir_verb number = { "box", "number", WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) };
@@ -257,6 +259,7 @@ static void world_open(void *arg)
     struct store_recovery recovery;
     app_init(&w->app, catalog_create());
     notes.keep = w->kept ? "6KB" : w->latest ? "latest" : "forever";
+    notes.tombstone = w->latest ? "gone" : NULL;
     weir_use(&w->app, &number);
     ASSERT(weir_add_entity(&w->app, &box_entity) == WEIR_OK);
     ASSERT(weir_add_stream(&w->app, &notes) == WEIR_OK);
@@ -279,6 +282,7 @@ static void world_open(void *arg)
     options.limits.checkpoint_bytes_min = 40000;
     options.limits.compact_bytes_min = 1 + sim_choose(w->sim, 4000);
     options.limits.compact_dirty_percent = 1 + sim_choose(w->sim, 60);
+    options.limits.tombstone_keep_ms = 1;
     options.limits.compact_memory_bytes = 1 + sim_choose(w->sim, 2) * 100000;
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
     if (st != WEIR_OK) {

@@ -47,7 +47,7 @@ static void row_found(void *arg, uint8_t slot, struct weir_str key, struct weir_
 
 static void bench_open(struct bench *b)
 {
-    struct store_options options = { 4096, 16384, 0 };
+    struct store_options options = { 4096, 16384, 0, 0 };
     struct store_recovery recovery;
     char error[400];
     assert_int_equal(store_open(b->env, "/data", &options, row_found, NULL, &b->store, &recovery, error,
