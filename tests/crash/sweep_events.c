@@ -544,7 +544,7 @@ int main(int argc, char **argv)
     bool vacuous = tally->failed == 0 && (tally->compactions < 100 || tally->dropped < 100 || tally->given_up == 0 ||
                                           tally->poisons == 0 || tally->second_crashes == 0);
     if (vacuous) printf("FAIL nothing of interest was met\n");
-    printf("%llu passed, %llu failed, 0 skipped\n", (unsigned long long)(tally->runs - (tally->failed ? 1 : 0)),
+    printf("%llu passed, %llu failed, 0 skipped\n", (unsigned long long)(tally->runs - (tally->failed < tally->runs ? tally->failed : tally->runs)),
            (unsigned long long)(tally->failed + vacuous));
     return tally->failed || vacuous ? 1 : 0;
 }

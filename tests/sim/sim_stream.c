@@ -275,12 +275,13 @@ static void world_open(void *arg)
     options.event_block_bytes = 300 + sim_choose(w->sim, 700);
     options.event_file_bytes = 2000 + sim_choose(w->sim, 4000);
     options.event_cache_bytes = 1000 + sim_choose(w->sim, 4000);
-    options.limits.retention_check_ms = 5;
-    options.limits.follow_window = 1 + sim_choose(w->sim, 64);
+    /* As latest: compaction is often there before the follower. */
+    options.limits.retention_check_ms = w->latest ? 1 : 5;
+    options.limits.follow_window = 1 + sim_choose(w->sim, w->latest ? 3 : 64);
     options.limits.request_deadline_ms = 60000;
     options.limits.queue_wait_max_ms = 60000;
     options.limits.checkpoint_bytes_min = 40000;
-    options.limits.compact_bytes_min = 1 + sim_choose(w->sim, 4000);
+    options.limits.compact_bytes_min = 1 + sim_choose(w->sim, sim_choose(w->sim, 2) ? 200 : 4000);
     options.limits.compact_dirty_percent = 1 + sim_choose(w->sim, 60);
     options.limits.tombstone_keep_ms = 1;
     options.limits.compact_memory_bytes = 1 + sim_choose(w->sim, 2) * 100000;
