@@ -185,9 +185,13 @@ struct weir_stream {
     struct weir_shape event; /* a record */
     const char *key;         /* the field that orders events; NULL: the emitting entity */
     const char *time;        /* the field (WEIR_TIME) of event time; NULL: the transaction's time */
-    const char *keep;        /* "90d", "512MB", "forever"; NULL: "7d" */
-    const char *allow;       /* who may emit from outside */
-    const void *place;       /* the engine's */
+    /* "90d", "512MB", "forever"; "latest": of each key the newest event stays for ever, "latest, 7d": beside all that
+     * are younger; NULL: "7d" */
+    const char *keep;
+    const char *
+        tombstone; /* with "latest": a field (WEIR_BOOL) that, when true, ends its key; NULL: none */
+    const char *allow; /* who may emit from outside */
+    const void *place; /* the engine's */
 };
 
 /* A type (or a service, with `by` NULL) that is called for each event of a stream, once, in order for each

@@ -43,6 +43,7 @@ enum weir_status weir_add_stream(struct weir_app *app, struct weir_stream *from)
     struct stream stream = { .name = str_of(from->name),
                              .key_field = -1,
                              .time_field = -1,
+                             .gone_field = -1,
                              .keep_ms = STREAM_KEEP_MS_DEFAULT,
                              .allow = from->allow ? str_of(from->allow) : STR_NIL };
     char text[512];
@@ -52,12 +53,15 @@ enum weir_status weir_add_stream(struct weir_app *app, struct weir_stream *from)
         struct weir_str name = stream.event->fields[i].name;
         if (from->key != NULL && str_eq(name, str_of(from->key))) stream.key_field = (int)i;
         if (from->time != NULL && str_eq(name, str_of(from->time))) stream.time_field = (int)i;
+        if (from->tombstone != NULL && str_eq(name, str_of(from->tombstone)))
+            stream.gone_field = (int)i;
     }
     if (good && ((from->key != NULL && stream.key_field < 0) ||
-                 (from->time != NULL && stream.time_field < 0)))
-        why = "`key` and `time` name fields of the event";
+                 (from->time != NULL && stream.time_field < 0) ||
+                 (from->tombstone != NULL && stream.gone_field < 0)))
+        why = "`key`, `time` and `tombstone` name fields of the event";
     else if (good && from->keep != NULL && !stream_keep_parse(str_of(from->keep), &stream))
-        why = "`keep` is a duration (90d), a size (512MB) or `forever`";
+        why = "`keep` is a duration (90d), a size (512MB), `forever` or `latest`";
     struct stream *made = why == NULL ? catalog_add_stream(catalog, &stream) : NULL;
     if (made == NULL) {
         snprintf(text, sizeof(text), "stream %s: %s", from->name,

@@ -388,10 +388,20 @@ bool stream_keep_parse(struct weir_str text, struct stream *stream)
 {
     stream->keep_ms = 0;
     stream->keep_bytes = 0;
+    stream->latest = false;
     if (str_eq(text, STR("forever"))) return true;
     struct weir_str unit;
     double number;
     if (text.len == 0) return false;
+    if (str_eq(text, STR("latest"))) return stream->latest = true;
+    if (text.len > 7 && memcmp(text.ptr, "latest,", 7) == 0) {
+        stream->latest = true;
+        text = (struct weir_str){ text.ptr + 7, text.len - 7 };
+        while (text.len > 0 && text.ptr[0] == ' ') {
+            text.ptr++;
+            text.len--;
+        }
+    }
     while (text.len > 0) {
         if (!unit_take(&text, &number, &unit)) return false;
         const struct unit *found = NULL;
@@ -406,6 +416,8 @@ bool stream_keep_parse(struct weir_str text, struct stream *stream)
             text.len--;
         }
     }
+    /* Of a key the newest event stays for ever: no size can bound that. */
+    if (stream->latest) return stream->keep_ms > 0 && stream->keep_bytes == 0;
     return stream->keep_ms > 0 || stream->keep_bytes > 0;
 }
 
@@ -619,6 +631,13 @@ static bool finish_stream(const struct catalog *catalog, const struct stream *st
     if (wrong == NULL && stream->time_field >= 0 &&
         stream->event->fields[stream->time_field].kind != WEIR_TIME)
         wrong = "`time` names a field of type time";
+    if (wrong == NULL && stream->latest && stream->key_field < 0)
+        wrong = "`keep` = latest needs `key`: the field of whose values the newest event stays";
+    if (wrong == NULL && stream->gone_field >= 0 && !stream->latest)
+        wrong = "`tombstone` ends a key, which goes with `keep` = latest only";
+    if (wrong == NULL && stream->gone_field >= 0 &&
+        stream->event->fields[stream->gone_field].kind != WEIR_BOOL)
+        wrong = "`tombstone` names a field of type bool";
     if (wrong == NULL) return true;
     snprintf(why, why_bytes, "%.*s%sstream `%.*s`: %s", STR_ARG(stream->at),
              stream->at.len ? ": " : "", STR_ARG(stream->name), wrong);

@@ -70,11 +70,13 @@ struct type {
 /* A retained log of events, emitted inside transactions. */
 struct stream {
     struct weir_str name;
-    struct shape *event;   /* a record; its fields numbered by name when the data is opened */
-    int key_field;         /* that orders; -1: the emitting entity's key */
-    int time_field;        /* event time; -1: the time of the transaction */
-    int64_t keep_ms;       /* 0: no bound */
-    uint64_t keep_bytes;   /* 0: no bound */
+    struct shape *event; /* a record; its fields numbered by name when the data is opened */
+    int key_field;       /* that orders; -1: the emitting entity's key */
+    int time_field;      /* event time; -1: the time of the transaction */
+    int64_t keep_ms;     /* 0: no bound */
+    uint64_t keep_bytes; /* 0: no bound */
+    bool latest;         /* what is past keep_ms is compacted: of each key the newest event stays */
+    int gone_field;      /* with latest: a bool that ends the key; -1: none */
     struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
     struct weir_str at;
     uint16_t id;                  /* on disk; 0 until the data is opened */
@@ -287,7 +289,8 @@ bool catalog_add_schedule(struct catalog *catalog, struct env *env, const struct
 struct outside_def *catalog_add_outside(struct catalog *catalog, const struct outside_def *from);
 struct outside_def *catalog_outside(const struct catalog *catalog, struct weir_str name);
 struct stream *catalog_stream(const struct catalog *catalog, struct weir_str name);
-/** "90d", "1h30m", "512MB", "forever" into keep_ms and keep_bytes; false when it is none of these. */
+/** "90d", "1h30m", "512MB", "forever", "latest", "latest, 7d" into keep_ms, keep_bytes and latest; false when it is
+ *  none of these. */
 bool stream_keep_parse(struct weir_str text, struct stream *stream);
 /** "oldest", "now", an event id, or a time in milliseconds or as text, into from, from_epoch... */
 bool follow_from_parse(struct weir_str text, struct follower *follower);

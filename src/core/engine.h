@@ -36,6 +36,11 @@ struct parked_request;
     X(asks_max, 100, "requests outside of one transaction on one shard")                           \
     X(ask_bytes_max, 1048576, "bytes of one request outside")                                      \
     X(retention_check_ms, 1000, "time between two looks for events to retire")                     \
+    X(compact_bytes_min, 1048576,                                                                  \
+      "bytes of events, never compacted yet, from which on a stream kept as latest is compacted")  \
+    X(compact_dirty_percent, 50, "... and from which share of all that would be rewritten")        \
+    X(compact_memory_bytes, 33554432, "bytes of keys that one compaction holds, or one file's")    \
+    X(tombstone_keep_ms, 86400000, "an event that ends its key stays so long for readers to see")  \
     X(follow_window, 4096, "events of a follower on their way to one shard")                       \
     X(window_values_max, 10000, "values of one exact distinct of a window")                        \
     X(window_bytes_max, 32768, "bytes that the aggregates of a window hold")                       \

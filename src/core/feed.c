@@ -24,6 +24,9 @@
 #define DISK_RETRY_NS UINT64_C(500000000)
 #define SPAN_FILES 8u /* a stream kept by size is kept in about so many files */
 #define FILE_BYTES_MIN 65536u
+#define LATEST_FILE_BYTES                                                                          \
+    (4u << 20) /* compaction takes whole files: small ones become old sooner */
+#define COMPACT_RETRY_NS UINT64_C(60000000000)
 
 /* What the shards emitted in one epoch: changes side by side. */
 struct feed_batch {
@@ -87,7 +90,9 @@ struct feed {
     uint64_t named_seen;
     uint64_t taken; /* all epochs up to it are in the logs */
     uint64_t retention_ns, retry_ns;
-    bool pending; /* events of files known, positions set */
+    uint64_t compact_ns;   /* not before: the last one failed */
+    uint32_t compact_next; /* stream looked at first, so that each has its turn */
+    bool pending;          /* events of files known, positions set */
 };
 
 /* ---- opening ---- */
@@ -102,6 +107,7 @@ static uint32_t stream_place(const struct catalog *catalog, uint16_t id)
 static uint64_t stream_file_bytes(const struct stream *stream)
 {
     uint64_t bytes = stream->keep_bytes / SPAN_FILES;
+    if (stream->latest) return LATEST_FILE_BYTES;
     if (stream->keep_bytes == 0) return 0;
     return bytes < FILE_BYTES_MIN ? FILE_BYTES_MIN : bytes;
 }
@@ -636,6 +642,8 @@ static void follow_safe(struct feed *feed, struct follow_state *f)
     }
     if (f->asking && f->safe_epoch == 0 && sent_is_done(feed, f, f->asked_to))
         f->safe_epoch = atomic_load(&feed->engine->epoch);
+    /* Nobody else may want it: with no more work the last events would never be safe. */
+    if (f->safe_epoch != 0) shard_wanted(&feed->engine->shards[0], f->safe_epoch);
 }
 
 static bool follow_feed(struct feed *feed, struct follow_state *f)
@@ -879,26 +887,101 @@ static uint64_t feed_sync(struct feed *feed, uint64_t now)
     return ENV_NEVER;
 }
 
-static void feed_retire(struct feed *feed)
+static void heads_name(struct feed *feed)
+{
+    heads_give(feed);
+    atomic_store(&feed->name_wanted, true);
+    feed->env->actor_wake(feed->env, &feed->engine->writer.actor);
+}
+
+static struct event_id stream_safe(const struct feed *feed, const struct stream *stream)
+{
+    struct event_id safe = { UINT64_MAX, UINT64_MAX };
+    for (uint32_t k = 0; k < feed->engine->catalog->follower_count; k++) {
+        const struct follow_state *f = &feed->follows[k];
+        if (f->follower->stream == stream && event_id_cmp(f->safe, safe) < 0) safe = f->safe;
+    }
+    return safe;
+}
+
+/* Does the event end its key? */
+static bool event_is_gone(void *arg, const struct event *e)
+{
+    const struct stream *stream = arg;
+    struct arena arena = { 0 };
+    char *event = arena_alloc(&arena, stream->event->size + 8u);
+    const struct field *field = &stream->event->fields[stream->gone_field];
+    bool gone = unpack(stream->event, e->value, &arena, false, event) == WEIR_OK &&
+                event[field->offset] != 0;
+    arena_free(&arena);
+    return gone;
+}
+
+/* Followers see every event, as with retention: what one has not done yet stays. */
+static void feed_compact_begin(struct feed *feed, uint32_t place, int64_t wall)
+{
+    const struct stream *stream = feed->engine->catalog->streams[place];
+    const struct engine_limits *limits = &feed->engine->limits;
+    struct event_compaction how = {
+        .safe = stream_safe(feed, stream),
+        .before_ms = stream->keep_ms ? wall - stream->keep_ms : INT64_MAX,
+        .bytes_min = limits->compact_bytes_min,
+        .dirty_percent = (uint32_t)limits->compact_dirty_percent,
+        .memory_bytes = limits->compact_memory_bytes,
+        .is_gone = stream->gone_field >= 0 ? event_is_gone : NULL,
+        .arg = feed->engine->catalog->streams[place],
+        .gone_before_ms = wall - (int64_t)limits->tombstone_keep_ms,
+    };
+    enum weir_status st = event_log_compact(feed->logs[place], &how);
+    if (st == WEIR_OK) feed->compact_next = place + 1;
+    if (st == WEIR_POISONED) feed_poison(feed);
+}
+
+/* One step of the compaction that runs. */
+static void feed_compact(struct feed *feed, uint64_t now)
+{
+    struct event_compacted figures;
+    bool done;
+    enum weir_status st = events_compact(feed->events, &done, &figures);
+    if (st == WEIR_POISONED) {
+        feed_poison(feed);
+    } else if (st != WEIR_OK) {
+        feed->compact_ns = now + COMPACT_RETRY_NS;
+        engine_trace(feed->engine, "\"event\":\"compaction_failed\",\"error\":\"%s\"",
+                     weir_status_word(st));
+    }
+    if (!done) return;
+    heads_name(feed);
+    const struct catalog *catalog = feed->engine->catalog;
+    uint32_t place = stream_place(catalog, figures.stream);
+    engine_trace(feed->engine,
+                 "\"event\":\"stream_compacted\",\"stream\":\"%.*s\",\"events\":%llu,\"left\":%llu,"
+                 "\"bytes\":%llu,"
+                 "\"bytes_left\":%llu",
+                 STR_ARG(place < catalog->stream_count ? catalog->streams[place]->name : STR("")),
+                 (unsigned long long)figures.events_before,
+                 (unsigned long long)figures.events_after, (unsigned long long)figures.bytes_before,
+                 (unsigned long long)figures.bytes_after);
+}
+
+static void feed_retire(struct feed *feed, uint64_t now)
 {
     const struct catalog *catalog = feed->engine->catalog;
     int64_t wall = feed->env->wall_ms(feed->env);
     bool any = false;
     for (uint32_t i = 0; i < catalog->follower_count; i++) follow_safe(feed, &feed->follows[i]);
-    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+    uint32_t first = feed->compact_next;
+    for (uint32_t k = 0; k < catalog->stream_count; k++) {
+        uint32_t i = (first + k) % catalog->stream_count;
         const struct stream *stream = catalog->streams[i];
-        struct event_id safe = { UINT64_MAX, UINT64_MAX };
-        for (uint32_t k = 0; k < catalog->follower_count; k++) {
-            const struct follow_state *f = &feed->follows[k];
-            if (f->follower->stream == stream && event_id_cmp(f->safe, safe) < 0) safe = f->safe;
+        if (stream->latest) {
+            if (now >= feed->compact_ns) feed_compact_begin(feed, i, wall);
+            continue;
         }
         int64_t before = stream->keep_ms ? wall - stream->keep_ms : 0;
-        any |= event_log_trim(feed->logs[i], before, stream->keep_bytes, safe);
+        any |= event_log_trim(feed->logs[i], before, stream->keep_bytes, stream_safe(feed, stream));
     }
-    if (!any) return;
-    heads_give(feed);
-    atomic_store(&feed->name_wanted, true);
-    feed->env->actor_wake(feed->env, &feed->engine->writer.actor);
+    if (any) heads_name(feed);
 }
 
 /* What /metrics and INFO tell, without a read. */
@@ -943,8 +1026,12 @@ static uint64_t feed_turn(void *self)
     if (events_write(feed->events)) more = true;
     if (now >= feed->retention_ns && catalog->stream_count > 0) {
         feed->retention_ns = now + feed->engine->limits.retention_check_ms * 1000000u;
-        feed_retire(feed);
+        feed_retire(feed, now);
         feed_show(feed);
+    }
+    if (events_compacting(feed->events)) {
+        feed_compact(feed, now);
+        more = true;
     }
     if (more) return 0;
     for (const struct feed_read *r = feed->waiting; r != NULL; r = r->link)

@@ -231,7 +231,8 @@ static bool checkpoint_step(struct engine *engine)
     /* H9 (5): what the walk saw up to its end must be durable before the manifest names it. */
     if (!w->checkpoint_failed && atomic_load(&engine->durable) < end) {
         MARK("checkpoint waits for the sync of what its walk saw");
-        if (atomic_load(&engine->wanted) < end) atomic_store(&engine->wanted, end);
+        /* Others raise it meanwhile: a plain store could take back what they want. */
+        shard_wanted(&engine->shards[0], end);
         return false;
     }
     if (!w->checkpoint_failed && !feed_covers(engine, w->checkpoint_begin)) return false;

@@ -70,27 +70,31 @@ static void options_read(struct builder *b, lua_State *L, int idx, struct stream
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
         if (strcmp(name, "latest") == 0)
-            refuse(L, "stream %s: the option `latest` comes with a later release", b->path);
+            refuse(L, "stream %s: write keep = \"latest\", or keep = \"latest, 7d\"", b->path);
         if (text == NULL) refuse(L, "stream %s: the option `%s` is a text", b->path, name);
-        if (strcmp(name, "key") == 0 || strcmp(name, "time") == 0) {
+        if (strcmp(name, "key") == 0 || strcmp(name, "time") == 0 ||
+            strcmp(name, "tombstone") == 0) {
             int place = field_place(stream->event, text);
             if (place < 0)
                 refuse(L, "stream %s: `%s` names a field of the event; it has no `%s`", b->path,
                        name, text);
-            *(name[0] == 'k' ? &stream->key_field : &stream->time_field) = place;
+            if (name[0] == 'k') stream->key_field = place;
+            else if (name[1] == 'i') stream->time_field = place;
+            else stream->gone_field = place;
         } else if (strcmp(name, "keep") == 0) {
             if (!stream_keep_parse(str_of(text), stream))
                 refuse(L,
-                       "stream %s: `keep` is a duration (\"90d\"), a size (\"512MB\") or "
-                       "\"forever\"",
+                       "stream %s: `keep` is a duration (\"90d\"), a size (\"512MB\"), "
+                       "\"forever\", \"latest\" or \"latest, 7d\"",
                        b->path);
         } else if (strcmp(name, "allow") == 0) {
             if (!name_is_fit(text, strlen(text)))
                 refuse(L, "stream %s: `allow` is \"anyone\" or a role", b->path);
             stream->allow = arena_copy(b->arena, str_of(text));
         } else {
-            refuse(L, "stream %s: there is no option `%s`; it has key, time, keep, allow", b->path,
-                   name);
+            refuse(L,
+                   "stream %s: there is no option `%s`; it has key, time, keep, tombstone, allow",
+                   b->path, name);
         }
     }
 }
@@ -118,6 +122,7 @@ int weir_stream_lua(lua_State *L)
                                  .event = shape_build(&b, L, 2),
                                  .key_field = -1,
                                  .time_field = -1,
+                                 .gone_field = -1,
                                  .keep_ms = STREAM_KEEP_MS_DEFAULT };
         if (stream.event->count == 0) refuse(L, "stream %s: an event has at least one field", name);
         if (lua_istable(L, 3)) options_read(&b, L, 3, &stream);

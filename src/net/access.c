@@ -74,11 +74,15 @@ bool call_is_admitted(struct call *call, const struct handler *handler)
     return false;
 }
 
+bool roles_may_read(struct weir_str roles, const struct stream *stream)
+{
+    bool role = roles_hold(roles, stream->allow) && !str_eq(stream->allow, STR(HANDLER_ANYONE));
+    return role || roles_hold(roles, STR(ROLE_OPERATOR));
+}
+
 bool conn_may_read(const struct conn *conn, const struct stream *stream)
 {
-    bool role = roles_hold(conn_roles(conn), stream->allow) &&
-                !str_eq(stream->allow, STR(HANDLER_ANYONE));
-    return role || conn_holds(conn, RIGHT_OPERATOR);
+    return roles_may_read(conn_roles(conn), stream);
 }
 
 bool call_may_read(struct call *call, const struct stream *stream)

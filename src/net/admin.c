@@ -131,6 +131,31 @@ static void add_type(const struct type *type, struct weir_str roles, struct buf 
     buf_add_text(out, "]}");
 }
 
+/* The paths of streams into which a caller with these roles may emit, or that he may read. */
+static void add_streams_index(const struct catalog *catalog, struct weir_str roles, struct buf *out)
+{
+    bool first = true;
+    buf_add_text(out, ",\n\"streams\":[");
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        const struct stream *stream = catalog->streams[i];
+        bool reads = roles_may_read(roles, stream), emits = handler_admits(stream->emit, roles);
+        if (!reads && !emits) continue;
+        buf_add_text(out, first ? "\n{\"name\":" : ",\n{\"name\":");
+        first = false;
+        json_write_text(out, stream->name);
+        buf_add_text(out, ",\"allow\":");
+        if (stream->allow.ptr) json_write_text(out, stream->allow);
+        else buf_add_text(out, "null");
+        buf_printf(out, ",\"path\":\"/streams/%.*s\",\"methods\":[%s%s%s]", STR_ARG(stream->name),
+                   reads ? "\"GET\"" : "", reads && emits ? "," : "", emits ? "\"POST\"" : "");
+        if (reads)
+            buf_printf(out, ",\"info\":\"/streams/%.*s/info\",\"groups\":\"/streams/%.*s/groups\"",
+                       STR_ARG(stream->name), STR_ARG(stream->name));
+        buf_add_byte(out, '}');
+    }
+    buf_add_byte(out, ']');
+}
+
 static void add_schedules(const struct catalog *catalog, struct buf *out)
 {
     buf_add_text(out, ",\n\"schedules\":[");
@@ -174,6 +199,7 @@ void admin_index(struct net *net, const struct type *only, struct weir_str roles
         add_type(type, roles, out);
     }
     buf_add_byte(out, ']');
+    if (only == NULL) add_streams_index(catalog, roles, out);
     if (only == NULL && roles_hold(roles, STR(ROLE_OPERATOR))) add_schedules(catalog, out);
     buf_add_text(out, ",\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} "
                       "with a JSON array or object\",\"health\":[");

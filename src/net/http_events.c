@@ -483,15 +483,16 @@ static void add_stream(struct call *call, const struct feed_read *read, struct b
     add_shape(out, stream->event);
     add_field_name(out, "key", stream, stream->key_field);
     add_field_name(out, "time", stream, stream->time_field);
+    add_field_name(out, "tombstone", stream, stream->gone_field);
     buf_add_text(out, ",\"allow\":");
     if (stream->allow.ptr) json_write_text(out, stream->allow);
     else buf_add_text(out, "null");
     buf_printf(out,
-               ",\"keep_ms\":%lld,\"keep_bytes\":%llu,\"events\":%llu,\"bytes\":%llu,"
-               "\"files\":%llu,\"first\":",
-               (long long)stream->keep_ms, (unsigned long long)stream->keep_bytes,
-               (unsigned long long)info->count, (unsigned long long)info->bytes,
-               (unsigned long long)info->files);
+               ",\"latest\":%s,\"keep_ms\":%lld,\"keep_bytes\":%llu,\"events\":%llu,"
+               "\"bytes\":%llu,\"files\":%llu,\"first\":",
+               stream->latest ? "true" : "false", (long long)stream->keep_ms,
+               (unsigned long long)stream->keep_bytes, (unsigned long long)info->count,
+               (unsigned long long)info->bytes, (unsigned long long)info->files);
     if (info->count > 0) add_id(out, info->first);
     else buf_add_text(out, "null");
     buf_add_text(out, ",\"last\":");

@@ -280,6 +280,7 @@ bool call_is_admitted(struct call *call, const struct handler *handler);
 /** Whether the caller may read the stream, its figures and its groups: the operator, and the role that may emit; a
  *  stream open to anyone is so for emitting only. False after refusing. */
 bool call_may_read(struct call *call, const struct stream *stream);
+bool roles_may_read(struct weir_str roles, const struct stream *stream);
 bool conn_may_read(const struct conn *conn, const struct stream *stream);
 /** False after refusing a stranger who must not learn whether there is such a handler (NULL: there is none). */
 bool call_is_in_sight(struct call *call, const struct handler *handler);

@@ -145,7 +145,8 @@ static void describe_follows(const struct catalog *catalog, const struct type *t
 static void describe_keep(const struct stream *stream, struct buf *out)
 {
     buf_add_text(out, "  keep");
-    if (stream->keep_ms == 0 && stream->keep_bytes == 0) buf_add_text(out, " forever");
+    if (stream->latest) buf_add_text(out, " latest");
+    else if (stream->keep_ms == 0 && stream->keep_bytes == 0) buf_add_text(out, " forever");
     if (stream->keep_ms >= 86400000) buf_printf(out, " %" PRId64 "d", stream->keep_ms / 86400000);
     else if (stream->keep_ms > 0) buf_printf(out, " %" PRId64 "s", stream->keep_ms / 1000);
     if (stream->keep_bytes > 0)

@@ -161,10 +161,13 @@ static void add_span(struct arena *arena, struct graph_node *node, const struct 
     struct weir_str size = bytes > 0
                                ? arena_printf(arena, " %" PRIu64 " MB", (bytes + 1048575) / 1048576)
                                : STR_NIL;
-    node->lines[node->line_count++] = ms == 0 && bytes == 0
-                                          ? STR("keep forever")
-                                          : arena_printf(arena, "keep%.*s%.*s", STR_ARG(time),
-                                                         STR_ARG(size));
+    struct weir_str line = STR("keep forever");
+    if (stream->latest)
+        line = arena_printf(arena, "keep latest of a key%s%.*s", ms > 0 ? ", all for" : "",
+                            STR_ARG(time));
+    else if (ms > 0 || bytes > 0)
+        line = arena_printf(arena, "keep%.*s%.*s", STR_ARG(time), STR_ARG(size));
+    node->lines[node->line_count++] = line;
 }
 
 static struct weir_str field_line(struct arena *arena, const struct field *field, const char *mark)

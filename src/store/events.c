@@ -6,88 +6,17 @@
  *   open -> closed (block_bytes, or a sync) -> written (its file has it) -> synced (a checkpoint's heads) -> evicted
  *
  * Files are named events-<stream>-<number> and hold blocks one after the other; a new start never appends to an
- * old file. Heads say for each stream its first and last file, how far the last one counts, and its last id.
+ * old file. What compaction (compact.c) made of a log's beginning is one such file, with EVENT_FILE_COMPACTED in its
+ * number, in front of the others. Heads say for each stream its first and last file, how far the last one counts, and its last id.
  * Only what heads in a manifest say is believed at start; the log of epochs still holds the rest, since it is cut
  * only below an epoch that the heads cover. A file goes once a manifest without it is durable.
  * Bytes: docs/formats/events.md.
  * SPDX-License-Identifier: MIT
  */
-#include "store/events.h"
+#include "store/events_int.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#include "store/store_int.h"
-
-#define BLOCK_MAGIC 0x56424557u /* "WEBV" */
-#define BLOCK_HEADER_BYTES 96u
-#define BLOCK_PAYLOAD_MAX (64u << 20)
-#define VERIFY_BYTES_MAX (UINT64_C(256) << 20) /* beyond, payloads are judged when they are read */
-
-struct block {
-    struct event_id first, last;
-    int64_t time_first, time_last;
-    uint32_t count;
-    uint32_t len;    /* of the payload */
-    uint32_t file;   /* its number; 0: in memory only */
-    uint32_t cap;    /* of data, while it is open */
-    uint64_t offset; /* of its header in the file */
-    char *data;      /* NULL: to be read from the file */
-};
-
-struct event_file {
-    uint32_t number;
-    uint64_t bytes;
-    uint64_t first_block; /* number of its first block */
-    int fd;               /* -1: closed */
-    bool synced, named;
-};
-
-struct event_log {
-    struct events *events;
-    struct event_log *next;
-    uint16_t stream;
-    uint64_t file_bytes;
-    struct block *blocks; /* first_block, first_block + 1, ... */
-    uint64_t first_block;
-    uint32_t block_count, block_cap;
-    uint64_t written;   /* blocks below this number are in files */
-    uint64_t evictable; /* blocks below this number have given up their bytes */
-    struct event_file *files;
-    uint32_t file_count, file_cap;
-    uint32_t next_file;
-    uint64_t chain; /* payload hash of the last written block */
-    uint64_t count, bytes;
-    struct event_id last;
-    /* as of the last sync */
-    struct event_id synced_last;
-    uint32_t synced_file;
-    uint64_t synced_size, synced_chain, synced_blocks;
-};
-
-struct events {
-    struct store *store;
-    struct env *env;
-    struct events_options options;
-    struct event_log *logs;
-    uint64_t cached; /* bytes of closed blocks in memory */
-    uint64_t serial; /* of the heads made last */
-    bool disk_full, poisoned, new_names;
-    struct gone {
-        uint64_t serial; /* go once heads of this serial are named */
-        uint16_t stream;
-        uint32_t file;
-    } * gone;
-    uint32_t gone_count, gone_cap;
-    struct buf scratch;
-};
-
-struct event_heads {
-    uint64_t serial;
-    uint32_t count;
-    struct event_head head[];
-};
 
 /* ---- ids ---- */
 
@@ -123,7 +52,7 @@ bool event_id_read(struct weir_str text, uint64_t n_if_none, struct event_id *id
 
 /* ---- names and headers ---- */
 
-static void file_name(char *out, uint16_t stream, uint32_t number)
+void event_file_name(char *out, uint16_t stream, uint32_t number)
 {
     snprintf(out, ENV_NAME_MAX, "events-%04x-%08x", stream, number);
 }
@@ -137,18 +66,12 @@ static bool file_name_read(const char *name, uint16_t *stream, uint32_t *number)
         return false;
     *stream = (uint16_t)a;
     *number = b;
-    file_name(again, *stream, *number);
+    event_file_name(again, *stream, *number);
     return strcmp(again, name) == 0;
 }
 
-/* What file headers and checksums take for the sequence of a file. */
-static uint64_t file_sequence(uint16_t stream, uint32_t number)
-{
-    return (uint64_t)stream << 32 | number;
-}
-
-static void block_header(const struct event_log *log, const struct block *b, uint64_t number,
-                         uint64_t hash, uint64_t chain, uint32_t file, uint64_t offset, char *out)
+void event_block_header(const struct event_log *log, const struct block *b, uint64_t number,
+                        uint64_t hash, uint64_t chain, uint32_t file, uint64_t offset, char *out)
 {
     memset(out, 0, BLOCK_HEADER_BYTES);
     store_le32(out, BLOCK_MAGIC);
@@ -163,7 +86,7 @@ static void block_header(const struct event_log *log, const struct block *b, uin
     store_le64(out + 64, (uint64_t)b->time_last);
     store_le64(out + 72, hash);
     store_le64(out + 80, chain);
-    uint64_t seed = store_seed(log->events->store, file_sequence(log->stream, file), offset);
+    uint64_t seed = store_seed(log->events->store, event_file_sequence(log->stream, file), offset);
     store_le32(out + 92, crc32c((uint32_t)seed, out, 92));
 }
 
@@ -183,8 +106,8 @@ struct event_log *events_log(struct events *events, uint16_t stream, uint64_t fi
         log = mem_alloc(sizeof(*log));
         log->events = events;
         log->stream = stream;
-        log->first_block = log->written = log->evictable = 1;
-        log->next_file = 1;
+        log->first_block = log->written = log->evictable = log->synced_blocks = 1;
+        log->next_file = log->next_compacted = 1;
         log->next = events->logs;
         events->logs = log;
     }
@@ -192,12 +115,6 @@ struct event_log *events_log(struct events *events, uint16_t stream, uint64_t fi
                           ? file_bytes
                           : events->options.file_bytes;
     return log;
-}
-
-static struct block *block_at(const struct event_log *log, uint64_t number)
-{
-    if (number < log->first_block || number >= log->first_block + log->block_count) return NULL;
-    return &log->blocks[number - log->first_block];
 }
 
 static struct block *block_new(struct event_log *log)
@@ -235,6 +152,17 @@ static void block_room(struct block *b, size_t more)
     b->cap = (uint32_t)cap;
 }
 
+void event_encode(const struct block *b, const struct event *e, struct buf *out)
+{
+    buf_add_varint(out, e->id.epoch - b->first.epoch);
+    buf_add_varint(out, e->id.n);
+    buf_add_varint(out, zigzag(e->time_ms - b->time_first));
+    buf_add_varint(out, e->key.len);
+    buf_add_str(out, e->key);
+    buf_add_varint(out, e->value.len);
+    buf_add_str(out, e->value);
+}
+
 bool event_log_append(struct event_log *log, const struct event *e)
 {
     if (event_id_cmp(e->id, log->last) <= 0) return false;
@@ -247,13 +175,7 @@ bool event_log_append(struct event_log *log, const struct event *e)
     }
     struct buf *out = &events->scratch;
     buf_reset(out);
-    buf_add_varint(out, e->id.epoch - b->first.epoch);
-    buf_add_varint(out, e->id.n);
-    buf_add_varint(out, zigzag(e->time_ms - b->time_first));
-    buf_add_varint(out, e->key.len);
-    buf_add_str(out, e->key);
-    buf_add_varint(out, e->value.len);
-    buf_add_str(out, e->value);
+    event_encode(b, e, out);
     block_room(b, out->len);
     memcpy(b->data + b->len, out->ptr, out->len);
     b->len += (uint32_t)out->len;
@@ -278,7 +200,7 @@ void event_log_info(const struct event_log *log, struct event_log_info *info)
 
 /* ---- writing ---- */
 
-static bool events_fail(struct events *events, int64_t error)
+bool events_fail(struct events *events, int64_t error)
 {
     if (status_of_errno((int)-error) == WEIR_DISKFULL) events->disk_full = true;
     else events->poisoned = true;
@@ -311,10 +233,10 @@ static struct event_file *file_for_write(struct event_log *log)
     char name[ENV_NAME_MAX];
     uint8_t header[FILE_HEADER_BYTES];
     uint32_t number = log->next_file;
-    file_name(name, log->stream, number);
+    event_file_name(name, log->stream, number);
     int fd = env->open(env, events->store->dir, name, ENV_WRITE | ENV_CREATE);
     int64_t error = fd;
-    file_header(events->store, FILE_EVENTS, file_sequence(log->stream, number), 0, 0, header);
+    file_header(events->store, FILE_EVENTS, event_file_sequence(log->stream, number), 0, 0, header);
     if (error >= 0) error = env->write(env, fd, header, sizeof(header), 0);
     if (error < 0) {
         if (fd >= 0) env->close(env, fd);
@@ -336,10 +258,10 @@ static bool block_write(struct event_log *log, struct block *b)
     struct events *events = log->events;
     struct event_file *f = file_for_write(log);
     if (f == NULL) return false;
-    uint64_t sequence = file_sequence(log->stream, f->number);
+    uint64_t sequence = event_file_sequence(log->stream, f->number);
     uint64_t hash = hash64(store_seed(events->store, sequence, f->bytes), b->data, b->len);
     char header[BLOCK_HEADER_BYTES];
-    block_header(log, b, log->written, hash, log->chain, f->number, f->bytes, header);
+    event_block_header(log, b, log->written, hash, log->chain, f->number, f->bytes, header);
     struct buf *out = &events->scratch;
     buf_reset(out);
     buf_add(out, header, sizeof(header));
@@ -363,7 +285,7 @@ static void events_evict(struct events *events)
          log != NULL && events->cached > events->options.cache_bytes; log = log->next) {
         if (log->evictable < log->first_block) log->evictable = log->first_block;
         while (log->evictable < log->written && events->cached > events->options.cache_bytes) {
-            struct block *b = block_at(log, log->evictable++);
+            struct block *b = event_block_at(log, log->evictable++);
             if (b->data == NULL) continue;
             events->cached -= b->len;
             mem_free(b->data);
@@ -376,7 +298,7 @@ bool events_write(struct events *events)
 {
     if (events->poisoned) return false;
     for (struct event_log *log = events->logs; log != NULL; log = log->next) {
-        struct block *b = block_at(log, log->written);
+        struct block *b = event_block_at(log, log->written);
         if (b == NULL || b->cap != 0) continue;
         bool good = block_write(log, b);
         if (events->cached > events->options.cache_bytes) events_evict(events);
@@ -412,6 +334,29 @@ static bool files_sync(struct event_log *log)
     return true;
 }
 
+/* New names last. */
+static bool names_sync(struct events *events)
+{
+    if (events->new_names && events->env->dir_sync(events->env, events->store->dir) < 0) {
+        events->poisoned = true;
+        return false;
+    }
+    events->new_names = false;
+    return true;
+}
+
+/* All of it is in files and synced, names too. */
+static void log_synced(struct event_log *log)
+{
+    const struct event_file *f = file_last(log);
+    bool tail = f != NULL && !(f->number & EVENT_FILE_COMPACTED);
+    log->synced_last = log->last;
+    log->synced_file = tail ? f->number : 0;
+    log->synced_size = tail ? f->bytes : 0;
+    log->synced_chain = log->chain;
+    log->synced_blocks = log->written;
+}
+
 enum weir_status events_sync(struct events *events)
 {
     if (events->poisoned) return WEIR_POISONED;
@@ -422,41 +367,76 @@ enum weir_status events_sync(struct events *events)
     while (events_write(events)) {}
     if (events->poisoned) return WEIR_POISONED;
     for (struct event_log *log = events->logs; log != NULL; log = log->next) {
-        if (block_at(log, log->written) != NULL) return WEIR_DISKFULL;
+        if (event_block_at(log, log->written) != NULL) return WEIR_DISKFULL;
         if (!files_sync(log)) return WEIR_POISONED;
     }
-    if (events->new_names && events->env->dir_sync(events->env, events->store->dir) < 0) {
-        events->poisoned = true;
-        return WEIR_POISONED;
+    if (!names_sync(events)) return WEIR_POISONED;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) log_synced(log);
+    return WEIR_OK;
+}
+
+enum weir_status event_log_sync(struct event_log *log)
+{
+    struct events *events = log->events;
+    if (events->poisoned) return WEIR_POISONED;
+    struct block *b = block_open(log);
+    if (b != NULL) block_close(log, b);
+    while ((b = event_block_at(log, log->written)) != NULL) {
+        if (!block_write(log, b)) return events->poisoned ? WEIR_POISONED : WEIR_DISKFULL;
     }
-    events->new_names = false;
-    for (struct event_log *log = events->logs; log != NULL; log = log->next) {
-        struct event_file *f = file_last(log);
-        log->synced_last = log->last;
-        log->synced_file = f ? f->number : 0;
-        log->synced_size = f ? f->bytes : 0;
-        log->synced_chain = log->chain;
-        log->synced_blocks = log->written;
-    }
+    if (!files_sync(log) || !names_sync(events)) return WEIR_POISONED;
+    log_synced(log);
     return WEIR_OK;
 }
 
 /* ---- heads ---- */
 
+/* What compaction made stands in front of the log, in one file, under a head of its own. */
+static uint32_t compacted_files(const struct event_log *log)
+{
+    return log->file_count > 0 && (log->files[0].number & EVENT_FILE_COMPACTED) ? 1 : 0;
+}
+
+static uint64_t tail_first_block(const struct event_log *log)
+{
+    uint32_t i = compacted_files(log);
+    return i < log->file_count ? log->files[i].first_block : log->written;
+}
+
+static struct event_head compacted_head(const struct event_log *log)
+{
+    const struct event_file *f = &log->files[0];
+    uint64_t end = tail_first_block(log);
+    const struct block *last = event_block_at(log, end - 1);
+    ASSERT(last != NULL && f->synced);
+    return (struct event_head){ .stream = log->stream,
+                                .first_file = f->number,
+                                .last_file = f->number,
+                                .size = f->bytes,
+                                .first_block = f->first_block,
+                                .blocks = end,
+                                .chain = log->compacted_chain,
+                                .epoch = last->last.epoch,
+                                .n = last->last.n };
+}
+
 struct event_heads *events_heads(struct events *events)
 {
     uint32_t count = 0;
-    for (struct event_log *log = events->logs; log != NULL; log = log->next) count++;
+    for (struct event_log *log = events->logs; log != NULL; log = log->next) count += 2;
     struct event_heads *heads = mem_alloc(sizeof(*heads) + count * sizeof(struct event_head));
     heads->serial = ++events->serial;
     for (struct event_log *log = events->logs; log != NULL; log = log->next) {
+        uint32_t i = compacted_files(log);
+        if (i > 0) heads->head[heads->count++] = compacted_head(log);
+        /* Without a synced file: which number comes next, so that none is used twice. */
         heads->head[heads->count++] = (struct event_head){ .stream = log->stream,
-                                                           .first_file = log->file_count
-                                                                             ? log->files[0].number
-                                                                             : 0,
+                                                           .first_file = i < log->file_count
+                                                                             ? log->files[i].number
+                                                                             : log->next_file,
                                                            .last_file = log->synced_file,
                                                            .size = log->synced_size,
-                                                           .first_block = log->first_block,
+                                                           .first_block = tail_first_block(log),
                                                            .blocks = log->synced_blocks,
                                                            .chain = log->synced_chain,
                                                            .epoch = log->synced_last.epoch,
@@ -485,13 +465,23 @@ void events_named(struct events *events, uint64_t serial)
             events->gone[kept++] = *g;
             continue;
         }
-        file_name(name, g->stream, g->file);
+        event_file_name(name, g->stream, g->file);
         (void)env->unlink(env, events->store->dir, name);
     }
     events->gone_count = kept;
 }
 
 /* ---- retention ---- */
+
+void event_file_gone(struct event_log *log, uint32_t number)
+{
+    struct events *events = log->events;
+    if (events->gone_count == events->gone_cap) {
+        events->gone_cap = events->gone_cap ? events->gone_cap * 2 : 16;
+        events->gone = mem_realloc(events->gone, events->gone_cap * sizeof(struct gone));
+    }
+    events->gone[events->gone_count++] = (struct gone){ events->serial + 1, log->stream, number };
+}
 
 static void file_drop(struct event_log *log)
 {
@@ -510,12 +500,8 @@ static void file_drop(struct event_log *log)
     log->first_block = end;
     memmove(log->blocks, log->blocks + blocks, log->block_count * sizeof(struct block));
     if (f->fd >= 0) events->env->close(events->env, f->fd);
-    if (events->gone_count == events->gone_cap) {
-        events->gone_cap = events->gone_cap ? events->gone_cap * 2 : 16;
-        events->gone = mem_realloc(events->gone, events->gone_cap * sizeof(struct gone));
-    }
-    events->gone[events->gone_count++] = (struct gone){ events->serial + 1, log->stream,
-                                                        f->number };
+    event_file_gone(log, f->number);
+    if (f->number & EVENT_FILE_COMPACTED) log->compacted_bytes = 0;
     log->file_count--;
     memmove(f, f + 1, log->file_count * sizeof(*f));
 }
@@ -524,11 +510,12 @@ bool event_log_trim(struct event_log *log, int64_t before_ms, uint64_t bytes_max
                     struct event_id safe)
 {
     bool any = false;
+    if (event_log_compacts(log)) return false;
     /* The newest file stays, and only what is synced and named may go. */
     while (log->file_count > 1) {
         const struct event_file *f = &log->files[0];
         if (f->fd >= 0 || log->files[1].first_block > log->synced_blocks) break;
-        struct block *last = block_at(log, log->files[1].first_block - 1);
+        struct block *last = event_block_at(log, log->files[1].first_block - 1);
         ASSERT(last != NULL);
         bool old = before_ms != 0 && last->time_last < before_ms;
         bool large = bytes_max != 0 && log->bytes > bytes_max;
@@ -541,22 +528,25 @@ bool event_log_trim(struct event_log *log, int64_t before_ms, uint64_t bytes_max
 
 /* ---- reading ---- */
 
-static enum weir_status block_load(struct event_log *log, uint64_t number, const struct block *b,
-                                   struct buf *out)
+enum weir_status event_block_load(struct event_log *log, uint64_t number, const struct block *b,
+                                  struct buf *out)
 {
     struct events *events = log->events;
     struct env *env = events->env;
     char name[ENV_NAME_MAX], header[BLOCK_HEADER_BYTES];
-    file_name(name, log->stream, b->file);
+    event_file_name(name, log->stream, b->file);
     int fd = env->open(env, events->store->dir, name, ENV_READ);
     if (fd < 0) return fd == -ENOENT ? WEIR_CORRUPT : WEIR_IO;
     buf_reset(out);
     buf_reserve(out, b->len + 1u);
     int64_t got = env->read(env, fd, header, sizeof(header), b->offset);
-    bool good = got == (int64_t)sizeof(header) && load_le64(header + 16) == number;
+    /* Blocks of a compacted file count from 1: it is written before their place is known. */
+    uint64_t stored = b->file & EVENT_FILE_COMPACTED ? number - log->first_block + 1 : number;
+    bool good = got == (int64_t)sizeof(header) && load_le64(header + 16) == stored;
     if (got >= 0 && good) {
         got = env->read(env, fd, out->ptr, b->len, b->offset + BLOCK_HEADER_BYTES);
-        uint64_t seed = store_seed(events->store, file_sequence(log->stream, b->file), b->offset);
+        uint64_t seed = store_seed(events->store, event_file_sequence(log->stream, b->file),
+                                   b->offset);
         good = got == (int64_t)b->len && hash64(seed, out->ptr, b->len) == load_le64(header + 72);
     }
     env->close(env, fd);
@@ -580,7 +570,9 @@ static uint64_t block_find(const struct event_log *log, struct event_id id)
 void event_walk_begin(struct event_walk *walk, struct event_log *log, struct event_id from,
                       bool reverse)
 {
-    *walk = (struct event_walk){ .log = log, .reverse = reverse, .at = from };
+    *walk = (struct event_walk){
+        .log = log, .reverse = reverse, .at = from, .compactions = log->compactions
+    };
 }
 
 void event_walk_end(struct event_walk *walk)
@@ -595,14 +587,14 @@ static const char *walk_bytes(struct event_walk *walk, const struct block *b)
 {
     if (b->data != NULL) return b->data;
     if (walk->loaded != walk->block) {
-        walk->status = block_load(walk->log, walk->block, b, &walk->bytes);
+        walk->status = event_block_load(walk->log, walk->block, b, &walk->bytes);
         if (walk->status != WEIR_OK) return NULL;
         walk->loaded = walk->block;
     }
     return walk->bytes.ptr;
 }
 
-static bool event_decode(const struct block *b, const char *bytes, size_t *offset, struct event *e)
+bool event_decode(const struct block *b, const char *bytes, size_t *offset, struct event *e)
 {
     struct reader reader = { bytes + *offset, bytes + b->len, false };
     e->id.epoch = b->first.epoch + reader_varint(&reader);
@@ -618,17 +610,17 @@ static bool walk_forward(struct event_walk *walk, struct event *e)
 {
     struct event_log *log = walk->log;
     for (;;) {
-        struct block *b = block_at(log, walk->block);
+        struct block *b = event_block_at(log, walk->block);
         if (b == NULL) {
             uint64_t found = block_find(log, walk->at);
             if (found == 0) return false;
             if (found == walk->block) return false;
             walk->block = found;
             walk->offset = 0;
-            b = block_at(log, found);
+            b = event_block_at(log, found);
         }
         if (walk->offset >= b->len) {
-            struct block *next = block_at(log, walk->block + 1);
+            struct block *next = event_block_at(log, walk->block + 1);
             if (next == NULL) return false; /* the open end: it may grow */
             walk->block++;
             walk->offset = 0;
@@ -672,13 +664,13 @@ static bool walk_backward(struct event_walk *walk, struct event *e)
         uint64_t number = block_find(log, walk->at);
         if (number == 0) number = log->first_block + log->block_count - 1;
         while (number > log->first_block &&
-               event_id_cmp(block_at(log, number)->first, walk->at) > 0)
+               event_id_cmp(event_block_at(log, number)->first, walk->at) > 0)
             number--;
         walk->block = number;
         walk->start_count = 0;
     }
     for (;;) {
-        struct block *b = block_at(log, walk->block);
+        struct block *b = event_block_at(log, walk->block);
         if (b == NULL) return false; /* trimmed away meanwhile */
         const char *bytes = walk_bytes(walk, b);
         if (bytes == NULL) return false;
@@ -704,6 +696,14 @@ static bool walk_backward(struct event_walk *walk, struct event *e)
 bool event_walk_next(struct event_walk *walk, struct event *event)
 {
     if (walk->status != WEIR_OK) return false;
+#ifndef MUTANT_store_compacted_walk_lost
+    if (walk->compactions != walk->log->compactions) {
+        /* Blocks have other numbers now: on from the last event given. */
+        walk->compactions = walk->log->compactions;
+        walk->block = walk->loaded = 0;
+        walk->start_count = 0;
+    }
+#endif
     return walk->reverse ? walk_backward(walk, event) : walk_forward(walk, event);
 }
 
@@ -787,24 +787,25 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
     struct store *store = events->store;
     struct env *env = events->env;
     char name[ENV_NAME_MAX], header[BLOCK_HEADER_BYTES];
-    file_name(name, log->stream, number);
+    event_file_name(name, log->stream, number);
     int fd = env->open(env, store->dir, name, ENV_READ);
     int64_t bytes = fd >= 0 ? env->size(env, fd) : fd;
     bool is_last = number == head->last_file;
+    uint64_t before = number & EVENT_FILE_COMPACTED ? head->first_block - 1 : 0;
     enum weir_status st = WEIR_OK;
     uint64_t end = is_last ? head->size : bytes > 0 ? (uint64_t)bytes : 0;
     if (bytes < 0) {
         st = fd == -ENOENT ? damaged(error, name, 0, head) : WEIR_IO;
     } else if ((uint64_t)bytes < end || end < FILE_HEADER_BYTES ||
                env->read(env, fd, header, FILE_HEADER_BYTES, 0) != FILE_HEADER_BYTES ||
-               file_header_check(store, FILE_EVENTS, file_sequence(log->stream, number), header) !=
-                   WEIR_OK) {
+               file_header_check(store, FILE_EVENTS, event_file_sequence(log->stream, number),
+                                 header) != WEIR_OK) {
         st = damaged(error, name, 0, head);
     }
     uint64_t offset = FILE_HEADER_BYTES;
     if (st == WEIR_OK) file_add(log, number, log->written)->synced = true;
     while (st == WEIR_OK && offset < end) {
-        uint64_t seed = store_seed(store, file_sequence(log->stream, number), offset);
+        uint64_t seed = store_seed(store, event_file_sequence(log->stream, number), offset);
         int64_t got = env->read(env, fd, header, sizeof(header), offset);
         struct block b = { .count = load_le32(header + 4),
                            .len = (uint32_t)load_le64(header + 8),
@@ -818,9 +819,9 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
                     load_le32(header + 88) == 0 &&
                     load_le32(header + 92) == crc32c((uint32_t)seed, header, 92) &&
                     load_le64(header + 8) <= BLOCK_PAYLOAD_MAX &&
-                    load_le64(header + 16) == log->written &&
+                    load_le64(header + 16) == log->written - before &&
                     offset + BLOCK_HEADER_BYTES + b.len <= end &&
-                    (log->block_count == 0 || load_le64(header + 80) == log->chain);
+                    (log->written == head->first_block || load_le64(header + 80) == log->chain);
         if (good && verify) {
             struct buf *payload = &events->scratch;
             buf_reset(payload);
@@ -856,7 +857,7 @@ static enum weir_status tail_cut(struct event_log *log, const struct event_head 
     struct env *env = log->events->env;
     if (head->last_file == 0 || size <= head->size) return WEIR_OK;
     char name[ENV_NAME_MAX];
-    file_name(name, log->stream, head->last_file);
+    event_file_name(name, log->stream, (uint32_t)head->last_file);
     int fd = env->open(env, log->events->store->dir, name, ENV_WRITE);
     int64_t result = fd >= 0 ? env->truncate(env, fd, head->size) : fd;
     if (result >= 0) result = env->sync(env, fd);
@@ -866,31 +867,42 @@ static enum weir_status tail_cut(struct event_log *log, const struct event_head 
     return status_of_errno((int)-result);
 }
 
+/* A log has up to two heads: what compaction made of its beginning, then, from the next block on, the rest. */
 static enum weir_status log_load(struct events *events, const struct event_head *head, bool verify,
                                  struct open_error *error)
 {
-    struct event_log *log = events_log(events, head->stream, 0);
+    struct event_log *log = events_log(events, (uint16_t)head->stream, 0);
     enum weir_status st = WEIR_OK;
     uint64_t size = 0;
-    log->first_block = log->written = log->evictable = head->first_block;
-    for (uint32_t n = head->first_file; head->last_file != 0 && n <= head->last_file; n++) {
-        st = file_load(log, head, n, verify, &size, error);
+    bool compacted = head->first_file & EVENT_FILE_COMPACTED;
+    bool fits = log->block_count == 0 || (!compacted && log->written == head->first_block);
+    if (log->block_count == 0) log->first_block = log->written = log->evictable = head->first_block;
+    for (uint64_t n = head->first_file; fits && head->last_file != 0 && n <= head->last_file; n++) {
+        st = file_load(log, head, (uint32_t)n, verify, &size, error);
         if (st != WEIR_OK) return st;
     }
     struct event_id last = { head->epoch, head->n };
-    if (log->written != head->blocks || (log->block_count > 0 && log->chain != head->chain) ||
-        (log->block_count > 0 && event_id_cmp(log->last, last) != 0)) {
+    bool any = log->written > head->first_block;
+    if (!fits || log->written != head->blocks || (any && log->chain != head->chain) ||
+        (any && event_id_cmp(log->last, last) != 0)) {
         char name[ENV_NAME_MAX];
-        file_name(name, log->stream, head->last_file);
+        event_file_name(name, log->stream, (uint32_t)head->last_file);
         return damaged(error, name, size, head);
     }
     log->last = log->synced_last = last;
+    log->evictable = log->synced_blocks = log->written;
+    if (compacted) {
+        log->compacted_chain = head->chain;
+        log->compacted_bytes = log->bytes;
+        log->next_compacted = ((uint32_t)head->last_file & ~EVENT_FILE_COMPACTED) + 1;
+        return WEIR_OK;
+    }
     log->chain = log->synced_chain = head->chain;
-    log->synced_file = head->last_file;
+    log->synced_file = (uint32_t)head->last_file;
     log->synced_size = head->size;
-    log->synced_blocks = log->written;
-    log->next_file = head->last_file + 1;
-    log->evictable = log->written;
+    log->next_file = (uint32_t)(head->last_file    ? head->last_file + 1
+                                : head->first_file ? head->first_file
+                                                   : 1);
     return tail_cut(log, head, size, error);
 }
 
@@ -932,6 +944,7 @@ enum weir_status events_open(struct store *store, const struct events_options *o
 void events_close(struct events *events)
 {
     if (events == NULL) return;
+    compaction_free(events);
     for (struct event_log *log = events->logs, *next; log != NULL; log = next) {
         next = log->next;
         for (uint32_t i = 0; i < log->block_count; i++) mem_free(log->blocks[i].data);

@@ -70,9 +70,10 @@ struct event_walk {
     bool reverse;
     /* events.c's */
     struct event_id at;
-    bool after;      /* `at` itself was handed out */
-    uint64_t block;  /* its number; 0: to be found */
-    size_t offset;   /* in the block's bytes, forward */
+    bool after;     /* `at` itself was handed out */
+    uint64_t block; /* its number; 0: to be found */
+    size_t offset;  /* in the block's bytes, forward */
+    uint32_t compactions;
     uint64_t loaded; /* number of the block whose bytes are in `bytes`; 0: none */
     struct buf bytes;
     uint32_t *starts, start_count, start_at; /* of a block walked backward */
@@ -97,6 +98,31 @@ enum weir_status events_sync(struct events *events);
  *  or below `safe`. True if the heads changed; the files go at events_named(). */
 bool event_log_trim(struct event_log *log, int64_t before_ms, uint64_t bytes_max,
                     struct event_id safe);
+/* Compaction by key: of the events that it may touch, only the newest of each key stays. */
+struct event_compaction {
+    struct event_id safe;   /* what lies above is not touched */
+    int64_t before_ms;      /* nor a file with something as young; INT64_MAX: all are old enough */
+    uint64_t bytes_min;     /* worth it from so many bytes on that were never compacted ... */
+    uint32_t dirty_percent; /* ... and from this share of what there would be to rewrite */
+    uint64_t memory_bytes;  /* about so many for keys at a time; at least one file is taken */
+    /* True for the end of a key: as its newest event it stays until it is older than gone_before_ms. NULL: none is. */
+    bool (*is_gone)(void *arg, const struct event *event);
+    void *arg;
+    int64_t gone_before_ms;
+};
+/** Begins: WEIR_OK; WEIR_NOMORE when it is not worth it or one runs. Syncs the log: WEIR_DISKFULL, WEIR_POISONED. */
+enum weir_status event_log_compact(struct event_log *log, const struct event_compaction *how);
+bool event_log_compacts(const struct event_log *log);
+struct event_compacted {
+    uint16_t stream;
+    uint64_t events_before, events_after, bytes_before, bytes_after;
+};
+/**
+ * One step, of about one block: WEIR_OK while there is more or nothing to do. With *done the heads changed, and the files go
+ * at events_named(). WEIR_DISKFULL, WEIR_CORRUPT, WEIR_IO: given up, all is as it was. WEIR_POISONED: as events_sync().
+ */
+enum weir_status events_compact(struct events *events, bool *done, struct event_compacted *figures);
+bool events_compacting(const struct events *events);
 /** What is in files and synced, for the manifest: store_event_heads(). Given; freed by store_event_heads(). */
 struct event_heads *events_heads(struct events *events);
 /** The manifest that has these heads (their serial) is durable: files that it does not name go. */

@@ -37,7 +37,10 @@ static void manifest_encode(const struct store *store, uint64_t generation, bool
                             struct buf *out)
 {
     uint8_t header[FILE_HEADER_BYTES];
-    file_header(store, FILE_MANIFEST, generation, 0, 0, header);
+    uint32_t flags = 0;
+    for (uint32_t i = 0; i < store->head_count; i++)
+        if (store->heads[i].first_file & EVENT_FILE_COMPACTED) flags = FILE_COMPACTED_HEADS;
+    file_header(store, FILE_MANIFEST, generation, flags, 0, header);
     buf_add(out, header, sizeof(header));
     add_le64(out, store->stats.durable_epoch);
     add_le64(out, (uint64_t)store->durable_wall_ms);

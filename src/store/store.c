@@ -74,7 +74,8 @@ enum weir_status file_header_check(const struct store *store, enum file_kind kin
     static const char zeros[8] = { 0 };
     if (memcmp(bytes, magics[kind], 8) != 0 || load_le32(bytes + 60) != crc32c(0, bytes, 60))
         return WEIR_CORRUPT;
-    if (load_le32(bytes + 8) > STORE_VERSION || (file_flags(bytes) & ~(uint32_t)FILE_RECYCLED))
+    if (load_le32(bytes + 8) > STORE_VERSION ||
+        (file_flags(bytes) & ~(uint32_t)(FILE_RECYCLED | FILE_COMPACTED_HEADS)))
         return WEIR_NEWER;
     bool good = load_le32(bytes + 8) == STORE_VERSION && load_le32(bytes + 12) == kind &&
                 memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence &&

@@ -14,13 +14,17 @@
 #define FILE_HEADER_BYTES 64u
 #define RECORD_HEADER_BYTES 64u
 #define SEGMENTS_MAX 4096u
-#define EVENT_HEADS_MAX 4096u
+#define EVENT_HEADS_MAX 8192u            /* two of a stream */
+#define EVENT_FILE_COMPACTED 0x80000000u /* in the number of an events file: compaction made it */
 #define CHECKPOINTS_KEPT 2u
 #define RESERVE_NAME "reserve"
 
 enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3, FILE_EVENTS = 4 };
 enum record_kind { RECORD_FRAME = 1 };
-enum file_flag { FILE_RECYCLED = 1 }; /* behind its records lie old bytes, not zeros */
+enum file_flag {
+    FILE_RECYCLED = 1,       /* behind its records lie old bytes, not zeros */
+    FILE_COMPACTED_HEADS = 2 /* a manifest that names compacted events: older versions refuse it */
+};
 
 struct segment {
     uint64_t sequence;
@@ -34,7 +38,7 @@ struct checkpoint {
 
 /* Of one stream: which files hold it, and up to where. */
 struct event_head {
-    uint64_t stream, first_file, last_file; /* last_file 0: no file */
+    uint64_t stream, first_file, last_file; /* last_file 0: no file, first_file is the next one's */
     uint64_t size;                          /* of the last file, as far as it counts */
     uint64_t first_block, blocks;           /* numbers: the first kept, one above the last */
     uint64_t chain;                         /* payload checksum of the last block */

@@ -224,7 +224,12 @@ def each_page_and_path_needs_what_it_says(folder):
                 for method in handler["methods"]:
                     cases.append((method, path, handler["allow"] == "anyone", handler["allow"] == "anyone"))
             cases += [("POST", "/%s%s/nothing" % (kind["name"], key), False, True), ("GET", "/%s/x/y/z" % kind["name"], False, True)]
-        true(len(cases) >= 26, "only %d paths" % len(cases))
+        equal({s["name"]: s["methods"] for s in index["streams"]}, {n: ["GET", "POST"] for n in ("facts", "hints", "mail")})
+        for stream in index["streams"]:
+            mail = stream["allow"] == "anyone"  # opens emitting only
+            cases += [("GET", stream[what], False, False) for what in ("path", "info", "groups")]
+            cases.append(("POST", stream["path"], mail, mail))
+        true(len(cases) >= 38, "only %d paths" % len(cases))
         for method, path, strangers, bobs in cases:
             body = None if method == "GET" else "{}"
             for version in ("", "?x=1"):
@@ -245,6 +250,9 @@ def each_page_and_path_needs_what_it_says(folder):
         index = server.request("GET", "/", headers=bearer(users.bob)).json
         equal({h["name"] for t in index["types"] for h in t["handlers"]}, {"open", "note", "peek"})
         equal([t["maps"] for t in index["types"]], [[]])
+        equal([(s["path"], s["methods"]) for s in index["streams"]], [("/streams/mail", ["POST"])])
+        index = server.request("GET", "/", headers=bearer(users.ann)).json
+        equal({s["name"]: s["methods"] for s in index["streams"]}, {"hints": ["GET", "POST"], "mail": ["POST"]})
         for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"):
             equal(server.request(method, "/box/x/closed").status, 405, method)
 

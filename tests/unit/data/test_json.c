@@ -198,6 +198,115 @@ static void base64_both_ways(void **state)
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) assert_int_equal(read_one(WEIR_BYTES, wrong[i], strlen(wrong[i])), WEIR_ARG);
 }
 
+/* A value by chance: compact, and the same with spaces in it. */
+static void some_json(struct buf *compact, struct buf *spaced, unsigned depth)
+{
+    static const char *const scalars[] = { "null", "true", "false", "0", "-7", "9007199254740991", "1.5", "\"\"", "\"a b\"", "\"\\\"{[\"" };
+    static const char *const spaces[] = { "", " ", "\n\t", "  " };
+    uint64_t what = draw(depth == 0 ? 2 : 4);
+    buf_add_text(spaced, spaces[draw(4)]);
+    if (what < 2) {
+        const char *scalar = scalars[draw(10)];
+        buf_add_text(compact, scalar);
+        buf_add_text(spaced, scalar);
+    } else {
+        uint64_t count = draw(4);
+        buf_add_byte(compact, what == 2 ? '[' : '{');
+        buf_add_byte(spaced, what == 2 ? '[' : '{');
+        for (uint64_t i = 0; i < count; i++) {
+            if (i > 0) buf_add_byte(compact, ',');
+            if (i > 0) buf_add_byte(spaced, ',');
+            if (what == 3) {
+                buf_printf(compact, "\"k%u\":", (unsigned)i);
+                buf_printf(spaced, "%s\"k%u\"%s:", spaces[draw(4)], (unsigned)i, spaces[draw(4)]);
+            }
+            some_json(compact, spaced, depth - 1);
+        }
+        buf_add_byte(compact, what == 2 ? ']' : '}');
+        buf_add_byte(spaced, what == 2 ? ']' : '}');
+    }
+    buf_add_text(spaced, spaces[draw(4)]);
+}
+
+static void json_is_rewritten_compactly(void **state)
+{
+    for (int i = 0; i < 3000; i++) {
+        struct buf compact = { 0 }, spaced = { 0 }, out = { 0 };
+        some_json(&compact, &spaced, 4);
+        assert_int_equal(json_compact(buf_str(&spaced), &out), WEIR_OK);
+        if (!str_eq(buf_str(&out), buf_str(&compact))) fail_msg("%.*s became %.*s", STR_ARG(buf_str(&spaced)), STR_ARG(buf_str(&out)));
+        buf_free(&compact);
+        buf_free(&spaced);
+        buf_free(&out);
+    }
+    struct buf out = { 0 };
+    assert_int_not_equal(json_compact(STR("{"), &out), WEIR_OK);
+    buf_free(&out);
+}
+
+/* An object or an array of pieces that are known comes apart into just those, in their order. */
+static void json_comes_apart_into_its_parts(void **state)
+{
+    for (int i = 0; i < 2000; i++) {
+        struct buf whole = { 0 }, pieces[6] = { 0 };
+        struct json_parts parts;
+        struct problem problem = { 0 };
+        bool object = draw(2);
+        uint32_t count = (uint32_t)draw(7);
+        buf_add_byte(&whole, object ? '{' : '[');
+        for (uint32_t k = 0; k < count; k++) {
+            struct buf spaced = { 0 };
+            some_json(&pieces[k], &spaced, 3);
+            if (k > 0) buf_add_byte(&whole, ',');
+            if (object) buf_printf(&whole, " \"n%u\" :", k);
+            buf_add_str(&whole, buf_str(&spaced));
+            buf_free(&spaced);
+        }
+        buf_add_byte(&whole, object ? '}' : ']');
+        assert_int_equal(json_parts(buf_str(&whole), &forms_arena, &parts, &problem), WEIR_OK);
+        assert_int_equal(parts.is_object, object);
+        assert_int_equal(parts.count, count);
+        for (uint32_t k = 0; k < count; k++) {
+            const struct json_part *part = &parts.items[k];
+            struct weir_str piece = buf_str(&pieces[k]), text;
+            char name[8];
+            snprintf(name, sizeof(name), "n%u", k);
+            assert_true(object ? str_eq(part->name, str_of(name)) : part->name.ptr == NULL);
+            if (str_eq(piece, STR("null"))) assert_null(part->json.ptr);
+            else if (!str_eq(part->json, piece)) fail_msg("%.*s is %.*s", STR_ARG(piece), STR_ARG(part->json));
+            assert_int_equal(part->text.ptr != NULL, piece.ptr[0] == '"');
+            if (part->text.ptr == NULL) continue;
+            /* The text of a string is what reading it as a text gives. */
+            assert_int_equal(json_read(form_of((struct weir_field){ .kind = WEIR_TEXT }), piece, &forms_arena, &text, &problem), WEIR_OK);
+            assert_true(str_eq(part->text, text));
+        }
+        for (uint32_t k = 0; k < count; k++) buf_free(&pieces[k]);
+        buf_free(&whole);
+    }
+    static const char *const wrong[] = { "", "5", "\"text\"", "null", "true", "[1", "{\"a\"}", "{\"a\":1,}", "[1,]", "[1] 2", "{\"a\":1,\"a\":2}", "[01]" };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct json_parts parts;
+        struct problem problem = { 0 };
+        if (json_parts(str_of(wrong[i]), &forms_arena, &parts, &problem) != WEIR_ARG) fail_msg("%s", wrong[i]);
+        assert_true(problem.text[0] != '\0');
+    }
+}
+
+static void a_text_is_quoted_and_comes_back(void **state)
+{
+    struct shape *shape = form_of((struct weir_field){ .kind = WEIR_TEXT });
+    for (int i = 0; i < 2000; i++) {
+        struct weir_str text = some_text(60), back;
+        struct buf out = { 0 };
+        struct problem problem = { 0 };
+        json_write_text(&out, text);
+        assert_true(out.len >= text.len + 2 && json_is_valid(buf_str(&out)));
+        assert_int_equal(json_read(shape, buf_str(&out), &forms_arena, &back, &problem), WEIR_OK);
+        assert_true(str_eq(text, back));
+        buf_free(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,7 +314,8 @@ int main(void)
         cmocka_unit_test(whole_numbers_at_their_limits), cmocka_unit_test(size_and_depth_at_their_limits),
         cmocka_unit_test(what_is_no_json_is_refused), cmocka_unit_test(arguments_by_place_and_by_name),
         cmocka_unit_test(plain_texts_are_read_whole), cmocka_unit_test(times_are_those_of_the_calendar),
-        cmocka_unit_test(base64_both_ways),
+        cmocka_unit_test(base64_both_ways), cmocka_unit_test(json_is_rewritten_compactly),
+        cmocka_unit_test(json_comes_apart_into_its_parts), cmocka_unit_test(a_text_is_quoted_and_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, forms_free);
 }

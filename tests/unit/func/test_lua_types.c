@@ -74,7 +74,11 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.stream('s', {})", "stream s: an event has at least one field" },
         { "weir.stream('s', { n = int }, { key = 'm' })", "it has no `m`" },
         { "weir.stream('s', { n = int }, { keep = '9x' })", "`keep` is a duration" },
-        { "weir.stream('s', { n = int }, { latest = true })", "`latest` comes with a later release" },
+        { "weir.stream('s', { n = int }, { latest = true })", "write keep = \"latest\"" },
+        { "weir.stream('s', { t = text }, { key = 't', keep = 'latest, 5MB' })", "`keep` is a duration" },
+        { "weir.stream('s', { t = text }, { key = 't', keep = 'latest,' })", "`keep` is a duration" },
+        { "weir.stream('s', { t = text }, { key = 't', keep = 'latest 7d' })", "`keep` is a duration" },
+        { "weir.stream('s', { t = text }, { key = 't', keep = 'latest', tombstone = 'x' })", "it has no `x`" },
         { "weir.stream('s', { n = int }, { color = 'red' })", "no option `color`" },
         { "weir.stream('s', { n = int }) weir.stream('s', { n = int })", "declared twice" },
         { "b:follow(weir.stream('s', { n = int }), {}, function() end)", "`by` names the event's field" },
@@ -208,6 +212,28 @@ static void unknown_reference_is_found_at_the_end(void **state)
     fake_files_reset();
 }
 
+static void latest_needs_a_key_and_an_end_of_a_key_needs_latest(void **state)
+{
+    (void)state;
+    static const char *const mistakes[][2] = {
+        { "{ keep = 'latest' }", "`keep` = latest needs `key`" },
+        { "{ keep = 'latest, 7d' }", "`keep` = latest needs `key`" },
+        { "{ key = 't', keep = 'latest', tombstone = 't' }", "names a field of type bool" },
+        { "{ key = 't', tombstone = 'e' }", "goes with `keep` = latest only" },
+    };
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        struct lua_problem problem = { .line = 0 };
+        static char app[512];
+        snprintf(app, sizeof(app),
+                 "local weir = require 'weir'\nweir.stream('s', { t = weir.text, e = weir.bool }, %s)",
+                 mistakes[i][0]);
+        assert_null(fake_try(app, &problem));
+        assert_non_null(strstr(problem.text, "stream `s`"));
+        if (strstr(problem.text, mistakes[i][1]) == NULL) fail_msg("%s", problem.text);
+        fake_files_reset();
+    }
+}
+
 static void setting_comes_from_outside(void **state)
 {
     (void)state;
@@ -266,6 +292,7 @@ int main(void)
         cmocka_unit_test(declarations_fill_the_catalog),
         cmocka_unit_test(mistake_is_named_with_its_line),
         cmocka_unit_test(unknown_reference_is_found_at_the_end),
+        cmocka_unit_test(latest_needs_a_key_and_an_end_of_a_key_needs_latest),
         cmocka_unit_test(setting_comes_from_outside),
         cmocka_unit_test(check_finds_all_mistakes),
     };
