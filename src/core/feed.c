@@ -917,6 +917,12 @@ static bool event_is_gone(void *arg, const struct event *e)
     return gone;
 }
 
+/* What says that a stream has ended or is idle is part of its content, whatever keys come and go. */
+static bool event_is_control(const struct event *e)
+{
+    return value_is_control(e->value);
+}
+
 /* Followers see every event, as with retention: what one has not done yet stays. */
 static void feed_compact_begin(struct feed *feed, uint32_t place, int64_t wall)
 {
@@ -928,6 +934,7 @@ static void feed_compact_begin(struct feed *feed, uint32_t place, int64_t wall)
         .bytes_min = limits->compact_bytes_min,
         .dirty_percent = (uint32_t)limits->compact_dirty_percent,
         .memory_bytes = limits->compact_memory_bytes,
+        .is_apart = event_is_control,
         .is_gone = stream->gone_field >= 0 ? event_is_gone : NULL,
         .arg = feed->engine->catalog->streams[place],
         .gone_before_ms = wall - (int64_t)limits->tombstone_keep_ms,

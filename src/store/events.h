@@ -107,6 +107,8 @@ struct event_compaction {
     uint64_t memory_bytes;  /* about so many for keys at a time; at least one file is taken */
     /* True for the end of a key: as its newest event it stays until it is older than gone_before_ms. NULL: none is. */
     bool (*is_gone)(void *arg, const struct event *event);
+    /* True for an event that has no key in this sense: it stays. NULL: each has one. */
+    bool (*is_apart)(const struct event *event);
     void *arg;
     int64_t gone_before_ms;
 };
