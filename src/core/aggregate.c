@@ -107,10 +107,6 @@ static void sketch_begin(struct aggregate_state *s)
 static void sketch_put(struct aggregate_state *s, uint64_t hash)
 {
     sketch_begin(s);
-    /* XXH3 of short texts that differ in one place shares first bits more often than chance: mixed once more. */
-    hash = (hash ^ hash >> 33) * UINT64_C(0xff51afd7ed558ccd);
-    hash = (hash ^ hash >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
-    hash ^= hash >> 33;
     uint64_t rest = hash << SKETCH_BITS;
     uint8_t rank = rest == 0 ? 64 - SKETCH_BITS + 1 : (uint8_t)(__builtin_clzll(rest) + 1);
     uint8_t *at = (uint8_t *)s->bytes.ptr + (hash >> (64 - SKETCH_BITS));

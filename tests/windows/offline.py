@@ -69,7 +69,7 @@ def spend(events):
     in_time = sorted(events, key=lambda e: (e["at"], e["place"]))
     return dict(count_total(events), least=min(prices), most=max(prices), mean=sum(prices) / len(prices),
                 opened=in_time[0]["pack"], closed=in_time[-1]["pack"], packs=len({e["pack"] for e in events}),
-                about=len({e["pack"] for e in events}), best=sorted(prices, reverse=True)[:3])
+                best=sorted(prices, reverse=True)[:3])
 
 
 def sessions(events, gap, late):
