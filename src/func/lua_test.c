@@ -550,6 +550,73 @@ static int test_outside(lua_State *L)
     return 0;
 }
 
+static const struct stream *stream_here(lua_State *L, struct lua_test *test, const char *what)
+{
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    const struct stream *stream = test->catalog ? catalog_stream(test->catalog,
+                                                                 (struct weir_str){ name, len })
+                                                : NULL;
+    if (stream == NULL) luaL_error(L, "the application has no stream `%s`", name);
+    if (test->engine == NULL) luaL_error(L, "t.%s belongs into t.case", what);
+    return stream;
+}
+
+/* A request of the stream's, as a door makes it; raises its failure. */
+static void stream_ask(lua_State *L, struct lua_test *test, struct request *request,
+                       const char *what)
+{
+    ask(L, test, request);
+    bool failed = request->status != WEIR_OK;
+    if (failed) failure_raise(L, test, request, what);
+    request_free(request);
+    if (failed) lua_error(L);
+}
+
+/* t.emit("measured", { sensor = "s1", celsius = 20 }): an event from outside. */
+static int test_emit(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    const struct stream *stream = stream_here(L, test, "emit");
+    luaL_checktype(L, 2, LUA_TTABLE);
+    struct request *request = request_make(stream->emit, stream->name);
+    void *event = arena_alloc(&request->arena, stream->event->size + 8u);
+    struct conv conv = { .vm = vm_of(L) };
+    struct buf json = { 0 };
+    struct problem problem = { 0 };
+    if (!json_take(&conv, L, 2, &json, 0)) {
+        snprintf(problem.text, sizeof(problem.text), "%s", conv.text);
+    } else if (json_read(stream->event, buf_str(&json), &request->arena, event, &problem) ==
+               WEIR_OK) {
+        (void)shape_judge(stream->event, event, false, &problem);
+    }
+    buf_free(&json);
+    if (problem.text[0] != 0) {
+        request_free(request);
+        snprintf(test->code, sizeof(test->code), "arg");
+        return luaL_error(L, "t.emit: %s", problem.text);
+    }
+    if (stream->key_field >= 0) {
+        const struct field *key = &stream->event->fields[stream->key_field];
+        struct weir_str text = text_load(key, (const char *)event + key->offset);
+        if (text.len > 0) request->key = arena_copy(&request->arena, text);
+    }
+    request->args = event;
+    stream_ask(L, test, request, "t.emit");
+    return 0;
+}
+
+/* t.finish "measured": no event will come any more; windows over it close. */
+static int test_finish(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    const struct stream *stream = stream_here(L, test, "finish");
+    struct request *request = request_make(stream->end, stream->name);
+    request->args = arena_alloc(&request->arena, 8);
+    stream_ask(L, test, request, "t.finish");
+    return 0;
+}
+
 static bool is_read(void *arg)
 {
     return !((struct lua_test *)arg)->reading;
@@ -559,13 +626,7 @@ static bool is_read(void *arg)
 static int test_events(lua_State *L)
 {
     struct lua_test *test = test_here(L);
-    size_t len;
-    const char *name = luaL_checklstring(L, 1, &len);
-    struct stream *stream = test->catalog
-                                ? catalog_stream(test->catalog, (struct weir_str){ name, len })
-                                : NULL;
-    if (stream == NULL) return luaL_error(L, "the application has no stream `%s`", name);
-    if (test->engine == NULL) return luaL_error(L, "t.events belongs into t.case");
+    const struct stream *stream = stream_here(L, test, "events");
     test->read = (struct feed_read){ .op = FEED_READ, .stream = stream, .count = FEED_COUNT_MAX };
     test->reading = true;
     feed_submit(test->port, &test->read);
@@ -621,12 +682,20 @@ static int test_later(lua_State *L)
 
 static int test_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "app", test_app },       { "case", test_case },
-                                          { "equal", test_equal },   { "fails", test_fails },
-                                          { "pass", test_pass },     { "row", test_row },
-                                          { "as", test_as },         { "crash", test_crash },
-                                          { "events", test_events }, { "outside", test_outside },
-                                          { "wait", test_wait },     { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "app", test_app },
+                                          { "case", test_case },
+                                          { "equal", test_equal },
+                                          { "fails", test_fails },
+                                          { "pass", test_pass },
+                                          { "row", test_row },
+                                          { "as", test_as },
+                                          { "crash", test_crash },
+                                          { "events", test_events },
+                                          { "outside", test_outside },
+                                          { "emit", test_emit },
+                                          { "finish", test_finish },
+                                          { "wait", test_wait },
+                                          { NULL, NULL } };
     struct vm *vm = vm_of(L);
     lua_newtable(L);
     vm->test->cases = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -7,11 +7,14 @@ The offline program reads what the streams hold and knows nothing of the engine.
 SPDX-License-Identifier: MIT
 """
 import argparse
+import gzip
+import http.client
 import json
 import os
 import random
 import subprocess
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -21,6 +24,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import generate
 import harness
+import offline
 from harness import Fail, Server, equal, test, true
 from offline import milliseconds
 
@@ -52,20 +56,27 @@ def read_all(server, stream):
         start = page["next"]
 
 
-def send(server, items, choose, kills):
+def send(server, items, choose, kills, name):
     """Each run of events of one stream is a POST under a key of its own: what a kill cut off is sent again."""
     batches, most = [], max(1, len(items) // 150)
     for stream, event in items:
         if not batches or batches[-1][0] != stream or len(batches[-1][1]) >= most:
             batches.append((stream, []))
         batches[-1][1].append(event)
-    strikes = set(choose.sample(range(len(batches)), kills)) if kills else ()
+    strikes = set(choose.sample(range(len(batches)), kills))
     for n, (stream, some) in enumerate(batches):
         body = b"".join(json.dumps(event).encode() + b"\n" for event in some)
+        words = {"Content_Type": "application/x-ndjson", "Idempotency_Key": "%s-%d" % (name, n)}
         if n in strikes:
-            server.kill()
+            blow = threading.Timer(choose.random() * 0.01, server.kill)    # somewhere in it, or just before or after
+            blow.start()
+            try:
+                server.post("/streams/" + stream, body, **words)
+            except (OSError, http.client.HTTPException):
+                pass
+            blow.join()
             server.start()
-        answer = server.post("/streams/" + stream, body, Content_Type="application/x-ndjson", Idempotency_Key="batch-%d" % n)
+        answer = server.post("/streams/" + stream, body, **words)
         equal(answer.status, 200, "batch %d: %s" % (n, answer.body[:300]))
 
 
@@ -115,12 +126,126 @@ def nexmark(folder, shards, kills, count, restart_shards=None):
     with Server(APP, folder.join("d"), "--shards", shards) as server:
         if restart_shards:
             half = len(items) // 2
-            send(server, items[:half], choose, kills // 2)
+            send(server, items[:half], choose, kills // 2, "first")
             equal(server.stop(), 0, "exit code")
             server.command[server.command.index("--shards") + 1] = str(restart_shards)
             server.start()
             items = items[half:]
-        send(server, items, choose, kills)
+        send(server, items, choose, kills, "more")
         end_input(server)
         until(lambda: all_followed(server), "everything followed")
         return compare(folder, server)
+
+
+def end_input(server):
+    """No more events: all windows end. What follows from events is given time to be emitted before its own stream ends."""
+    for stream in ("persons", "auctions", "bids"):
+        equal(server.post("/streams/%s/end" % stream).status, 200, "end of " + stream)
+    until(lambda: all_followed(server), "what was sent is followed")
+    equal(server.post("/streams/arrived/end").status, 200, "end of arrived")
+
+
+@test
+def queries_equal_an_offline_recomputation(folder):
+    print("       rows: %r" % nexmark(folder, 2, 0, round(6000 * OPTIONS.scale)))
+
+
+@test
+def queries_equal_an_offline_recomputation_over_kills(folder):
+    kills = round(6 * OPTIONS.scale)
+    print("       %d kills, rows: %r" % (kills, nexmark(folder, 4, kills, round(6000 * OPTIONS.scale))))
+
+
+@test
+def queries_go_on_on_another_number_of_shards(folder):
+    print("       rows: %r" % nexmark(folder, 3, 2, round(4000 * OPTIONS.scale), restart_shards=2))
+
+
+# ---- hours of real flights, by event time ----
+
+def departures():
+    """The 20,000 flights of `make demo`, some reported out of order, and one in 50 hours too late."""
+    choose = random.Random(OPTIONS.seed)
+    with gzip.open(os.path.join(ROOT, "examples", "data", "flights-20k.json.gz"), "rt") as file:
+        flights = json.load(file)
+    moments = []
+    for flight in flights[:round(4000 * OPTIONS.scale)]:
+        at = milliseconds(flight["date"].replace("/", "-").replace(" ", "T") + ":00Z")
+        heard = at + choose.randrange(20 * 60000) + (choose.randrange(6 * 3600000) if choose.random() < 0.02 else 0)
+        moments.append((heard, {"airport": flight["origin"], "delay": flight["delay"], "at": at}))
+    return [event for _, event in sorted(moments, key=lambda moment: moment[0])]
+
+
+def hours(server):
+    until(lambda: all_followed(server), "everything followed")
+    fields = ("airport", "from", "to", "flights", "delay", "longest")
+    told = sorted(tuple(field(f)(item["event"]) for f in fields) for item in read_all(server, "hourly"))
+    late = sorted((e["airport"], e["delay"], milliseconds(e["at"])) for e in (i["event"] for i in read_all(server, "hourly_late")))
+    return told, late
+
+
+def hours_wanted(items):
+    def more(sums, event):
+        flights, delay, longest = sums
+        return flights + 1, delay + event["delay"], max(longest, event["delay"])
+    found, late = offline.sums(items, 1800000, 3600000, 3600000, "airport", (0, 0, -1 << 60), more)
+    return sorted((*place, *sums) for place, sums in found.items()), sorted((e["airport"], e["delay"], milliseconds(e["at"])) for e in late)
+
+
+@test
+def hours_of_real_flights_are_the_same_from_a_file_live_and_offline(folder):
+    events = departures()
+    path = folder.write("departures.ndjson", "".join(json.dumps(event) + "\n" for event in events))
+    app = os.path.join(ROOT, "examples", "delays.lua")
+    with Server(app, folder.join("file"), "--shards", 2) as server:
+        done = subprocess.run([harness.weir_path(), "load", "stream", "departed", path, "--end", "--host", "127.0.0.1:%d" % server.http],
+                              capture_output=True, text=True)
+        equal(done.returncode, 0, "weir load: " + done.stderr)
+        from_file = hours(server)
+        wanted = hours_wanted(read_all(server, "departed"))
+    with Server(app, folder.join("live"), "--shards", 3) as server:
+        send(server, [("departed", event) for event in events], random.Random(OPTIONS.seed), 3, "live")
+        equal(server.post("/streams/departed/end").status, 200)
+        live = hours(server)
+        rows = {row["key"]: row for row in airports(server, {event["airport"] for event in events})}
+    equal(from_file == wanted, True, "from a file as offline")
+    equal(live == wanted, True, "live, over 3 kills, as offline")
+    true(wanted[0] and wanted[1], "hours and late reports")
+    for name, row in rows.items():
+        own = [w for w in wanted[0] if w[0] == name]
+        equal(int(row["hours"]), len(own), "hours of " + name)
+        equal(int(row["unheard"]), len([w for w in wanted[1] if w[0] == name]), "late reports of " + name)
+        if own:
+            equal(int(row["worst"]), max(w[4] for w in own), "worst hour of " + name)
+    print("       %d flights, %d hours, %d too late" % (len(events), len(wanted[0]), len(wanted[1])))
+
+
+def airports(server, names):
+    connection = server.connect()
+    for name in sorted(names):
+        row = connection.row("airport", name)
+        if row:
+            yield {**row, "key": name}
+    connection.close()
+
+
+def main():
+    global OPTIONS
+    parser = argparse.ArgumentParser(description="Nexmark's queries over kill -9 against an offline recomputation.")
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="the build folder")
+    parser.add_argument("--only", default="", help="tests whose name holds this text")
+    parser.add_argument("--budget", type=float, default=CI_SECONDS, help="seconds of work, about")
+    parser.add_argument("--seed", type=int, default=0, help="0: drawn")
+    OPTIONS = parser.parse_args()
+    OPTIONS.scale = OPTIONS.budget / CI_SECONDS
+    OPTIONS.seed = OPTIONS.seed or random.SystemRandom().randrange(1, 1 << 30)
+    harness.BUILD = os.path.abspath(OPTIONS.build)
+    if not os.access(harness.weir_path(), os.X_OK):
+        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % OPTIONS.build)
+        return 1
+    print("seed %d" % OPTIONS.seed)
+    return harness.run([t for t in harness.TESTS if OPTIONS.only in t.__name__], 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
