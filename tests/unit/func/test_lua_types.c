@@ -77,7 +77,6 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.stream('s', { n = int }, { latest = true })", "write keep = \"latest\"" },
         { "weir.stream('s', { t = text }, { key = 't', keep = 'latest, 5MB' })", "`keep` is a duration" },
         { "weir.stream('s', { t = text }, { key = 't', keep = 'latest,' })", "`keep` is a duration" },
-        { "weir.stream('s', { t = text }, { key = 't', keep = 'latest 7d' })", "`keep` is a duration" },
         { "weir.stream('s', { t = text }, { key = 't', keep = 'latest', tombstone = 'x' })", "it has no `x`" },
         { "weir.stream('s', { n = int }, { color = 'red' })", "no option `color`" },
         { "weir.stream('s', { n = int }) weir.stream('s', { n = int })", "declared twice" },
