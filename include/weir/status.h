@@ -35,6 +35,7 @@
     X(DENIED, 22, "denied", 403, "connection not allowed")                                         \
     X(BADREQUEST, 23, "badrequest", 400, "malformed request")                                      \
     X(ABORTED, 24, "aborted", 503, "the transaction is being undone; return")                      \
+    X(PENDING, 25, "pending", 202, "done; its answer is still to come")                            \
     /* the engine's own; not sent to clients */                                                    \
     X(IO, 40, "io", 500, "input/output error")                                                     \
     X(CORRUPT, 41, "corrupt", 500, "stored data is damaged")                                       \

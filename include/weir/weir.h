@@ -125,6 +125,14 @@ struct weir_shape {
 
 struct weir_ctx; /* the running handler; valid inside it only */
 
+/* A message or a request outside that this transaction makes: whoever returns it has the client answered by what comes
+ * of it. Valid inside the transaction only; place 0: none. */
+struct weir_ticket {
+    uint64_t txn;
+    const void *handler;
+    uint32_t shard, place;
+};
+
 typedef enum weir_status weir_handler_fn(struct weir_ctx *ctx, void *row, const void *args,
                                          void *result);
 
@@ -281,6 +289,18 @@ WEIR_EXPORT enum weir_status weir_call(struct weir_ctx *ctx, struct weir_ref to,
 /** Sends a message: delivered after commit, exactly once, in order per sender and receiver. */
 WEIR_EXPORT enum weir_status weir_send(struct weir_ctx *ctx, struct weir_ref to,
                                        const struct weir_verb *verb, const void *args);
+/** What this handler sent or asked last, or what a handler that it called last returned to it. */
+WEIR_EXPORT struct weir_ticket weir_ticket(struct weir_ctx *ctx);
+/**
+ * Instead of a result: this transaction commits, and the client is answered by the later one, of the handler that gets
+ * the message or the answer (which may do the same). `return weir_defer(ctx, weir_ticket(ctx));`
+ *
+ * A handler that declares a result may defer to one only whose result fits it. To a handler that called this one, the
+ * ticket is handed on: its weir_ticket(). Docs: docs/reference/deferred-answers.md.
+ *
+ * Errors: WEIR_HANDLER  no ticket of this transaction, or results that do not fit
+ */
+WEIR_EXPORT enum weir_status weir_defer(struct weir_ctx *ctx, struct weir_ticket ticket);
 /** Emits an event, part of this transaction: followers and readers see it once that is durable. */
 WEIR_EXPORT enum weir_status weir_emit(struct weir_ctx *ctx, const struct weir_stream *stream,
                                        const void *event);
@@ -408,6 +428,7 @@ struct weir_error {
     enum weir_status status;
     char code[64];     /* the application's word for WEIR_FAILED, else the status's */
     char detail[1024]; /* JSON, cut if longer */
+    char request[32];  /* WEIR_PENDING: what weir_wait() takes */
 };
 
 /** Creates an application to register types with; then weir_start() opens the data and serves it. */
@@ -424,11 +445,22 @@ WEIR_EXPORT enum weir_status weir_start(struct weir_app *app, struct weir_engine
  * @param id      idempotency key: a repeat gets the first answer; zero-length for none
  * @param result  filled as verb->result says; texts are valid until this thread's next request
  *
+ * Errors: WEIR_PENDING  done, but its answer is a later transaction's (weir_defer()), which took longer than a
+ *                       request's deadline: weir_wait() waits on, as does a repeat with the same id
  * Thread: any but a handler's; calls of several threads run at the same time.
  */
 WEIR_EXPORT enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
                                           const struct weir_verb *verb, struct weir_str id,
                                           const void *args, void *result, struct weir_error *error);
+/**
+ * Waits on for an answer that was pending: `request` as in struct weir_error, `verb` the one that was called.
+ *
+ * Errors: WEIR_PENDING   still, after another deadline
+ *         WEIR_NOTFOUND  there is no such request, or its answer is no longer kept
+ */
+WEIR_EXPORT enum weir_status weir_wait(struct weir_engine *engine, const char *request,
+                                       const struct weir_verb *verb, void *result,
+                                       struct weir_error *error);
 /** Finishes what runs, writes the last epoch and closes. */
 WEIR_EXPORT void weir_close(struct weir_engine *engine);
 

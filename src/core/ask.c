@@ -14,6 +14,7 @@
 struct ask_parts {
     bool failed;
     struct weir_str outside, line, body, handler, args, error;
+    struct weir_str reply; /* at the end, if there is one */
     int64_t made_ms;
 };
 
@@ -35,6 +36,7 @@ static void ask_value(struct buf *out, const struct ask_parts *p)
     add_text(out, p->handler);
     add_text(out, p->args);
     add_text(out, p->error);
+    if (p->reply.len > 0) add_text(out, p->reply);
 }
 
 static bool ask_parts(struct weir_str value, struct ask_parts *p)
@@ -48,6 +50,8 @@ static bool ask_parts(struct weir_str value, struct ask_parts *p)
                                        &p->handler, &p->args, &p->error };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         *texts[i] = reader_bytes(&reader, reader_varint(&reader));
+    if (!reader.failed && reader.at < reader.end)
+        p->reply = reader_bytes(&reader, reader_varint(&reader));
     return !reader.failed;
 }
 
@@ -113,6 +117,7 @@ enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside,
     *t->asks_tail = asked;
     t->asks_tail = &asked->next;
     t->ask_count++;
+    f->last = ticket_make(t, handler, true, t->ask_count);
     return WEIR_OK;
 }
 
@@ -138,19 +143,23 @@ void asks_apply(struct txn *t, uint64_t epoch, uint64_t clock)
 {
     struct shard *s = t->shard;
     uint32_t place = 0;
-    struct buf key = { 0 };
+    struct buf key = { 0 }, value = { 0 };
     for (struct asked *asked = t->asks; asked != NULL; asked = asked->next) {
         struct entity *e = asked->entity;
+        buf_reset(&value);
+        buf_add_str(&value, asked->value);
+        if (asked->reply.len > 0) add_text(&value, asked->reply);
         buf_reset(&key);
         key_owned(&key, ROW_ASK, e->type_id, entity_key(e));
         add_be64(&key, epoch);
         add_be64(&key, event_n(clock, t->id % ENGINE_SHARDS_MAX, s->index, place++));
-        struct row *row = row_set(s, e->slot, buf_str(&key), asked->value);
-        effect_put(s, epoch, e->slot, buf_str(&key), asked->value);
+        struct row *row = row_set(s, e->slot, buf_str(&key), buf_str(&value));
+        effect_put(s, epoch, e->slot, buf_str(&key), buf_str(&value));
         e->version = epoch;
         ask_index(s, row, epoch);
     }
     buf_free(&key);
+    buf_free(&value);
 }
 
 /* ---- giving out ---- */
@@ -293,7 +302,7 @@ enum weir_status ask_reported(struct weir_ctx *f, void *row, const void *args, v
         return WEIR_OK;
     }
     o->present = false;
-    if (p.handler.len == 0) return WEIR_OK;
+    if (p.handler.len == 0) return p.reply.len > 0 ? answer_send(f, p.reply) : WEIR_OK;
     const struct handler *handler = type_handler(f->handler->type, p.handler);
     if (handler == NULL || !ask_takes_answer(handler)) {
         /* The application has changed: a person sees the answer, parked with the row. */
@@ -319,14 +328,30 @@ enum weir_status ask_reported(struct weir_ctx *f, void *row, const void *args, v
         else if (str_eq(to->name, STR("outcome"))) memcpy(at, &answer.outcome, 8);
         else if (str_eq(to->name, STR("status"))) memcpy(at, &answer.status, 8);
     }
-    return ctx_send(f, handler, entity_key(f->entity), values);
+    if (ctx_send(f, handler, entity_key(f->entity), values) == WEIR_OK && p.reply.len > 0)
+        txn_tie(t, f->last.place, arena_copy(&t->arena, p.reply));
+    return weir_failed(f);
 }
 
 /* ---- parked webhooks ---- */
 
+/* An answer was to come of it: that nobody knows what came of it is one. */
+static void ask_tell_dropped(struct shard *s, const struct row *row)
+{
+    struct ask_parts p;
+    uint16_t type_id;
+    struct weir_str entity, rest;
+    if (!ask_parts(row_value(row), &p) || p.reply.len == 0 ||
+        !key_owned_parse(row->item.key, &type_id, &entity, &rest))
+        return;
+    struct failure failure = { .status = WEIR_UNKNOWN, .text = p.error };
+    answer_drop(s, entity_get(s, type_id, entity, row->slot), p.reply, &failure);
+}
+
 void ask_decide(struct shard *s, struct row *row, bool drop)
 {
     if (drop) {
+        ask_tell_dropped(s, row);
         effect_delete(s, s->epoch, row->slot, row->item.key);
         row_delete(s, row);
         return;

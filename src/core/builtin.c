@@ -144,6 +144,12 @@ static const struct weir_field map_query_fields[] = {
     WEIR_FIELD(struct map_query, reverse, WEIR_BOOL),
     WEIR_END
 };
+/* Never run: what a request that waits for a deferred answer has for its handler. */
+static enum weir_status query_wait(struct weir_ctx *f, void *row, const void *args, void *result)
+{
+    return ctx_fail(f, WEIR_NOHANDLER, "no handler");
+}
+
 static const struct weir_shape nothing = WEIR_NOTHING,
                                any = WEIR_SCALAR(WEIR_ANY, .optional = true),
                                boolean = WEIR_SCALAR(WEIR_BOOL),
@@ -176,6 +182,7 @@ void builtin_make(struct engine *engine)
     engine->map_queries = mem_alloc(count * sizeof(struct handler *));
     engine->ask_reports = mem_alloc(count * sizeof(struct handler *));
     engine->exists_queries = mem_alloc(count * sizeof(struct handler *));
+    engine->wait_query = make(engine, engine->catalog->answers, "wait", query_wait, &nothing, &any);
     for (uint32_t i = 0; i < count; i++) {
         struct type *type = engine->catalog->by_id[i];
         if (type == NULL || type->service) continue;
@@ -186,6 +193,11 @@ void builtin_make(struct engine *engine)
         engine->ask_reports[i]->kind = WEIR_ON;
         engine->exists_queries[i] = make(engine, type, "exists", query_exists, &nothing, &boolean);
     }
+}
+
+const struct handler *engine_wait_query(struct engine *engine)
+{
+    return engine->wait_query;
 }
 
 void builtin_free(struct engine *engine)

@@ -683,7 +683,8 @@ static bool builtin_types_add(struct catalog *catalog, char *why, size_t why_byt
     if (builtin_type_add(catalog, &schedule_entity, 1 /* the tick */, why, why_bytes) == NULL)
         return false;
     catalog->groups = builtin_type_add(catalog, &group_entity, UINT32_MAX, why, why_bytes);
-    return catalog->groups != NULL;
+    catalog->answers = builtin_type_add(catalog, &answer_entity, UINT32_MAX, why, why_bytes);
+    return catalog->groups != NULL && catalog->answers != NULL;
 }
 
 bool catalog_finish(struct catalog *catalog, char *why, size_t why_bytes)

@@ -232,7 +232,8 @@ struct catalog {
     uint32_t schedule_count;
     struct outside_def **outsides;
     uint32_t outside_count;
-    struct type *groups; /* group.h */
+    struct type *groups;  /* group.h */
+    struct type *answers; /* answer.h */
 };
 
 #define HANDLER_ANYONE "anyone" /* also callers that are not known */

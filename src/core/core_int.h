@@ -125,7 +125,8 @@ struct send {
     struct entity *sender;
     const struct handler *handler;
     struct weir_str key;
-    struct weir_str args; /* packed */
+    struct weir_str args;  /* packed */
+    struct weir_str reply; /* the deferred answer that comes of it; empty: none */
 };
 
 /* An event of a transaction, until its decision gives it an id. */
@@ -139,7 +140,8 @@ struct emit {
 struct asked {
     struct asked *next;
     struct entity *entity;
-    struct weir_str value; /* of its row */
+    struct weir_str value; /* of its row, less `reply` */
+    struct weir_str reply; /* the deferred answer that comes of it; empty: none */
 };
 
 /* An event on its way to a follower: made by the feed, owned by the shard once it took it. */
@@ -182,6 +184,7 @@ struct root {
     struct arena arena;        /* of message, timer and event roots: their arguments and key */
     struct request *request;   /* ROOT_REQUEST */
     struct delivery *delivery; /* ROOT_MESSAGE */
+    struct weir_str reply;     /* ROOT_MESSAGE: the deferred answer that comes of it; empty: none */
     struct weir_str timer_key; /* ROOT_TIMER */
     struct lane *lane;         /* ROOT_EVENT: its head */
     struct txn *txn;           /* the attempt that runs */
@@ -221,8 +224,9 @@ struct txn {
     int64_t now_ms;
     uint64_t seed;
     struct weir_str caller, roles, request_id;
-    struct root *root; /* on the root's shard */
-    void *list_items;  /* the list that weir_list_add() grew last, and the room it has */
+    struct root *root;       /* on the root's shard */
+    struct weir_ticket tied; /* there: what the client's answer comes of; place 0: its own result */
+    void *list_items;        /* the list that weir_list_add() grew last, and the room it has */
     size_t list_room;
     struct buf trace;
 };
@@ -253,6 +257,9 @@ struct weir_ctx {
     enum weir_status status; /* how it ended */
     enum weir_status answer; /* of the call it waited for */
     void *answer_result;
+    struct weir_ticket answer_ticket; /* that it returned in place of a result */
+    struct weir_ticket last;          /* weir_ticket() */
+    struct weir_ticket ticket;        /* returned by this one: weir_defer() */
     struct fiber *fiber;
     struct weir_ctx *prev_wait, *next_wait; /* in the entity's queue, or the ready list */
     void *user;
@@ -303,13 +310,17 @@ struct message {
             struct failure failure;
             bool retry;
             void *result;
+            struct weir_ticket ticket;
             uint64_t participants, read_epoch;
         } answer;
         struct {
+            uint32_t tied; /* place of what the answer comes of, when this shard makes it */
+        } commit;
+        struct {
             struct row *row;
-            bool failed, again;
-            char error[200];
-        } hint; /* HINT and DONE */
+            bool again;
+            struct failure *failure; /* DONE: of a last attempt; the message's own */
+        } hint;                      /* HINT and DONE */
     };
 };
 
@@ -398,6 +409,10 @@ struct shard {
     uint64_t state_bytes, memory_bytes;
     struct row **parked; /* messages and timers that wait for a person */
     size_t parked_count, parked_cap;
+    uint64_t answer_count;        /* deferred answers: awaited and kept */
+    struct tree answer_waits;     /* requests that wait for one, by its id */
+    struct heap answer_deadlines; /* the same, by time */
+    uint64_t next_wait;
     struct entity **ghosts; /* tombstones to take away once durable */
     size_t ghost_count, ghost_cap;
     /* transactions */
@@ -495,6 +510,7 @@ struct engine {
     uint32_t runtime_count;
     struct handler **row_queries, **map_queries, **exists_queries; /* by type id */
     struct handler **ask_reports;                                  /* by type id */
+    struct handler *wait_query;
     struct feed *feed;
     _Atomic(struct ask *) asks_in; /* from shards, newest first */
     struct ask *asks;              /* the sender's: waiting to be durable */
@@ -582,6 +598,7 @@ struct entity *handler_entity(struct shard *s, const struct handler *handler, st
 
 /* ---- proto.c: between shards --------------------------------------------------------------------- */
 struct message *message_new(struct shard *s, enum message_kind kind, uint64_t txn);
+void message_free(struct message *m);
 void message_post(struct shard *s, uint32_t to, struct message *m);
 void message_handle(struct shard *s, struct message *m);
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
@@ -609,20 +626,22 @@ void request_answer(struct shard *s, struct request *request);
 
 /* ---- outbox.c: messages, timers, request records ------------------------------------------------- */
 void outbox_hint(struct shard *s, struct row *row);
-void outbox_put(struct shard *s, struct entity *sender, uint8_t slot, const struct handler *handler,
-                struct weir_str to, struct weir_str args, uint64_t epoch);
+/** The row's slot is the sender's; a stream has none of its own, and its messages lie where their receiver does. */
+void outbox_put(struct shard *s, uint8_t slot, const struct send *send, uint64_t epoch);
 /** @param again  a parked one that is to run again, or to be taken away */
 void outbox_receive(struct shard *s, uint32_t from, struct row *row, bool again);
-void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
-                 struct weir_str error);
+/** @param failure  of the last attempt; NULL: delivered */
+void outbox_done(struct shard *s, struct row *row, uint64_t epoch, const struct failure *failure);
 void outbox_delivered(struct shard *s, struct delivery *d, uint64_t epoch);
+void outbox_dropped(struct shard *s, struct delivery *d, struct type *type, struct weir_str key);
 void outbox_failed(struct shard *s, struct delivery *d, const struct failure *failure);
 void outbox_retries(struct shard *s);
 void outbox_recover(struct shard *s);
 struct message_parts {
     uint16_t from_type, to_type;
-    struct weir_str from_key, to_key, handler, args, error;
+    struct weir_str from_key, to_key, handler, args, reply;
     bool failed, dropped;
+    struct failure failure; /* when failed; when dropped, too, if there is a reply */
 };
 bool message_parts(struct weir_str key, struct weir_str value, struct message_parts *parts);
 void timer_index(struct shard *s, struct row *row);
@@ -636,6 +655,31 @@ void records_expire(struct shard *s);
 void record_key(struct buf *out, const struct entity *e, struct weir_str id);
 void record_value(struct buf *out, uint64_t hash, int64_t time_ms, struct weir_str result);
 bool record_parts(struct weir_str value, uint64_t *hash, int64_t *time_ms, struct weir_str *result);
+
+/* ---- answer.h, deferred.c: deferred answers ------------------------------------------------------------------- */
+extern const struct weir_entity answer_entity;
+/** The root's handler has returned: what becomes of its answer is made part of the transaction. On its fiber. */
+enum weir_status answer_tie(struct weir_ctx *f);
+/** What `place` of a ticket of this record names carries the answer. */
+void txn_tie(struct txn *t, uint32_t place, struct weir_str reply);
+struct weir_ticket ticket_make(struct txn *t, const struct handler *handler, bool ask,
+                               uint32_t count);
+/** The packed result of a request record that only names a deferred answer; and that name, nil for any other result. */
+void answer_record(struct buf *out, struct weir_str id);
+struct weir_str answer_of_record(struct weir_str result);
+/** It will not come: somebody dropped what it would come of. `from` is of this shard. */
+void answer_drop(struct shard *s, struct entity *from, struct weir_str id,
+                 const struct failure *failure);
+/** Inside the transaction in which it came. */
+enum weir_status answer_send(struct weir_ctx *f, struct weir_str id);
+/** The row of an answer is about to be `packed` (nil: none) in this epoch: answers who waits. */
+void answer_change(struct shard *s, struct entity *e, struct weir_str packed, uint64_t epoch);
+/** Answers the request, or lets it wait. */
+void answer_wait(struct shard *s, struct request *request);
+void answer_deadlines(struct shard *s);
+uint64_t answer_next_due(const struct shard *s);
+void answer_recover(struct shard *s);
+void answer_deinit(struct shard *s);
 
 /* ---- emit.c, follow.c, feed.c, parked.c: streams and what follows them ----------------------------- */
 /* ask.c */

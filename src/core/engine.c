@@ -146,11 +146,11 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     for (uint32_t p = 0; p < engine->shard_count; p++) {
         if (p == index) continue;
         (void)ring_publish(&s->in[p], ring_mark(&s->in[p])); /* what its producer has only pushed */
-        for (struct message *m; (m = ring_pop(&s->in[p])) != NULL;) mem_free(m);
+        for (struct message *m; (m = ring_pop(&s->in[p])) != NULL;) message_free(m);
         ring_deinit(&s->in[p]);
         for (struct message *m = s->overflow[p], *next; m != NULL; m = next) {
             next = m->next;
-            mem_free(m);
+            message_free(m);
         }
     }
     for (uint32_t p = 0; p < engine->port_count; p++) {
@@ -206,6 +206,7 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     buf_free(&s->walk.row_at);
     mem_free(s->pairs);
     follow_deinit(s);
+    answer_deinit(s);
     state_free(s);
     mem_free(s->parked);                       /* rows that go take themselves out of it */
     ASSERT(fiber_pool_in_use(s->fibers) == 0); /* all belonged to frames */
@@ -372,7 +373,10 @@ void engine_start(struct engine *engine)
 
 bool engine_drain(struct engine *engine)
 {
-    atomic_store(&engine->draining, 1);
+    if (atomic_exchange(&engine->draining, 1) == 0) {
+        /* Requests that wait for deferred answers are told so. */
+        for (uint32_t i = 0; i < engine->shard_count; i++) shard_wake(&engine->shards[i]);
+    }
     for (uint32_t p = 0; p < engine->port_count; p++) {
         if (engine->ports[p].in_flight > 0) return false;
     }
@@ -427,6 +431,11 @@ static void port_refuse(struct port *port, struct request *request, enum weir_st
     port->ready_tail = &request->next;
 }
 
+static uint32_t answer_shard(const struct engine *engine, struct weir_str id)
+{
+    return slot_shard(engine, type_slot(engine->catalog->answers, id));
+}
+
 static void port_push(struct port *port, uint32_t to, struct request *request)
 {
     port->touched |= UINT64_C(1) << to;
@@ -450,6 +459,7 @@ void port_submit(struct port *port, struct request *request)
     request->replayed = false;
     request->epoch = request->answer_bytes = 0;
     request->code = request->detail = request->text = STR_NIL;
+    if (!request->waits) request->answer_id = STR_NIL;
     request->arrival_ns = env->mono_ns(env);
     port->in_flight++;
     if (atomic_load_explicit(&engine->draining, memory_order_relaxed)) {
@@ -467,6 +477,11 @@ void port_submit(struct port *port, struct request *request)
     if (request->parked != NULL) {
         to = request->parked->shard % engine->shard_count;
         port_push(port, to, request);
+        return;
+    }
+    if (request->waits) {
+        request->request_id = request->answer_id;
+        port_push(port, answer_shard(engine, request->answer_id), request);
         return;
     }
     if (request->handler->type->service) {
@@ -572,18 +587,38 @@ static void port_take(struct port *port)
     }
 }
 
-struct request *port_next(struct port *port)
+static struct request *ready_pop(struct port *port)
 {
-    if (port->ready == NULL) port_take(port);
-    if (port->touched != 0) port_flush(port);
     struct request *request = port->ready;
     if (request == NULL) return NULL;
     port->ready = request->next;
     if (port->ready == NULL) port->ready_tail = &port->ready;
     request->next = NULL;
-    port->in_flight--;
     if (request->answer_bytes != 0)
         atomic_fetch_sub_explicit(&port->answer_bytes, request->answer_bytes, memory_order_relaxed);
+    return request;
+}
+
+/* Its handler deferred, durably: from here on it waits for the answer, where that will be. */
+static bool port_defer(struct port *port, struct request *request)
+{
+    if (request->waits || request->answer_id.len == 0 || request->status != WEIR_OK) return false;
+    MARK("a request goes on as one that waits");
+    request->waits = true;
+    request->request_id = request->answer_id;
+    request->answer_bytes = 0;
+    port_push(port, answer_shard(port->engine, request->answer_id), request);
+    return true;
+}
+
+struct request *port_next(struct port *port)
+{
+    if (port->ready == NULL) port_take(port);
+    struct request *request = ready_pop(port);
+    while (request != NULL && port_defer(port, request)) request = ready_pop(port);
+    if (port->touched != 0) port_flush(port);
+    if (request == NULL) return NULL;
+    port->in_flight--;
     /* The release rule: nothing leaves before what it depends on is on the disk. */
     ASSERT(request->epoch <= atomic_load_explicit(&port->engine->durable, memory_order_acquire));
     return request;

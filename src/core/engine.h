@@ -49,6 +49,7 @@ struct parked_request;
     X(messages_pending_max, 100000, "messages pending per sender")                                 \
     X(message_attempts_max, 16, "attempts before a message or timer stays, marked failed")         \
     X(timers_max, 10000000, "timers per shard")                                                    \
+    X(deferred_max, 1000000, "answers per shard that come later, or came and are kept")            \
     X(dedup_rows_max, 2000000, "request records per shard")                                        \
     X(dedup_window_ms, 86400000, "age at which a request record goes")                             \
     X(dedup_window_min_ms, 600000, "a request record never goes younger than this")                \
@@ -107,7 +108,11 @@ struct request {
     struct weir_str roles;  /* of the caller, with commas between */
     uint64_t deadline_ns;   /* mono_ns; 0: request_deadline_ms from now */
     const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
-    void *user;                          /* the door's */
+    /* The deferred answer that it waits for. Set by a door (with `waits` and engine_wait_query() as its handler): no
+     * handler runs. Set by the engine when a handler deferred: the request goes on as one that waits. */
+    struct weir_str answer_id;
+    bool waits;
+    void *user; /* the door's */
     struct arena arena;
     /* the answer */
     enum weir_status status;
@@ -136,6 +141,14 @@ void port_flush(struct port *port);
 /** An answered request, durable in all it wrote and read; NULL when none is ready. */
 struct request *port_next(struct port *port);
 uint32_t port_in_flight(const struct port *port);
+
+/**
+ * What a request has for its handler that waits for a deferred answer (answer_id, waits). It comes back with the status
+ * of that answer, its result by request->handler (then the one that deferred, if there still is such), request_id its
+ * id; WEIR_PENDING at its deadline; WEIR_NOTFOUND when no such answer is awaited or kept; WEIR_NOPERM when another
+ * caller asked for it.
+ */
+const struct handler *engine_wait_query(struct engine *engine);
 
 /** Built-in queries of any type, for GET /{type}/{key}, GETROW, and GET /{type}/{key}/{map}: no arguments
  *  for the row; for a map struct map_query. Both answer WEIR_ANY and `notfound` when the entity has no row. */
@@ -166,6 +179,8 @@ struct map_query {
     X(events_followed_total, "events that followers are done with")          \
     X(events_deferred_total, "events whose handler failed: now messages")    \
     X(events_late_total, "events that a window or join did not take")        \
+    X(answers_deferred_total, "answers left to a later transaction")         \
+    X(answers_pending, "of these still to come")                             \
     X(timers_fired_total, "timers fired")                                    \
     X(timers_pending, "timers set")                                          \
     X(timers_failed, "timers that stay, marked failed")                      \

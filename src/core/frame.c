@@ -179,13 +179,16 @@ static enum weir_status invoke(struct weir_ctx *f)
         if (st != WEIR_OK) return t->failure.status;
     }
     struct problem problem = { 0 };
-    if (h->result->count > 0 && shape_judge(h->result, f->result, false, &problem) != WEIR_OK) {
+    if (f->ticket.place != 0 && h->result->count > 0) {
+        shape_start(h->result, f->result); /* what a caller sees that does not ask for the ticket */
+    } else if (h->result->count > 0 &&
+               shape_judge(h->result, f->result, false, &problem) != WEIR_OK) {
         return txn_doom(t, WEIR_HANDLER, STR(""), STR_NIL,
                         arena_printf(&t->arena,
                                      "the result of %.*s:%.*s is not what it declares: %s",
                                      STR_ARG(h->type->name), STR_ARG(h->name), problem.text));
     }
-    return WEIR_OK;
+    return is_root ? answer_tie(f) : WEIR_OK;
 }
 
 static void frame_main(void *arg)
@@ -338,6 +341,7 @@ void frame_run(struct weir_ctx *f)
         if (caller != NULL) {
             caller->answer = f->status;
             caller->answer_result = f->result;
+            caller->answer_ticket = f->ticket;
             frame_pop(f);
             f = caller;
             continue;
@@ -537,6 +541,7 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
 #endif
         f->answer = callee->status;
         f->answer_result = callee->result;
+        f->answer_ticket = callee->ticket;
         frame_pop(callee);
         f->state = FRAME_RUNS;
         stop_if_lost(f);
@@ -551,6 +556,7 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
                              const void *args, void **answer)
 {
     *answer = NULL;
+    f->last = (struct weir_ticket){ 0 };
     if (ctx_is_doomed(f)) return doom_status(f);
     if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
     struct shard *s = f->txn->shard;
@@ -574,6 +580,7 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
         return txn_doom(f->txn, st, STR(""), STR_NIL, STR("undone below, to be run again"));
     }
     *answer = f->answer_result;
+    f->last = f->answer_ticket;
     return st;
 }
 
@@ -701,6 +708,7 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     send->key = arena_copy(&t->arena, key);
     *t->sends_tail = send;
     t->sends_tail = &send->next;
+    f->last = ticket_make(t, handler, false, t->send_count);
     return WEIR_OK;
 }
 

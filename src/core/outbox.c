@@ -14,7 +14,10 @@
 
 #include "core/core_int.h"
 
-enum message_flag { MESSAGE_FAILED = 1, MESSAGE_DROPPED = 2 };
+enum message_flag { MESSAGE_FAILED = 1, MESSAGE_DROPPED = 2, MESSAGE_REPLY = 4 };
+/* What is kept of a failure: more of its text is cut, a longer detail left out. */
+#define FAILURE_TEXT_MAX 200u
+#define FAILURE_DETAIL_MAX 4096u
 
 #define BACKOFF_FIRST_MS 20u
 #define BACKOFF_MAX_MS 60000u
@@ -42,11 +45,19 @@ bool message_parts(struct weir_str key, struct weir_str value, struct message_pa
     parts->to_key = (struct weir_str){ rest.ptr + 4, len };
     struct reader reader = reader_of(value);
     uint8_t flags = reader_byte(&reader);
-    parts->failed = (flags & MESSAGE_FAILED) != 0;
     parts->dropped = (flags & MESSAGE_DROPPED) != 0;
+    parts->failed = (flags & MESSAGE_FAILED) != 0 && !parts->dropped;
     parts->handler = reader_bytes(&reader, reader_varint(&reader));
     parts->args = reader_bytes(&reader, reader_varint(&reader));
-    if (parts->failed) parts->error = reader_bytes(&reader, reader_varint(&reader));
+    struct failure *failure = &parts->failure;
+    if (flags & MESSAGE_FAILED) failure->text = reader_bytes(&reader, reader_varint(&reader));
+    if ((flags & MESSAGE_REPLY) == 0) return !reader.failed;
+    parts->reply = reader_bytes(&reader, reader_varint(&reader));
+    if ((flags & MESSAGE_FAILED) == 0) return !reader.failed;
+    failure->status = (enum weir_status)reader_varint(&reader);
+    failure->code = reader_bytes(&reader, reader_varint(&reader));
+    failure->detail = reader_bytes(&reader, reader_varint(&reader));
+    if (failure->detail.len == 0) failure->detail = STR_NIL;
     return !reader.failed;
 }
 
@@ -62,17 +73,26 @@ bool timer_parts(struct weir_str key, uint16_t *type_id, struct weir_str *entity
     return true;
 }
 
-static void message_value(struct buf *out, uint8_t flags, struct weir_str handler,
-                          struct weir_str args, struct weir_str error)
+static void add_text(struct buf *out, struct weir_str text)
 {
+    buf_add_varint(out, text.len);
+    buf_add_str(out, text);
+}
+
+static void message_value(struct buf *out, uint8_t flags, const struct message_parts *parts)
+{
+    const struct failure *failure = &parts->failure;
+    if (parts->reply.len > 0) flags |= MESSAGE_REPLY;
     buf_add_byte(out, flags);
-    buf_add_varint(out, handler.len);
-    buf_add_str(out, handler);
-    buf_add_varint(out, args.len);
-    buf_add_str(out, args);
+    add_text(out, parts->handler);
+    add_text(out, parts->args);
+    if (flags & MESSAGE_FAILED) add_text(out, failure->text);
+    if ((flags & MESSAGE_REPLY) == 0) return;
+    add_text(out, parts->reply);
     if ((flags & MESSAGE_FAILED) == 0) return;
-    buf_add_varint(out, error.len);
-    buf_add_str(out, error);
+    buf_add_varint(out, (uint64_t)failure->status);
+    add_text(out, failure->code);
+    add_text(out, failure->detail);
 }
 
 void timer_value(struct buf *out, int64_t due_ms, bool failed, struct weir_str error)
@@ -158,17 +178,17 @@ static struct entity *message_sender(struct shard *s, struct row *row)
 }
 
 /* DONE(epoch): from the decider of the delivery; takes no lock, cannot be refused. */
-void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
-                 struct weir_str error)
+void outbox_done(struct shard *s, struct row *row, uint64_t epoch, const struct failure *failure)
 {
     s->hints_out--;
-    if (failed) {
+    if (failure != NULL) {
         MARK("message marked failed");
         struct message_parts parts;
         ASSERT(
             message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
         struct buf value = { 0 };
-        message_value(&value, MESSAGE_FAILED, parts.handler, parts.args, error);
+        parts.failure = *failure;
+        message_value(&value, MESSAGE_FAILED, &parts);
         row = row_set(s, row->slot, row->item.key, buf_str(&value));
         row_park(s, row);
         effect_put(s, epoch, row->slot, row->item.key, buf_str(&value));
@@ -185,33 +205,58 @@ void outbox_done(struct shard *s, struct row *row, uint64_t epoch, bool failed,
     }
 }
 
+static struct weir_str text_move(char **at, struct weir_str from)
+{
+    struct weir_str to = { *at, from.len };
+    if (from.len > 0) memcpy(*at, from.ptr, from.len);
+    *at += from.len;
+    return to;
+}
+
+/* In one block, its own; the same whether it stays on this shard or not. */
+static struct failure *failure_copy(const struct failure *from)
+{
+    struct weir_str text = from->text, detail = from->detail;
+    if (text.len > FAILURE_TEXT_MAX) text.len = FAILURE_TEXT_MAX;
+    if (detail.len > FAILURE_DETAIL_MAX) detail = STR_NIL;
+    struct failure *to = mem_alloc(sizeof(*to) + text.len + from->code.len + detail.len);
+    char *at = (char *)(to + 1);
+    to->status = from->status;
+    to->text = text_move(&at, text);
+    to->code = text_move(&at, from->code);
+    to->detail = text_move(&at, detail);
+    return to;
+}
+
 static void send_done(struct shard *s, struct delivery *d, uint64_t epoch,
                       const struct failure *failure)
 {
-    struct weir_str error = failure ? failure->text : STR("");
+    struct failure *copy = failure ? failure_copy(failure) : NULL;
     if (d->from == s->index) {
-        outbox_done(s, d->row, epoch, failure != NULL, error);
+        outbox_done(s, d->row, epoch, copy);
+        mem_free(copy);
         return;
     }
     struct message *m = message_new(s, MSG_DONE, 0);
     m->epoch = epoch;
     m->hint.row = d->row;
-    m->hint.failed = failure != NULL;
-    snprintf(m->hint.error, sizeof(m->hint.error), "%.*s", STR_ARG(error));
+    m->hint.failure = copy;
     message_post(s, d->from, m);
 }
 
-/* A new message of this epoch: its row, and the hint. The slot is the sender's; a stream has none of its own, and
- * its messages lie where their receiver does. */
-void outbox_put(struct shard *s, struct entity *sender, uint8_t slot, const struct handler *handler,
-                struct weir_str to, struct weir_str args, uint64_t epoch)
+/* A new message of this epoch: its row, and the hint. */
+void outbox_put(struct shard *s, uint8_t slot, const struct send *send, uint64_t epoch)
 {
+    struct entity *sender = send->sender;
     struct buf key = { 0 }, value = { 0 };
-    message_key(&key, sender->type_id, entity_key(sender), handler->type, to);
+    message_key(&key, sender->type_id, entity_key(sender), send->handler->type, send->key);
     for (int i = 7; i >= 0; i--) buf_add_byte(&key, (uint8_t)(epoch >> (8 * i)));
     for (int i = 3; i >= 0; i--) buf_add_byte(&key, (uint8_t)(s->next_message >> (8 * i)));
     s->next_message++;
-    message_value(&value, 0, handler->name, args, STR(""));
+    struct message_parts parts = { .handler = send->handler->name,
+                                   .args = send->args,
+                                   .reply = send->reply };
+    message_value(&value, 0, &parts);
     struct row *row = row_set(s, slot, buf_str(&key), buf_str(&value));
     effect_put(s, epoch, slot, buf_str(&key), buf_str(&value));
     buf_free(&key);
@@ -219,6 +264,17 @@ void outbox_put(struct shard *s, struct entity *sender, uint8_t slot, const stru
     s->message_count++;
     sender->pending++;
     outbox_hint(s, row);
+}
+
+/* `row` is dropped, and an answer was to come of it. `from`: an entity of this shard, in whose name that is told. */
+static void outbox_tell_dropped(struct shard *s, struct entity *from, const struct row *row)
+{
+    struct message_parts parts;
+    if (from == NULL ||
+        !message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts) ||
+        parts.reply.len == 0)
+        return;
+    answer_drop(s, from, parts.reply, &parts.failure);
 }
 
 /* What a person decided about a parked message: it runs again, or is taken out of the way. Durable with this
@@ -230,7 +286,9 @@ static void outbox_decide(struct shard *s, struct row *row, uint8_t flags)
     ASSERT(message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
     struct type *type = type_of(s, parts.to_type);
     struct buf value = { 0 };
-    message_value(&value, flags, parts.handler, parts.args, STR(""));
+    /* Who waits for an answer gets the failure, once it is dropped. */
+    bool told = flags == MESSAGE_DROPPED && parts.reply.len > 0;
+    message_value(&value, told ? flags | MESSAGE_FAILED : flags, &parts);
     uint16_t to_type = parts.to_type;
     row_unpark(s, row);
     row = row_set(s, row->slot, row->item.key, buf_str(&value));
@@ -239,8 +297,9 @@ static void outbox_decide(struct shard *s, struct row *row, uint8_t flags)
     s->hints_out++;
     if (type == NULL) {
         /* Nobody to deliver to: dropped here, or parked again. */
-        bool dropped = flags == MESSAGE_DROPPED;
-        outbox_done(s, row, s->epoch, !dropped, STR("the receiver's type is gone"));
+        struct failure gone = { .status = WEIR_NOTYPE, .text = STR("the receiver's type is gone") };
+        if (told) outbox_tell_dropped(s, message_sender(s, row), row);
+        outbox_done(s, row, s->epoch, flags == MESSAGE_DROPPED ? NULL : &gone);
         return;
     }
     ASSERT(message_parts(row->item.key, (struct weir_str){ row->value, row->value_len }, &parts));
@@ -365,6 +424,13 @@ static void pair_pop(struct shard *s, struct delivery *d)
     else pair_due(s, p, 0);
 }
 
+/* A person has dropped it, and its turn has come. */
+void outbox_dropped(struct shard *s, struct delivery *d, struct type *type, struct weir_str key)
+{
+    outbox_tell_dropped(s, entity_get(s, type->id, key, type_slot(type, key)), d->row);
+    outbox_delivered(s, d, s->epoch);
+}
+
 /* The root of this delivery has decided in `epoch`. */
 void outbox_delivered(struct shard *s, struct delivery *d, uint64_t epoch)
 {
@@ -407,7 +473,8 @@ void outbox_defer(struct shard *s, const struct follower *follower, struct weir_
 {
     uint8_t slot = type_slot(follower->type, to);
     struct entity *sender = entity_get(s, 0, follower->stream->name, slot);
-    outbox_put(s, sender, slot, follower->handler, to, args, s->epoch);
+    struct send send = { .sender = sender, .handler = follower->handler, .key = to, .args = args };
+    outbox_put(s, slot, &send, s->epoch);
 }
 
 void outbox_retries(struct shard *s)
@@ -515,6 +582,7 @@ static int record_order(const void *a, const void *b)
 
 void outbox_recover(struct shard *s)
 {
+    answer_recover(s);
     struct row **records = NULL;
     size_t count = 0, cap = 0;
     for (struct tree_item *i = tree_seek(&s->rows, STR(""), false); i != NULL;

@@ -126,7 +126,8 @@ static void parked_write(struct shard *s, const struct row *row, struct buf *out
         add_address(s, out, "from", m.from_type, m.from_key);
         add_address(s, out, "to", m.to_type, m.to_key);
         add_handler(s, out, m.to_type, m.handler, m.args);
-        add_member(out, "error", m.error);
+        add_member(out, "error", m.failure.text);
+        if (m.reply.len > 0) add_member(out, "request", m.reply); /* who waits for its answer */
     } else if (row->item.key.ptr[0] == ROW_ASK) {
         struct weir_str outside, line, error, rest;
         if (key_owned_parse(row->item.key, &type_id, &entity, &rest) &&

@@ -26,6 +26,12 @@ struct message *message_new(struct shard *s, enum message_kind kind, uint64_t tx
     return m;
 }
 
+void message_free(struct message *m)
+{
+    if (m->kind == MSG_DONE) mem_free(m->hint.failure);
+    mem_free(m);
+}
+
 /* Gives a message away. A full ring never blocks: it waits in a list, and the mark waits behind it. */
 void message_post(struct shard *s, uint32_t to, struct message *m)
 {
@@ -68,6 +74,7 @@ void answer_remote(struct weir_ctx *f)
     m->answer.failure = t->failure;
     m->answer.retry = t->retry;
     m->answer.result = f->result;
+    m->answer.ticket = f->ticket;
     m->answer.participants = t->participants | UINT64_C(1) << t->shard->index;
     m->answer.read_epoch = t->read_epoch;
     message_post(t->shard, f->called_from, m);
@@ -126,6 +133,7 @@ static void handle_answer(struct shard *s, struct message *m)
         txn_doom(t, failure->status, failure->code, failure->detail, failure->text);
     f->answer = m->answer.status;
     f->answer_result = m->answer.result;
+    f->answer_ticket = m->answer.ticket;
     frame_run(f);
 }
 
@@ -147,6 +155,7 @@ static void handle_commit(struct shard *s, struct message *m)
         message_post(s, to, relay);
     }
 #endif
+    if (m->commit.tied != 0) txn_tie(t, m->commit.tied, t->request_id);
     txn_apply(t, epoch, m->clock);
     txn_end(t);
 }
@@ -184,9 +193,7 @@ void message_handle(struct shard *s, struct message *m)
         if (t != NULL && !t->cancelled) txn_cancel(t);
         break;
     case MSG_HINT: outbox_receive(s, m->from, m->hint.row, m->hint.again); break;
-    case MSG_DONE:
-        outbox_done(s, m->hint.row, m->epoch, m->hint.failed, str_of(m->hint.error));
-        break;
+    case MSG_DONE: outbox_done(s, m->hint.row, m->epoch, m->hint.failure); break;
     }
-    mem_free(m);
+    message_free(m);
 }

@@ -67,6 +67,8 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
         t->caller = r->request->caller;
         t->roles = r->request->roles;
         t->request_id = r->request->request_id;
+    } else if (r->reply.len > 0) {
+        t->request_id = r->reply; /* it goes on for that request */
     } else {
         char id[26];
         id_make(s->env, id);
@@ -169,6 +171,11 @@ static bool root_is_repeat(struct txn *t, struct entity *e)
     MARK("answered from its record");
     s->stats.dedup_hits_total++;
     request->replayed = true;
+    struct weir_str deferred = answer_of_record(result);
+    if (deferred.ptr != NULL) {
+        request->answer_id = arena_copy(&request->arena, deferred);
+        return true;
+    }
     request->result = arena_alloc(&request->arena, t->root->handler->result->size + 8u);
     if (unpack(t->root->handler->result, result, &request->arena, true, request->result) != WEIR_OK)
         shape_start(t->root->handler->result, request->result);
@@ -181,7 +188,8 @@ static void record_make(struct txn *t, struct entity *e, uint64_t epoch)
     struct root *r = t->root;
     uint64_t hash = payload_hash(s, r);
     struct buf key = { 0 }, value = { 0 }, packed = { 0 };
-    if (r->handler->result->count > 0) pack(r->handler->result, t->result, &packed);
+    if (t->tied.place != 0) answer_record(&packed, t->request_id);
+    else if (r->handler->result->count > 0) pack(r->handler->result, t->result, &packed);
     record_key(&key, e, r->request->id);
     record_value(&value, hash, t->now_ms, buf_str(&packed));
     struct row *row = row_set(s, e->slot, buf_str(&key), buf_str(&value));
@@ -204,6 +212,8 @@ static void send_to_participants(struct txn *t, enum message_kind kind)
     struct shard *s = t->shard;
     for (uint64_t left = t->participants; left != 0; left &= left - 1) {
         struct message *m = message_new(s, kind, t->id);
+        if (kind == MSG_COMMIT && t->tied.shard == (uint32_t)__builtin_ctzll(left))
+            m->commit.tied = t->tied.place;
 #ifdef MUTANT_H3
         m->answer.participants = left & (left - 1); /* the first one passes it on */
         message_post(s, (uint32_t)__builtin_ctzll(left), m);
@@ -271,6 +281,7 @@ static void root_commit(struct txn *t, struct entity *e)
     bool record = r->kind == ROOT_REQUEST && r->request->id.len > 0 && !r->request->replayed;
     bool wrote = record || r->kind == ROOT_MESSAGE || r->handler->kind != WEIR_QUERY;
     send_to_participants(t, MSG_COMMIT);
+    if (t->tied.place != 0 && t->tied.shard == s->index) txn_tie(t, t->tied.place, t->request_id);
     uint64_t before = s->buffers[epoch % EPOCH_BUFFERS].len;
     txn_apply(t, epoch, clock);
     if (t->emit_count > 0 && r->handler->type->builtin) emits_answer(t, epoch, clock);
@@ -291,7 +302,10 @@ static void root_commit(struct txn *t, struct entity *e)
             shard_wanted(s, epoch);
         }
         request->status = WEIR_OK;
-        if (!request->replayed && r->handler->result->count > 0) {
+        if (t->tied.place != 0) {
+            s->stats.answers_deferred_total++;
+            request->answer_id = request->request_id;
+        } else if (!request->replayed && r->handler->result->count > 0) {
             request->result = arena_alloc(&request->arena, r->handler->result->size + 8u);
             shape_copy(r->handler->result, t->result, &request->arena, request->result);
         }
@@ -385,6 +399,10 @@ void root_begin_request(struct shard *s, struct request *request)
         parked_run(s, request);
         return;
     }
+    if (request->waits) {
+        answer_wait(s, request);
+        return;
+    }
     bool writes = request->handler->kind != WEIR_QUERY;
     if (request->deadline_ns == 0)
         request->deadline_ns = request->arrival_ns + limits->request_deadline_ms * 1000000u;
@@ -420,7 +438,8 @@ void root_begin_message(struct shard *s, struct pair *pair)
     struct handler *handler = type ? type_handler(type, parts.handler) : NULL;
     pair->busy = true;
     if (good && parts.dropped) {
-        outbox_delivered(s, d, s->epoch);
+        if (type != NULL) outbox_dropped(s, d, type, parts.to_key);
+        else outbox_delivered(s, d, s->epoch);
         return;
     }
     if (handler == NULL) {
@@ -429,6 +448,7 @@ void root_begin_message(struct shard *s, struct pair *pair)
     }
     struct root *r = root_new(s, ROOT_MESSAGE, handler);
     r->delivery = d;
+    r->reply = arena_copy(&r->arena, parts.reply);
     r->key = type->service ? parts.to_key : arena_copy(&r->arena, parts.to_key);
     void *args = arena_alloc(&r->arena, handler->args->size + 8u);
     r->args = args;

@@ -58,6 +58,8 @@ static uint64_t next_due(struct shard *s)
     uint64_t due = root_next_due(s);
     struct heap_item *retry = heap_min(&s->retries), *timer = heap_min(&s->timers);
     if (retry != NULL && (uint64_t)retry->at < due) due = (uint64_t)retry->at;
+    uint64_t answer = answer_next_due(s);
+    if (answer < due) due = answer;
     if (timer != NULL) {
         uint64_t at = timer->at <= s->now_ms
                           ? s->now_ns
@@ -308,7 +310,7 @@ static bool begin_requests(struct shard *s)
     uint64_t patience_ns = s->engine->limits.queue_wait_max_ms * 1000000u;
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         for (struct request *r; (r = ring_pop(&s->from_port[p])) != NULL; any = true) {
-            if (r->parked == NULL && will_wait_too_long(s, patience_ns)) {
+            if (r->parked == NULL && !r->waits && will_wait_too_long(s, patience_ns)) {
                 MARK("request refused: the queue is too long");
                 s->stats.requests_total++;
                 request_shed(s, r, "too many requests wait already (queue_wait_max_ms)");
@@ -377,6 +379,7 @@ uint64_t shard_turn(struct shard *s)
     busy |= shard_receive(s);
     busy |= run_ready(s);
     root_deadlines(s);
+    if (s->answer_deadlines.count > 0) answer_deadlines(s);
     if (s->timers.count > 0) timers_due(s);
     if (s->retries.count > 0) outbox_retries(s);
     if (s->lanes != NULL) busy |= follow_run(s);

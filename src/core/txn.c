@@ -491,6 +491,8 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
         return;
     buf_reset(key);
     key_entity(key, e->type_id, entity_key(e));
+    if (a->type == s->engine->catalog->answers)
+        answer_change(s, e, a->exists ? a->packed : STR_NIL, epoch);
     if (!a->exists) {
         MARK("an entity's row is deleted");
         entity_set(s, e, STR_NIL);
@@ -545,8 +547,7 @@ void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock)
         if (s->buffers[epoch % EPOCH_BUFFERS].len != effects) a->entity->version = epoch;
     }
     for (struct send *send = t->sends; send != NULL; send = send->next) {
-        outbox_put(s, send->sender, send->sender->slot, send->handler, send->key, send->args,
-                   epoch);
+        outbox_put(s, send->sender->slot, send, epoch);
         s->stats.messages_sent_total++;
         send->sender->version = epoch;
     }

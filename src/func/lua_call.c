@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TICKET_META "weir.ticket"
 /* Garbage to have gathered before an idle shard collects. */
 #define IDLE_BYTES ((size_t)64 * 1024)
 
@@ -196,6 +197,11 @@ static int invoke_body(lua_State *L)
     const struct shape *args = inv->handler->args;
     for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
     lua_call(L, (int)args->count + 1, 1);
+    const struct ud_ticket *later = ud_test(L, -1, UD_TICKET);
+    if (later != NULL) {
+        if (weir_defer(inv->ctx, later->ticket) != WEIR_OK) abandon(inv);
+        return 0;
+    }
     const struct shape *result = inv->handler->result;
     if (result->count == 0 || inv->result == NULL) return 0;
     struct conv conv = { .arena = inv->arena, .vm = vm };
@@ -555,6 +561,10 @@ int handler_call(lua_State *L)
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
     lua_settop(L, 1);
+    if (weir_ticket(inv->ctx).place != 0) {
+        ticket_push(L, inv);
+        return 1;
+    }
     if (handler->result->count == 0) return 0;
     if (handler->result->scalar) value_push(L, &handler->result->fields[0], result);
     else record_push(L, handler->result, result);
@@ -587,6 +597,21 @@ static int weir_all(lua_State *L)
     return 1;
 }
 
+void ticket_push(lua_State *L, struct invocation *inv)
+{
+    struct ud_ticket *ticket = lua_newuserdata(L, sizeof(*ticket));
+    ticket->tag = UD_TICKET;
+    ticket->ticket = weir_ticket(inv->ctx);
+    luaL_getmetatable(L, TICKET_META);
+    lua_setmetatable(L, -2);
+}
+
+static int ticket_tostring(lua_State *L)
+{
+    lua_pushliteral(L, "ticket");
+    return 1;
+}
+
 static const struct handler *handler_named(lua_State *L, struct lua_type *lt, int idx)
 {
     struct type *type = type_resolve(vm_of(L), lt);
@@ -612,7 +637,8 @@ static int weir_send_lua(lua_State *L)
     void *args = args_take(L, inv, handler, 3);
     if (ctx_send(inv->ctx, handler, key, args) != WEIR_OK) abandon(inv);
     engine_check(L, inv);
-    return 0;
+    ticket_push(L, inv);
+    return 1;
 }
 
 /* Milliseconds of "1h30m"; -1 when malformed. */
@@ -850,4 +876,10 @@ void calls_open(lua_State *L)
         { "round", weir_round },       { NULL, NULL }
     };
     luaL_register(L, NULL, functions);
+    luaL_newmetatable(L, TICKET_META);
+    lua_pushcfunction(L, ticket_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
 }

@@ -177,6 +177,7 @@ enum ud_tag {
     UD_STREAM,
     UD_OUTSIDE,
     UD_SECRET,
+    UD_TICKET,
     UD_TEST,
     UD_AGGREGATE
 };
@@ -205,6 +206,10 @@ struct ud_list {
     uint64_t serial;
     const struct field *field;
     struct weir_list *list;
+};
+struct ud_ticket {
+    enum ud_tag tag;
+    struct weir_ticket ticket;
 };
 struct ud_map {
     enum ud_tag tag;
@@ -289,6 +294,8 @@ int weir_secret_lua(lua_State *L);
 const char *setting_find(struct lua_app *app, const char *name);
 double span_parse(const char *text); /* lua_call.c */
 char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler, int first);
+/** What the transaction sent or asked last, for the handler to return. */
+void ticket_push(lua_State *L, struct invocation *inv);
 
 /* ---- lua_value.c: struct <-> Lua ------------------------------------------------------------------------ */
 struct conv {

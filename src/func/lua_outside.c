@@ -248,7 +248,8 @@ static int outside_ask(lua_State *L)
     }
     if (ctx_ask(inv->ctx, ud->def, line, body, handler, args) != WEIR_OK) abandon(inv);
     engine_check(L, inv);
-    return 0;
+    ticket_push(L, inv);
+    return 1;
 }
 
 static int outside_tostring(lua_State *L)

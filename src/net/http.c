@@ -903,6 +903,8 @@ static void route_request(struct call *call, const struct http_state *http)
         call_submit(call);
     } else if (str_eq(path.segment[0], STR("streams"))) {
         http_route_streams(call, &path);
+    } else if (str_eq(path.segment[0], STR("requests"))) {
+        http_route_requests(call, http, &path);
     } else if (str_eq(path.segment[0], STR("parked"))) {
         http_route_parked(call, http, &path);
     } else {

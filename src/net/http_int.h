@@ -106,6 +106,10 @@ bool http_wait_read(struct weir_str text, uint64_t *ms);
 void http_route_groups(struct call *call, const struct http_state *http, const struct path *path,
                        const struct stream *stream);
 
+/* ---- deferred.c: /requests ---- */
+
+void http_route_requests(struct call *call, const struct http_state *http, const struct path *path);
+
 /* ---- parked.c: /parked ---- */
 
 void http_route_parked(struct call *call, const struct http_state *http, const struct path *path);

@@ -11,6 +11,7 @@ static const char *reason_of(int status)
 {
     switch (status) {
     case 200: return "OK";
+    case 202: return "Accepted";
     case 400: return "Bad Request";
     case 401: return "Unauthorized";
     case 403: return "Forbidden";
@@ -108,7 +109,10 @@ static void add_head(struct net *net, struct buf *out, const struct call *call, 
     /* Basic is taken but not asked for: a browser would keep it, and send it with what other sites make it do */
     if (http == 401) buf_add_text(out, "WWW-Authenticate: Bearer realm=\"weir\"\r\n");
     if (call->allow) buf_printf(out, "Allow: %s\r\n", call->allow);
-    if (http == 429 || http == 503) buf_add_text(out, "Retry-After: 1\r\n");
+    if (http == 429 || http == 503 || status == WEIR_PENDING)
+        buf_add_text(out, "Retry-After: 1\r\n");
+    if (status == WEIR_PENDING)
+        buf_printf(out, "Location: /requests/%.*s\r\n", STR_ARG(r->request_id));
     if (r->replayed && status == WEIR_OK) buf_add_text(out, "Idempotency-Replayed: true\r\n");
     if (http != 200 || !call->is_ready || call->fresh)
         buf_add_text(out, "Cache-Control: no-store\r\n");
@@ -176,6 +180,9 @@ void http_add_answer(struct net *net, struct buf *out, struct call *call)
         if (shape == NULL || shape->count == 0 || r->result == NULL) buf_add_text(body, "null");
         else json_write(shape, r->result, body);
         buf_add_byte(body, '\n');
+    } else if (status == WEIR_PENDING) {
+        buf_printf(body, "{\"status\":\"pending\",\"request_id\":\"%.*s\",\"applied\":true}\n",
+                   STR_ARG(r->request_id));
     } else {
         type = "application/problem+json";
         add_problem(body, call, http);

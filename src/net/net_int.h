@@ -323,9 +323,9 @@ resp_run_fn resp_xadd, resp_xlen, resp_xrange, resp_xrevrange, resp_xread, resp_
     resp_xack, resp_xgroup, resp_xpending, resp_xclaim, resp_xautoclaim, resp_xinfo, resp_xdel,
     resp_xtrim, resp_xsetid;
 
-/* ---- parked.c ---- */
+/* ---- parked.c, deferred.c ---- */
 
-resp_run_fn resp_parked;
+resp_run_fn resp_parked, resp_call_wait;
 
 /* ---- resp_reply.c ---- */
 

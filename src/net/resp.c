@@ -706,6 +706,8 @@ static const struct resp_verb verbs[] = {
     { "call.once", 5, UINT32_MAX, do_call_once, RIGHT_HANDLER, "write",
       "id type key handler [arg ...]",
       "The same once for each id: a repeat gets the first answer" },
+    { "call.wait", 2, 4, resp_call_wait, RIGHT_HANDLER, "readonly", "id [BLOCK ms]",
+      "Waits on for an answer that was PENDING" },
     { "getrow", 3, 3, do_getrow, RIGHT_OPERATOR, "readonly", "type key",
       "The row of an entity, or null" },
     { "xadd", 5, UINT32_MAX, resp_xadd, RIGHT_HANDLER, "write",

@@ -589,6 +589,15 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
 }
 const struct weir_entity schedule_entity = { .name = "_schedule" };
 const struct weir_entity group_entity = { .name = "_group" };
+const struct weir_entity answer_entity = { .name = "_answer" };
+struct weir_ticket weir_ticket(struct weir_ctx *f)
+{
+    return (struct weir_ticket){ 0 };
+}
+enum weir_status weir_defer(struct weir_ctx *f, struct weir_ticket ticket)
+{
+    return WEIR_OK;
+}
 bool catalog_add_schedule(struct catalog *catalog, struct env *reader, const struct schedule_def *from,
                           struct weir_str missed, const char **why)
 {
