@@ -1,5 +1,5 @@
 /*
- * call.c - `weir call` and `weir get`: one request to a running server.
+ * call.c - `weir call`, `weir wait` and `weir get`: one request to a running server.
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
@@ -57,9 +57,10 @@ int verb_call(int argc, char **argv)
         .about = "Calls a handler and prints what it answers. Each argument is read as its "
                  "parameter's declared\n"
                  "type; lists and records are JSON. The key of a service is `-`.",
-        .more =
-            "exit codes: 0 done; 1 refused, with the reason on stderr; 64 usage; 69 no server\n\n"
-            "example: weir call account ann transfer bob 30",
+        .more = "exit codes: 0 done; 1 refused, or PENDING with an id that `weir wait` takes, on "
+                "stderr; "
+                "64 usage;\n69 no server\n\n"
+                "example: weir call account ann transfer bob 30",
         .options = options,
         .places_min = 3,
         .places_max = CLI_PLACES_MAX - 2,
@@ -98,4 +99,30 @@ int verb_get(int argc, char **argv)
     if (code != CLI_DONE) return code;
     const char *words[] = { "GETROW", places.place[0], places.place[1] };
     return ask(&where, words, 3, json, true);
+}
+
+int verb_wait(int argc, char **argv)
+{
+    struct client_where where = CLIENT_WHERE;
+    bool json = false;
+    const struct args_option options[] = {
+        CLIENT_OPTIONS(where),
+        { "--json", NULL, "strings in quotes, errors as JSON", .flag_into = &json },
+        { 0 },
+    };
+    const struct args_verb verb = {
+        .usage = "weir wait ID [options]",
+        .about = "Waits, as long as a request may take, for the answer of a call that was PENDING, "
+                 "and prints it.",
+        .more = "exit codes: 0 done; 1 refused, or PENDING still; 64 usage; 69 no server\n\n"
+                "example: weir wait 01h8xq5vd3k2m7n9pqrstvwxyz",
+        .options = options,
+        .places_min = 1,
+        .places_max = 1,
+    };
+    struct args_places places;
+    int code = args_parse(&verb, argc, argv, &places);
+    if (code != CLI_DONE) return code;
+    const char *words[] = { "CALL.WAIT", places.place[0] };
+    return ask(&where, words, 2, json, false);
 }

@@ -56,6 +56,7 @@ const char *args_nearest(const char *word, const char *const *names, size_t coun
 int verb_run(int argc, char **argv);
 int verb_call(int argc, char **argv);
 int verb_get(int argc, char **argv);
+int verb_wait(int argc, char **argv);
 int verb_stat(int argc, char **argv);
 int verb_check(int argc, char **argv);
 int verb_new(int argc, char **argv);

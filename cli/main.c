@@ -16,6 +16,7 @@ static const struct {
     { "run", verb_run, "serve an application over HTTP and RESP" },
     { "call", verb_call, "call a handler of an entity" },
     { "get", verb_get, "show the row of an entity" },
+    { "wait", verb_wait, "wait for an answer that was still to come" },
     { "tail", verb_tail, "print the events of a stream" },
     { "emit", verb_emit, "add events to a stream" },
     { "load", verb_load, "add the lines of a file to a stream, each once" },

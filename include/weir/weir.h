@@ -222,8 +222,8 @@ struct weir_schedule {
     const char *name;                 /* NULL: made of the target */
 };
 
-/* A service outside, asked by weir_ask(): after the transaction, at least once under an id that never changes.
- * In modules of `weir run`; an embedded engine refuses to start with one. */
+/* A service outside, asked by weir_ask(): after the transaction, at least once under an id that never changes. An
+ * embedded engine calls it from a thread of its own, by libcurl, whose curl_global_init() it runs at weir_start(). */
 struct weir_outside {
     const char *name, *url;
     const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */

@@ -42,6 +42,7 @@ struct lua_test {
     char path[512];                   /* of the application */
     char caller[64], roles[256];      /* the operator, or as t.as() says */
     char code[64];                    /* word of the last failed request */
+    char pending[64];                 /* id of the last request whose answer was still to come */
     char *settings[SETTINGS_MAX + 1]; /* "name=value", of t.app's second argument */
     unsigned setting_count;
     struct feed_read read; /* of t.events */
@@ -250,6 +251,8 @@ static void failure_raise(lua_State *L, struct lua_test *test, const struct requ
     snprintf(test->code, sizeof(test->code), "%.*s", STR_ARG(request->code));
     if (request->status != WEIR_FAILED)
         snprintf(test->code, sizeof(test->code), "%s", weir_status_word(request->status));
+    if (request->status == WEIR_PENDING)
+        snprintf(test->pending, sizeof(test->pending), "%.*s", STR_ARG(request->request_id));
     luaL_where(L, 1);
     lua_pushfstring(L, "%s: %s ", path, test->code);
     lua_pushlstring(L, request->detail.ptr ? request->detail.ptr : "",
@@ -288,6 +291,24 @@ static bool args_fill(lua_State *L, struct lua_test *test, struct request *reque
     return false;
 }
 
+/* Of an answered request, which it frees. */
+static int result_push(lua_State *L, struct lua_test *test, struct request *request,
+                       const char *path)
+{
+    if (request->status != WEIR_OK) {
+        failure_raise(L, test, request, path);
+        request_free(request);
+        return lua_error(L);
+    }
+    const struct shape *shape = request->handler->result;
+    lua_settop(L, 1);
+    if (shape->count == 0 || request->result == NULL) lua_pushnil(L);
+    else if (shape->scalar) value_push(L, &shape->fields[0], request->result);
+    else record_push(L, shape, request->result);
+    request_free(request);
+    return 1;
+}
+
 /* app.account("ann"):deposit(5); upvalue 1: the handler's name. */
 static int test_call(lua_State *L)
 {
@@ -314,17 +335,20 @@ static int test_call(lua_State *L)
         return lua_error(L);
     }
     ask(L, test, request);
-    if (request->status != WEIR_OK) {
-        failure_raise(L, test, request, path);
-        request_free(request);
-        return lua_error(L);
-    }
-    lua_settop(L, 1);
-    if (handler->result->count == 0 || request->result == NULL) lua_pushnil(L);
-    else if (handler->result->scalar) value_push(L, &handler->result->fields[0], request->result);
-    else record_push(L, handler->result, request->result);
-    request_free(request);
-    return 1;
+    return result_push(L, test, request, path);
+}
+
+/* t.wait(): the answer of the last request that failed with `pending`, now or within a request's time. */
+static int test_wait(lua_State *L)
+{
+    struct lua_test *test = test_here(L);
+    if (test->engine == NULL || test->pending[0] == 0)
+        return luaL_error(L, "t.wait: no request has failed with `pending`");
+    struct request *request = request_make(engine_wait_query(test->engine), STR(""));
+    request->answer_id = arena_copy(&request->arena, str_of(test->pending));
+    request->waits = true;
+    ask(L, test, request);
+    return result_push(L, test, request, "t.wait");
 }
 
 /* ---- t ---- */
@@ -597,12 +621,12 @@ static int test_later(lua_State *L)
 
 static int test_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        { "app", test_app },         { "case", test_case },   { "equal", test_equal },
-        { "fails", test_fails },     { "pass", test_pass },   { "row", test_row },
-        { "as", test_as },           { "crash", test_crash }, { "events", test_events },
-        { "outside", test_outside }, { NULL, NULL }
-    };
+    static const luaL_Reg functions[] = { { "app", test_app },       { "case", test_case },
+                                          { "equal", test_equal },   { "fails", test_fails },
+                                          { "pass", test_pass },     { "row", test_row },
+                                          { "as", test_as },         { "crash", test_crash },
+                                          { "events", test_events }, { "outside", test_outside },
+                                          { "wait", test_wait },     { NULL, NULL } };
     struct vm *vm = vm_of(L);
     lua_newtable(L);
     vm->test->cases = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -651,6 +675,7 @@ static void case_run(struct lua_test *test, int place, const char *only,
         return;
     }
     test->sim = sim_create(test->seed);
+    test->pending[0] = 0;
     caller_reset(test);
     if (!engine_up(test, why, sizeof(why))) {
         result.passed = false;

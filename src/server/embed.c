@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "connect/asks.h"
 #include "core/app.h"
 #include "core/engine.h"
 #include "os/signal.h"
@@ -50,6 +51,7 @@ struct weir_engine {
     struct env *env;
     struct engine *engine;
     struct port *port;
+    struct asks *asks; /* NULL: the application declares no service outside */
     struct actor door;
     struct wait *lock; /* guards inbox, seats and verbs */
     struct seat *inbox, **inbox_end;
@@ -288,11 +290,12 @@ static enum weir_status args_take(struct seat *seat, const struct verb_bound *bo
 static enum weir_status result_give(struct seat *seat, const struct verb_bound *bound, void *result,
                                     struct weir_error *error)
 {
-    const struct shape *from = bound->handler->result, *to = bound->result;
+    /* Of a deferred answer whose handler is gone by now, any JSON; the verb was bound to this one. */
+    const struct shape *from = seat->request.handler->result, *to = bound->result;
     const void *answer = seat->request.result;
     if (!result || to->count == 0) return WEIR_OK;
     void *made = arena_alloc(&seat->result, to->size);
-    if (bound->result_same) {
+    if (bound->result_same && from == bound->handler->result) {
         shape_copy(to, answer, &seat->result, made);
     } else if (to->scalar && to->fields[0].kind == WEIR_ANY) {
         buf_reset(&seat->scratch);
@@ -329,6 +332,44 @@ static void error_of_request(const struct request *request, struct weir_error *e
     }
 }
 
+/* The request of a seat, made anew in its memory. */
+static struct request *request_begin(struct seat *seat, const struct handler *handler)
+{
+    struct request *request = &seat->request;
+    struct arena arena = request->arena;
+    arena_reset(&arena);
+    arena_reset(&seat->result);
+    *request = (struct request){ .handler = handler, .user = seat, .arena = arena };
+    request->caller = request->roles = STR(ROLE_OPERATOR); /* the program itself */
+    return request;
+}
+
+static enum weir_status request_end(struct seat *seat, const struct verb_bound *bound, void *result,
+                                    struct weir_error *error)
+{
+    const struct request *request = &seat->request;
+    seat_run(seat);
+    if (request->status == WEIR_OK) return result_give(seat, bound, result, error);
+    error_of_request(request, error);
+    if (error && request->status == WEIR_PENDING)
+        snprintf(error->request, sizeof error->request, "%.*s", STR_ARG(request->request_id));
+    return request->status;
+}
+
+enum weir_status weir_wait(struct weir_engine *engine, const char *id, const struct weir_verb *verb,
+                           void *result, struct weir_error *error)
+{
+    struct verb_bound *bound = NULL;
+    if (error) memset(error, 0, sizeof *error);
+    enum weir_status status = verb_bind(engine, verb, &bound, error);
+    if (status != WEIR_OK) return status;
+    struct seat *seat = seat_of_thread(engine);
+    struct request *request = request_begin(seat, engine_wait_query(engine->engine));
+    request->answer_id = arena_copy(&request->arena, str_of(id));
+    request->waits = true;
+    return request_end(seat, bound, result, error);
+}
+
 enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
                               const struct weir_verb *verb, struct weir_str id, const void *args,
                               void *result, struct weir_error *error)
@@ -342,22 +383,13 @@ enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
     if (!bound->handler->type->service && to.key.len == 0)
         return error_text(error, WEIR_ARG, "the key is empty");
     struct seat *seat = seat_of_thread(engine);
-    struct request *request = &seat->request;
-    struct arena arena = request->arena;
-    arena_reset(&arena);
-    arena_reset(&seat->result);
-    *request = (struct request){
-        .handler = bound->handler, .key = to.key, .id = id, .user = seat, .arena = arena
-    };
-    request->caller = request->roles = STR(ROLE_OPERATOR); /* the program itself */
+    struct request *request = request_begin(seat, bound->handler);
+    request->key = to.key;
+    request->id = id;
     if (!request->key.ptr) request->key.ptr = "";
     status = args_take(seat, bound, args, error);
     if (status != WEIR_OK) return status;
-    seat_run(seat);
-    status = request->status;
-    if (status == WEIR_OK) status = result_give(seat, bound, result, error);
-    else error_of_request(request, error);
-    return status;
+    return request_end(seat, bound, result, error);
 }
 
 /* ---- opening and closing ---- */
@@ -406,16 +438,12 @@ static enum weir_status data_open(struct weir_engine *engine, struct weir_error 
         .data = embed->data,
         .shards = shards,
         .threads = threads < shards ? threads : shards,
-        .ports = 1,
+        .ports = 2, /* the program's requests; reports of asks */
         .catalog = engine->app->catalog,
     };
     struct store_recovery recovery;
     char why[512] = "";
     enum weir_status status = WEIR_LOCKED;
-    /* LIMIT: libweir has no sender (that would bring libcurl into every program): asks would wait for ever. */
-    if (engine->app->catalog->outside_count > 0)
-        return error_text(error, WEIR_CONFIG,
-                          "services outside are called by `weir run`, not by an embedded engine");
     wait_lock(engine->lock);
     for (unsigned waited = 0; waited <= OPEN_MS_MAX; waited += 50) {
         status = engine_open(&options, &engine->engine, &recovery, why, sizeof why);
@@ -423,6 +451,9 @@ static enum weir_status data_open(struct weir_engine *engine, struct weir_error 
         wait_sleep(engine->lock, 50);
     }
     wait_unlock(engine->lock);
+    struct outside_options outside = { .env = engine->env };
+    if (status == WEIR_OK)
+        status = asks_open(engine->engine, 1, &outside, &engine->asks, why, sizeof why);
     if (status != WEIR_OK)
         return error_text(error, status, why[0] ? why : weir_status_text(status));
     return WEIR_OK;
@@ -450,6 +481,7 @@ enum weir_status weir_start(struct weir_app *app, struct weir_engine **out,
             status = error_text(error, WEIR_FULL, "too many engines open in this process");
     }
     if (status != WEIR_OK) {
+        asks_close(engine->asks);
         if (engine->engine) engine_close(engine->engine);
         wait_destroy(engine->lock);
         mem_free(engine);
@@ -468,10 +500,15 @@ void weir_close(struct weir_engine *engine)
 {
     if (!engine) return;
     wait_lock(engine->lock);
-    for (unsigned waited = 0; waited < DRAIN_MS_MAX && !engine_drain(engine->engine); waited++)
+    for (unsigned waited = 0; waited < DRAIN_MS_MAX; waited++) {
+        bool inside = engine_drain(engine->engine), outside = asks_drain(engine->asks);
+        if (inside && outside) break;
         wait_sleep(engine->lock, 1);
+    }
     wait_unlock(engine->lock);
+    engine_stop(engine->engine); /* first: it wakes the actors below */
     engine->env->actor_stop(engine->env, &engine->door);
+    asks_close(engine->asks);
     engine_close(engine->engine);
     wait_slot_destroy(engine->slot);
     while (engine->seats) {

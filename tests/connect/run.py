@@ -339,6 +339,48 @@ def certificates_are_verified(folder):
         equal(len(service.seen), 1)
 
 
+def embedded(folder, service, *words):
+    """The embedding program; its data outlives it."""
+    return subprocess.Popen([os.path.join(harness.BUILD, "tests", "connect", "connect_embedded"), folder.join("d"),
+                             service.url(), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def said(process):
+    out, _ = process.communicate(timeout=TIMEOUT)
+    equal(process.returncode, 0, "exit code (stdout: %s)" % out)
+    return out.split()
+
+
+@test
+def an_embedding_program_asks_outside_and_gets_its_deferred_answer(folder):
+    service = Service()
+    try:
+        equal(said(embedded(folder, service, "o1", "POST /status/201")), ["201001"])
+        equal(said(embedded(folder, service, "o1", "POST /flaky/503/1", "k")), ["200002"], "tried again")
+        equal(said(embedded(folder, service, "o1", "POST /flaky/503/1", "k")), ["200002"], "the same id again")
+        equal(len(service.seen), 3)
+    finally:
+        service.close()
+
+
+@test
+def what_an_embedding_program_asked_goes_on_after_a_kill_under_the_same_id(folder):
+    service = Service()
+    try:
+        process = embedded(folder, service, "o1", "POST /hold", "k")
+        equal(process.stdout.readline(), "pending\n", "past its deadline")
+        process.kill()
+        process.communicate(timeout=TIMEOUT)
+        equal(said(embedded(folder, service, "o1", "POST /hold", "k")), ["200001"], "its second attempt is answered")
+        equal(len({headers["Idempotency-Key"] for _, _, _, headers, _ in service.seen}), 1, "ids")
+        service.let_go()
+        idle = embedded(folder, service)
+        equal(idle.stdout.readline(), "ready\n")
+        equal(said(idle), [], "stops")
+    finally:
+        service.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description="Outside calls over real sockets.")
     parser.add_argument("--build", default="build", help="the build folder")

@@ -26,11 +26,12 @@ def main():
         print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
         return 1
     import test_cli_streams
+    import test_deferred
     import test_durable
     import test_start
     import test_tools
     import test_wrong_input
-    assert test_cli_streams and test_durable and test_start and test_tools and test_wrong_input
+    assert test_cli_streams and test_deferred and test_durable and test_start and test_tools and test_wrong_input
     return harness.run([t for t in harness.TESTS if options.only in t.__name__], options.jobs)
 
 
