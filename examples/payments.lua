@@ -1,7 +1,7 @@
 -- payments.lua: an order is charged by a bank outside, once, whatever breaks in between.
 --
 --   weir run examples/payments.lua --set bank_url=http://127.0.0.1:9000    # BANK_KEY is in the environment
---   curl localhost:8080/order/o1/pay -d '[500]'
+--   curl localhost:8080/order/o1/pay -d '[500]' -H 'Idempotency-Key: o1'     # answered when the bank has answered
 --   curl localhost:8080/order/o1
 --
 -- Any bank will do that takes POST /charges and honours Idempotency-Key: a charge with an id it knows is not made
@@ -21,7 +21,8 @@ local bank  = weir.outside("bank", {
 order:on("pay", { int { min = 1 }, allow = "anyone" }, function(self, total)
   if self.status ~= "new" then weir.fail("not_payable", self.status) end
   self.total, self.status = total, "paying"
-  bank:ask("POST /charges", { amount = total, reference = self.key }, "charged")    -- leaves after the commit
+  -- Leaves after the commit; who called is answered by what `charged` returns.
+  return bank:ask("POST /charges", { amount = total, reference = self.key }, "charged")
 end)
 
 order:on("charged", { weir.answer }, function(self, answer)          -- later, once: a transaction of its own
@@ -33,4 +34,5 @@ order:on("charged", { weir.answer }, function(self, answer)          -- later, o
   else
     self.status = "refused"
   end
+  return { status = self.status, charge = self.charge }
 end)
