@@ -35,13 +35,18 @@ static const struct weir_field settling_fields[] = {
 
 /* ---- the handlers ---- */
 
+static uint64_t answer_count(const struct shard *s)
+{
+    return s->stats.answers_pending + s->stats.answers_kept;
+}
+
 static enum weir_status answer_open(struct weir_ctx *f, void *row, const void *args, void *result)
 {
     struct answer_row *self = row;
     const struct answer_opening *in = args;
     const struct shard *s = f->txn->shard;
     uint64_t most = s->engine->limits.deferred_max;
-    if (s->answer_count >= most) {
+    if (answer_count(s) >= most) {
         MARK("limit: deferred_max");
         return ctx_fail(
             f, WEIR_OVERLOADED,
@@ -59,7 +64,7 @@ static int64_t keep_ms(const struct shard *s)
 {
     const struct engine_limits *limits = &s->engine->limits;
     /* Longer than the request record that names it, which is looked for once in a while only. */
-    if (s->answer_count <= limits->deferred_max / 2)
+    if (answer_count(s) <= limits->deferred_max / 2)
         return (int64_t)(limits->dedup_window_ms + limits->dedup_window_min_ms);
     MARK("deferred answers are kept less long");
     return (int64_t)limits->dedup_window_min_ms;

@@ -409,7 +409,6 @@ struct shard {
     uint64_t state_bytes, memory_bytes;
     struct row **parked; /* messages and timers that wait for a person */
     size_t parked_count, parked_cap;
-    uint64_t answer_count;        /* deferred answers: awaited and kept */
     struct tree answer_waits;     /* requests that wait for one, by its id */
     struct heap answer_deadlines; /* the same, by time */
     uint64_t next_wait;

@@ -276,12 +276,17 @@ static void give(struct shard *s, struct request *request, const struct answer_r
     request_answer(s, request);
 }
 
+static uint64_t *answer_counter(struct shard *s, bool done)
+{
+    return done ? &s->stats.answers_kept : &s->stats.answers_pending;
+}
+
 void answer_change(struct shard *s, struct entity *e, struct weir_str packed, uint64_t epoch)
 {
     struct weir_str before = { e->blob, e->blob_len };
     bool was_done = is_done(s, before), done = is_done(s, packed);
-    s->answer_count += (packed.ptr != NULL) - (before.ptr != NULL);
-    s->stats.answers_pending += (packed.ptr != NULL && !done) - (before.ptr != NULL && !was_done);
+    if (before.ptr != NULL) (*answer_counter(s, was_done))--;
+    if (packed.ptr != NULL) (*answer_counter(s, done))++;
     if (!done || was_done) return;
     for (struct answer_wait *wait; (wait = wait_find(s, entity_key(e))) != NULL;) {
         struct request *request = wait_end(s, wait);
@@ -341,8 +346,7 @@ void answer_recover(struct shard *s)
     uint16_t type_id = s->engine->catalog->answers->id;
     for (struct entity *e = s->first; e != NULL; e = e->next) {
         if (e->type_id != type_id || e->blob == NULL) continue;
-        s->answer_count++;
-        if (!is_done(s, (struct weir_str){ e->blob, e->blob_len })) s->stats.answers_pending++;
+        (*answer_counter(s, is_done(s, (struct weir_str){ e->blob, e->blob_len })))++;
     }
 }
 

@@ -181,6 +181,7 @@ struct map_query {
     X(events_late_total, "events that a window or join did not take")        \
     X(answers_deferred_total, "answers left to a later transaction")         \
     X(answers_pending, "of these still to come")                             \
+    X(answers_kept, "of these come, and kept for who asks again")            \
     X(timers_fired_total, "timers fired")                                    \
     X(timers_pending, "timers set")                                          \
     X(timers_failed, "timers that stay, marked failed")                      \

@@ -8,7 +8,8 @@
  * Some messages fail a few times on purpose. Some timers set themselves anew for the same moment once, some call
  * another box (so that they are wounded and run again), with
  * the clock set back meanwhile. Requests carry idempotency keys and are sent again after a crash
- * with the same key. At the end, when all is quiet: sent = received, set = fired, accepted = done, per box.
+ * with the same key. A third of them are answered by later transactions (weir_defer()), some steps on, some through a
+ * handler that was called; they wait too short a time, and ask again until the answer is there. At the end, when all is quiet: sent = received, set = fired, accepted = done, per box.
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
@@ -27,11 +28,11 @@ static struct sim *the_sim; /* a handler sets its clock back */
 /* ---- the application ---- */
 
 struct box {
-    int64_t sent, received, set, fired, done, failures, duplicates, disorder, early;
+    int64_t sent, received, set, fired, done, failures, duplicates, disorder, early, relayed, served;
 };
 #define BOX(member) WEIR_FIELD(struct box, member, WEIR_INT)
 static const struct weir_field box_fields[] = { BOX(sent), BOX(received), BOX(set), BOX(fired), BOX(done), BOX(failures),
-                                                BOX(duplicates), BOX(disorder), BOX(early), WEIR_END };
+                                                BOX(duplicates), BOX(disorder), BOX(early), BOX(relayed), BOX(served), WEIR_END };
 enum { SEEN, LAST, FIRED, AGAIN };
 static const struct weir_map box_maps[] = {
     { "seen", { WEIR_TEXT, WEIR_INT }, WEIR_SCALAR(WEIR_BOOL) },
@@ -54,6 +55,14 @@ struct alarm {
     int64_t n, due;
 };
 static const struct weir_field alarm_fields[] = { WEIR_FIELD(struct alarm, n, WEIR_INT), WEIR_FIELD(struct alarm, due, WEIR_INT), WEIR_END };
+
+/* What a deferred answer comes of: so many steps from box to box. */
+struct relay {
+    int64_t n, steps;
+};
+static const struct weir_field relay_fields[] = { WEIR_FIELD(struct relay, n, WEIR_INT), WEIR_FIELD(struct relay, steps, WEIR_INT), WEIR_END };
+static struct weir_verb relay = { "box", "relay", WEIR_SHAPE(struct relay, relay_fields), WEIR_SCALAR(WEIR_INT) };
+static struct weir_verb defer = { "box", "defer", WEIR_SHAPE(struct relay, relay_fields), WEIR_SCALAR(WEIR_INT) };
 
 static struct weir_verb receive = { "box", "receive", WEIR_SHAPE(struct note, note_fields), WEIR_NOTHING };
 static struct weir_verb poke = { "box", "poke", WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) };
@@ -128,6 +137,46 @@ static enum weir_status box_ring(struct weir_ctx *ctx, void *row, const void *ar
     return WEIR_OK;
 }
 
+static struct weir_ref box_of(int64_t n)
+{
+    static const char names[BOXES][2] = { "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7" };
+    return (struct weir_ref){ { names[(uint64_t)n % BOXES], 2 } };
+}
+
+static int64_t answer_to(int64_t n)
+{
+    return n * 7 + 1;
+}
+
+static enum weir_status box_defer(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct box *self = row;
+    struct relay next = *(const struct relay *)args;
+    if (next.n / 3 % 3 == 0 && next.steps > 0) {
+        next.steps = 0; /* by a call, whose ticket this one hands on */
+        weir_call(ctx, box_of(next.n / 8 + 3), &defer, &next, NULL);
+        return weir_defer(ctx, weir_ticket(ctx));
+    }
+    self->relayed++;
+    weir_send(ctx, box_of(next.n), &receive, &(struct note){ weir_self(ctx), ++self->sent }); /* another before it */
+    weir_send(ctx, box_of(next.n + 1), &relay, &next);
+    return weir_defer(ctx, weir_ticket(ctx));
+}
+
+static enum weir_status box_relay(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct relay next = *(const struct relay *)args;
+    if (weir_random(ctx) % 16 == 0) return weir_fail(ctx, "not_now", STR_NIL);
+    if (next.steps == 0) {
+        ((struct box *)row)->served++;
+        *(int64_t *)result = answer_to(next.n);
+        return WEIR_OK;
+    }
+    next.steps--;
+    weir_send(ctx, box_of(next.n + next.steps + 2), &relay, &next);
+    return weir_defer(ctx, weir_ticket(ctx));
+}
+
 static enum weir_status box_look(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     *(struct box *)result = *(const struct box *)row;
@@ -139,6 +188,8 @@ static const struct weir_handler box_handlers[] = {
     { "poke", WEIR_ON, box_poke, WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) },
     { "receive", WEIR_ON, box_receive, WEIR_SHAPE(struct note, note_fields), WEIR_NOTHING },
     { "ring", WEIR_ON, box_ring, WEIR_SHAPE(struct alarm, alarm_fields), WEIR_NOTHING },
+    { "defer", WEIR_ON, box_defer, WEIR_SHAPE(struct relay, relay_fields), WEIR_SCALAR(WEIR_INT) },
+    { "relay", WEIR_ON, box_relay, WEIR_SHAPE(struct relay, relay_fields), WEIR_SCALAR(WEIR_INT) },
     { "look", WEIR_QUERY, box_look, WEIR_NOTHING, WEIR_SHAPE(struct box, box_fields) },
     WEIR_END
 };
@@ -152,6 +203,7 @@ struct client {
     bool busy, answered;
     uint64_t number;
     struct act act;
+    struct relay relay;
 };
 struct world {
     struct sim *sim;
@@ -161,8 +213,8 @@ struct world {
     struct port *port;
     struct actor actor;
     struct client clients[CLIENTS];
-    const struct handler *act, *look;
-    uint64_t begun, target, accepted, replayed;
+    const struct handler *act, *defer, *look;
+    uint64_t begun, target, accepted, replayed, deferred, pending, late;
     uint64_t looked;
     bool stop, final;
     struct box sum;
@@ -184,10 +236,15 @@ static void submit(struct world *w, struct client *c)
     /* The content follows from the number, so that a repeat is the same request. */
     uint64_t n = c->number * 2654435761u;
     c->act = (struct act){ { box_key(w, c, (n >> 8) % BOXES) }, (int64_t)(n >> 16) % 4, (int64_t)(n >> 20) % 3 };
-    r->handler = w->act;
+    r->handler = c->number % 3 == 2 ? w->defer : w->act;
     r->key = box_key(w, c, n % BOXES);
     r->id = arena_printf(&r->arena, "r%llu", (unsigned long long)c->number);
     r->args = &c->act;
+    if (r->handler == w->defer) {
+        c->relay = (struct relay){ (int64_t)c->number, (int64_t)(n >> 24) % 4 };
+        r->args = &c->relay;
+        r->deadline_ns = w->env->mono_ns(w->env) + (1 + sim_choose(w->sim, 60)) * 1000000;
+    }
     c->busy = true;
     port_submit(w->port, r);
 }
@@ -207,6 +264,11 @@ static void take(struct world *w, struct client *c)
 {
     struct request *r = &c->request;
     c->busy = false;
+    if (r->handler == w->defer && (r->status == WEIR_PENDING || r->status == WEIR_TIMEOUT)) {
+        w->pending += r->status == WEIR_PENDING;
+        w->late += r->status == WEIR_TIMEOUT;
+        return; /* again, under the same id */
+    }
     if (r->status != WEIR_OK) {
         printf("unexpected answer %s: %.*s\n", weir_status_word(r->status), STR_ARG(r->text));
         abort();
@@ -214,6 +276,17 @@ static void take(struct world *w, struct client *c)
     if (r->handler == w->act) {
         c->answered = true;
         w->accepted++;
+        w->replayed += r->replayed;
+        return;
+    }
+    if (r->handler == w->defer) {
+        if (*(const int64_t *)r->result != answer_to((int64_t)c->number)) {
+            printf("request %llu has the answer of another: %lld\n", (unsigned long long)c->number, (long long)*(const int64_t *)r->result);
+            abort();
+        }
+        c->answered = true;
+        w->accepted++;
+        w->deferred++;
         w->replayed += r->replayed;
         return;
     }
@@ -240,7 +313,8 @@ static uint64_t clients_turn(void *self)
     port_flush(w->port);
     if (busy == 0) {
         engine_stats(w->engine, &stats);
-        bool quiet = stats.messages_pending == 0 && stats.timers_pending == 0;
+        /* each answer that is kept has a timer */
+        bool quiet = stats.messages_pending == 0 && stats.answers_pending == 0 && stats.timers_pending == stats.answers_kept;
         if (w->final || quiet || sim_choose(w->sim, 50) == 0) w->stop = w->final || w->begun < UINT64_MAX;
         if (!quiet && !w->final) w->stop = false;
     }
@@ -255,6 +329,8 @@ static void world_open(void *arg)
     app_init(&w->app, catalog_create());
     weir_use(&w->app, &receive);
     weir_use(&w->app, &poke);
+    weir_use(&w->app, &relay);
+    weir_use(&w->app, &defer);
     ASSERT(weir_add_entity(&w->app, &box_entity) == WEIR_OK);
     if (!app_finish(&w->app)) {
         printf("app: %s\n", w->app.why);
@@ -274,6 +350,7 @@ static void world_open(void *arg)
     }
     struct type *type = catalog_type(w->app.catalog, STR("box"));
     w->act = type_handler(type, STR("act"));
+    w->defer = type_handler(type, STR("defer"));
     w->look = type_handler(type, STR("look"));
     w->actor = (struct actor){ .name = "clients", .turn = clients_turn, .self = w };
     w->port = engine_port(w->engine, 0, &w->actor);
@@ -337,12 +414,14 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     }
     struct box *sum = &w->sum;
     bool good = sum->sent == sum->received && sum->set == sum->fired && sum->duplicates == 0 && sum->disorder == 0 &&
-                sum->early == 0 && (uint64_t)sum->done == w->begun && w->accepted == w->begun && sum->sent > 0 && sum->set > 0;
+                sum->early == 0 && (uint64_t)sum->done == w->begun - w->deferred && w->accepted == w->begun && sum->sent > 0 && sum->set > 0 &&
+                (uint64_t)sum->served == w->deferred && sum->relayed == sum->served && w->deferred > 0;
     printf("seed %llu: %llu requests, done %lld, %llu replayed; sent %lld received %lld; set %lld fired %lld; duplicates %lld, "
-           "out of order %lld, early %lld: %s\n",
+           "out of order %lld, early %lld; %llu deferred, served %lld, %llu times pending, %llu late: %s\n",
            (unsigned long long)seed, (unsigned long long)w->begun, (long long)sum->done, (unsigned long long)w->replayed,
            (long long)sum->sent, (long long)sum->received, (long long)sum->set, (long long)sum->fired, (long long)sum->duplicates,
-           (long long)sum->disorder, (long long)sum->early, good ? "ok" : "WRONG");
+           (long long)sum->disorder, (long long)sum->early, (unsigned long long)w->deferred, (long long)sum->served,
+           (unsigned long long)w->pending, (unsigned long long)w->late, good ? "ok" : "WRONG");
     for (int i = 0; i < CLIENTS; i++) arena_free(&w->clients[i].request.arena);
     sim_destroy(w->sim);
     mem_free(w);
