@@ -339,6 +339,23 @@ bool str_is_utf8(struct weir_str text)
     return true;
 }
 
+void text_print(char *out, size_t bytes, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(out, bytes, format, args);
+    va_end(args);
+    if (len < 0) out[0] = 0;
+    /* A character of several bytes that lost some: at most three of it are left. */
+    size_t end = strlen(out), from = end;
+    while (from > 0 && end - from < 3 && ((uint8_t)out[from - 1] & 0xc0) == 0x80) from--;
+    if (from > 0 && (uint8_t)out[from - 1] >= 0xc0) from--;
+    if (len >= 0 && (size_t)len > end &&
+        utf8_sequence((const uint8_t *)out + from, end - from) == 0)
+        out[from] = 0;
+    str_make_utf8(out);
+}
+
 void str_make_utf8(char *text)
 {
     size_t left = strlen(text);

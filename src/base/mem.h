@@ -105,6 +105,10 @@ int str_cmp(struct weir_str a, struct weir_str b);
 bool str_is_utf8(struct weir_str text);
 /** Puts '?' for each byte that is in no well-formed sequence: for texts that quote input or were cut. */
 void str_make_utf8(char *text);
+/** Prints what fits, cut behind a whole character; what is no UTF-8 becomes '?'. For texts whose end may be missing, as
+ *  a message for people; `bytes` with the NUL. */
+void text_print(char *out, size_t bytes, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /** For printf's %.*s */
 #define STR_ARG(text) (int)(text).len, (text).ptr ? (text).ptr : ""
 

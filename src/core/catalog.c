@@ -9,6 +9,10 @@
 #include <stdio.h>
 
 #include "core/core_int.h"
+#include "data/duration.h"
+
+#define KEEP_MAX                                                                                   \
+    INT64_C(9000000000000000) /* of milliseconds or bytes: no bound that means anything */
 
 struct catalog *catalog_create(void)
 {
@@ -360,39 +364,13 @@ struct follower *catalog_add_follower(struct catalog *catalog, struct stream *st
     return follower;
 }
 
-/* One number and its unit from the front of a text; false at its end or at nonsense. */
-static bool unit_take(struct weir_str *text, double *number, struct weir_str *unit)
-{
-    size_t i = 0;
-    while (i < text->len && isdigit((unsigned char)text->ptr[i])) i++;
-    if (i == 0 || i > 15) return false;
-    *number = 0;
-    for (size_t k = 0; k < i; k++) *number = *number * 10 + (text->ptr[k] - '0');
-    size_t end = i;
-    while (end < text->len && isalpha((unsigned char)text->ptr[end])) end++;
-    *unit = (struct weir_str){ text->ptr + i, end - i };
-    *text = (struct weir_str){ text->ptr + end, text->len - end };
-    return unit->len > 0;
-}
-
-static const struct unit {
-    const char *word;
-    double factor;
-    bool bytes;
-} units[] = { { "ms", 1, false },         { "s", 1000, false },         { "m", 60e3, false },
-              { "h", 3600e3, false },     { "d", 86400e3, false },      { "w", 7 * 86400e3, false },
-              { "B", 1, true },           { "KB", 1024, true },         { "MB", 1048576, true },
-              { "GB", 1073741824, true }, { "TB", 1099511627776, true } };
-
+/* "30d", "10GB", "30d, 10GB" or "forever". */
 bool stream_keep_parse(struct weir_str text, struct stream *stream)
 {
     stream->keep_ms = 0;
     stream->keep_bytes = 0;
     stream->latest = false;
     if (str_eq(text, STR("forever"))) return true;
-    struct weir_str unit;
-    double number;
-    if (text.len == 0) return false;
     if (str_eq(text, STR("latest"))) return stream->latest = true;
     if (text.len > 7 && memcmp(text.ptr, "latest,", 7) == 0) {
         stream->latest = true;
@@ -402,19 +380,17 @@ bool stream_keep_parse(struct weir_str text, struct stream *stream)
             text.len--;
         }
     }
-    while (text.len > 0) {
-        if (!unit_take(&text, &number, &unit)) return false;
-        const struct unit *found = NULL;
-        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-            if (str_eq(unit, str_of(units[i].word))) found = &units[i];
-        }
-        if (found == NULL || number * found->factor > 9e15) return false;
-        if (found->bytes) stream->keep_bytes += (uint64_t)(number * found->factor);
-        else stream->keep_ms += (int64_t)(number * found->factor);
-        while (text.len > 0 && (text.ptr[0] == ' ' || text.ptr[0] == ',')) {
-            text.ptr++;
-            text.len--;
-        }
+    for (size_t at = 0; at < text.len;) {
+        size_t end = at;
+        int64_t ms = 0, bytes = 0;
+        while (end < text.len && text.ptr[end] != ' ' && text.ptr[end] != ',') end++;
+        struct weir_str part = { text.ptr + at, end - at };
+        if (!duration_read(part, &ms) && !size_read(part, &bytes)) return false;
+        if (ms > KEEP_MAX - stream->keep_ms || bytes > KEEP_MAX - (int64_t)stream->keep_bytes)
+            return false;
+        stream->keep_ms += ms;
+        stream->keep_bytes += (uint64_t)bytes;
+        for (at = end; at < text.len && (text.ptr[at] == ' ' || text.ptr[at] == ',');) at++;
     }
     /* Of a key the newest event stays for ever: no size can bound that. */
     if (stream->latest) return stream->keep_ms > 0 && stream->keep_bytes == 0;

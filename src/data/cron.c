@@ -11,6 +11,7 @@
 #include "data/cron.h"
 
 #include "data/civil.h"
+#include "data/duration.h"
 
 #define YEAR_MAX 9999
 #define OFFSET_S_SPAN (ZONE_OFFSET_S_MAX - ZONE_OFFSET_S_MIN)
@@ -189,31 +190,11 @@ static bool read_fields(struct parse *parse, struct weir_str *texts, size_t coun
 
 static bool read_interval(struct parse *parse, struct weir_str text, struct schedule *s)
 {
-    static const struct {
-        struct weir_str unit;
-        int64_t ms;
-    } units[] = { { { "ms", 2 }, 1 },      { { "s", 1 }, 1000 },     { { "m", 1 }, 60000 },
-                  { { "h", 1 }, 3600000 }, { { "d", 1 }, 86400000 }, { { "w", 1 }, 604800000 } };
-    size_t at = 0;
-    while (at < text.len) {
-        int64_t n = 0, ms = 0;
-        size_t digits = at, unit;
-        for (; at < text.len && is_digit(text.ptr[at]); at++) {
-            if (n <= SCHEDULE_INTERVAL_MS_MAX) n = n * 10 + (text.ptr[at] - '0');
-        }
-        for (unit = at; at < text.len && !is_digit(text.ptr[at]);) at++;
-        struct weir_str word = { text.ptr + unit, at - unit };
-        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-            if (str_eq(units[i].unit, word)) ms = units[i].ms;
-        }
-        if (digits == unit || ms == 0)
-            return REFUSE(parse,
-                          "`%.*s` is no interval such as 5s, 90s or 1h30m (ms, s, m, h, d, w)",
-                          STR_ARG(text));
-        s->interval_ms += n > SCHEDULE_INTERVAL_MS_MAX / ms ? SCHEDULE_INTERVAL_MS_MAX : n * ms;
-        if (n > SCHEDULE_INTERVAL_MS_MAX / ms || s->interval_ms > SCHEDULE_INTERVAL_MS_MAX)
-            return REFUSE(parse, "`%.*s`: an interval is at most 366 days", STR_ARG(text));
-    }
+    if (!duration_read(text, &s->interval_ms))
+        return REFUSE(parse, "`%.*s` is no interval such as 5s, 90s or 1h30m (ms, s, m, h, d, w)",
+                      STR_ARG(text));
+    if (s->interval_ms > SCHEDULE_INTERVAL_MS_MAX)
+        return REFUSE(parse, "`%.*s`: an interval is at most 366 days", STR_ARG(text));
     if (s->interval_ms >= SCHEDULE_INTERVAL_MS_MIN) return true;
     return REFUSE(parse, "`%.*s`: an interval is at least %d ms", STR_ARG(text),
                   (int)SCHEDULE_INTERVAL_MS_MIN);

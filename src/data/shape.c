@@ -303,7 +303,7 @@ enum weir_status problem_set(struct problem *problem, enum weir_status status,
 {
     problem->status = status;
     /* The path grows from the inside out: records and lists put their own name before it. */
-    snprintf(problem->field, sizeof(problem->field), "%.*s", STR_ARG(field));
+    text_print(problem->field, sizeof(problem->field), "%.*s", STR_ARG(field));
     snprintf(problem->rule, sizeof(problem->rule), "%s", rule);
     int at = field.len > 0
                  ? snprintf(problem->text, sizeof(problem->text), "%.*s: ", STR_ARG(field))
@@ -313,7 +313,6 @@ enum weir_status problem_set(struct problem *problem, enum weir_status status,
     if (at >= 0 && (size_t)at < sizeof(problem->text))
         vsnprintf(problem->text + at, sizeof(problem->text) - (size_t)at, format, args);
     va_end(args);
-    str_make_utf8(problem->field);
     str_make_utf8(problem->text); /* what it quotes may be no text, and was cut at a byte */
     return status;
 }
@@ -324,21 +323,16 @@ void problem_within(struct problem *problem, struct weir_str outer, int64_t inde
     memcpy(inner, problem->field, sizeof(inner));
     memcpy(text, problem->text, sizeof(text));
     const char *dot = inner[0] && inner[0] != '[' ? "." : "";
-    int n; /* longer ones are cut */
     if (index >= 0)
-        n = snprintf(problem->field, sizeof(problem->field), "%.*s[%lld]%s%s", STR_ARG(outer),
-                     (long long)index, dot, inner);
+        text_print(problem->field, sizeof(problem->field), "%.*s[%lld]%s%s", STR_ARG(outer),
+                   (long long)index, dot, inner);
     else
-        n = snprintf(problem->field, sizeof(problem->field), "%.*s%s%s", STR_ARG(outer),
-                     outer.len ? dot : "", inner);
-    if (n < 0) problem->field[0] = '\0';
+        text_print(problem->field, sizeof(problem->field), "%.*s%s%s", STR_ARG(outer),
+                   outer.len ? dot : "", inner);
     size_t skip = strlen(inner);
     bool named = skip > 0 && strncmp(text, inner, skip) == 0 && text[skip] == ':';
     const char *rest = named ? text + skip + 2 : text;
-    n = snprintf(problem->text, sizeof(problem->text), "%s: %s", problem->field, rest);
-    if (n < 0) problem->text[0] = '\0';
-    str_make_utf8(problem->field);
-    str_make_utf8(problem->text);
+    text_print(problem->text, sizeof(problem->text), "%s: %s", problem->field, rest);
 }
 
 static enum weir_status judge_int(const struct field *f, int64_t n, struct problem *problem)

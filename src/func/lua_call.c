@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/duration.h"
+
 #define TICKET_META "weir.ticket"
 /* Garbage to have gathered before an idle shard collects. */
 #define IDLE_BYTES ((size_t)64 * 1024)
@@ -641,30 +643,11 @@ static int weir_send_lua(lua_State *L)
     return 1;
 }
 
-/* Milliseconds of "1h30m"; -1 when malformed. */
+/* Milliseconds of "1h30m"; -1 when malformed, or too long for a whole number. */
 double span_parse(const char *text)
 {
-    static const struct {
-        const char *unit;
-        double ms;
-    } units[] = { { "ms", 1 },   { "s", 1e3 },   { "m", 6e4 },
-                  { "h", 36e5 }, { "d", 864e5 }, { "w", 6048e5 } };
-    double total = 0;
-    if (*text == 0) return -1;
-    while (*text != 0) {
-        if (*text < '0' || *text > '9') return -1;
-        char *end;
-        double n = strtod(text, &end), ms = 0;
-        size_t len = strspn(end, "mshdw");
-        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-            if (strlen(units[i].unit) == len && memcmp(end, units[i].unit, len) == 0)
-                ms = units[i].ms;
-        }
-        if (ms == 0) return -1;
-        total += n * ms;
-        text = end + len;
-    }
-    return total == floor(total) && total <= (double)WEIR_INT_MAX ? total : -1;
+    int64_t ms;
+    return duration_read(str_of(text), &ms) && ms <= WEIR_INT_MAX ? (double)ms : -1;
 }
 
 static double span_read(lua_State *L, int idx)

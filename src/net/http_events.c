@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "data/duration.h"
 #include "net/http_int.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -321,19 +322,10 @@ static bool flag_read(struct weir_str text, bool *out)
 /* "10s", "500ms", "1m". */
 bool http_wait_read(struct weir_str text, uint64_t *ms)
 {
-    size_t digits = 0;
-    uint64_t unit = 0;
-    while (digits < text.len && text.ptr[digits] >= '0' && text.ptr[digits] <= '9') digits++;
-    struct weir_str number = { text.ptr, digits }, rest = { text.ptr + digits, text.len - digits };
-    if (str_eq(rest, STR("s"))) unit = 1000;
-    else if (str_eq(rest, STR("ms"))) unit = 1;
-    else if (str_eq(rest, STR("m"))) unit = 60000;
-    *ms = 0;
-    if (unit == 0 || digits == 0 || digits > 9) return false;
-    if (!http_count_read(number, UINT64_MAX, ms)) return *ms == 0; /* zero: does not wait */
-    *ms *= unit;
-    if (*ms > WAIT_MS_MAX) *ms = WAIT_MS_MAX;
-    return true;
+    int64_t read;
+    bool good = duration_read(text, &read);
+    *ms = read < WAIT_MS_MAX ? (uint64_t)read : WAIT_MS_MAX;
+    return good;
 }
 
 bool http_bound_read(struct weir_str text, uint64_t n_if_none, struct http_bound *bound)

@@ -22,8 +22,8 @@ static void findings_add(struct findings *findings, const char *file, int line, 
 {
     if (findings->count >= PROBLEMS_MAX) return;
     struct lua_problem *problem = &findings->problem[findings->count++];
-    snprintf(problem->file, sizeof problem->file, "%s", file);
-    snprintf(problem->text, sizeof problem->text, "%.*s", (int)sizeof problem->text - 1, text);
+    text_print(problem->file, sizeof problem->file, "%s", file);
+    text_print(problem->text, sizeof problem->text, "%s", text);
     problem->line = line;
 }
 

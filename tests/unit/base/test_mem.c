@@ -255,6 +255,31 @@ static void status_table_answers_for_every_number(void **state)
     }
 }
 
+static void text_print_cuts_behind_a_whole_character(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t bytes;
+        const char *want;
+    } cases[] = { { "abc", 4, "abc" },
+                  { "abc", 3, "ab" },
+                  { "abc", 1, "" },
+                  { "a\xc3\xa9", 3, "a" },
+                  { "a\xc3\xa9", 4, "a\xc3\xa9" },
+                  { "a\xe2\x82\xac!", 4, "a" },
+                  { "a\xe2\x82\xac!", 5, "a\xe2\x82\xac" },
+                  { "\xf0\x9f\x98\x80x", 5, "\xf0\x9f\x98\x80" },
+                  { "\xf0\x9f\x98\x80x", 4, "" },
+                  { "a\xffz", 8, "a?z" },
+                  { "a\xc3", 8, "a?" } };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char out[8];
+        memset(out, 'x', sizeof(out));
+        text_print(out, cases[i].bytes, "%s", cases[i].text);
+        if (strcmp(out, cases[i].want) != 0) fail_msg("case %zu gives `%s`", i, out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +295,7 @@ int main(void)
         cmocka_unit_test(str_is_utf8_follows_the_unicode_table),
         cmocka_unit_test(str_is_utf8_agrees_with_the_definition),
         cmocka_unit_test(status_table_answers_for_every_number),
+        cmocka_unit_test(text_print_cuts_behind_a_whole_character),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
