@@ -54,6 +54,17 @@ static void tour_passes_with_every_seed(void **state)
     }
 }
 
+static void deferred_answers_come_with_every_seed(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct tally tally = { .seed = seed };
+        run("deferred_test.lua", NULL, &tally);
+        assert_int_equal(tally.failed, 0);
+        assert_int_equal(tally.passed, 8);
+    }
+}
+
 static void only_the_named_case_runs(void **state)
 {
     (void)state;
@@ -76,6 +87,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tour_passes_with_every_seed),
+        cmocka_unit_test(deferred_answers_come_with_every_seed),
         cmocka_unit_test(only_the_named_case_runs),
         cmocka_unit_test(failing_case_says_where),
     };
