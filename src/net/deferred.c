@@ -7,13 +7,16 @@
  */
 #include "net/http_int.h"
 
-/* Its answer came, or is still to come: then it was the caller's to ask for, and a stranger's time begins anew. */
+/* Its answer came, or is still to come: then it was the caller's to ask for, and a stranger's time begins anew. A
+ * stranger is told the same of what there is not and of what is another's. */
 static void wait_resumed(struct call *call)
 {
     enum weir_status status = call->request.status;
     struct conn *conn = call->conn;
-    if (status != WEIR_NOTFOUND && status != WEIR_NOPERM) conn->trusted_ns = conn->net->now_ns;
-    call_answer(call);
+    bool his = status != WEIR_NOTFOUND && status != WEIR_NOPERM;
+    if (his) conn->trusted_ns = conn->net->now_ns;
+    if (his || conn->user) call_answer(call);
+    else call_refuse(call, WEIR_NOAUTH, "Authentication required.");
 }
 
 /* At most as long as a request has. */

@@ -143,11 +143,12 @@ def an_answer_is_read_by_who_asked_for_it_and_the_operator(folder):
     with Server(APP, folder.join("d"), "--users", folder.join("users"), *SHORT) as server:
         path = server.request("POST", "/box/a/ask", ["g"], names["ann"]).headers["Location"]
         got = {name: server.request("GET", path + "?wait=0", None, head).status for name, head in names.items()}
-        equal([got, server.get(path).status], [{"ann": 202, "bob": 403, "op": 202}, 403], "ann's")
+        equal([got, server.get(path).status], [{"ann": 202, "bob": 403, "op": 202}, 401], "ann's")
         path = server.post("/box/b/ask", ["g"]).headers["Location"]
         equal([server.get(path + "?wait=0").status, server.request("GET", path, None, names["bob"]).status], [202, 202],
               "a stranger's: whoever has the id")
-        equal(server.get("/requests/" + "0" * 26).status, 404)
+        nowhere = "/requests/" + "0" * 26
+        equal([server.get(nowhere).status, server.request("GET", nowhere, None, names["ann"]).status], [401, 404])
         equal(server.request("POST", path, [], names["ann"]).status, 405)
         equal([server.get(path + "?wait=x").code, server.get("/requests").code], ["arg", "notfound"])
 
