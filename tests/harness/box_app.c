@@ -33,6 +33,11 @@ struct alarm {
 static const struct weir_field alarm_fields[] = { WEIR_FIELD(struct alarm, n, WEIR_INT), WEIR_FIELD(struct alarm, due, WEIR_INT), WEIR_END };
 
 static struct weir_verb receive = { "box", "receive", WEIR_SHAPE(struct note, note_fields), WEIR_NOTHING };
+struct echo {
+    int64_t n, steps;
+};
+static const struct weir_field echo_fields[] = { WEIR_FIELD(struct echo, n, WEIR_INT), WEIR_FIELD(struct echo, steps, WEIR_INT), WEIR_END };
+static struct weir_verb echo = { "box", "echo", WEIR_SHAPE(struct echo, echo_fields), WEIR_SCALAR(WEIR_INT) };
 static struct weir_verb refuse = { "box", "refuse", WEIR_SHAPE(struct note, note_fields), WEIR_NOTHING };
 static struct weir_verb poke = { "box", "poke", WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) };
 
@@ -75,7 +80,20 @@ static enum weir_status box_act(struct weir_ctx *ctx, void *row, const void *arg
         weir_at(ctx, alarm.due, "balk", &alarm);
     }
     *(int64_t *)result = ++self->done;
-    return WEIR_OK;
+    if (in->messages != 2) return WEIR_OK;
+    /* The answer comes later, by way of the receiver and back: the same as it would be now. */
+    weir_send(ctx, in->to, &echo, &(struct echo){ self->done, in->timers });
+    return weir_defer(ctx, weir_ticket(ctx));
+}
+
+static enum weir_status box_echo(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct echo more = *(const struct echo *)args;
+    if (fails_now(ctx)) return weir_fail(ctx, "not_now", (struct weir_str){ 0 });
+    *(int64_t *)result = more.n;
+    if (more.steps-- == 0) return WEIR_OK;
+    weir_send(ctx, (struct weir_ref){ weir_self(ctx) }, &echo, &more);
+    return weir_defer(ctx, weir_ticket(ctx));
 }
 
 static enum weir_status box_poke(struct weir_ctx *ctx, void *row, const void *args, void *result)
@@ -129,6 +147,7 @@ static const struct weir_handler box_handlers[] = {
     { "act", WEIR_ON, box_act, WEIR_SHAPE(struct box_act, act_fields), WEIR_SCALAR(WEIR_INT), "anyone" },
     { "poke", WEIR_ON, box_poke, WEIR_NOTHING, WEIR_SCALAR(WEIR_INT), NULL },
     { "receive", WEIR_ON, box_receive, WEIR_SHAPE(struct note, note_fields), WEIR_NOTHING, NULL },
+    { "echo", WEIR_ON, box_echo, WEIR_SHAPE(struct echo, echo_fields), WEIR_SCALAR(WEIR_INT), NULL },
     { "refuse", WEIR_ON, box_refuse, WEIR_SHAPE(struct note, note_fields), WEIR_NOTHING, NULL },
     { "ring", WEIR_ON, box_ring, WEIR_SHAPE(struct alarm, alarm_fields), WEIR_NOTHING, NULL },
     { "balk", WEIR_ON, box_refuse, WEIR_SHAPE(struct alarm, alarm_fields), WEIR_NOTHING, NULL },
@@ -230,6 +249,7 @@ enum weir_status box_app(struct weir_app *app)
     weir_use(app, &receive);
     weir_use(app, &refuse);
     weir_use(app, &poke);
+    weir_use(app, &echo);
     enum weir_status st = weir_add_entity(app, &box_entity);
     return st == WEIR_OK ? weir_add_entity(app, &thing_entity) : st;
 }

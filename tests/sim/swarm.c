@@ -445,9 +445,10 @@ static void stuck(struct world *w, const char *what)
 {
     struct engine_stats s;
     engine_stats(w->engine, &s);
-    wrong(w, "%s: %u requests not answered, %llu messages pending (%llu failed), %llu timers pending (%llu failed), %llu transactions "
-          "open, epoch %llu, durable %llu, wanted %llu", what, w->busy, (unsigned long long)s.messages_pending,
+    wrong(w, "%s: %u requests not answered, %llu messages pending (%llu failed), %llu timers pending (%llu failed), %llu answers "
+          "deferred, %llu kept, %llu transactions open, epoch %llu, durable %llu, wanted %llu", what, w->busy, (unsigned long long)s.messages_pending,
           (unsigned long long)s.messages_failed, (unsigned long long)s.timers_pending, (unsigned long long)s.timers_failed,
+          (unsigned long long)s.answers_pending, (unsigned long long)s.answers_kept,
           (unsigned long long)s.open_transactions, (unsigned long long)s.epoch, (unsigned long long)s.durable_epoch,
           (unsigned long long)atomic_load(&w->engine->wanted));
 }
