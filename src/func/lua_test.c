@@ -682,20 +682,13 @@ static int test_later(lua_State *L)
 
 static int test_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "app", test_app },
-                                          { "case", test_case },
-                                          { "equal", test_equal },
-                                          { "fails", test_fails },
-                                          { "pass", test_pass },
-                                          { "row", test_row },
-                                          { "as", test_as },
-                                          { "crash", test_crash },
-                                          { "events", test_events },
-                                          { "outside", test_outside },
-                                          { "emit", test_emit },
-                                          { "finish", test_finish },
-                                          { "wait", test_wait },
-                                          { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "app", test_app },       { "case", test_case },
+                                          { "equal", test_equal },   { "fails", test_fails },
+                                          { "pass", test_pass },     { "row", test_row },
+                                          { "as", test_as },         { "crash", test_crash },
+                                          { "events", test_events }, { "outside", test_outside },
+                                          { "emit", test_emit },     { "finish", test_finish },
+                                          { "wait", test_wait },     { NULL, NULL } };
     struct vm *vm = vm_of(L);
     lua_newtable(L);
     vm->test->cases = luaL_ref(L, LUA_REGISTRYINDEX);
