@@ -59,9 +59,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     t->root = r;
     r->txn = t;
     r->attempts++;
-    t->now_ms = s->env->wall_ms(s->env);
-    int64_t floor = atomic_load_explicit(&s->engine->frame_ms, memory_order_relaxed);
-    if (t->now_ms < floor) t->now_ms = floor;
+    t->now_ms = engine_now_ms(s->engine);
     t->seed = s->env->random(s->env);
     if (r->request != NULL) {
         t->caller = r->request->caller;
