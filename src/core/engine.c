@@ -557,7 +557,10 @@ static void port_release(struct port *port, uint32_t list, uint64_t durable, boo
 static void port_take(struct port *port)
 {
     struct engine *engine = port->engine;
-    if (ENV_CHANCE(engine->env, "port.take_late")) return;
+    if (ENV_CHANCE(engine->env, "port.take_late")) {
+        if (port->actor != NULL) engine->env->actor_wake(engine->env, port->actor);
+        return;
+    }
     uint64_t durable = atomic_load_explicit(&engine->durable, memory_order_acquire);
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct request *r;
