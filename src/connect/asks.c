@@ -8,6 +8,7 @@
 #include "connect/asks.h"
 
 #include "base/assert.h"
+#include "base/mark.h"
 #include "core/ask.h"
 
 #define AGAIN_NS UINT64_C(200000000)
@@ -102,6 +103,7 @@ static bool ask_send(struct asks *asks, struct ask *ask)
     if (st == WEIR_OK) return true;
     outside_call_free(call);
     if (st == WEIR_FULL) {
+        MARK("no room for a call outside");
         asks->held = ask;
         return false;
     }
@@ -133,11 +135,15 @@ static bool reports_take(struct asks *asks, uint64_t now)
     bool again = false;
     for (struct request *request; (request = port_next(asks->port)) != NULL;) {
         struct report *r = (struct report *)request;
-        if (request->status != WEIR_OVERLOADED && request->status != WEIR_TIMEOUT &&
-            request->status != WEIR_DISKFULL && request->status != WEIR_OOM) {
+        bool refused = request->status == WEIR_OVERLOADED || request->status == WEIR_TIMEOUT ||
+                       request->status == WEIR_DISKFULL || request->status == WEIR_OOM;
+        bool twice = request->status == WEIR_OK && ENV_CHANCE(asks->env, "asks.report_twice");
+        if (!refused && !twice) {
             report_free(r);
             continue;
         }
+        if (refused) MARK("a report is refused");
+        if (twice) MARK("a report is made though it was done");
         r->again_ns = now + AGAIN_NS;
         r->next = asks->waiting;
         asks->waiting = r;

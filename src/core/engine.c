@@ -117,9 +117,8 @@ static enum weir_status write_catalog(struct engine *engine, struct store_recove
     if (changes->len == 0) return WEIR_OK;
     MARK("names of types written");
     struct weir_str part = buf_str(changes);
-    int64_t now = engine->env->wall_ms(engine->env);
-    if (now < recovery->wall_ms) MARK("names written while the clock is behind");
-    if (now < recovery->wall_ms) now = recovery->wall_ms;
+    atomic_store(&engine->now_ms, recovery->wall_ms);
+    int64_t now = engine_now_ms(engine);
     struct store_frame frame = {
         .epoch = recovery->durable_epoch + 1, .wall_ms = now, .parts = &part, .part_count = 1
     };

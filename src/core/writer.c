@@ -297,7 +297,9 @@ uint64_t writer_turn(void *self)
     }
     if (checkpoint_step(engine)) {
         if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
-        if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch)) writer_raise(engine);
+        if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch) &&
+            !ENV_CHANCE(engine->env, "writer.raise_late"))
+            writer_raise(engine);
         return 0;
     }
     if (atomic_load(&engine->wanted) >=
