@@ -321,6 +321,7 @@ static struct stream *side_stream(struct adding *a, const struct stream *options
                              .event = event,
                              .key_field = -1,
                              .time_field = -1,
+                             .gone_field = -1,
                              .keep_ms = options->keep_ms,
                              .keep_bytes = options->keep_bytes,
                              .at = a->d->at,
