@@ -8,6 +8,7 @@
 #include "connect/asks.h"
 
 #include "base/assert.h"
+#include "base/mark.h"
 #include "core/ask.h"
 
 #define AGAIN_NS UINT64_C(200000000)
@@ -102,6 +103,7 @@ static bool ask_send(struct asks *asks, struct ask *ask)
     if (st == WEIR_OK) return true;
     outside_call_free(call);
     if (st == WEIR_FULL) {
+        MARK("no room for a call outside");
         asks->held = ask;
         return false;
     }
@@ -110,22 +112,10 @@ static bool ask_send(struct asks *asks, struct ask *ask)
     return true;
 }
 
-static uint64_t asks_turn(void *self)
+/* Reports that are to be made again now; when the next one is. */
+static uint64_t reports_again(struct asks *asks, uint64_t now)
 {
-    struct asks *asks = self;
-    uint64_t now = asks->env->mono_ns(asks->env), next = ENV_NEVER;
-    for (struct request *request; (request = port_next(asks->port)) != NULL;) {
-        struct report *r = (struct report *)request;
-        /* Done, or nothing that another try would change; the row tells after a restart. */
-        if (request->status != WEIR_OVERLOADED && request->status != WEIR_TIMEOUT &&
-            request->status != WEIR_DISKFULL && request->status != WEIR_OOM) {
-            report_free(r);
-            continue;
-        }
-        r->again_ns = now + AGAIN_NS;
-        r->next = asks->waiting;
-        asks->waiting = r;
-    }
+    uint64_t next = ENV_NEVER;
     for (struct report **at = &asks->waiting; *at != NULL;) {
         struct report *r = *at;
         if (r->again_ns <= now) {
@@ -136,6 +126,36 @@ static uint64_t asks_turn(void *self)
         if (r->again_ns < next) next = r->again_ns;
         at = &r->next;
     }
+    return next;
+}
+
+/* Done, or nothing that another try would change: the row tells after a restart. True: one waits to be made again. */
+static bool reports_take(struct asks *asks, uint64_t now)
+{
+    bool again = false;
+    for (struct request *request; (request = port_next(asks->port)) != NULL;) {
+        struct report *r = (struct report *)request;
+        bool refused = request->status == WEIR_OVERLOADED || request->status == WEIR_TIMEOUT ||
+                       request->status == WEIR_DISKFULL || request->status == WEIR_OOM;
+        bool twice = request->status == WEIR_OK && ENV_CHANCE(asks->env, "asks.report_twice");
+        if (!refused && !twice) {
+            report_free(r);
+            continue;
+        }
+        if (refused) MARK("a report is refused");
+        if (twice) MARK("a report is made though it was done");
+        r->again_ns = now + AGAIN_NS;
+        r->next = asks->waiting;
+        asks->waiting = r;
+        again = true;
+    }
+    return again;
+}
+
+static uint64_t asks_turn(void *self)
+{
+    struct asks *asks = self;
+    uint64_t now = asks->env->mono_ns(asks->env), next = reports_again(asks, now);
     for (struct outside_call *call; (call = outside_next(asks->outside)) != NULL;) {
         struct ask *ask = call->user;
         if (call->outcome == OUTSIDE_ABANDONED) {
@@ -154,7 +174,9 @@ static uint64_t asks_turn(void *self)
     for (struct ask *ask; room && (ask = ask_next(asks->engine)) != NULL;)
         room = ask_send(asks, ask);
     port_flush(asks->port);
-    if (!room && next > now + AGAIN_NS) next = now + AGAIN_NS;
+    /* Last: a report that the engine refuses (it drains) is answered at once, and nobody wakes for that. */
+    bool again = reports_take(asks, now);
+    if ((again || !room) && next > now + AGAIN_NS) next = now + AGAIN_NS;
     return next;
 }
 

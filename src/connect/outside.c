@@ -571,7 +571,8 @@ enum weir_status outside_submit(struct outside *outside, struct outside_call *op
     if (atomic_load(&outside->stopped)) return WEIR_SHUTDOWN;
     if (!host_is_allowed(outside, &call->at)) return WEIR_DENIED;
     if (open->request.body.len > outside->limits.request_bytes_max) return WEIR_TOOBIG;
-    if (atomic_fetch_add(&outside->calls, 1) >= outside->limits.calls_max) {
+    if (atomic_fetch_add(&outside->calls, 1) >= outside->limits.calls_max ||
+        ENV_CHANCE(outside->env, "outside.full")) {
         atomic_fetch_sub(&outside->calls, 1);
         return WEIR_FULL;
     }

@@ -42,7 +42,7 @@ static void ask_value(struct buf *out, const struct ask_parts *p)
 static bool ask_parts(struct weir_str value, struct ask_parts *p)
 {
     struct reader reader = reader_of(value);
-    p->failed = reader_byte(&reader) != 0;
+    *p = (struct ask_parts){ .failed = reader_byte(&reader) != 0 };
     struct weir_str time = reader_bytes(&reader, 8);
     if (reader.failed) return false;
     p->made_ms = (int64_t)load_le64(time.ptr);
@@ -175,6 +175,7 @@ void ask_index(struct shard *s, struct row *row, uint64_t epoch)
         !key_owned_parse(row->item.key, &type_id, &entity, &rest) || rest.len != 16)
         return;
     if (p.failed) {
+        MARK("a webhook is parked");
         row_park(s, row);
         return;
     }
@@ -219,7 +220,9 @@ struct ask *ask_next(struct engine *engine)
     uint64_t durable = atomic_load_explicit(&engine->durable, memory_order_acquire);
     for (struct ask **at = &engine->asks; *at != NULL; at = &(*at)->next) {
         struct ask *ask = *at;
+#ifndef MUTANT_ask_early
         if (ask->epoch > durable) continue;
+#endif
         *at = ask->next;
         ask->next = NULL;
         return ask;
@@ -290,6 +293,7 @@ enum weir_status ask_reported(struct weir_ctx *f, void *row, const void *args, v
     struct overlay *o = overlay_get(t, f->access, in->row);
     if (o == NULL) return weir_failed(f);
     /* Reported before, or dropped by a person meanwhile. */
+    if (!o->present) MARK("an answer is reported again");
     if (!o->present || !ask_parts(o->packed, &p)) return WEIR_OK;
     o->changed = true;
     if (p.handler.len == 0 && in->outcome == ASK_UNKNOWN) {

@@ -515,13 +515,12 @@ struct engine {
     struct ask *asks;              /* the sender's: waiting to be durable */
     struct actor *_Atomic ask_actor;
     struct buf recovered_events; /* of the log, while opening */
-    int64_t wall_floor_ms;       /* time of the last durable frame at start */
     bool started, stopped;
     _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
     _Alignas(64) _Atomic uint64_t durable; /* D; stored by the writer after a sync */
     _Alignas(64) _Atomic uint64_t wanted;  /* newest epoch that somebody waits for */
     _Atomic uint32_t disk_full, poisoned, draining;
-    _Atomic int64_t frame_ms; /* weir.now() is never below it */
+    _Atomic int64_t now_ms; /* greatest that engine_now_ms() has said */
     _Atomic uint32_t stats_lock;
     struct store_stats store_stats;
     uint64_t state_bytes_limit;
@@ -799,6 +798,9 @@ static inline uint32_t slot_shard(const struct engine *engine, uint8_t slot)
 {
     return slot % engine->shard_count;
 }
+/** Wall clock, never less than anybody was told before, in any frame of the log included: clocks are set back, and what a
+ *  transaction took for now must not lie in the future of a later one. Any thread. */
+int64_t engine_now_ms(struct engine *engine);
 void engine_trace(struct engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 extern const struct runtime native_runtime;

@@ -14,6 +14,17 @@
 #define FIBER_STACK_BYTES FIBER_STACK_BYTES_DEFAULT
 #define LOCK_WAIT_NS UINT64_C(5000000000)
 
+int64_t engine_now_ms(struct engine *engine)
+{
+    int64_t now = engine->env->wall_ms(engine->env);
+    int64_t last = atomic_load_explicit(&engine->now_ms, memory_order_relaxed);
+    if (now < last) MARK("the clock was set back");
+    while (now > last) {
+        if (atomic_compare_exchange_weak(&engine->now_ms, &last, now)) return now;
+    }
+    return last;
+}
+
 void engine_trace(struct engine *engine, const char *format, ...)
 {
     if (engine->options.trace == NULL) return;
@@ -106,9 +117,8 @@ static enum weir_status write_catalog(struct engine *engine, struct store_recove
     if (changes->len == 0) return WEIR_OK;
     MARK("names of types written");
     struct weir_str part = buf_str(changes);
-    int64_t now = engine->env->wall_ms(engine->env);
-    if (now < recovery->wall_ms) MARK("names written while the clock is behind");
-    if (now < recovery->wall_ms) now = recovery->wall_ms;
+    atomic_store(&engine->now_ms, recovery->wall_ms);
+    int64_t now = engine_now_ms(engine);
     struct store_frame frame = {
         .epoch = recovery->durable_epoch + 1, .wall_ms = now, .parts = &part, .part_count = 1
     };
@@ -335,7 +345,7 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
     uint64_t durable = recovery->durable_epoch;
     atomic_store(&engine->durable, durable);
     atomic_store(&engine->epoch, durable + 1);
-    atomic_store(&engine->frame_ms, recovery->wall_ms);
+    atomic_store(&engine->now_ms, recovery->wall_ms);
     engine->writer.wall_ms = recovery->wall_ms;
     store_stats(engine->store, &engine->store_stats);
     for (uint32_t i = 0; i < engine->shard_count; i++) {
@@ -561,7 +571,10 @@ static void port_release(struct port *port, uint32_t list, uint64_t durable, boo
 static void port_take(struct port *port)
 {
     struct engine *engine = port->engine;
-    if (ENV_CHANCE(engine->env, "port.take_late")) return;
+    if (ENV_CHANCE(engine->env, "port.take_late")) {
+        if (port->actor != NULL) engine->env->actor_wake(engine->env, port->actor);
+        return;
+    }
     uint64_t durable = atomic_load_explicit(&engine->durable, memory_order_acquire);
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct request *r;

@@ -52,7 +52,8 @@ struct follow_state {
     _Atomic uint64_t *done; /* by shard; written by it */
     _Atomic uint64_t lag;   /* at the last look, for others */
     uint32_t since_mark;
-    bool blocked; /* a window is full */
+    uint64_t again_ns; /* a file could not be read: not before */
+    bool blocked;      /* a window is full */
     /* of a window or join: its watermark here, in the last mark, and the times it comes from */
     int64_t low, low_marked, top, top_event;
     uint64_t quiet_ns; /* no event since */
@@ -468,6 +469,7 @@ static bool read_try(struct feed *feed, struct feed_read *read)
     size_t bytes = 0, bytes_max = read->bytes_max ? read->bytes_max : 1u << 20;
     uint32_t count = read->count ? read->count : 100;
     if (count > FEED_COUNT_MAX) count = FEED_COUNT_MAX;
+    if (ENV_CHANCE(feed->env, "feed.read_one")) count = 1;
     event_walk_begin(&walk, log, read->reverse ? read->to : read->from, read->reverse);
     while (read->item_count < count && bytes < bytes_max && event_walk_next(&walk, &e)) {
         if (read->reverse ? event_id_cmp(e.id, read->from) < 0 : event_id_cmp(e.id, read->to) > 0)
@@ -646,14 +648,34 @@ static void follow_safe(struct feed *feed, struct follow_state *f)
     if (f->safe_epoch != 0) shard_wanted(&feed->engine->shards[0], f->safe_epoch);
 }
 
-static bool follow_feed(struct feed *feed, struct follow_state *f)
+/* A read that failed is tried again: the disk may come back, and nobody else would. A damaged block stays what it is. */
+static void follow_unread(struct feed *feed, struct follow_state *f, uint64_t now)
+{
+    MARK("a follower's read fails");
+    if (f->walk.status != WEIR_IO) {
+        engine_trace(feed->engine,
+                     "\"event\":\"follow_damaged\",\"stream\":\"%.*s\",\"type\":\"%.*s\"",
+                     STR_ARG(f->follower->stream->name), STR_ARG(f->follower->type->name));
+        f->again_ns = ENV_NEVER;
+        return;
+    }
+    f->walk.status = WEIR_OK;
+    f->again_ns = now + DISK_RETRY_NS;
+}
+
+static bool follow_feed(struct feed *feed, struct follow_state *f, uint64_t now)
 {
     struct event e;
     uint64_t touched = 0;
     struct arena arena = { 0 };
     unsigned n = 0;
     f->blocked = false;
-    for (; n < EVENTS_PER_TURN; n++) {
+    if (f->since_mark > 0 && f->at.epoch != 0 && ENV_CHANCE(feed->env, "feed.mark_now")) {
+        MARK("a follower is marked early");
+        f->since_mark = MARK_EVERY;
+    }
+    unsigned most = ENV_CHANCE(feed->env, "feed.few") ? 1 : EVENTS_PER_TURN;
+    for (; n < most && now >= f->again_ns; n++) {
         if ((n & 63u) == 0 && window_is_full(feed, f)) {
             f->blocked = true;
             break;
@@ -673,12 +695,13 @@ static bool follow_feed(struct feed *feed, struct follow_state *f)
         if ((n & 255u) == 255u) arena_reset(&arena);
     }
     arena_free(&arena);
+    if (f->walk.status != WEIR_OK && now >= f->again_ns) follow_unread(feed, f, now);
     if (f->since_mark >= MARK_EVERY && f->at.epoch != 0) {
         mark_give(feed, f, true);
         touched = UINT64_MAX;
     }
     shards_wake(feed, touched);
-    return n == EVENTS_PER_TURN;
+    return n == most;
 }
 
 void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
@@ -821,13 +844,14 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
     bool ended = false;
     hold_step(feed, f);
     f->blocked = false;
-    for (; n < EVENTS_PER_TURN; n++) {
+    for (; n < EVENTS_PER_TURN && now >= f->again_ns; n++) {
         if ((n & 63u) == 0 && window_is_full(feed, f)) {
             f->blocked = true;
             break;
         }
-        ended = !event_walk_next(&f->walk, &e);
-        if (ended) break;
+        bool more = event_walk_next(&f->walk, &e);
+        ended = !more && f->walk.status == WEIR_OK; /* what cannot be read is not the end */
+        if (!more) break;
         f->at = e.id;
         f->since_mark++;
         if (value_is_control(e.value)) control_take(f, e.value);
@@ -836,6 +860,7 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
     }
     arena_free(&route.arena);
     buf_free(&route.bytes);
+    if (f->walk.status != WEIR_OK && now >= f->again_ns) follow_unread(feed, f, now);
     if (n > 0) f->quiet_ns = now;
     if (ended && ahead > f->low) f->low = ahead;
     bool whole = f->since_mark >= MARK_EVERY && f->at.epoch != 0;
@@ -872,12 +897,15 @@ static uint64_t feed_sync(struct feed *feed, uint64_t now)
     uint64_t wanted = atomic_load(&feed->sync_wanted);
     if (atomic_load(&feed->covered) >= wanted || feed->taken + 1 < wanted) return ENV_NEVER;
     if (feed->retry_ns > now) return feed->retry_ns;
-    enum weir_status st = events_sync(feed->events);
+    enum weir_status st = ENV_CHANCE(feed->env, "feed.no_room") ? WEIR_DISKFULL
+                                                                : events_sync(feed->events);
     if (st == WEIR_POISONED) {
+        MARK("poisoned: sync of events");
         feed_poison(feed);
         return ENV_NEVER;
     }
     if (st != WEIR_OK) {
+        MARK("events are synced later");
         feed->retry_ns = now + DISK_RETRY_NS;
         return feed->retry_ns;
     }
@@ -988,6 +1016,7 @@ static void feed_retire(struct feed *feed, uint64_t now)
         int64_t before = stream->keep_ms ? wall - stream->keep_ms : 0;
         any |= event_log_trim(feed->logs[i], before, stream->keep_bytes, stream_safe(feed, stream));
     }
+    if (any) MARK("events are retired");
     if (any) heads_name(feed);
 }
 
@@ -1023,15 +1052,16 @@ static uint64_t feed_turn(void *self)
     for (uint32_t i = 0; i < catalog->follower_count; i++)
         more |= feed->follows[i].follower->derived != NULL
                     ? derive_feed(feed, &feed->follows[i], now)
-                    : follow_feed(feed, &feed->follows[i]);
+                    : follow_feed(feed, &feed->follows[i], now);
     next = feed_sync(feed, now);
     uint64_t named = atomic_load(&feed->named);
     if (named != feed->named_seen) {
         feed->named_seen = named;
         events_named(feed->events, named);
     }
-    if (events_write(feed->events)) more = true;
-    if (now >= feed->retention_ns && catalog->stream_count > 0) {
+    if (!ENV_CHANCE(feed->env, "feed.write_late") && events_write(feed->events)) more = true;
+    if (catalog->stream_count > 0 &&
+        (now >= feed->retention_ns || ENV_CHANCE(feed->env, "feed.retire_now"))) {
         feed->retention_ns = now + feed->engine->limits.retention_check_ms * 1000000u;
         feed_retire(feed, now);
         feed_show(feed);
@@ -1043,6 +1073,9 @@ static uint64_t feed_turn(void *self)
     if (more) return 0;
     for (const struct feed_read *r = feed->waiting; r != NULL; r = r->link)
         if (r->until_ns < next) next = r->until_ns;
+    for (uint32_t i = 0; i < catalog->follower_count; i++)
+        if (feed->follows[i].again_ns > now && feed->follows[i].again_ns < next)
+            next = feed->follows[i].again_ns;
     if (catalog->stream_count > 0 && feed->retention_ns < next) next = feed->retention_ns;
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
         uint64_t due = ENV_NEVER;

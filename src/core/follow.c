@@ -237,6 +237,7 @@ static void lane_begin(struct shard *s, struct lane *lane)
     struct feed_event *e = lane->head;
     lane->busy = true;
     if (event_id_cmp(e->id, lane->cursor) <= 0) {
+        MARK("a lane has done an event already");
         lane_pop(s, lane);
         return;
     }
@@ -253,7 +254,8 @@ static void lane_begin(struct shard *s, struct lane *lane)
     r->lane = lane;
     r->key = key;
     r->args = args;
-    if (outbox_pair_waits(s, lane->follower, key)) {
+    if (outbox_pair_waits(s, lane->follower, key) || ENV_CHANCE(s->env, "follow.defer")) {
+        MARK("an event goes by way of a message");
         /* Something before it failed for this entity: it waits its turn behind that. */
         follow_failed(s, r, NULL);
         root_free(s, r);
@@ -264,7 +266,9 @@ static void lane_begin(struct shard *s, struct lane *lane)
 
 void follow_done(struct shard *s, struct lane *lane, uint64_t epoch)
 {
+#ifndef MUTANT_follow_no_cursor
     cursor_write(s, lane, lane->head->id, epoch);
+#endif
     lane_pop(s, lane);
 }
 

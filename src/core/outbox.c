@@ -321,7 +321,8 @@ void outbox_drop(struct shard *s, struct row *row)
 static void pairs_grow(struct shard *s)
 {
     if (s->pair_cap > 0) MARK("table of pairs grows");
-    size_t cap = s->pair_cap ? s->pair_cap * 2 : 256;
+    size_t first = ENV_CHANCE(s->env, "outbox.small_table") ? 2 : 256;
+    size_t cap = s->pair_cap ? s->pair_cap * 2 : first;
     struct pair **table = mem_alloc(cap * sizeof(struct pair *));
     for (size_t i = 0; i < s->pair_cap; i++) {
         for (struct pair *p = s->pairs[i], *next; p != NULL; p = next) {

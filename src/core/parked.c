@@ -209,8 +209,10 @@ void parked_run(struct shard *s, struct request *request)
         bool drop = ask->op == PARKED_DROP;
         struct row *row = ask->all ? NULL : parked_find(s, ask->id, &place);
         /* Those of a type that is gone park again at once: each is decided once. */
-        for (size_t left = ask->all ? s->parked_count : 0; left > 0; left--, count++)
+        for (size_t left = ask->all ? s->parked_count : 0; left > 0; left--, count++) {
+            MARK("parked work is decided on");
             parked_decide(s, s->parked[0], drop);
+        }
         if (row != NULL) {
             parked_decide(s, row, drop);
             count = 1;

@@ -59,9 +59,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     t->root = r;
     r->txn = t;
     r->attempts++;
-    t->now_ms = s->env->wall_ms(s->env);
-    int64_t floor = atomic_load_explicit(&s->engine->frame_ms, memory_order_relaxed);
-    if (t->now_ms < floor) t->now_ms = floor;
+    t->now_ms = engine_now_ms(s->engine);
     t->seed = s->env->random(s->env);
     if (r->request != NULL) {
         t->caller = r->request->caller;
@@ -90,7 +88,7 @@ void request_answer(struct shard *s, struct request *request)
 {
     struct port *port = request->port;
     request->next = NULL;
-    if (request->arena.used >= LARGE_ANSWER_BYTES) {
+    if (request->arena.used >= LARGE_ANSWER_BYTES || ENV_CHANCE(s->env, "answer.large")) {
         request->answer_bytes = request->arena.used;
         atomic_fetch_add_explicit(&port->answer_bytes, request->answer_bytes, memory_order_relaxed);
     }
@@ -320,8 +318,8 @@ void root_finish(struct txn *t)
 {
     struct root *r = t->root;
     struct shard *s = t->shard;
-    if (r->timed_out && !t->cancelled && t->status == WEIR_OK) MARK("late, and done all the same");
-    if (r->timed_out && (t->cancelled || t->status != WEIR_OK)) {
+    if (r->timed_out) {
+        ASSERT(t->cancelled); /* by root_deadlines(), and nobody takes that back */
         MARK("undone at its deadline");
         t->failure = (struct failure){
             .status = WEIR_TIMEOUT,
@@ -373,8 +371,9 @@ bool root_before(struct weir_ctx *f)
     if (row == NULL || row->failed) return false;
     if (row->time_ms > t->now_ms) {
         MARK("timer: moved before it began");
-        /* Moved to later: it is in the heap. Or the clock was set back since it came due: it must be again. */
-        if (!row->heap.place) timer_index(t->shard, row);
+        ASSERT(
+            row->heap
+                .place); /* by timer_index(): for now never goes back, it cannot be early any more */
         return false;
     }
     struct overlay *o = overlay_get(t, f->access, r->timer_key);

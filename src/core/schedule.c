@@ -68,6 +68,8 @@ static enum weir_status schedule_tick(struct weir_ctx *ctx, void *row, const voi
     bool cut = false;
     uint32_t count = schedule_missed(&def->schedule, def->zone, self->last, weir_now(ctx),
                                      def->policy, due, &cut);
+    if (count > 1) MARK("a schedule makes up for missed runs");
+    if (count == 0) MARK("a schedule ticks and nothing is due");
     for (uint32_t i = 0; i < count; i++) run_send(ctx, def, due[i]);
     if (cut) weir_trace(ctx, "older runs of a schedule were missed beyond the limit");
     self->last = weir_now(ctx);

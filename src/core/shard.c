@@ -358,10 +358,7 @@ uint64_t shard_turn(struct shard *s)
 {
     struct engine *engine = s->engine;
     s->now_ns = s->env->mono_ns(s->env);
-    int64_t wall = s->env->wall_ms(s->env),
-            floor = atomic_load_explicit(&engine->frame_ms, memory_order_relaxed);
-    s->now_ms = wall > floor ? wall : floor;
-    if (wall < floor) MARK("shard: the clock is behind the last frame");
+    s->now_ms = engine_now_ms(engine);
     bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) !=
                 atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
     if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {

@@ -66,7 +66,8 @@ static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
 static void index_grow(struct shard *s)
 {
     if (s->index_cap > 0) MARK("index of entities grows");
-    size_t cap = s->index_cap ? s->index_cap * 2 : INDEX_CAP_FIRST;
+    size_t first = ENV_CHANCE(s->env, "state.small_index") ? 2 : INDEX_CAP_FIRST;
+    size_t cap = s->index_cap ? s->index_cap * 2 : first;
     struct entity **table = mem_alloc(cap * sizeof(*table));
     for (size_t i = 0; i < s->index_cap; i++) {
         struct entity *next;

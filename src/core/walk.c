@@ -68,7 +68,8 @@ void walk_step(struct shard *s)
 {
     struct walk *w = &s->walk;
     if (!w->active) walk_begin(s);
-    if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL) {
+    if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL ||
+        ENV_CHANCE(s->env, "walk.wait")) {
         MARK("walk waits for the writer");
         return; /* it has not taken the last */
     }

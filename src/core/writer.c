@@ -104,11 +104,9 @@ static uint64_t writer_write(struct engine *engine)
         writer_durable(engine, w->epoch);
         return 0;
     }
-    int64_t now = engine->env->wall_ms(engine->env);
-    if (now < w->wall_ms) MARK("frame: the clock is behind the last one");
-    if (now > w->wall_ms) w->wall_ms = now;
+    w->wall_ms = engine_now_ms(engine);
 #ifdef MUTANT_wall_clock_raw
-    w->wall_ms = now;
+    w->wall_ms = engine->env->wall_ms(engine->env);
 #endif
     struct store_frame frame = {
         .epoch = w->epoch, .wall_ms = w->wall_ms, .parts = parts, .part_count = count
@@ -126,7 +124,6 @@ static uint64_t writer_write(struct engine *engine)
         writer_poison(engine);
         return ENV_NEVER;
     }
-    atomic_store_explicit(&engine->frame_ms, w->wall_ms, memory_order_relaxed);
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct buf *bytes = &engine->shards[i].buffers[w->epoch % EPOCH_BUFFERS];
         buf_reset(bytes);
@@ -300,7 +297,9 @@ uint64_t writer_turn(void *self)
     }
     if (checkpoint_step(engine)) {
         if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
-        if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch)) writer_raise(engine);
+        if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch) &&
+            !ENV_CHANCE(engine->env, "writer.raise_late"))
+            writer_raise(engine);
         return 0;
     }
     if (atomic_load(&engine->wanted) >=

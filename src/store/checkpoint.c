@@ -253,6 +253,12 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
         store_name(name, "checkpoint", c->sequence);
         enum weir_status st = checkpoint_read(store, name, c->sequence, c->begin, NULL, NULL,
                                               &rows);
+        if (st == WEIR_OK && store->checkpoint_count > 1 &&
+            ENV_CHANCE(store->env, "store.older_checkpoint")) {
+            MARK("recovery takes the older checkpoint");
+            store->checkpoint_count--;
+            continue;
+        }
         if (st == WEIR_OK) {
             *begin = c->begin;
             if (c->begin <= store->cut_epoch)

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define COPY_BYTES (256u << 10)
 /* ---- ids ---- */
 
 size_t event_id_write(struct event_id id, char out[EVENT_ID_TEXT_MAX])
@@ -184,7 +185,8 @@ bool event_log_append(struct event_log *log, const struct event *e)
     if (e->time_ms > b->time_last) b->time_last = e->time_ms;
     log->count++;
     log->bytes += out->len;
-    if (b->len >= events->options.block_bytes) block_close(log, b);
+    if (b->len >= events->options.block_bytes || ENV_CHANCE(events->env, "events.close_block"))
+        block_close(log, b);
     return true;
 }
 
@@ -229,7 +231,9 @@ static struct event_file *file_for_write(struct event_log *log)
     struct events *events = log->events;
     struct env *env = events->env;
     struct event_file *f = file_last(log);
-    if (f != NULL && f->fd >= 0 && f->bytes < log->file_bytes) return f;
+    bool full = f == NULL || f->fd < 0 || f->bytes >= log->file_bytes;
+    if (!full && !ENV_CHANCE(env, "events.new_file")) return f;
+    MARK("a file of events begins");
     char name[ENV_NAME_MAX];
     uint8_t header[FILE_HEADER_BYTES];
     uint32_t number = log->next_file;
@@ -239,6 +243,7 @@ static struct event_file *file_for_write(struct event_log *log)
     file_header(events->store, FILE_EVENTS, event_file_sequence(log->stream, number), 0, 0, header);
     if (error >= 0) error = env->write(env, fd, header, sizeof(header), 0);
     if (error < 0) {
+        MARK("a file of events cannot be made");
         if (fd >= 0) env->close(env, fd);
         (void)env->unlink(env, events->store->dir, name);
         events_fail(events, error);
@@ -267,7 +272,10 @@ static bool block_write(struct event_log *log, struct block *b)
     buf_add(out, header, sizeof(header));
     buf_add(out, b->data, b->len);
     int64_t error = events->env->write(events->env, f->fd, out->ptr, out->len, f->bytes);
-    if (error < 0) return events_fail(events, error);
+    if (error < 0) {
+        MARK("a block of events cannot be written");
+        return events_fail(events, error);
+    }
     b->file = f->number;
     b->offset = f->bytes;
     f->bytes += out->len;
@@ -287,6 +295,7 @@ static void events_evict(struct events *events)
         while (log->evictable < log->written && events->cached > events->options.cache_bytes) {
             struct block *b = event_block_at(log, log->evictable++);
             if (b->data == NULL) continue;
+            MARK("a block of events is in its file only");
             events->cached -= b->len;
             mem_free(b->data);
             b->data = NULL;
@@ -319,7 +328,10 @@ static bool files_sync(struct event_log *log)
         struct event_file *f = &log->files[i];
         if (f->fd < 0) continue;
         if (!f->synced) {
-            int error = events->env->sync(events->env, f->fd);
+            int error = 0;
+#ifndef MUTANT_store_events_not_synced
+            error = events->env->sync(events->env, f->fd);
+#endif
             if (error < 0) {
                 events->poisoned = true;
                 return false;
@@ -461,10 +473,13 @@ void events_named(struct events *events, uint64_t serial)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < events->gone_count; i++) {
         struct gone *g = &events->gone[i];
+#ifndef MUTANT_store_events_gone_early
         if (g->serial > serial) {
             events->gone[kept++] = *g;
             continue;
         }
+#endif
+        MARK("a file of events is deleted");
         event_file_name(name, g->stream, g->file);
         (void)env->unlink(env, events->store->dir, name);
     }
@@ -794,10 +809,10 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
     uint64_t before = number & EVENT_FILE_COMPACTED ? head->first_block - 1 : 0;
     enum weir_status st = WEIR_OK;
     uint64_t end = is_last ? head->size : bytes > 0 ? (uint64_t)bytes : 0;
-    if (bytes < 0) {
+    int64_t got = bytes < 0 ? bytes : env->read(env, fd, header, FILE_HEADER_BYTES, 0);
+    if (got < 0) {
         st = fd == -ENOENT ? damaged(error, name, 0, head) : WEIR_IO;
-    } else if ((uint64_t)bytes < end || end < FILE_HEADER_BYTES ||
-               env->read(env, fd, header, FILE_HEADER_BYTES, 0) != FILE_HEADER_BYTES ||
+    } else if ((uint64_t)bytes < end || end < FILE_HEADER_BYTES || got != FILE_HEADER_BYTES ||
                file_header_check(store, FILE_EVENTS, event_file_sequence(log->stream, number),
                                  header) != WEIR_OK) {
         st = damaged(error, name, 0, head);
@@ -806,7 +821,7 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
     if (st == WEIR_OK) file_add(log, number, log->written)->synced = true;
     while (st == WEIR_OK && offset < end) {
         uint64_t seed = store_seed(store, event_file_sequence(log->stream, number), offset);
-        int64_t got = env->read(env, fd, header, sizeof(header), offset);
+        got = env->read(env, fd, header, sizeof(header), offset);
         struct block b = { .count = load_le32(header + 4),
                            .len = (uint32_t)load_le64(header + 8),
                            .first = { load_le64(header + 24), load_le64(header + 32) },
@@ -856,6 +871,7 @@ static enum weir_status tail_cut(struct event_log *log, const struct event_head 
 {
     struct env *env = log->events->env;
     if (head->last_file == 0 || size <= head->size) return WEIR_OK;
+    MARK("the end of a file of events is cut");
     char name[ENV_NAME_MAX];
     event_file_name(name, log->stream, (uint32_t)head->last_file);
     int fd = env->open(env, log->events->store->dir, name, ENV_WRITE);
@@ -906,6 +922,50 @@ static enum weir_status log_load(struct events *events, const struct event_head 
     return tail_cut(log, head, size, error);
 }
 
+static int64_t bytes_copy(struct env *env, int from, int to, uint64_t end, struct buf *scratch)
+{
+    int64_t n = 0;
+    buf_reset(scratch);
+    buf_reserve(scratch, COPY_BYTES);
+    for (uint64_t at = 0; at < end && n >= 0; at += (uint64_t)n) {
+        n = env->read(env, from, scratch->ptr, end - at < COPY_BYTES ? end - at : COPY_BYTES, at);
+        if (n == 0) return -EIO;
+        int64_t written = n > 0 ? env->write(env, to, scratch->ptr, (size_t)n, at) : n;
+        if (written < 0) return written;
+    }
+    return n;
+}
+
+/*
+ * After an unclean stop: a copy of the last file that counts takes its place, for the last sync of the process before
+ * may have failed, and then only the page cache has what the manifest names (log.c does the same with the log's end).
+ * Files before the last have seen their last sync before that manifest. Never in place: a power cut may garble what is
+ * being written. Without room the old one must do.
+ */
+static enum weir_status tail_rehome(struct event_log *log)
+{
+    struct events *events = log->events;
+    struct env *env = events->env;
+    const struct event_file *f = file_last(log);
+    char name[ENV_NAME_MAX], copy[ENV_NAME_MAX];
+    if (f == NULL) return WEIR_OK;
+    MARK("a file of events is written again");
+    event_file_name(name, log->stream, f->number);
+    event_file_name(copy, log->stream,
+                    log->next_file); /* no manifest names it: a leftover, if we end here */
+    int from = env->open(env, events->store->dir, name, ENV_READ);
+    int to = from >= 0 ? env->open(env, events->store->dir, copy, ENV_WRITE | ENV_CREATE) : from;
+    int64_t error = to >= 0 ? bytes_copy(env, from, to, f->bytes, &events->scratch) : to;
+    if (error >= 0) error = env->sync(env, to);
+    if (to >= 0) env->close(env, to);
+    if (from >= 0) env->close(env, from);
+    if (error >= 0) error = env->rename(env, events->store->dir, copy, name);
+    if (error >= 0) return env->dir_sync(env, events->store->dir) < 0 ? WEIR_IO : WEIR_OK;
+    if (to >= 0) (void)env->unlink(env, events->store->dir, copy);
+    enum weir_status st = status_of_errno((int)-error);
+    return st == WEIR_DISKFULL ? WEIR_OK : st;
+}
+
 enum weir_status events_open(struct store *store, const struct events_options *options,
                              struct events **out, char *error, size_t error_bytes)
 {
@@ -930,9 +990,18 @@ enum weir_status events_open(struct store *store, const struct events_options *o
         events->env->dir_list(events->env, store->dir, leftover_note, &leftovers) < 0)
         st = WEIR_IO;
     for (size_t at = 0; st == WEIR_OK && at < leftovers.names.len;
-         at += strlen(leftovers.names.ptr + at) + 1)
+         at += strlen(leftovers.names.ptr + at) + 1) {
+        MARK("a leftover file of events is removed");
         (void)events->env->unlink(events->env, store->dir, leftovers.names.ptr + at);
+    }
     buf_free(&leftovers.names);
+    bool again = !store->clean_start || ENV_CHANCE(events->env, "events.rehome");
+    for (struct event_log *log = events->logs; st == WEIR_OK && again && log != NULL;
+         log = log->next) {
+        st = tail_rehome(log);
+        if (st != WEIR_OK)
+            snprintf(error, error_bytes, "cannot write the events of a stream again");
+    }
     if (st != WEIR_OK) {
         events_close(events);
         return st;

@@ -770,6 +770,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
         recovery->torn_bytes = torn.len;
         recovery->clean = store->was_clean && scan.epoch == store->known_durable &&
                           recovery->torn_bytes == 0;
+        store->clean_start = recovery->clean;
 #ifdef MUTANT_store_tail_not_cut
         st = tail_open(store, &scan);
 #else

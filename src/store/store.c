@@ -238,6 +238,12 @@ static enum weir_status open_existing(struct store *store, bool repair, store_ap
     if (st != WEIR_OK) return st;
     st = log_recover(store, begin, apply, arg, recovery);
     if (st != WEIR_OK) return st;
+    /* Epochs without effects have no frames: the checkpoint may have been begun above the last frame. What comes now
+     * must be above it too, or the next recovery took it for a part of the checkpoint. */
+    if (recovery->durable_epoch + 1 < begin) {
+        MARK("the checkpoint begins above the last frame");
+        recovery->durable_epoch = store->written_epoch = begin - 1;
+    }
     if (ENV_CHANCE(store->env, "store.repair")) repair = true;
     if (!recovery->clean || (!repair && checkpoints == store->checkpoint_count)) return WEIR_OK;
     MARK("a manifest is repaired at a clean start");
@@ -271,9 +277,10 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     if (env->dir_list(env, store->dir, list_one, &listing) < 0)
         return store_fail(store, WEIR_IO, "cannot list %s", path);
     if (listing.newest >= store->next_sequence) store->next_sequence = listing.newest + 1;
-    if (found && store->segment_count == 0) MARK("the first start was cut short");
-    if (found && store->segment_count == 0)
-        found = false; /* named nothing yet: the first start was cut short */
+    if (found &&
+        store->segment_count == 0) /* the first manifest is written with the first segment */
+        return store_fail(store, WEIR_CORRUPT,
+                          "the manifest of %s names no log; restore a copy of the directory", path);
     if (!found && listing.any_log && any_log_has_records(store))
         return store_fail(store, WEIR_CORRUPT,
                           "%s has logs but no manifest: which files are live is lost; restore "

@@ -42,7 +42,8 @@ struct store;
 typedef void store_apply_fn(void *arg, uint8_t slot, struct weir_str key, struct weir_str value);
 
 struct store_recovery {
-    uint64_t durable_epoch; /* newest epoch on disk; 0 for a new directory */
+    uint64_t
+        durable_epoch; /* newest epoch that was used up on disk, the next is above; 0 for a new directory */
     int64_t wall_ms;        /* time of that frame */
     uint64_t rows, changes; /* applied from checkpoint and log */
     uint64_t torn_bytes;    /* cut from the tail */

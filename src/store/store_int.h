@@ -61,6 +61,7 @@ struct store {
         cut_chain; /* where the log that was cut from the front ended; 0: nothing was cut */
     uint64_t known_durable; /* as the manifest read at start knows it; less in the log is a loss */
     bool was_clean;         /* that manifest was written by store_close() */
+    bool clean_start;       /* and so the log's end was found as it was left */
     struct event_head *heads;
     uint32_t head_count;
     uint64_t heads_serial, heads_named; /* of these; of those in the newest durable manifest */

@@ -155,7 +155,8 @@ static void act_of(struct world *w, struct client *c, uint64_t number)
 {
     uint64_t n = (number + 1) * 2654435761u;
     c->act = (struct box_act){ { name_of(c, 0, 'b', (n >> 8) % BOXES) }, (int64_t)(n >> 16) % 4, (int64_t)(n >> 20) % 3,
-                               w->plan.refused && number % 64 == 7 };
+                               w->plan.refused && number % 64 == 7, w->plan.streams ? (int64_t)(n >> 24) % 4 : 0,
+                               w->plan.asks && (n >> 28) % 4 == 0 };
     snprintf(c->text, sizeof(c->text), "b%" PRIu64, n % BOXES);
 }
 
@@ -176,13 +177,40 @@ static void intend_thing(struct world *w, struct client *c)
     if (c->thing_op == THING_LOOK) c->with_id = false;
 }
 
+/* Numbered by the client, so that who follows sees whether they come in its order. */
+static void intend_emit(struct world *w, struct client *c)
+{
+    c->kind = C_EMIT;
+    c->with_id = true;
+    c->batch = (struct weir_list){ c->notes, 1 + sim_choose(w->sim, 4) };
+    for (size_t i = 0; i < c->batch.count; i++)
+        c->notes[i] = (struct box_note){ { name_of(c, (int)i, 'b', sim_choose(w->sim, BOXES)) }, ++c->emitted, c - w->clients + 1 };
+}
+
+static void intend_schedule(struct world *w, struct client *c)
+{
+    c->kind = C_SCHEDULE;
+    c->with_id = true;
+    c->schedule_op = (enum schedule_op)sim_choose(w->sim, 3);
+    snprintf(c->text, sizeof(c->text), "%s", c->schedule_op == SCHEDULE_RUN ? "hand" : "nap");
+}
+
+/* All that is parked on a shard is seen, or tried once more. */
+static void intend_parked(struct world *w, struct client *c)
+{
+    c->kind = C_PARKED;
+    c->with_id = false;
+    c->parked = (struct parked_request){ .op = sim_choose(w->sim, 2) ? PARKED_RETRY : PARKED_LIST, .shard = (uint32_t)sim_choose(w->sim, w->shards),
+                                         .all = true, .limit = 1 + (uint32_t)sim_choose(w->sim, 50) };
+}
+
 static bool intend(struct world *w, struct client *c)
 {
     const struct plan *p = &w->plan;
     struct sim *sim = w->sim;
     for (int tries = 0; tries < 100; tries++) {
         c->number = w->begun;
-        uint64_t draw = sim_choose(sim, 100);
+        uint64_t draw = sim_choose(sim, 110);
         if (draw < 60 && p->work) {
             intend_work(w, c);
         } else if (draw >= 60 && draw < 80 && p->box && w->acts < RESULTS_MAX) {
@@ -192,18 +220,28 @@ static bool intend(struct world *w, struct client *c)
             act_of(w, c, c->number);
         } else if (draw >= 80 && draw < 95 && p->thing) {
             intend_thing(w, c);
-        } else if (draw >= 95 && draw < 98 && p->query) {
+        } else if (draw == 95 && p->query) {
+            c->kind = sim_choose(sim, 2) ? C_FLASH : C_MEDDLE;
+            c->with_id = false;
+            snprintf(c->text, sizeof(c->text), "%c%" PRIu64, c->kind == C_FLASH ? 'f' : 'b', sim_choose(sim, BOXES));
+        } else if (draw >= 96 && draw < 98 && p->query) {
             c->kind = C_QUERY;
             c->with_id = false;
             snprintf(c->text, sizeof(c->text), "b%" PRIu64, sim_choose(sim, BOXES + 1));
             c->thing_op = (enum thing_op)sim_choose(sim, 2);
-        } else if (draw >= 98 && p->misuse && w->acts > 0) {
+        } else if (draw >= 98 && draw < 100 && p->misuse && w->acts > 0) {
             c->number = sim_choose(sim, w->acts);
             if (!w->result_known[c->number]) continue;
             c->kind = sim_choose(sim, 2) ? C_REPLAY : C_MISUSE;
             c->with_id = true;
             act_of(w, c, c->number);
             if (c->kind == C_MISUSE) c->act.messages += 10;
+        } else if (draw >= 100 && draw < 107 && p->streams) {
+            intend_emit(w, c);
+        } else if (draw >= 107 && draw < 109 && p->schedules && c == w->clients) {
+            intend_schedule(w, c);
+        } else if (draw == 109 && p->refused) {
+            intend_parked(w, c);
         } else {
             continue;
         }
@@ -214,6 +252,8 @@ static bool intend(struct world *w, struct client *c)
 }
 
 /* ---- submitting ---- */
+
+const char *const clock_names[CLOCKS] = { "once", "all", "skip", "nap", "hand" };
 
 static const void *thing_args(struct client *c)
 {
@@ -268,14 +308,61 @@ static void submit(struct world *w, struct client *c)
         r->args = c->thing_op ? (const void *)&first_map : NULL;
         break;
     case C_LOOK_BOX:
-        r->handler = w->box_look;
+    case C_LOOK_CLOCK:
+        r->handler = c->kind == C_LOOK_BOX ? w->box_look : w->clock_look;
         r->key = str_of(c->text);
         break;
+    case C_FLASH:
+    case C_MEDDLE:
+        r->handler = c->kind == C_FLASH ? w->flash : w->meddle;
+        r->key = str_of(c->text);
+        break;
+    case C_EMIT: { /* without a name that orders: the id does */
+        const struct stream *stream = w->app.catalog->streams[0];
+        id = "e";
+        r->handler = c->batch.count == 1 ? stream->emit : stream->batch;
+        r->args = c->batch.count == 1 ? (const void *)c->notes : &c->batch;
+        break;
+    }
+    case C_SCHEDULE:
+        id = "s";
+        r->handler = w->schedule[c->schedule_op];
+        r->key = str_of(c->text);
+        break;
+    case C_PARKED:
+    case C_LOOK_PARKED: r->parked = &c->parked; break;
     }
     if (c->with_id) r->id = arena_printf(&r->arena, "%s%" PRIu64, id, c->number);
     c->busy = true;
     w->busy++;
     port_submit(w->port, r);
+}
+
+static bool clients_rest(const struct world *w)
+{
+    for (uint32_t i = 0; i < w->plan.clients; i++) {
+        if (w->clients[i].busy || w->clients[i].pending) return false;
+    }
+    return true;
+}
+
+/* Followers and the bank's answers are at it still: boxes are looked at again. */
+static bool sums_settled(const struct world *w)
+{
+    const struct box *sum = &w->sum;
+    /* A webhook given up counts as a failed message: then is_quiet() may have been too early by as many. */
+    if (box_plan.hooks && box_plan.give_up_ms && (sum->sent != sum->received || sum->set != sum->fired || sum->nudged != 0)) return false;
+    return sum->numbered == sum->followed && sum->heard == (int64_t)w->emitted && sum->asked == sum->told;
+}
+
+static void final_end(struct world *w)
+{
+    if (!clients_rest(w)) return;
+    if (!sums_settled(w)) {
+        w->final_next = w->final_boxes;
+        w->pause_until_ns = w->env->mono_ns(w->env) + SECOND_NS / 4;
+    }
+    else w->stop = flows_over(w) && w->busy == 0;
 }
 
 /* After the last fault: every entity once, so that the end of each is known. */
@@ -293,17 +380,29 @@ static void submit_final(struct world *w, struct client *c)
         c->list[0] = (struct op){ .kind = OP_GET, .key = name_of(c, 0, 'r', n) };
     } else if ((n -= REGS) < ACCOUNTS) {
         c->list[0] = (struct op){ .kind = OP_AUDIT, .key = name_of(c, 0, 'a', n) };
-    } else if ((n -= ACCOUNTS) < BOXES) {
-        c->kind = C_LOOK_BOX;
-        snprintf(c->text, sizeof(c->text), "b%" PRIu64, n);
-    } else if ((n -= BOXES) < things) {
+    } else if ((n -= ACCOUNTS) < things) {
         /* any client asks for any thing: what is expected stands with its owner */
         c->kind = C_LOOK_THING;
         c->thing_op = THING_LOOK;
         c->number = n;
         snprintf(c->text, sizeof(c->text), "g%" PRIu64, n);
+    } else if ((n -= things) < BOXES) {
+        if (n == 0) {
+            w->sum = (struct box){ 0 };
+            w->parked_seen = w->hooks_parked = 0;
+            w->final_boxes = w->final_next - 1;
+        }
+        c->kind = C_LOOK_BOX;
+        snprintf(c->text, sizeof(c->text), "b%" PRIu64, n);
+    } else if ((n -= BOXES) < w->shards) {
+        c->kind = C_LOOK_PARKED;
+        c->parked = (struct parked_request){ .op = PARKED_LIST, .shard = (uint32_t)n, .limit = 1000000 };
+    } else if ((n -= w->shards) < CLOCKS && w->plan.schedules) {
+        c->kind = C_LOOK_CLOCK;
+        c->number = n;
+        snprintf(c->text, sizeof(c->text), "%s", clock_names[n]);
     } else {
-        w->stop = w->busy == 0;
+        final_end(w);
         return;
     }
     submit(w, c);
@@ -311,7 +410,7 @@ static void submit_final(struct world *w, struct client *c)
 
 /* ---- answers ---- */
 
-static bool not_applied(enum weir_status st)
+bool not_applied(enum weir_status st)
 {
     return st == WEIR_TIMEOUT || st == WEIR_OVERLOADED || st == WEIR_DISKFULL || st == WEIR_OOM || st == WEIR_BUDGET ||
            st == WEIR_SHUTDOWN;
@@ -383,6 +482,7 @@ static void take_act(struct world *w, struct client *c)
     w->replays += r->replayed;
     if (w->result_known[c->number] && (done != w->results[c->number] || !r->replayed))
         wrong(w, "act %" PRIu64 " was answered %" PRId64 " before, now %" PRId64, c->number, w->results[c->number], done);
+    if (!w->result_known[c->number] && c->act.refused) w->shunned[c->text[1] - '0']++;
     w->results[c->number] = done;
     w->result_known[c->number] = true;
 }
@@ -393,6 +493,52 @@ static void take_box(struct world *w, struct client *c)
     const int64_t *from = c->request.result;
     int64_t *to = (int64_t *)&w->sum;
     for (size_t i = 0; i < sizeof(struct box) / sizeof(int64_t); i++) to[i] += from[i];
+}
+
+static void take_emit(struct world *w, struct client *c)
+{
+    const struct request *r = &c->request;
+    if (r->status != WEIR_OK) wrong(w, "an event is answered %s: %.*s", weir_status_word(r->status), STR_ARG(r->text));
+    size_t count = c->batch.count == 1 ? ((const struct weir_str *)r->result)->len > 0 : (size_t)((const struct emitted *)r->result)->count;
+    if (count != c->batch.count) wrong(w, "%zu events are answered as %zu", c->batch.count, count);
+    w->emitted += count;
+}
+
+static void take_schedule(struct world *w, struct client *c)
+{
+    const struct request *r = &c->request;
+    if (r->status != WEIR_OK) wrong(w, "a schedule answers %s: %.*s", weir_status_word(r->status), STR_ARG(r->text));
+    if (c->schedule_op == SCHEDULE_RUN) w->pushed++;
+    else w->napping = c->schedule_op == SCHEDULE_PAUSE;
+}
+
+static void take_parked(struct world *w, struct client *c)
+{
+    const struct request *r = &c->request;
+    if (r->status != WEIR_OK) wrong(w, "parked work is answered %s: %.*s", weir_status_word(r->status), STR_ARG(r->text));
+    if (c->kind != C_LOOK_PARKED) return;
+    struct weir_str text = *(const struct weir_str *)r->result;
+    static const char kind[] = ",\"kind\":", outside[] = ",\"kind\":\"outside\"";
+    for (size_t i = 0; i + sizeof(outside) <= text.len; i++) {
+        bool hook = memcmp(text.ptr + i, outside, sizeof(outside) - 1) == 0;
+        w->hooks_parked += hook;
+        w->parked_seen += !hook && memcmp(text.ptr + i, kind, sizeof(kind) - 1) == 0;
+    }
+}
+
+static void take_clock(struct world *w, struct client *c)
+{
+    const struct request *r = &c->request;
+    if (r->status != WEIR_OK) wrong(w, "a look at a clock is answered %s", weir_status_word(r->status));
+    const struct clock_row *clock = r->result;
+    int64_t now = w->env->wall_ms(w->env), late = now - clock->last - box_plan.every_ms;
+    bool hand = strcmp(c->text, "hand") == 0, none_left_out = strcmp(c->text, "once") == 0 || strcmp(c->text, "all") == 0;
+    if (clock->wrong != 0) wrong(w, "%" PRId64 " of %" PRId64 " runs of the schedule `%s` are wrong", clock->wrong, clock->count, c->text);
+    if (hand && clock->count != (int64_t)w->pushed)
+        wrong(w, "a schedule ran %" PRId64 " times, asked for %" PRIu64, clock->count, w->pushed);
+    if (none_left_out && now - w->born_ms > box_plan.every_ms + 5000 && late > 5000)
+        wrong(w, "the schedule `%s` is %" PRId64 " ms late after %" PRId64 " runs", c->text, late, clock->count);
+    w->ticks += (uint64_t)clock->count;
 }
 
 static void take_work(struct world *w, struct client *c, uint64_t now)
@@ -419,15 +565,19 @@ static void count(struct world *w, enum weir_status st)
     else w->failed++;
 }
 
-static void take(struct world *w, struct client *c)
+static void take(struct world *w, struct request *r)
 {
-    struct request *r = &c->request;
     uint64_t now = w->env->mono_ns(w->env);
-    c->busy = false;
-    w->busy--;
     if (!w->final) count(w, r->status);
     if (!model_acked(w->model, r->epoch)) wrong(w, "an answer of epoch %" PRIu64 " goes out before its sync", r->epoch);
     if (w->calm && r->status == WEIR_TIMEOUT) wrong(w, "a request is stuck until its deadline, without faults");
+    if (r->user != NULL) {
+        consumer_done(w, r->user);
+        return;
+    }
+    struct client *c = (struct client *)r;
+    c->busy = false;
+    w->busy--;
     bool work = c->kind == C_WORK || c->kind == C_READ;
     if (r->status == WEIR_UNKNOWN) {
         if (work) write_txn(w, c, "unknown", now, NULL);
@@ -442,7 +592,9 @@ static void take(struct world *w, struct client *c)
     }
     if (not_applied(r->status)) {
         if (work) write_txn(w, c, "fail", now, NULL);
-        c->pending = (c->with_id && c->kind != C_WORK) || c->kind >= C_READ;
+        bool never = c->kind == C_ACT && r->status == WEIR_BUDGET; /* the same limit would meet it again */
+        w->given_up += never;
+        c->pending = ((c->with_id && c->kind != C_WORK) || c->kind >= C_READ) && !never;
         c->again_ns = now + sim_choose(w->sim, SECOND_NS / 5);
         return;
     }
@@ -456,6 +608,17 @@ static void take(struct world *w, struct client *c)
     case C_THING: take_thing(w, c); break;
     case C_LOOK_THING: judge_look(w, c, &w->clients[c->number]); break;
     case C_LOOK_BOX: take_box(w, c); break;
+    case C_EMIT: take_emit(w, c); break;
+    case C_FLASH:
+        if (r->status != WEIR_OK) wrong(w, "a thing that is made and deleted is answered %s", weir_status_word(r->status));
+        break;
+    case C_MEDDLE:
+        if (r->status != WEIR_HANDLER) wrong(w, "a query that changes its row is answered %s", weir_status_word(r->status));
+        break;
+    case C_SCHEDULE: take_schedule(w, c); break;
+    case C_PARKED:
+    case C_LOOK_PARKED: take_parked(w, c); break;
+    case C_LOOK_CLOCK: take_clock(w, c); break;
     case C_QUERY:
         if (r->status != WEIR_OK && r->status != WEIR_NOTFOUND) wrong(w, "a query is answered %s", weir_status_word(r->status));
         break;
@@ -473,6 +636,7 @@ void clients_lost(struct world *w)
         if (c->kind == C_WORK || c->kind == C_READ) write_txn(w, c, "unknown", w->env->mono_ns(w->env), NULL);
         c->pending = c->with_id || c->kind >= C_READ;
     }
+    flows_lost(w);
 }
 
 /* ---- the clients' turn: also where clocks jump and disks fill ---- */
@@ -504,16 +668,24 @@ static void trouble(struct world *w)
     if (p->pauses && sim_choose(sim, 300) == 0) w->pause_until_ns = now + sim_choose(sim, 20 * SECOND_NS);
 }
 
+/* Messages and events that wait behind a failed one: each second of a box (box_app.c). */
+int64_t held_back(const struct world *w)
+{
+    int64_t held = 0;
+    for (int i = 0; i < BOXES; i++) held += w->shunned[i] / 2;
+    return w->plan.streams ? 2 * held : held;
+}
+
 /* Everything is answered, delivered and fired; what failed for good stays. */
 static bool is_quiet(struct world *w)
 {
     struct engine_stats s;
     engine_stats(w->engine, &s);
-    for (uint32_t i = 0; i < w->plan.clients; i++) {
-        if (w->clients[i].busy || w->clients[i].pending) return false;
-    }
-    /* an answer that is kept has a timer */
-    return s.messages_pending == s.messages_failed && s.timers_pending == s.timers_failed + s.answers_kept && s.answers_pending == 0 &&
+    uint64_t schedules = w->plan.schedules ? CLOCKS - (uint64_t)w->napping : 0; /* each has one timer at any moment */
+    uint64_t waiting = s.messages_failed + (uint64_t)held_back(w);
+    bool delivered = box_plan.hooks && box_plan.give_up_ms ? s.messages_pending <= waiting : s.messages_pending == waiting;
+    return clients_rest(w) && flows_quiet(w) && delivered &&
+           s.timers_pending == s.timers_failed + schedules + s.answers_kept && s.answers_pending == 0 && /* a kept answer has a timer */
            s.open_transactions == 0;
 }
 
@@ -521,7 +693,7 @@ uint64_t clients_turn(void *self)
 {
     struct world *w = self;
     struct request *r;
-    while ((r = port_next(w->port)) != NULL) take(w, (struct client *)r);
+    while ((r = port_next(w->port)) != NULL) take(w, r);
     if (port_in_flight(w->port) != w->busy) wrong(w, "%u requests in flight, %u asked", port_in_flight(w->port), w->busy);
     if (w->faults_on) trouble(w);
     bool paused = w->pause_until_ns > w->env->mono_ns(w->env);
@@ -532,11 +704,12 @@ uint64_t clients_turn(void *self)
         if (c->pending) {
             if (sim_choose(w->sim, 3) == 0) submit(w, c);
         } else if (w->final) {
-            submit_final(w, c);
+            if (!paused) submit_final(w, c);
         } else if (open && sim_choose(w->sim, 3) != 0 && intend(w, c)) {
             submit(w, c);
         }
     }
+    flows_turn(w, open);
     port_flush(w->port);
     if (w->quiet_wanted && !w->final && !w->stop) w->stop = is_quiet(w);
     if (!w->quiet_wanted && w->begun >= w->target && w->busy == 0) w->stop = true;

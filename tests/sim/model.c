@@ -26,7 +26,8 @@ struct frame {
 };
 struct model {
     struct entry *table[TABLE];
-    size_t count, records;
+    struct entry *events[TABLE]; /* by what follows the stream in their keys: epoch, n */
+    size_t count, records, event_count;
     uint64_t epoch; /* folded */
     int64_t wall_ms;
     struct frame *frames, **tail;
@@ -80,9 +81,28 @@ static void entry_remove(struct model *m, struct entry **at)
     free(e);
 }
 
+#define EVENT_KEY 19u /* kind, stream in 2 bytes, epoch and n in 8 each */
+
+static void event_add(struct model *m, struct weir_str key, struct weir_str value)
+{
+    struct entry *e = calloc(1, sizeof(*e));
+    if (e == NULL || key.len != EVENT_KEY || value.len < 9) abort();
+    e->hash = hash_of(key.ptr + 3, 16);
+    e->key = copy(key.ptr + 3, 16);
+    e->value = copy(value.ptr, value.len);
+    e->value_len = value.len;
+    e->next = m->events[e->hash % TABLE];
+    m->events[e->hash % TABLE] = e;
+    m->event_count++;
+}
+
 static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
 {
     struct model *m = arg;
+    if (key.ptr[0] == ROW_EVENT) {
+        event_add(m, key, value);
+        return;
+    }
     struct entry **at = place(m, key.ptr, key.len);
     if (value.ptr == NULL) {
         if (*at != NULL) entry_remove(m, at);
@@ -105,7 +125,7 @@ static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir
 }
 
 /* The form of changes: store.h. Read by a reader of its own. */
-static void fold(struct model *m, const struct frame *f)
+static void frame_each(const struct frame *f, store_apply_fn *each, void *arg)
 {
     struct reader r = reader_of((struct weir_str){ f->bytes, f->len });
     while (r.at < r.end) {
@@ -114,8 +134,13 @@ static void fold(struct model *m, const struct frame *f)
         if (op == STORE_PUT) value = reader_bytes(&r, reader_varint(&r));
         if (op == STORE_PUT && value.len == 0) value.ptr = "";
         if (r.failed) abort();
-        row_change(m, slot, key, value);
+        each(arg, slot, key, value);
     }
+}
+
+static void fold(struct model *m, const struct frame *f)
+{
+    frame_each(f, row_change, m);
     m->epoch = f->epoch;
     m->wall_ms = f->wall_ms;
 }
@@ -218,14 +243,16 @@ bool model_recover(struct model *m, const struct store_recovery *recovery, unsig
         newest = f->epoch;
     }
     if (lost == 0 && least < m->synced) least = m->synced;
-    if (recovery->durable_epoch < least || recovery->durable_epoch > newest) {
+    /* Epochs without effects have no frames: it may be above the newest, if nothing is missing then. */
+    if (recovery->durable_epoch < least) {
         snprintf(why, why_bytes, "recovered epoch %llu, not one from %llu (synced) to %llu (written)",
                  (unsigned long long)recovery->durable_epoch, (unsigned long long)least, (unsigned long long)newest);
         return false;
     }
     while (m->frames != NULL && m->frames->epoch <= recovery->durable_epoch) fold_first(m);
     frames_drop(m, &m->frames);
-    if (m->epoch != recovery->durable_epoch || m->wall_ms != recovery->wall_ms) {
+    bool whole = recovery->durable_epoch >= newest && m->epoch == newest;
+    if ((m->epoch != recovery->durable_epoch && !whole) || m->wall_ms != recovery->wall_ms) {
         snprintf(why, why_bytes, "recovered epoch %llu of %lld ms, the last frame up to there is %llu of %lld ms",
                  (unsigned long long)recovery->durable_epoch, (long long)recovery->wall_ms, (unsigned long long)m->epoch,
                  (long long)m->wall_ms);
@@ -301,6 +328,47 @@ bool model_compare(struct model *m, struct engine *engine, int64_t record_age_ms
     return records == m->records || records_are_old(m, engine, record_age_ms, why, why_bytes);
 }
 
+/* ---- events ---- */
+
+struct event_search {
+    char key[16];
+    struct weir_str found;
+    size_t count;
+};
+
+static void event_search(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    struct event_search *s = arg;
+    if (key.ptr[0] != ROW_EVENT) return;
+    s->count++;
+    if (memcmp(key.ptr + 3, s->key, 16) == 0) s->found = value;
+}
+
+bool model_event(const struct model *m, uint64_t epoch, uint64_t n, int64_t time_ms, struct weir_str key, struct weir_str value)
+{
+    struct event_search s = { .found = STR_NIL };
+    for (int i = 0; i < 8; i++) {
+        s.key[i] = (char)(epoch >> (56 - 8 * i));
+        s.key[8 + i] = (char)(n >> (56 - 8 * i));
+    }
+    for (const struct entry *e = m->events[hash_of(s.key, 16) % TABLE]; e != NULL; e = e->next)
+        if (memcmp(e->key, s.key, 16) == 0) s.found = (struct weir_str){ e->value, e->value_len };
+    for (const struct frame *f = m->frames; f != NULL && f->epoch <= epoch && f->epoch <= m->synced; f = f->next)
+        if (f->epoch == epoch) frame_each(f, event_search, &s);
+    if (s.found.ptr == NULL) return false;
+    struct reader r = reader_of((struct weir_str){ s.found.ptr + 8, s.found.len - 8 });
+    struct weir_str own = reader_bytes(&r, reader_varint(&r));
+    return (int64_t)load_le64(s.found.ptr) == time_ms && str_eq(own, key) &&
+           str_eq((struct weir_str){ r.at, (size_t)(r.end - r.at) }, value);
+}
+
+size_t model_events(const struct model *m)
+{
+    struct event_search s = { .count = m->event_count };
+    for (const struct frame *f = m->frames; f != NULL && f->epoch <= m->synced; f = f->next) frame_each(f, event_search, &s);
+    return s.count;
+}
+
 uint64_t model_hash(const struct model *m)
 {
     uint64_t sum = 0;
@@ -359,6 +427,12 @@ void model_destroy(struct model *m)
 {
     for (size_t i = 0; i < TABLE; i++) {
         while (m->table[i] != NULL) entry_remove(m, &m->table[i]);
+        for (struct entry *e = m->events[i], *next; e != NULL; e = next) {
+            next = e->next;
+            free(e->key);
+            free(e->value);
+            free(e);
+        }
     }
     frames_drop(m, &m->frames);
     free(m);

@@ -26,6 +26,9 @@ uint64_t model_frames(const struct model *model); /* all seen so far */
 bool model_recover(struct model *model, const struct store_recovery *recovery, unsigned lost, char *why, size_t why_bytes);
 /** Are the engine's rows the model's at its newest frame? Request records older than record_age_ms may be gone. */
 bool model_compare(struct model *model, struct engine *engine, int64_t record_age_ms, char *why, size_t why_bytes);
+/** Is this event in a synced frame, just so? */
+bool model_event(const struct model *model, uint64_t epoch, uint64_t n, int64_t time_ms, struct weir_str key, struct weir_str value);
+size_t model_events(const struct model *model); /* in synced frames */
 /** Of all rows, whatever their order. */
 uint64_t model_hash(const struct model *model);
 bool model_wrong(const struct model *model, char *why, size_t why_bytes); /* a promise of the writer was broken */

@@ -35,7 +35,8 @@ MUTANTS = {
     "M18": "read_locks_released", "M19": "remote_read_locks_released", "M21": "one_shard_sealed",
     "M25": "wall_clock_raw", "E1": "E1", "E2": "E2", "E3": "E3", "H3": "H3", "H6a": "H6_read_epoch", "H6b": "H6_error",
     "H9": "checkpoint_begin", "W1": "no_wound", "W2": "no_cancel", "M1s": "store_ack_before_sync",
-    "M4d": "store_checkpoint_dir_not_synced",
+    "M4d": "store_checkpoint_dir_not_synced", "H19": "H19", "F1": "follow_no_cursor",
+    "F2": "store_events_not_synced", "F3": "store_events_gone_early", "A1": "ask_early",
 }
 CONTROLS = {"M9": "store_control_split_write", "C2": "control_checkpoint_later", "C3": "control_replies_reordered"}
 
@@ -129,7 +130,7 @@ def sweep(program, options, budget):
     target = 12000 if options.large else 0
     while seeds == 0 or time.time() < end or states < target:
         seed = 1 + seeds + (0 if options.large else datetime.date.today().toordinal() % 7)
-        stride = 1 if options.large else 3
+        stride = 2 if options.large else 3  # the next script takes the operations between
         command = [program, "--sweep", "--seed", seed, "--stride", stride, "--first", 1 + seeds % stride, "--jobs", os.cpu_count() or 2]
         left = end - time.time()
         if not options.large:
@@ -180,7 +181,7 @@ def mutant_build(build, folder, name):
         return None
     program = os.path.join(folder, "mutant-" + name)
     subprocess.run([os.environ.get("CC", "cc").split()[0], "-o", program, *objects, "-Wl,--wrap=store_write", "-Wl,--wrap=store_sync",
-                    "-lxxhash", "-ljansson", "-lpthread", "-lm"], check=True)
+                    "-lxxhash", "-ljansson", "-lcurl", "-lcrypto", "-lpthread", "-lm"], check=True)
     return program
 
 

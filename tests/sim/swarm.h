@@ -9,7 +9,10 @@
 
 #include "../harness/box_app.h"
 #include "../harness/history_app.h"
+#include "connect/asks.h"
 #include "core/app.h"
+#include "core/feed.h"
+#include "core/group.h"
 #include "model.h"
 #include "os/sim.h"
 
@@ -27,10 +30,13 @@ struct plan {
     /* work */
     bool kinds[8]; /* of history operations, by enum op_kind */
     bool work, direct, box, thing, query, ids, misuse, refused, pauses;
+    bool streams, group, asks, schedules, keep_bytes; /* keep_bytes: retention takes events by size */
+    struct outside_limits outside;
+    uint64_t event_block_bytes, event_file_bytes, event_cache_bytes;
     uint32_t clients, lives;
     uint64_t txns;
     /* faults */
-    bool crash, kill, tidy, chances, disk_full, clock, rot;
+    bool crash, kill, tidy, chances, disk_full, clock, rot, cut;
     struct sim_faults faults, rot_faults;
     bool flip;
     /* limits */
@@ -40,7 +46,9 @@ struct plan {
     bool short_window; /* request records expire: they are used only shortly after they were made */
 };
 
-enum client_kind { C_WORK, C_ACT, C_THING, C_QUERY, C_REPLAY, C_MISUSE, C_READ, C_LOOK_BOX, C_LOOK_THING };
+/* From C_READ on: of the last phase. */
+enum client_kind { C_WORK, C_ACT, C_THING, C_QUERY, C_REPLAY, C_MISUSE, C_EMIT, C_SCHEDULE, C_PARKED, C_FLASH, C_MEDDLE, C_READ, C_LOOK_BOX, C_LOOK_THING, C_LOOK_CLOCK, C_LOOK_PARKED };
+enum schedule_op { SCHEDULE_RUN, SCHEDULE_PAUSE, SCHEDULE_RESUME };
 enum how { HOW_RUN, HOW_LOOK, HOW_TRANSFER };
 enum thing_op { THING_MAKE, THING_PUT, THING_DROP, THING_LOOK, THING_UNMAKE };
 
@@ -62,12 +70,62 @@ struct client {
     } move;
     /* boxes */
     struct box_act act;
+    /* events from outside: numbers of the client's own */
+    struct box_note notes[4];
+    struct weir_list batch;
+    int64_t emitted;
+    enum schedule_op schedule_op;
+    struct parked_request parked;
     /* the client's thing, as it must be */
     enum thing_op thing_op;
     struct thing_put put;
     bool exists;
     int64_t generation, values[THING_KEYS];
     char text[64];
+};
+
+/* ---- flows.c ---- */
+
+#define CONSUMERS 3
+#define TAKE_MAX 16
+#define FACTS 16384u
+#define PAID 8192u
+
+struct consumer {
+    struct request request;
+    struct feed_read read;
+    bool busy, reading, idle;
+    bool fresh; /* its history is not read yet */
+    uint64_t again_ns;
+    enum group_op op;
+    struct group_args args;
+    struct event_id at, ids[TAKE_MAX], had[TAKE_MAX];
+    size_t had_count;
+};
+/* What is known of an event from outside. */
+struct fact {
+    struct event_id id;
+    uint32_t taken, acked;
+    bool doubt; /* an acknowledgement was asked for and not answered */
+};
+struct paid {
+    uint64_t what, id; /* hashes */
+};
+struct flows {
+    struct feed_read read, side;
+    bool reading, read_over, siding;
+    struct event_id read_at, some;
+    int64_t seen[BOXES];
+    uint64_t read_total, again_ns;
+    char side_key[8];
+    bool created, group_over;
+    struct consumer consumers[CONSUMERS];
+    struct fact facts[FACTS];
+    uint32_t fact_count;
+    struct outside_fake *bank;
+    struct asks *asks;
+    struct paid paid[PAID];
+    uint64_t attempts;
 };
 
 struct world {
@@ -83,6 +141,13 @@ struct world {
     struct actor actor;
     struct client clients[CLIENTS_MAX];
     const struct handler *work[3], *act, *box_look; /* work: by enum how */
+    const struct handler *clock_look, *flash, *meddle, *schedule[3]; /* schedule: by enum schedule_op */
+    struct flows flows;
+    uint64_t emitted, pushed, given_up;
+    int64_t shunned[BOXES]; /* of each box: what it did that always fails */
+    bool napping;
+    int64_t parked_seen, hooks_parked, born_ms;
+    uint64_t final_boxes, ticks;
     const struct handler *thing[5];
     FILE *history;
     char *history_text;
@@ -109,8 +174,24 @@ __attribute__((noreturn, format(printf, 2, 3))) void wrong(struct world *w, cons
 
 /* ---- clients.c ---- */
 uint64_t clients_turn(void *self);
+bool not_applied(enum weir_status st);
+int64_t held_back(const struct world *w);
+#define CLOCKS 5u
+extern const char *const clock_names[CLOCKS]; /* of schedules */
 /** Requests that the end of a life left unanswered. */
 void clients_lost(struct world *w);
 void history_close(struct world *w);
+
+/* ---- flows.c ---- */
+void flows_begin(struct world *w);
+void flows_turn(struct world *w, bool open);
+void flows_final(struct world *w);
+bool flows_over(const struct world *w);
+bool flows_quiet(const struct world *w); /* no read and no request is on its way */
+void flows_lost(struct world *w);
+void flows_judge(struct world *w);
+void consumer_done(struct world *w, struct consumer *c);
+void bank_open(struct world *w);
+void bank_close(struct world *w, bool whole);
 
 #endif
