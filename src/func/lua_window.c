@@ -239,7 +239,7 @@ static bool option_common(lua_State *L, struct reading *r, const char *name)
     else if (strcmp(name, "size") == 0) r->size = span_take(L, r, name);
     else if (strcmp(name, "slide") == 0) r->slide = span_take(L, r, name);
     else if (strcmp(name, "keep") == 0) {
-        if (text == NULL || !stream_keep_parse(str_of(text), &r->options))
+        if (text == NULL || !stream_keep_parse(str_of(text), &r->options) || r->options.latest)
             refuse(L, "%s %s: `keep` is a duration, a size or \"forever\"", r->what, r->b.path);
     } else {
         return false;

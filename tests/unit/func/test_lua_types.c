@@ -107,6 +107,8 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.window('s', { from = weir.stream('t', { n = int }), gap = '1h', c = weir.fold(0, function() end) })",
           "a fold cannot join two sessions" },
         { "weir.window('t', { from = weir.stream('t', { n = int }), size = '1h', c = weir.count() })", "a stream called `t` already" },
+        { "weir.window('s', { from = weir.stream('t', { n = int }), size = '1h', keep = 'latest', c = weir.count() })",
+          "`keep` is a duration, a size or \"forever\"" },
         { "weir.top(0, 'n')", "weir.top takes how many, 1 to 100" },
         { "weir.sum()", "weir.sum takes the name of a field" },
         { "weir.count 'n'", "weir.count takes nothing" },
