@@ -473,12 +473,10 @@ void events_named(struct events *events, uint64_t serial)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < events->gone_count; i++) {
         struct gone *g = &events->gone[i];
-#ifndef MUTANT_store_events_gone_early
         if (g->serial > serial) {
             events->gone[kept++] = *g;
             continue;
         }
-#endif
         MARK("a file of events is deleted");
         event_file_name(name, g->stream, g->file);
         (void)env->unlink(env, events->store->dir, name);

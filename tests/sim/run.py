@@ -36,7 +36,7 @@ MUTANTS = {
     "M25": "wall_clock_raw", "E1": "E1", "E2": "E2", "E3": "E3", "H3": "H3", "H6a": "H6_read_epoch", "H6b": "H6_error",
     "H9": "checkpoint_begin", "W1": "no_wound", "W2": "no_cancel", "M1s": "store_ack_before_sync",
     "M4d": "store_checkpoint_dir_not_synced", "H19": "H19", "F1": "follow_no_cursor",
-    "F2": "store_events_not_synced", "F3": "store_events_gone_early", "A1": "ask_early",
+    "F2": "store_events_not_synced", "A1": "ask_early",
 }
 CONTROLS = {"M9": "store_control_split_write", "C2": "control_checkpoint_later", "C3": "control_replies_reordered"}
 
