@@ -16,3 +16,7 @@ end)
 account:on("move", { int }, function(self, amount)
   for i = 1, 10 do kept:emit { account = self, amount = amount } end
 end)
+
+-- Karimov's aggregation, by the time of arrival: what each account moved in windows of 8 s, every 4 s.
+local sold = weir.stream("sold", { account = account, amount = int }, { key = "account", keep = "forever" })
+weir.window("sums", { from = sold, by = "account", size = "8s", slide = "4s", keep = "forever", total = weir.sum "amount", n = weir.count() })

@@ -175,10 +175,17 @@ static void raw_append(struct feed *feed, struct raw_events *raw)
     raw->count = 0;
 }
 
+/* What says that a stream has ended or is idle is part of its content, whatever keys come and go. */
+static bool event_is_control(const struct event *e)
+{
+    return value_is_control(e->value);
+}
+
 enum weir_status feed_open(struct engine *engine, char *error, size_t error_bytes)
 {
     const struct catalog *catalog = engine->catalog;
-    struct events_options options = { .block_bytes = engine->options.event_block_bytes,
+    struct events_options options = { .is_hidden = event_is_control,
+                                      .block_bytes = engine->options.event_block_bytes,
                                       .file_bytes = engine->options.event_file_bytes,
                                       .cache_bytes = engine->options.event_cache_bytes };
     struct feed *feed = mem_alloc(sizeof(*feed));
@@ -945,12 +952,6 @@ static bool event_is_gone(void *arg, const struct event *e)
     return gone;
 }
 
-/* What says that a stream has ended or is idle is part of its content, whatever keys come and go. */
-static bool event_is_control(const struct event *e)
-{
-    return value_is_control(e->value);
-}
-
 /* Followers see every event, as with retention: what one has not done yet stays. */
 static void feed_compact_begin(struct feed *feed, uint32_t place, int64_t wall)
 {
@@ -962,7 +963,6 @@ static void feed_compact_begin(struct feed *feed, uint32_t place, int64_t wall)
         .bytes_min = limits->compact_bytes_min,
         .dirty_percent = (uint32_t)limits->compact_dirty_percent,
         .memory_bytes = limits->compact_memory_bytes,
-        .is_apart = event_is_control,
         .is_gone = stream->gone_field >= 0 ? event_is_gone : NULL,
         .arg = feed->engine->catalog->streams[place],
         .gone_before_ms = wall - (int64_t)limits->tombstone_keep_ms,

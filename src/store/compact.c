@@ -186,7 +186,7 @@ static void slots_grow(struct compaction *c)
 
 static void key_note(struct compaction *c, const struct event *e)
 {
-    if (c->how.is_apart != NULL && c->how.is_apart(e)) return;
+    if (event_is_hidden(c->log, e)) return;
     uint64_t hash = key_hash(c, e->key);
     struct key_slot *slot = slot_find(c, e->key, hash);
     if (slot->at == 0) {
@@ -277,6 +277,7 @@ static int64_t event_keep(struct compaction *c, const struct event *e)
     }
     event_encode(b, e, &c->bytes);
     b->count++;
+    b->hidden += event_is_hidden(c->log, e);
     b->last = e->id;
     if (e->time_ms > b->time_last) b->time_last = e->time_ms;
     c->events++;
@@ -286,7 +287,7 @@ static int64_t event_keep(struct compaction *c, const struct event *e)
 
 static bool event_stays(const struct compaction *c, const struct event *e)
 {
-    if (c->how.is_apart != NULL && c->how.is_apart(e)) return true;
+    if (event_is_hidden(c->log, e)) return true;
     const struct key_slot *slot = slot_find(c, e->key, key_hash(c, e->key));
     if (slot->at != 0 && event_id_cmp(e->id, slot->newest) < 0) return false;
     /* The end of a key may go once it is old: all that it ended goes in the same swap. */

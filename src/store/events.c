@@ -87,6 +87,7 @@ void event_block_header(const struct event_log *log, const struct block *b, uint
     store_le64(out + 64, (uint64_t)b->time_last);
     store_le64(out + 72, hash);
     store_le64(out + 80, chain);
+    store_le32(out + 88, b->hidden);
     uint64_t seed = store_seed(log->events->store, event_file_sequence(log->stream, file), offset);
     store_le32(out + 92, crc32c((uint32_t)seed, out, 92));
 }
@@ -181,6 +182,10 @@ bool event_log_append(struct event_log *log, const struct event *e)
     memcpy(b->data + b->len, out->ptr, out->len);
     b->len += (uint32_t)out->len;
     b->count++;
+    if (event_is_hidden(log, e)) {
+        b->hidden++;
+        log->hidden++;
+    }
     b->last = log->last = e->id;
     if (e->time_ms > b->time_last) b->time_last = e->time_ms;
     log->count++;
@@ -192,9 +197,10 @@ bool event_log_append(struct event_log *log, const struct event *e)
 
 void event_log_info(const struct event_log *log, struct event_log_info *info)
 {
-    *info = (struct event_log_info){
-        .count = log->count, .bytes = log->bytes, .files = log->file_count, .last = log->last
-    };
+    *info = (struct event_log_info){ .count = log->count - log->hidden,
+                                     .bytes = log->bytes,
+                                     .files = log->file_count,
+                                     .last = log->last };
     if (log->block_count == 0) return;
     info->first = log->blocks[0].first;
     info->time_first = log->blocks[0].time_first;
@@ -507,6 +513,7 @@ static void file_drop(struct event_log *log)
         if (b->data != NULL) events->cached -= b->len;
         mem_free(b->data);
         log->count -= b->count;
+        log->hidden -= b->hidden;
         log->bytes -= b->len;
     }
     log->block_count -= blocks;
@@ -741,13 +748,17 @@ uint64_t event_log_count_after(struct event_log *log, struct event_id id)
 {
     uint64_t count = 0;
     uint32_t i = log->block_count;
-    while (i > 0 && event_id_cmp(log->blocks[i - 1].first, id) > 0) count += log->blocks[--i].count;
+    while (i > 0 && event_id_cmp(log->blocks[i - 1].first, id) > 0) {
+        i--;
+        count += log->blocks[i].count - log->blocks[i].hidden;
+    }
     if (i == 0 || event_id_cmp(log->blocks[i - 1].last, id) <= 0) return count;
     struct event_id end = log->blocks[i - 1].last;
     struct event_walk walk;
     struct event e;
     event_walk_begin(&walk, log, (struct event_id){ id.epoch, id.n + 1 }, false);
-    while (event_walk_next(&walk, &e) && event_id_cmp(e.id, end) <= 0) count++;
+    while (event_walk_next(&walk, &e) && event_id_cmp(e.id, end) <= 0)
+        count += !event_is_hidden(log, &e);
     event_walk_end(&walk);
     return count;
 }
@@ -821,6 +832,7 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
         uint64_t seed = store_seed(store, event_file_sequence(log->stream, number), offset);
         got = env->read(env, fd, header, sizeof(header), offset);
         struct block b = { .count = load_le32(header + 4),
+                           .hidden = load_le32(header + 88),
                            .len = (uint32_t)load_le64(header + 8),
                            .first = { load_le64(header + 24), load_le64(header + 32) },
                            .last = { load_le64(header + 40), load_le64(header + 48) },
@@ -829,7 +841,7 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
                            .file = number,
                            .offset = offset };
         bool good = got == (int64_t)sizeof(header) && load_le32(header) == BLOCK_MAGIC &&
-                    load_le32(header + 88) == 0 &&
+                    b.hidden <= b.count &&
                     load_le32(header + 92) == crc32c((uint32_t)seed, header, 92) &&
                     load_le64(header + 8) <= BLOCK_PAYLOAD_MAX &&
                     load_le64(header + 16) == log->written - before &&
@@ -852,6 +864,7 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
         log->written++;
         log->last = b.last;
         log->count += b.count;
+        log->hidden += b.hidden;
         log->bytes += b.len;
         offset += BLOCK_HEADER_BYTES + b.len;
     }

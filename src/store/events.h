@@ -42,6 +42,8 @@ struct events_options {
     uint64_t block_bytes; /* a block is closed at that size; 0: 32 KiB */
     uint64_t file_bytes;  /* a file gets no further block at that size; 0: 16 MiB */
     uint64_t cache_bytes; /* of closed blocks kept in memory, all streams; 0: 64 MiB */
+    /* True for an event that is not counted, and that compaction keeps whatever its key. NULL: there is none. */
+    bool (*is_hidden)(const struct event *event);
 };
 
 /** Reads what the manifest names. Errors as store_open(), with `error`. */
@@ -107,8 +109,6 @@ struct event_compaction {
     uint64_t memory_bytes;  /* about so many for keys at a time; at least one file is taken */
     /* True for the end of a key: as its newest event it stays until it is older than gone_before_ms. NULL: none is. */
     bool (*is_gone)(void *arg, const struct event *event);
-    /* True for an event that has no key in this sense: it stays. NULL: each has one. */
-    bool (*is_apart)(const struct event *event);
     void *arg;
     int64_t gone_before_ms;
 };

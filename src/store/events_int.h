@@ -18,12 +18,12 @@
 struct block {
     struct event_id first, last;
     int64_t time_first, time_last;
-    uint32_t count;
-    uint32_t len;    /* of the payload */
-    uint32_t file;   /* its number; 0: in memory only */
-    uint32_t cap;    /* of data, while it is open */
-    uint64_t offset; /* of its header in the file */
-    char *data;      /* NULL: to be read from the file */
+    uint32_t count, hidden; /* events; of them those that are not counted */
+    uint32_t len;           /* of the payload */
+    uint32_t file;          /* its number; 0: in memory only */
+    uint32_t cap;           /* of data, while it is open */
+    uint64_t offset;        /* of its header in the file */
+    char *data;             /* NULL: to be read from the file */
 };
 
 struct event_file {
@@ -48,7 +48,7 @@ struct event_log {
     uint32_t file_count, file_cap;
     uint32_t next_file;
     uint64_t chain; /* payload hash of the last written block */
-    uint64_t count, bytes;
+    uint64_t count, hidden, bytes;
     struct event_id last;
     /* of the compacted file, which is then files[0] */
     uint32_t next_compacted;  /* number of the next, without EVENT_FILE_COMPACTED */
@@ -115,5 +115,10 @@ void event_file_gone(struct event_log *log, uint32_t number);
 
 /* ---- compact.c ---- */
 void compaction_free(struct events *events);
+
+static inline bool event_is_hidden(const struct event_log *log, const struct event *e)
+{
+    return log->events->options.is_hidden != NULL && log->events->options.is_hidden(e);
+}
 
 #endif
