@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "core/core_int.h"
+#include "data/duration.h"
 
 const char *aggregate_word(enum aggregate_kind kind)
 {
@@ -413,8 +414,12 @@ static void text_make(struct adding *a)
     };
     struct derived *d = a->d;
     struct buf out = { 0 };
-    buf_printf(&out, "%s %lld", words[d->kind], (long long)d->size);
-    if (d->slide > 0 && d->slide != d->size) buf_printf(&out, "/%lld", (long long)d->slide);
+    buf_printf(&out, "%s ", words[d->kind]);
+    duration_write(&out, d->size);
+    if (d->slide > 0 && d->slide != d->size) {
+        buf_add_text(&out, " every ");
+        duration_write(&out, d->slide);
+    }
     for (uint32_t side = 0; side < d->in_count; side++) {
         buf_printf(&out, "%s%.*s", side ? " and " : " of ", STR_ARG(d->in[side]->stream->name));
         for (uint32_t i = 0; i < d->by_count; i++)

@@ -64,3 +64,12 @@ bool size_read(struct weir_str text, int64_t *bytes)
 {
     return units_read(text, sizes, sizeof(sizes) / sizeof(sizes[0]), bytes);
 }
+
+void duration_write(struct buf *out, int64_t ms)
+{
+    if (ms == 0) buf_add_text(out, "0s");
+    for (size_t i = 5; i-- > 0; ms %= times[i].factor) {
+        if (ms >= times[i].factor)
+            buf_printf(out, "%lld%s", (long long)(ms / times[i].factor), times[i].word.ptr);
+    }
+}

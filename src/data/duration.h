@@ -15,5 +15,7 @@
 /** False when the text is none; *ms is 0 then. */
 bool duration_read(struct weir_str text, int64_t *ms);
 bool size_read(struct weir_str text, int64_t *bytes);
+/** As duration_read() reads it, largest units first, days at most: "1h30m". `ms` is not negative. */
+void duration_write(struct buf *out, int64_t ms);
 
 #endif

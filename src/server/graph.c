@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "data/duration.h"
 #include "server/load.h"
 #include "server/server.h"
 
@@ -152,21 +153,15 @@ static void add_span(struct arena *arena, struct graph_node *node, const struct 
 {
     int64_t ms = stream->keep_ms;
     uint64_t bytes = stream->keep_bytes;
-    struct weir_str time = STR_NIL;
-    if (ms >= 86400000 && ms % 86400000 == 0)
-        time = arena_printf(arena, " %" PRId64 "d", ms / 86400000);
-    else if (ms >= 3600000 && ms % 3600000 == 0)
-        time = arena_printf(arena, " %" PRId64 "h", ms / 3600000);
-    else if (ms > 0) time = arena_printf(arena, " %" PRId64 "s", ms / 1000);
-    struct weir_str size = bytes > 0
-                               ? arena_printf(arena, " %" PRIu64 " MB", (bytes + 1048575) / 1048576)
-                               : STR_NIL;
-    struct weir_str line = STR("keep forever");
-    if (stream->latest)
-        line = arena_printf(arena, "keep latest of a key%s%.*s", ms > 0 ? ", all for" : "",
-                            STR_ARG(time));
-    else if (ms > 0 || bytes > 0)
-        line = arena_printf(arena, "keep%.*s%.*s", STR_ARG(time), STR_ARG(size));
+    struct buf out = { 0 };
+    buf_add_text(&out, stream->latest ? "keep latest of a key" : "keep");
+    if (stream->latest && ms > 0) buf_add_text(&out, ", all for");
+    if (ms > 0) buf_add_text(&out, " ");
+    if (ms > 0) duration_write(&out, ms);
+    if (bytes > 0) buf_printf(&out, " %" PRIu64 " MB", (bytes + 1048575) / 1048576);
+    if (!stream->latest && ms == 0 && bytes == 0) buf_add_text(&out, " forever");
+    struct weir_str line = arena_copy(arena, buf_str(&out));
+    buf_free(&out);
     node->lines[node->line_count++] = line;
 }
 

@@ -23,6 +23,29 @@ static void durations_add_up(void **state)
     }
 }
 
+static void written_durations_read_the_same(void **state)
+{
+    static const int64_t some[] = { 0, 7, 999, 1000, 60000, 5400000, 86400000, 1296000000, 1296000001, INT64_MAX };
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } known[] = { { 0, "0s" }, { 10000, "10s" }, { 5400000, "1h30m" }, { 604800000, "7d" }, { 1500, "1s500ms" } };
+    struct buf out = { 0 };
+    int64_t ms;
+    for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+        buf_reset(&out);
+        duration_write(&out, some[i]);
+        assert_true(duration_read(buf_str(&out), &ms));
+        assert_int_equal(ms, some[i]);
+    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        buf_reset(&out);
+        duration_write(&out, known[i].ms);
+        assert_true(str_eq(buf_str(&out), str_of(known[i].text)));
+    }
+    buf_free(&out);
+}
+
 static void sizes_are_of_1024(void **state)
 {
     int64_t bytes;
@@ -48,7 +71,8 @@ static void what_is_neither_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(durations_add_up), cmocka_unit_test(sizes_are_of_1024),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(durations_add_up),
+                                        cmocka_unit_test(written_durations_read_the_same), cmocka_unit_test(sizes_are_of_1024),
                                         cmocka_unit_test(what_is_neither_is_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
