@@ -163,6 +163,54 @@ def queries_go_on_on_another_number_of_shards(folder):
     print("       rows: %r" % nexmark(folder, 3, 2, round(4000 * OPTIONS.scale), restart_shards=2))
 
 
+# ---- Karimov's aggregation and join ----
+
+def karimov_events(count):
+    """Purchases and advertisements, out of order by up to 1.5 s. Few users, so that some meet."""
+    choose = random.Random(OPTIONS.seed)
+    for n in range(count):
+        event = {"user": choose.randrange(40), "pack": "p%d" % choose.randrange(10), "at": generate.BASE_MS + n * 30 - choose.randrange(1500)}
+        if n % 2:
+            yield "ads", event
+        else:
+            yield "purchases", {**event, "price": choose.randrange(1, 100)}
+
+
+def karimov(folder, query, shards, kills, fields):
+    """The rows of the results, what the offline program makes of the streams, and how many."""
+    choose = random.Random(OPTIONS.seed)
+    app = os.path.join(ROOT, "bench", "karimov.lua")
+    with Server(app, folder.join("d"), "--shards", shards, "--set", "query=" + query) as server:
+        send(server, list(karimov_events(round(3000 * OPTIONS.scale))), choose, kills, query)
+        for stream in ("purchases", "ads"):
+            equal(server.post("/streams/%s/end" % stream).status, 200, "end of " + stream)
+        until(lambda: all_followed(server), "everything followed")
+        for name in ("purchases", "ads"):
+            folder.write(name + ".ndjson", "".join(json.dumps(item) + "\n" for item in read_all(server, name)))
+        got = sorted(fields(item["event"]) for item in read_all(server, "results"))
+    done = subprocess.run([sys.executable, os.path.join(HERE, "offline.py"), "--karimov", query, folder.path], capture_output=True,
+                          text=True, check=True)
+    wanted = [tuple(row) for row in json.loads(done.stdout)]
+    if got != wanted:
+        raise Fail("%s: %d rows, %d wanted; too many: %r; missing: %r" % (
+            query, len(got), len(wanted), sorted(set(got) - set(wanted))[:3], sorted(set(wanted) - set(got))[:3]))
+    true(wanted, "nothing to compare")
+    print("       %s: %d rows over %d kills" % (query, len(wanted), kills))
+
+
+@test
+def karimovs_sums_equal_an_offline_recomputation_over_kills(folder):
+    karimov(folder, "sum", 2, round(3 * OPTIONS.scale),
+            lambda e: (e["pack"], milliseconds(e["from"]), milliseconds(e["to"]), e["total"], e["n"]))
+
+
+@test
+def karimovs_join_equals_an_offline_recomputation_over_kills(folder):
+    karimov(folder, "join", 4, round(3 * OPTIONS.scale),
+            lambda e: (e["left"]["user"], e["left"]["pack"], milliseconds(e["from"]), milliseconds(e["to"]), e["left"]["price"],
+                       milliseconds(e["left"]["at"]), milliseconds(e["right"]["at"])))
+
+
 # ---- hours of real flights, by event time ----
 
 def departures():
