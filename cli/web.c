@@ -224,8 +224,8 @@ static void drop(struct web *web, size_t bytes)
 static bool read_chunks(struct web *web)
 {
     for (;;) {
-        const char *end;
-        while (!(end = memchr(web->in.ptr ? web->in.ptr : "", '\n', web->in.len)))
+        const char *end = NULL;
+        while (web->in.ptr == NULL || !(end = memchr(web->in.ptr, '\n', web->in.len)))
             if (!read_more(web)) return closed(web);
         size_t bytes = strtoull(web->in.ptr, NULL, 16);
         drop(web, (size_t)(end - web->in.ptr) + 1);

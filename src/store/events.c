@@ -179,6 +179,7 @@ bool event_log_append(struct event_log *log, const struct event *e)
     buf_reset(out);
     event_encode(b, e, out);
     block_room(b, out->len);
+    ASSERT(b->data != NULL && out->ptr != NULL);
     memcpy(b->data + b->len, out->ptr, out->len);
     b->len += (uint32_t)out->len;
     b->count++;
@@ -226,6 +227,7 @@ static struct event_file *file_add(struct event_log *log, uint32_t number, uint6
         log->file_cap = log->file_cap ? log->file_cap * 2 : 8;
         log->files = mem_realloc(log->files, log->file_cap * sizeof(struct event_file));
     }
+    ASSERT(log->files != NULL);
     struct event_file *f = &log->files[log->file_count++];
     *f = (struct event_file){ .number = number, .first_block = first_block, .fd = -1 };
     return f;
@@ -579,6 +581,7 @@ enum weir_status event_block_load(struct event_log *log, uint64_t number, const 
 static uint64_t block_find(const struct event_log *log, struct event_id id)
 {
     uint32_t low = 0, high = log->block_count;
+    ASSERT(high == 0 || log->blocks != NULL);
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (event_id_cmp(log->blocks[middle].last, id) < 0) low = middle + 1;
