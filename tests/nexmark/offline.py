@@ -38,6 +38,8 @@ def placed(items, late_ms, size_ms, slide_ms, own_time=True):
     inside, late, newest = [], [], None
     for item in items:
         at = milliseconds(item["event"]["at"] if own_time else item["time"])
+        if not own_time and newest is not None:
+            at = max(at, newest)    # the order of the stream is that of arrival: its time does not go back
         first = at // slide_ms * slide_ms
         starts = [first - k * slide_ms for k in range((size_ms + slide_ms - 1) // slide_ms) if first - k * slide_ms + size_ms > at]
         open_starts = [start for start in starts if newest is None or start + size_ms > newest - late_ms]
