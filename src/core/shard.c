@@ -20,6 +20,8 @@
  */
 #include "core/core_int.h"
 
+#define CLOCK_LOOK_NS UINT64_C(1000000000)
+#define STANDING_NS UINT64_C(20000000)
 #define ROOTS_PER_TURN 128u
 #define TURN_NS UINT64_C(2000000)
 #define PACE_NS_MAX UINT64_C(100000000)
@@ -60,10 +62,13 @@ static uint64_t next_due(struct shard *s)
     if (retry != NULL && (uint64_t)retry->at < due) due = (uint64_t)retry->at;
     uint64_t answer = answer_next_due(s);
     if (answer < due) due = answer;
+    if (timer != NULL && timer->at <= s->now_ms) return s->now_ns < due ? s->now_ns : due;
     if (timer != NULL) {
-        uint64_t at = timer->at <= s->now_ms
-                          ? s->now_ns
-                          : s->now_ns + (uint64_t)(timer->at - s->now_ms) * 1000000u;
+        uint64_t at = s->now_ns + (uint64_t)(timer->at - s->now_ms) * 1000000u;
+        /* The wall clock may be set forward while nothing happens. Where it was set back, ours stands still meanwhile. */
+        bool stands = s->engine->env->wall_ms(s->engine->env) < s->now_ms;
+        if (stands && at < s->now_ns + STANDING_NS) at = s->now_ns + STANDING_NS;
+        if (at > s->now_ns + CLOCK_LOOK_NS) at = s->now_ns + CLOCK_LOOK_NS;
         if (at < due) due = at;
     }
     return due;

@@ -66,6 +66,13 @@ static bool record_decode(const struct store *store, uint64_t sequence, uint64_t
            r->len <= room - RECORD_HEADER_BYTES;
 }
 
+/* Of a file that no manifest names. Anything may stand in one that was not synced yet, as after a crash of a first start. */
+bool log_begins_with_record(struct weir_str file)
+{
+    return file.len >= FILE_HEADER_BYTES + RECORD_HEADER_BYTES &&
+           load_le32(file.ptr + FILE_HEADER_BYTES) == RECORD_MAGIC;
+}
+
 static bool payload_is_good(const struct store *store, uint64_t sequence, uint64_t offset,
                             const char *payload, const struct record *r)
 {

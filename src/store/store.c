@@ -209,7 +209,7 @@ static bool any_log_has_records(struct store *store)
     for (size_t at = 0; at < names->len && !data; at += strlen(names->ptr + at) + 1) {
         const char *name = names->ptr + at;
         if (strncmp(name, "log-", 4) != 0 || file_read(store, name, &bytes) != WEIR_OK) continue;
-        data = bytes.len >= FILE_HEADER_BYTES + 8 && load_le64(bytes.ptr + FILE_HEADER_BYTES) != 0;
+        data = log_begins_with_record(buf_str(&bytes));
     }
     buf_free(&bytes);
     return data;

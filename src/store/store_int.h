@@ -124,6 +124,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
 enum weir_status log_append(struct store *store, const struct store_frame *frame);
 enum weir_status log_sync(struct store *store);
 bool log_prepare(struct store *store);
+bool log_begins_with_record(struct weir_str file);
 void log_reserve_found(struct store *store);
 /* Segments that leave the log: out of the list, then (once the manifest is durable) out of the directory, or back. */
 struct cut {

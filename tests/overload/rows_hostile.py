@@ -222,7 +222,8 @@ def runaway_handlers_are_stopped_in_time_beside_an_unhurt_shard(folder, run):
         key = next((key for key in map("k{}".format, range(64)) if all(is_beside(key) for _ in range(3))), None)
         true(key is not None, "none of 64 keys was read while a loop ran on the other shard")
         # All shards' changes become durable together, epoch by epoch, and a shard seals its epoch between handlers only: so
-        # who commits beside a loop may wait for the rest of it and for all of the next, and no longer.
+        # who commits beside a loop may wait for the rest of it and for all of the next; and where epochs are as far ahead as
+        # they may be, for as much again before it begins. Loops are stopped some milliseconds after their budget.
         p99, loops = [], 3 + round(12 * run.scale)
         for bad in (False, True, False):
             if bad:
@@ -232,5 +233,5 @@ def runaway_handlers_are_stopped_in_time_beside_an_unhurt_shard(folder, run):
                 for _ in range(loops):
                     true(connection.read().code == "BUDGET", "a loop")
         run.say("p99 ms on the other shard %s", " ".join("%.1f" % p for p in p99))
-        judge(run, figures + [("p99 ms on the other shard", p99[1], 3 * max(p99[0], p99[2]) + 200, "<=")],
+        judge(run, figures + [("p99 ms on the other shard", p99[1], 3 * max(p99[0], p99[2]) + 4 * (100 + 10), "<=")],
               [p99[0], p99[2]], others.share())

@@ -299,13 +299,15 @@ static bool engine_has(struct engine *engine, const struct entry *e)
 }
 
 /* Records go by age and leave no trace in the log, so that one may come back: those that are gone must have been old
- * enough. */
+ * enough, by the engine's time, which goes on where nothing is written. */
 static bool records_are_old(struct model *m, struct engine *engine, int64_t age_ms, char *why, size_t why_bytes)
 {
+    int64_t now = atomic_load(&engine->now_ms);
+    if (now < m->wall_seen) now = m->wall_seen;
     for (size_t i = 0; i < TABLE; i++) {
         for (const struct entry *e = m->table[i]; e != NULL; e = e->next) {
             if (e->key[0] != ROW_RECORD || engine_has(engine, e)) continue;
-            int64_t age = m->wall_seen - (int64_t)load_le64(e->value + 8);
+            int64_t age = now - (int64_t)load_le64(e->value + 8);
             if (age > age_ms) continue;
             snprintf(why, why_bytes, "a request record `%.*s` of %lld ms is gone", (int)e->key_len - 5, e->key + 5, (long long)age);
             return false;

@@ -375,6 +375,9 @@ static void judge_opening(struct world *w, struct opening *o, unsigned lost)
     if (!model_recover(w->model, &o->recovery, lost, why, sizeof(why))) wrong(w, "%s", why);
     int64_t age = w->plan.short_window ? (int64_t)w->plan.limits.dedup_window_min_ms : 86400000;
     if (!model_compare(w->model, w->engine, age, why, sizeof(why))) wrong(w, "after recovery: %s", why);
+    /* The engine's time stands still where the clock was set back: schedules begun then are due that much later. */
+    int64_t now = atomic_load(&w->engine->now_ms);
+    if (now > w->env->wall_ms(w->env) && now > w->born_ms) w->born_ms = now;
 }
 
 static void model_judge(struct world *w, const char *when)
