@@ -251,8 +251,8 @@ bool model_recover(struct model *m, const struct store_recovery *recovery, unsig
     }
     while (m->frames != NULL && m->frames->epoch <= recovery->durable_epoch) fold_first(m);
     frames_drop(m, &m->frames);
-    bool whole = recovery->durable_epoch >= newest && m->epoch == newest;
-    if ((m->epoch != recovery->durable_epoch && !whole) || m->wall_ms != recovery->wall_ms) {
+    /* The last frame up to there may lie below: epochs without effects have none, and a checkpoint uses them up. */
+    if (m->wall_ms != recovery->wall_ms) {
         snprintf(why, why_bytes, "recovered epoch %llu of %lld ms, the last frame up to there is %llu of %lld ms",
                  (unsigned long long)recovery->durable_epoch, (long long)recovery->wall_ms, (unsigned long long)m->epoch,
                  (long long)m->wall_ms);

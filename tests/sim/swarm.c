@@ -377,6 +377,7 @@ static void judge_opening(struct world *w, struct opening *o, unsigned lost)
     if (!model_compare(w->model, w->engine, age, why, sizeof(why))) wrong(w, "after recovery: %s", why);
     /* The engine's time stands still where the clock was set back: schedules begun then are due that much later. */
     int64_t now = atomic_load(&w->engine->now_ms);
+    w->opened_ms = now;
     if (now > w->env->wall_ms(w->env) && now > w->born_ms) w->born_ms = now;
 }
 
@@ -579,6 +580,7 @@ static bool life_open(struct world *w, unsigned lost, bool *refused)
             return true;
         }
         bool faulty = w->faults_on && (o.status == WEIR_IO || o.status == WEIR_DISKFULL);
+        faulty |= w->plan.chances && o.status == WEIR_DISKFULL; /* a branch that was forced */
         if (!faulty) wrong(w, "it does not start: %s: %s", weir_status_word(o.status), o.error);
         if (tries > 0) faults_off(w);
     }
@@ -888,10 +890,10 @@ static bool lives_run(struct world *w)
     bool careful = false, refused;
     for (uint32_t life = 0; life + 1 < p->lives; life++) {
         bool rot = p->rot && life + 2 == p->lives;
-        uint64_t late = sim_faults_fired(w->sim, SIM_SYNC_LATE);
+        uint64_t late = sim_faults_fired(w->sim, SIM_SYNC_LATE), opens = w->opens;
         life_run(w, life, careful, rot);
-        /* What a late failure has lost lives in the page cache until the next start has written it again. */
-        careful = sim_faults_fired(w->sim, SIM_SYNC_LATE) != late;
+        /* What a late failure has lost lives in the page cache until a start has written it again, and come to its end. */
+        careful = sim_faults_fired(w->sim, SIM_SYNC_LATE) != late || (careful && w->opens == opens);
         if (!careful) sim_clock_add(w->sim, sim_choose(w->sim, p->short_window ? SECOND_NS : p->pauses ? 100 * SECOND_NS : 1000));
         if (!rot) continue;
         faults_off(w);

@@ -146,7 +146,7 @@ struct world {
     uint64_t emitted, pushed, given_up;
     int64_t shunned[BOXES]; /* of each box: what it did that always fails */
     bool napping;
-    int64_t parked_seen, hooks_parked, born_ms;
+    int64_t parked_seen, hooks_parked, born_ms, opened_ms;
     uint64_t final_boxes, ticks;
     const struct handler *thing[5];
     FILE *history;
