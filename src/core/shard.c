@@ -369,7 +369,8 @@ uint64_t shard_turn(struct shard *s)
     if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {
         /* Forced in every other millisecond only: parking wakes the others, who would go on for ever among themselves. */
         bool forced = (s->now_ns >> 20 & 1) != 0 && ENV_CHANCE(s->env, "shard.unpark");
-        if (!has_input(s) && next_due(s) > s->now_ns && !walk && !forced) return next_due(s);
+        uint64_t due = next_due(s);
+        if (!has_input(s) && due > s->now_ns && !walk && !forced) return due;
         shard_unpark(s);
     }
     bool was_cut = s->loaded;

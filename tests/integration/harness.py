@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -248,6 +249,29 @@ class Folder:
         return self.join(name)
 
 
+def until(condition, what, seconds):
+    """Polls until the condition holds; its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise Fail("not within %d s: %s" % (seconds, what))
+
+
+def stream_events(server, stream, **parameters):
+    """All events of a stream, page by page."""
+    events, start = [], "oldest"
+    query = "".join("&%s=%s" % pair for pair in parameters.items())
+    while True:
+        page = server.get("/streams/%s?from=%s&limit=10000%s" % (stream, start, query)).json
+        if not page["events"]:
+            return events
+        events += page["events"]
+        start = page["next"]
+
+
 TESTS = []
 
 
@@ -295,3 +319,22 @@ def run(tests, workers):
         thread.join()
     print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
     return 1 if counts["failed"] else 0
+
+
+def options_read(parser):
+    """The options of a runner: its own and those of all. Ends the runner where there is no program to test."""
+    global BUILD
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="the build folder")
+    parser.add_argument("--only", default="", help="tests whose name holds this text")
+    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
+    options = parser.parse_args()
+    BUILD = os.path.abspath(options.build)
+    if not os.access(weir_path(), os.X_OK):
+        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
+        sys.exit(1)
+    return options
+
+
+def run_chosen(options):
+    """Runs the tests that are loaded and whose names `--only` allows; the exit code."""
+    return run([t for t in TESTS if options.only in t.__name__], options.jobs)

@@ -17,14 +17,7 @@ import harness
 
 def main():
     parser = argparse.ArgumentParser(description="Integration tests.")
-    parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="", help="tests whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
-    options = parser.parse_args()
-    harness.BUILD = os.path.abspath(options.build)
-    if not os.access(harness.weir_path(), os.X_OK):
-        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
-        return 1
+    options = harness.options_read(parser)
     import test_cli_streams
     import test_deferred
     import test_durable
@@ -32,7 +25,7 @@ def main():
     import test_tools
     import test_wrong_input
     assert test_cli_streams and test_deferred and test_durable and test_start and test_tools and test_wrong_input
-    return harness.run([t for t in harness.TESTS if options.only in t.__name__], options.jobs)
+    return harness.run_chosen(options)
 
 
 if __name__ == "__main__":

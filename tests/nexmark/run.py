@@ -7,6 +7,7 @@ The offline program reads what the streams hold and knows nothing of the engine.
 SPDX-License-Identifier: MIT
 """
 import argparse
+import functools
 import gzip
 import http.client
 import json
@@ -15,7 +16,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -25,7 +25,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 import generate
 import harness
 import offline
-from harness import Fail, Server, equal, test, true
+from harness import Fail, Server, equal, stream_events, test, true
 from offline import milliseconds
 
 APP = os.path.join(ROOT, "bench", "nexmark.lua")
@@ -34,26 +34,7 @@ OPTIONS = None
 DEADLINE_S = 120
 
 
-def until(condition, what):
-    """Polls until the condition holds; its value."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise Fail("not within %d s: %s" % (DEADLINE_S, what))
-
-
-def read_all(server, stream):
-    """All events of a stream, page by page."""
-    items, start = [], "oldest"
-    while True:
-        page = server.get("/streams/%s?from=%s&limit=10000" % (stream, start)).json
-        if not page["events"]:
-            return items
-        items += page["events"]
-        start = page["next"]
+until = functools.partial(harness.until, seconds=DEADLINE_S)
 
 
 def send(server, items, choose, kills, name):
@@ -95,10 +76,10 @@ SHAPES = {"q1": ("auction", "bidder", "price", "at"), "q3": ("name", "city", "st
 
 
 def found(server, wanted):
-    out = {name: sorted(tuple(field(f)(item["event"]) for f in fields) for item in read_all(server, name))
+    out = {name: sorted(tuple(field(f)(item["event"]) for f in fields) for item in stream_events(server, name))
            for name, fields in SHAPES.items()}
     out["q8"] = sorted((e["left"]["person"], milliseconds(e["from"]), milliseconds(e["to"]), e["right"]["auction"])
-                       for e in (item["event"] for item in read_all(server, "q8")))
+                       for e in (item["event"] for item in stream_events(server, "q8")))
     connection = server.connect()
     rows = ((to, connection.row("hot", str(to))) for to, _, _ in wanted["hot"])
     out["hot"] = sorted((to, row["auction"], int(row["bids"])) for to, row in rows if row)
@@ -108,7 +89,7 @@ def found(server, wanted):
 
 def compare(folder, server):
     for name in ("persons", "auctions", "bids", "arrived"):
-        items = read_all(server, name)
+        items = stream_events(server, name)
         equal(server.get("/streams/%s/info" % name).json["events"], len(items), "events of %s, its end not counted" % name)
         folder.write(name + ".ndjson", "".join(json.dumps(item) + "\n" for item in items))
     done = subprocess.run([sys.executable, os.path.join(HERE, "offline.py"), folder.path], capture_output=True, text=True, check=True)
@@ -186,8 +167,8 @@ def karimov(folder, query, shards, kills, fields):
             equal(server.post("/streams/%s/end" % stream).status, 200, "end of " + stream)
         until(lambda: all_followed(server), "everything followed")
         for name in ("purchases", "ads"):
-            folder.write(name + ".ndjson", "".join(json.dumps(item) + "\n" for item in read_all(server, name)))
-        got = sorted(fields(item["event"]) for item in read_all(server, "results"))
+            folder.write(name + ".ndjson", "".join(json.dumps(item) + "\n" for item in stream_events(server, name)))
+        got = sorted(fields(item["event"]) for item in stream_events(server, "results"))
     done = subprocess.run([sys.executable, os.path.join(HERE, "offline.py"), "--karimov", query, folder.path], capture_output=True,
                           text=True, check=True)
     wanted = [tuple(row) for row in json.loads(done.stdout)]
@@ -229,8 +210,8 @@ def departures():
 def hours(server):
     until(lambda: all_followed(server), "everything followed")
     fields = ("airport", "from", "to", "flights", "delay", "longest")
-    told = sorted(tuple(field(f)(item["event"]) for f in fields) for item in read_all(server, "hourly"))
-    late = sorted((e["airport"], e["delay"], milliseconds(e["at"])) for e in (i["event"] for i in read_all(server, "hourly_late")))
+    told = sorted(tuple(field(f)(item["event"]) for f in fields) for item in stream_events(server, "hourly"))
+    late = sorted((e["airport"], e["delay"], milliseconds(e["at"])) for e in (i["event"] for i in stream_events(server, "hourly_late")))
     return told, late
 
 
@@ -252,7 +233,7 @@ def hours_of_real_flights_are_the_same_from_a_file_live_and_offline(folder):
                               capture_output=True, text=True)
         equal(done.returncode, 0, "weir load: " + done.stderr)
         from_file = hours(server)
-        wanted = hours_wanted(read_all(server, "departed"))
+        wanted = hours_wanted(stream_events(server, "departed"))
     with Server(app, folder.join("live"), "--shards", 3) as server:
         send(server, [("departed", event) for event in events], random.Random(OPTIONS.seed), 3, "live")
         equal(server.post("/streams/departed/end").status, 200)
@@ -282,19 +263,13 @@ def airports(server, names):
 def main():
     global OPTIONS
     parser = argparse.ArgumentParser(description="Nexmark's queries over kill -9 against an offline recomputation.")
-    parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="the build folder")
-    parser.add_argument("--only", default="", help="tests whose name holds this text")
     parser.add_argument("--budget", type=float, default=CI_SECONDS, help="seconds of work, about")
     parser.add_argument("--seed", type=int, default=0, help="0: drawn")
-    OPTIONS = parser.parse_args()
+    OPTIONS = harness.options_read(parser)
     OPTIONS.scale = OPTIONS.budget / CI_SECONDS
     OPTIONS.seed = OPTIONS.seed or random.SystemRandom().randrange(1, 1 << 30)
-    harness.BUILD = os.path.abspath(OPTIONS.build)
-    if not os.access(harness.weir_path(), os.X_OK):
-        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % OPTIONS.build)
-        return 1
     print("seed %d" % OPTIONS.seed)
-    return harness.run([t for t in harness.TESTS if OPTIONS.only in t.__name__], 2)
+    return harness.run_chosen(OPTIONS)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Ends with `N passed, N failed, N skipped`. A failure of a drawn test prints its 
 SPDX-License-Identifier: MIT
 """
 import argparse
+import functools
 import os
 import random
 import shutil
@@ -28,15 +29,7 @@ DEADLINE_S = 30
 OPTIONS = None
 
 
-def until(condition, what):
-    """Polls until the condition holds; its value."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise Fail("not within %d s: %s" % (DEADLINE_S, what))
+until = functools.partial(harness.until, seconds=DEADLINE_S)
 
 
 def serve(folder, *options):
@@ -688,17 +681,10 @@ def redis_py_produces_and_consumes(folder):
 def main():
     global OPTIONS
     parser = argparse.ArgumentParser(description="Streams as Redis clients know them.")
-    parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="", help="tests whose name holds this text")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn tests")
     parser.add_argument("--events", type=int, default=5000, help="of the test with kills")
-    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
-    OPTIONS = parser.parse_args()
-    harness.BUILD = os.path.abspath(OPTIONS.build)
-    if not os.access(harness.weir_path(), os.X_OK):
-        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % OPTIONS.build)
-        return 1
-    return harness.run([t for t in harness.TESTS if OPTIONS.only in t.__name__], OPTIONS.jobs)
+    OPTIONS = harness.options_read(parser)
+    return harness.run_chosen(OPTIONS)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ SPDX-License-Identifier: MIT
 """
 import argparse
 import base64
+import functools
 import glob
 import hashlib
 import json
@@ -55,15 +56,7 @@ BY_STREAM = {
 }
 
 
-def until(condition, what):
-    """Polls until the condition holds; its value."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise Fail("not within %d s: %s" % (DEADLINE_S, what))
+until = functools.partial(harness.until, seconds=DEADLINE_S)
 
 
 def user_add(folder, name, *roles, file="users"):
@@ -933,16 +926,8 @@ def what_is_open_is_listed(folder):
 
 def main():
     parser = argparse.ArgumentParser(description="Security tests.")
-    parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="", help="tests whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
-    options = parser.parse_args()
-    harness.BUILD = os.path.abspath(options.build)
-    if not os.access(harness.weir_path(), os.X_OK):
-        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
-        return 1
-    chosen = [t for t in harness.TESTS if options.only in t.__name__]
-    code = harness.run(chosen, options.jobs)
+    options = harness.options_read(parser)
+    code = harness.run_chosen(options)
     if code:
         print("again: tests/security/run.py --build %s --only NAME" % options.build)
     return code

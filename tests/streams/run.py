@@ -21,25 +21,18 @@ EVENTS_S = 3000  # events for each second of a budget: about what all tests take
 
 def main():
     parser = argparse.ArgumentParser(description="Streams over HTTP.")
-    parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="", help="tests whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn tests")
     parser.add_argument("--budget", type=float, default=0, help="seconds for what may be long")
     parser.add_argument("--events", type=int, default=40000, help="of each test that counts them under kills")
-    options = parser.parse_args()
+    options = harness.options_read(parser)
     if options.budget:
         options.events = max(options.events, min(1000000, int(options.budget * EVENTS_S)))
-    harness.BUILD = os.path.abspath(options.build)
-    if not os.access(harness.weir_path(), os.X_OK):
-        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
-        return 1
     import test_http
     import test_latest
     import test_stock
     test_latest.OPTIONS = test_stock.OPTIONS = options
     assert test_http
-    return harness.run([t for t in harness.TESTS if options.only in t.__name__], options.jobs)
+    return harness.run_chosen(options)
 
 
 if __name__ == "__main__":

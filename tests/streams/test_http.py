@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: MIT
 """
+import functools
 import http.client
 import json
 import os
@@ -9,7 +10,8 @@ import socket
 import threading
 import time
 
-from harness import Fail, Reply, Server, equal, test, true, weir
+import harness
+from harness import Fail, Reply, Server, equal, stream_events, test, true, weir
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
@@ -17,15 +19,7 @@ DEADLINE_S = 30
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
-def until(condition, what):
-    """Polls until the condition holds; its value."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise Fail("not within %d s: %s" % (DEADLINE_S, what))
+until = functools.partial(harness.until, seconds=DEADLINE_S)
 
 
 def serve(folder, *options):
@@ -38,15 +32,7 @@ def number(event_id):
 
 
 def read_all(server, stream="moved", **parameters):
-    """All events, page by page."""
-    events, start = [], "oldest"
-    query = "".join("&%s=%s" % pair for pair in parameters.items())
-    while True:
-        page = server.get("/streams/%s?from=%s&limit=10000%s" % (stream, start, query)).json
-        if not page["events"]:
-            return events
-        events += page["events"]
-        start = page["next"]
+    return stream_events(server, stream, **parameters)
 
 
 def lines_of(events):

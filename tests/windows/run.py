@@ -19,17 +19,10 @@ import harness
 
 def main():
     parser = argparse.ArgumentParser(description="Windows and joins.")
-    parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="", help="tests whose name holds this text")
-    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
-    options = parser.parse_args()
-    harness.BUILD = os.path.abspath(options.build)
-    if not os.access(harness.weir_path(), os.X_OK):
-        print("no weir in %s; run `make` first\n0 passed, 1 failed, 0 skipped" % options.build)
-        return 1
+    options = harness.options_read(parser)
     import test_windows
     assert test_windows
-    return harness.run([t for t in harness.TESTS if options.only in t.__name__], options.jobs)
+    return harness.run_chosen(options)
 
 
 if __name__ == "__main__":

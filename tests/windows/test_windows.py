@@ -3,14 +3,15 @@
 SPDX-License-Identifier: MIT
 """
 import datetime
+import functools
 import json
 import os
 import random
 import subprocess
 import sys
-import time
 
-from harness import Fail, Server, equal, test, true, weir
+import harness
+from harness import Fail, Server, equal, stream_events, test, true, weir
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
@@ -60,24 +61,7 @@ def canonical(rows):
     return sorted(json.dumps(milliseconds(row), sort_keys=True) for row in rows)
 
 
-def read_all(server, stream):
-    events, start = [], "oldest"
-    while True:
-        page = server.get("/streams/%s?from=%s&limit=10000" % (stream, start)).json
-        if not page["events"]:
-            return events
-        events += page["events"]
-        start = page["next"]
-
-
-def until(condition, what):
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise Fail("not within %d s: %s" % (DEADLINE_S, what))
+until = functools.partial(harness.until, seconds=DEADLINE_S)
 
 
 def caught_up(server):
@@ -93,7 +77,7 @@ def compare(server, wanted):
               "%s has %d rows" % (name, len(wanted[name])))
     until(lambda: caught_up(server), "all windows are done")
     for name in STREAMS:
-        rows = [e["event"] for e in read_all(server, name)]
+        rows = [e["event"] for e in stream_events(server, name)]
         for row in rows if name == "spend" else ():
             about = row.pop("about")  # a sketch: two of the five values may share a register
             true(abs(about - row["packs"]) <= 1, "the sketch says %d of %r" % (about, row))
@@ -179,7 +163,7 @@ def an_idle_stream_closes_its_windows_and_only_where_asked(folder):
         for i in range(5):
             equal(server.post("/streams/seen", {"who": "a%d" % (i % 2), "at": START + 100 * i}).status, 200)
         until(lambda: server.get("/streams/short/info").json["events"] == 2, "the idle stream's windows close")
-        rows = canonical([e["event"] for e in read_all(server, "short")])
+        rows = canonical([e["event"] for e in stream_events(server, "short")])
         equal({json.loads(r)["who"]: json.loads(r)["n"] for r in rows}, {"a0": 3, "a1": 2}, "counts")
         equal(server.get("/streams/waits/info").json["events"], 0, "a window without `idle` waits")
         server.kill()
@@ -187,10 +171,10 @@ def an_idle_stream_closes_its_windows_and_only_where_asked(folder):
         # What was idle is in the stream: after a start the same event is late for the one and not for the other.
         equal(server.post("/streams/seen", {"who": "a0", "at": START}).status, 200)
         until(lambda: server.get("/streams/short_late/info").json["events"] == 1, "an event behind the idle time is late")
-        equal(len(read_all(server, "seen")), 6, "control events are never shown")
+        equal(len(stream_events(server, "seen")), 6, "control events are never shown")
         equal(server.post("/streams/seen/end").status, 200)
         until(lambda: server.get("/streams/waits/info").json["events"] == 2, "the end closes the others")
-        equal(sorted(e["event"]["n"] for e in read_all(server, "waits")), [2, 4])
+        equal(sorted(e["event"]["n"] for e in stream_events(server, "waits")), [2, 4])
 
 
 LIMITS = """
@@ -213,16 +197,16 @@ def what_passes_a_limit_goes_to_the_late_stream_with_the_reason(folder):
             equal(server.post("/streams/seen", {"who": who, "n": n, "at": START + i}).status, 200)
         equal(server.post("/streams/seen/end").status, 200)
         until(lambda: caught_up(server), "all windows are done")
-        late = lambda name: [(e["event"]["who"], e["event"]["why"]) for e in read_all(server, name + "_late")]
+        late = lambda name: [(e["event"]["who"], e["event"]["why"]) for e in stream_events(server, name + "_late")]
         for name, who, why in (("kinds", "d", "limit: names would hold more than window_values_max = 3"),
                                ("sums", "c", "range: total would leave the exact whole numbers"),
                                ("near", "a", "limit: the span holds more than window_events_max events")):
             equal(until(lambda name=name: late(name), name + "_late"), [(who, why)], name)
         (who, why), = until(lambda: late("folds"), "folds_late")
         true(who == "d" and why.startswith("error: all: "), "an error of a fold: %s %s" % (who, why))
-        equal([e["event"]["names"] for e in read_all(server, "kinds")], [3])
-        equal([e["event"]["total"] for e in read_all(server, "sums")], [(1 << 52) + 2])
-        equal([e["event"]["all"] for e in read_all(server, "folds")], [4])
+        equal([e["event"]["names"] for e in stream_events(server, "kinds")], [3])
+        equal([e["event"]["total"] for e in stream_events(server, "sums")], [(1 << 52) + 2])
+        equal([e["event"]["all"] for e in stream_events(server, "folds")], [4])
 
 
 @test
