@@ -82,22 +82,13 @@ void mem_free(void *ptr)
 
 /* ---- buffers ---- */
 
-void buf_reserve(struct buf *buf, size_t more)
+void buf_grow(struct buf *buf, size_t more)
 {
-    if (more <= buf->cap - buf->len) return;
     if (more > PTRDIFF_MAX - buf->len) mem_exhausted(more);
     size_t cap = buf->cap ? buf->cap * 2 : 64;
     if (cap < buf->len + more) cap = buf->len + more;
     buf->ptr = mem_realloc(buf->ptr, cap);
     buf->cap = cap;
-}
-
-void buf_add(struct buf *buf, const void *bytes, size_t len)
-{
-    if (len == 0) return;
-    buf_reserve(buf, len);
-    memcpy(buf->ptr + buf->len, bytes, len);
-    buf->len += len;
 }
 
 void buf_add_str(struct buf *buf, struct weir_str text)
@@ -108,19 +99,6 @@ void buf_add_str(struct buf *buf, struct weir_str text)
 void buf_add_text(struct buf *buf, const char *text)
 {
     buf_add(buf, text, strlen(text));
-}
-
-void buf_add_byte(struct buf *buf, uint8_t byte)
-{
-    buf_reserve(buf, 1);
-    buf->ptr[buf->len++] = (char)byte;
-}
-
-void buf_add_varint(struct buf *buf, uint64_t n)
-{
-    buf_reserve(buf, 10);
-    for (; n >= 0x80; n >>= 7) buf->ptr[buf->len++] = (char)(n | 0x80);
-    buf->ptr[buf->len++] = (char)n;
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)
@@ -146,7 +124,7 @@ void buf_free(struct buf *buf)
 
 /* ---- readers ---- */
 
-uint64_t reader_varint(struct reader *reader)
+uint64_t reader_varint_long(struct reader *reader)
 {
     uint64_t n = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -159,15 +137,6 @@ uint64_t reader_varint(struct reader *reader)
     }
     reader->failed = true;
     return 0;
-}
-
-uint8_t reader_byte(struct reader *reader)
-{
-    if (reader->failed || reader->at == reader->end) {
-        reader->failed = true;
-        return 0;
-    }
-    return (uint8_t)*reader->at++;
 }
 
 struct weir_str reader_bytes(struct reader *reader, size_t len)

@@ -32,13 +32,32 @@ struct buf {
     size_t cap;
 };
 
-void buf_reserve(struct buf *buf, size_t more);
-void buf_add(struct buf *buf, const void *bytes, size_t len);
+void buf_grow(struct buf *buf, size_t more);
+static inline void buf_reserve(struct buf *buf, size_t more)
+{
+    if (more > buf->cap - buf->len) buf_grow(buf, more);
+}
+static inline void buf_add(struct buf *buf, const void *bytes, size_t len)
+{
+    if (len == 0) return;
+    buf_reserve(buf, len);
+    memcpy(buf->ptr + buf->len, bytes, len);
+    buf->len += len;
+}
 void buf_add_str(struct buf *buf, struct weir_str text);
 void buf_add_text(struct buf *buf, const char *text);
-void buf_add_byte(struct buf *buf, uint8_t byte);
+static inline void buf_add_byte(struct buf *buf, uint8_t byte)
+{
+    buf_reserve(buf, 1);
+    buf->ptr[buf->len++] = (char)byte;
+}
 /** Base-128, low group first; at most 10 bytes. */
-void buf_add_varint(struct buf *buf, uint64_t n);
+static inline void buf_add_varint(struct buf *buf, uint64_t n)
+{
+    buf_reserve(buf, 10);
+    for (; n >= 0x80; n >>= 7) buf->ptr[buf->len++] = (char)(n | 0x80);
+    buf->ptr[buf->len++] = (char)n;
+}
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_free(struct buf *buf);
 static inline void buf_reset(struct buf *buf)
@@ -60,8 +79,21 @@ static inline struct reader reader_of(struct weir_str bytes)
 {
     return (struct reader){ bytes.ptr, bytes.ptr + bytes.len, false };
 }
-uint64_t reader_varint(struct reader *reader);
-uint8_t reader_byte(struct reader *reader);
+static inline uint8_t reader_byte(struct reader *reader)
+{
+    if (reader->failed || reader->at == reader->end) {
+        reader->failed = true;
+        return 0;
+    }
+    return (uint8_t)*reader->at++;
+}
+uint64_t reader_varint_long(struct reader *reader);
+static inline uint64_t reader_varint(struct reader *reader)
+{
+    if (reader->failed || reader->at == reader->end || (uint8_t)*reader->at >= 0x80)
+        return reader_varint_long(reader);
+    return (uint8_t)*reader->at++;
+}
 struct weir_str reader_bytes(struct reader *reader, size_t len);
 
 static inline uint64_t zigzag(int64_t n)

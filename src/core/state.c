@@ -156,7 +156,9 @@ void entity_set(struct shard *s, struct entity *e, struct weir_str value)
         e->blob_len = 0;
         return;
     }
-    char *blob = mem_realloc(e->blob, value.len ? value.len : 1);
+    char *blob = e->blob;
+    if (blob == NULL || e->blob_len != value.len)
+        blob = mem_realloc(blob, value.len ? value.len : 1);
     memcpy(blob, value.ptr, value.len);
     e->blob = blob;
     e->blob_len = (uint32_t)value.len;

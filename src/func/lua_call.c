@@ -39,10 +39,10 @@ static struct spend *spend_join(struct vm *vm, const struct arena *txn)
     struct spend *spend = vm->spends[slot];
     while (spend != NULL && spend->txn != txn) spend = spend->chain;
     if (spend == NULL) {
-        spend = mem_alloc(sizeof(*spend));
-        spend->txn = txn;
-        spend->collect_at = (int64_t)vm->app->memory_bytes_max / 2;
-        spend->chain = vm->spends[slot];
+        spend = slab_alloc(&vm->slab, sizeof(*spend));
+        *spend = (struct spend){ .txn = txn,
+                                 .collect_at = (int64_t)vm->app->memory_bytes_max / 2,
+                                 .chain = vm->spends[slot] };
         vm->spends[slot] = spend;
     }
     spend->handlers++;
@@ -55,10 +55,12 @@ static void spend_leave(struct vm *vm, struct spend *spend)
     struct spend **at = &vm->spends[((uintptr_t)spend->txn >> 6) % SPEND_SLOTS];
     while (*at != spend) at = &(*at)->chain;
     *at = spend->chain;
-    mem_free(spend);
+    slab_free(&vm->slab, spend, sizeof(*spend));
 }
 
 /* ---- invocations ---- */
+
+static int invoke_body(lua_State *L);
 
 static struct invocation *invocation_take(struct vm *vm)
 {
@@ -72,6 +74,7 @@ static struct invocation *invocation_take(struct vm *vm)
     if (inv->anchor == LUA_NOREF) {
         inv->L = lua_newthread(vm->L);
         inv->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+        lua_pushcfunction(inv->L, invoke_body);
     }
     inv->vm = vm;
     inv->serial = ++vm->serial;
@@ -88,7 +91,7 @@ static void invocation_give(struct invocation *inv, bool clean)
         luaL_unref(vm->L, LUA_REGISTRYINDEX, inv->anchor);
         inv->anchor = LUA_NOREF;
     } else {
-        lua_settop(inv->L, 0);
+        lua_settop(inv->L, 1);
     }
     spend_leave(vm, inv->spend);
     inv->spend = NULL;
@@ -188,7 +191,7 @@ static const char *text_on_stack(lua_State *L, struct weir_str text)
     return lua_tostring(L, -1);
 }
 
-/* In the handler's thread: upvalue-free, so that making it costs nothing. */
+/* Stands at the bottom of each handler's thread, so that calling it makes nothing. */
 static int invoke_body(lua_State *L)
 {
     struct vm *vm = vm_of(L);
@@ -197,6 +200,7 @@ static int invoke_body(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->refs[code->function]);
     self_push(L, inv);
     const struct shape *args = inv->handler->args;
+    luaL_checkstack(L, (int)args->count + 10, "arguments");
     for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
     lua_call(L, (int)args->count + 1, 1);
     const struct ud_ticket *later = ud_test(L, -1, UD_TICKET);
@@ -206,7 +210,8 @@ static int invoke_body(lua_State *L)
     }
     const struct shape *result = inv->handler->result;
     if (result->count == 0 || inv->result == NULL) return 0;
-    struct conv conv = { .arena = inv->arena, .vm = vm };
+    struct conv conv;
+    conv_init(&conv, vm, inv->arena);
     bool fine = result->scalar
                     ? value_read(&conv, L, lua_gettop(L), &result->fields[0], inv->result)
                     : record_read(&conv, L, lua_gettop(L), result, inv->result);
@@ -289,7 +294,7 @@ static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const stru
     inv->run.ticks = &inv->spend->ticks;
     inv->run.ticks_max = ticks_of(vm->app);
     *ctx_user(ctx) = inv;
-    lua_pushcfunction(inv->L, invoke_body);
+    lua_pushvalue(inv->L, 1);
     struct invocation *outer = vm->current;
     vm->current = inv;
     int status = vm_call_watched(vm, inv->L, &inv->run, 0, 0);
@@ -315,7 +320,7 @@ static void lua_idle(void *state)
     struct vm *vm = shard->vm;
     if (vm == NULL) return;
     if (vm->used < vm->idle_used) vm->idle_used = vm->used;
-    if (vm->used - vm->idle_used < IDLE_BYTES) return;
+    if (vm->used - vm->idle_used < IDLE_BYTES + vm->idle_used / 2) return;
     lua_gc(vm->L, LUA_GCSTEP, 64);
     vm->idle_used = vm->used;
 }
@@ -531,7 +536,8 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
                   STR_ARG(handler->type->name), STR_ARG(handler->name), shape->count, given);
     }
     char *args = arena_alloc(inv->arena, shape->size + 8u);
-    struct conv conv = { .arena = inv->arena, .vm = inv->vm };
+    struct conv conv;
+    conv_init(&conv, inv->vm, inv->arena);
     lua_settop(L, first - 1 + (int)shape->count);
     for (uint32_t i = 0; i < shape->count; i++) {
         if (value_read(&conv, L, first + (int)i, &shape->fields[i], args)) continue;
@@ -549,10 +555,12 @@ int handler_call(lua_State *L)
     if (inv == NULL || inv->ctx == NULL)
         return luaL_error(L, "handlers are called from handlers, not at the file level");
     struct weir_str key = STR("");
-    struct ud_type *service = ud_test(L, 1, UD_TYPE);
-    struct lua_type *type = service ? service->type : handle_get(L, 1, &key);
-    if (type == NULL ||
-        !str_eq((struct weir_str){ type->name, type->name_len }, handler->type->name))
+    struct lua_type *type = handle_get(L, 1, &key);
+    if (type == NULL) {
+        struct ud_type *service = ud_test(L, 1, UD_TYPE);
+        if (service != NULL) type = service->type;
+    }
+    if (type == NULL || type->type != handler->type)
         return luaL_error(L, "a handler is called with a colon: h:name(...)");
     stack_check(L);
     key = text_keep(L, inv->arena, key);

@@ -17,6 +17,7 @@
 #include <lualib.h>
 
 #include "base/assert.h"
+#include "base/slab.h"
 #include "func/lua.h"
 #include "os/watch.h"
 
@@ -32,6 +33,8 @@
 #define SPEND_SLOTS 256u
 #define NAME_BYTES_MAX 64u
 #define FANOUT_MAX 256
+#define HANDLES_RECENT 1024u /* a power of two; each keeps about 100 bytes alive */
+#define NAMES_KNOWN 32u      /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
 
@@ -123,7 +126,8 @@ struct vm {
         request; /* of a test's vm: what a handler's name on a handle calls, closed over the name */
     struct lua_problem *problems; /* collecting: filled up to problem_max */
     unsigned problem_count, problem_max;
-    struct block blocks; /* list head */
+    struct slab slab;    /* small blocks, `spends` among them */
+    struct block blocks; /* large ones: list head */
     size_t used;
     uint64_t limit; /* of the whole vm; 0: none */
     bool collect_fast;
@@ -158,8 +162,10 @@ struct lua_type {
     struct type *type; /* NULL until found in the catalog */
     struct key_form form;
     bool form_known;
-    int object;  /* registry: the entity object */
-    int handles; /* registry: key -> handle, weak */
+    int object;                                /* registry: the entity object */
+    int handles;                               /* registry: key -> handle, weak */
+    int recent;                                /* registry: handles used last, by place */
+    struct ud_handle *recents[HANDLES_RECENT]; /* the same */
     int handle_meta;
     int self_meta; /* LUA_NOREF until needed */
 };
@@ -199,6 +205,14 @@ struct ud_record {
     const struct shape *shape;
     char *base;
     struct lua_type *self; /* of `self`; NULL for other records */
+};
+/* Names of fields that were asked for, by the address of Lua's text: the table of names is asked once for each. An
+ * address may come to hold another text, so the name is compared all the same. */
+struct names {
+    struct {
+        const char *text;
+        int place;
+    } known[NAMES_KNOWN];
 };
 struct ud_list {
     enum ud_tag tag;
@@ -305,6 +319,14 @@ struct conv {
     bool row;    /* nil where a row may hold it */
     char path[96], text[256], rule[16];
 };
+/** As an initializer, without clearing the texts. */
+static inline void conv_init(struct conv *c, struct vm *vm, struct arena *arena)
+{
+    c->arena = arena;
+    c->vm = vm;
+    c->starts = c->row = false;
+    c->path[0] = c->text[0] = c->rule[0] = 0;
+}
 /** Lua value at idx into the field of `base`. False with c->text. */
 bool value_read(struct conv *c, lua_State *L, int idx, const struct field *field, char *base);
 bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shape, char *base);

@@ -13,13 +13,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define KEY_PART 100000 /* added to the number of a field that is part of the key: never assigned */
 
 void *ud_test(lua_State *L, int idx, enum ud_tag tag)
 {
-    if (lua_type(L, idx) != LUA_TUSERDATA) return NULL;
-    enum ud_tag *ud = lua_touserdata(L, idx);
-    return lua_objlen(L, idx) >= sizeof(*ud) && *ud == tag ? ud : NULL;
+    enum ud_tag *ud = lua_touserdata(L, idx); /* all that handlers can have carry a tag */
+    return ud != NULL && *ud == tag ? ud : NULL;
 }
 
 static struct invocation *owner_of(lua_State *L, uint64_t serial)
@@ -46,10 +47,11 @@ struct ud_list *list_live(lua_State *L, int idx)
     return list;
 }
 
-static struct conv conv_row(lua_State *L)
+static void conv_row(struct conv *conv, lua_State *L)
 {
     struct vm *vm = vm_of(L);
-    return (struct conv){ .arena = vm->current->arena, .vm = vm, .row = true };
+    conv_init(conv, vm, vm->current->arena);
+    conv->row = true;
 }
 
 static void need_writable(lua_State *L, bool writable)
@@ -64,7 +66,8 @@ static void field_assign(lua_State *L, int idx, const struct field *f, char *bas
                          const char *owner)
 {
     char scratch[16] __attribute__((aligned(16))) = { 0 };
-    struct conv conv = conv_row(L);
+    struct conv conv;
+    conv_row(&conv, L);
     struct field one = *f;
     one.offset = 0;
     char *value = f->size <= sizeof(scratch) ? scratch : arena_alloc(conv.arena, f->size);
@@ -111,10 +114,38 @@ static int self_extra(lua_State *L, struct ud_record *record)
     return 1;
 }
 
+/* Upvalue 2: struct names. The place of the field that argument 2 names, or -1: the table must be asked. */
+static int place_known(lua_State *L, const struct shape *shape)
+{
+    size_t len;
+    const char *name = lua_tolstring(L, 2, &len);
+    struct names *names = lua_touserdata(L, lua_upvalueindex(2));
+    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
+    if (name == NULL || names->known[at].text != name) return -1;
+    int place = names->known[at].place;
+    struct weir_str field = shape->fields[place % KEY_PART].name;
+    return field.len == len && memcmp(field.ptr, name, len) == 0 ? place : -1;
+}
+
+static void place_learn(lua_State *L, int place)
+{
+    const char *name = lua_tostring(L, 2);
+    struct names *names = lua_touserdata(L, lua_upvalueindex(2));
+    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
+    names->known[at].text = name;
+    names->known[at].place = place;
+}
+
 /* Upvalue 1: name -> number. */
 static int record_index(lua_State *L)
 {
     struct ud_record *record = record_live(L, 1);
+    int known = place_known(L, record->shape);
+    if (known >= 0) {
+        value_push_live(L, &record->shape->fields[known % KEY_PART], record->base,
+                        record->writable && known < KEY_PART);
+        return 1;
+    }
     lua_settop(L, 2);
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
@@ -124,6 +155,7 @@ static int record_index(lua_State *L)
             map_push(L, -place - 1, &record->self->type->maps[-place - 1]);
             return 1;
         }
+        place_learn(L, place);
         value_push_live(L, &record->shape->fields[place % KEY_PART], record->base,
                         record->writable && place < KEY_PART);
         return 1;
@@ -135,17 +167,23 @@ static int record_index(lua_State *L)
 static int record_newindex(lua_State *L)
 {
     struct ud_record *record = record_live(L, 1);
+    int place = place_known(L, record->shape);
+    if (place >= 0 && place < KEY_PART && record->writable) {
+        field_assign(L, 3, &record->shape->fields[place], record->base, shape_owner(record));
+        return 0;
+    }
     lua_settop(L, 3);
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
     if (lua_type(L, -1) != LUA_TNUMBER) return record_missing(L, record);
-    int place = (int)lua_tointeger(L, -1);
+    place = (int)lua_tointeger(L, -1);
     if (place < 0)
         return luaL_error(L, "`%s` is a map: put, append and remove change it", lua_tostring(L, 2));
     if (place >= KEY_PART)
         return luaL_error(L, "`%s` is part of the key: it is never assigned", lua_tostring(L, 2));
     need_writable(L, record->writable);
     lua_pop(L, 1);
+    place_learn(L, place);
     field_assign(L, 3, &record->shape->fields[place], record->base, shape_owner(record));
     return 0;
 }
@@ -193,12 +231,15 @@ static void shape_names_push(lua_State *L, const struct shape *shape)
 static void record_meta_push(lua_State *L)
 {
     int names = lua_gettop(L);
+    struct names *known = arena_alloc(&vm_of(L)->arena, sizeof(*known));
     lua_createtable(L, 0, 4);
     lua_pushvalue(L, names);
-    lua_pushcclosure(L, record_index, 1);
+    lua_pushlightuserdata(L, known);
+    lua_pushcclosure(L, record_index, 2);
     lua_setfield(L, -2, "__index");
     lua_pushvalue(L, names);
-    lua_pushcclosure(L, record_newindex, 1);
+    lua_pushlightuserdata(L, known);
+    lua_pushcclosure(L, record_newindex, 2);
     lua_setfield(L, -2, "__newindex");
     meta_finish(L);
     lua_remove(L, names);
@@ -308,7 +349,8 @@ static void element_copy_push(lua_State *L, struct ud_list *list, size_t i)
 static char *element_read(lua_State *L, struct ud_list *list, int idx)
 {
     const struct shape *shape = list->field->shape;
-    struct conv conv = conv_row(L);
+    struct conv conv;
+    conv_row(&conv, L);
     char *item = arena_alloc(conv.arena, shape->size + 8u);
     bool fine = shape->scalar ? value_read(&conv, L, idx, &shape->fields[0], item)
                               : record_read(&conv, L, idx, shape, item);
@@ -483,7 +525,8 @@ static int list_fill(lua_State *L)
 
 /* ---- handles ---- */
 
-void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
+/* Equal handles are one value while it lives, so that they may be keys of tables. */
+static struct ud_handle *handle_find(lua_State *L, struct lua_type *type, struct weir_str key)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, type->handles);
     lua_pushlstring(L, key.ptr, key.len);
@@ -505,17 +548,37 @@ void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
     }
     lua_replace(L, -3);
     lua_pop(L, 1);
+    return lua_touserdata(L, -1);
+}
+
+/* What was used last is found without making the key a text of Lua's, and is kept from the collector. */
+void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
+{
+    uint32_t place = (uint32_t)hash64(0, key.ptr, key.len) % HANDLES_RECENT;
+    struct ud_handle *handle = type->recents[place];
+    lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
+    if (handle != NULL && str_eq(key, (struct weir_str){ handle->key, handle->len })) {
+        lua_rawgeti(L, -1, (int)place + 1);
+    } else {
+        handle = handle_find(L, type, key);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -3, (int)place + 1);
+        type->recents[place] = handle;
+    }
+    lua_remove(L, -2);
 }
 
 struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key)
 {
-    struct ud_handle *handle = ud_test(L, idx, UD_HANDLE);
-    if (handle != NULL) {
+    const enum ud_tag *tag = lua_touserdata(L, idx);
+    if (tag != NULL && *tag == UD_HANDLE) {
+        const struct ud_handle *handle = (const void *)tag;
         *key = (struct weir_str){ handle->key, handle->len };
         return handle->type;
     }
-    struct ud_record *record = ud_test(L, idx, UD_RECORD);
-    if (record == NULL || record->self == NULL) return NULL;
+    if (tag == NULL || *tag != UD_RECORD) return NULL;
+    const struct ud_record *record = (const void *)tag;
+    if (record->self == NULL) return NULL;
     struct invocation *inv = owner_of(L, record->serial);
     *key = record->self->service ? STR("") : weir_self(inv->ctx);
     return record->self;
@@ -571,6 +634,8 @@ void type_metatables(lua_State *L, struct lua_type *type)
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     type->handles = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_createtable(L, HANDLES_RECENT, 0);
+    type->recent = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_getmetatable(L, "weir.row");
     lua_createtable(L, 0, 5);
     lua_newtable(L);

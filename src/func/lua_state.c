@@ -1,8 +1,8 @@
 /*
  * lua_state.c - vms: memory, the sandbox, loading of files and modules.
  *
- * All memory of a vm hangs in one list, so that a vm whose handler was stopped in its middle is thrown away
- * block by block, without running any of its code. Memory is charged to the transaction whose handler runs;
+ * All memory of a vm is in its slab or hangs in one list, so that a vm whose handler was stopped in its middle is
+ * thrown away block by block, without running any of its code. Memory is charged to the transaction whose handler runs;
  * a charge past the limit is refused, which Lua turns into its error "not enough memory". Garbage of others
  * is counted too, so on the way to the limit the collector is made to run in full.
  *
@@ -49,27 +49,47 @@ static bool charge(struct vm *vm, size_t old_bytes, size_t new_bytes)
     return true;
 }
 
-static void *vm_alloc(void *arg, void *ptr, size_t old_bytes, size_t new_bytes)
+/* Large blocks hang in a list. */
+static void *block_resize(struct vm *vm, void *ptr, size_t bytes)
 {
-    struct vm *vm = arg;
     struct block *block = ptr ? (struct block *)ptr - 1 : NULL;
-    if (ptr == NULL) old_bytes = 0;
-    if (!charge(vm, old_bytes, new_bytes)) return NULL;
-    vm->used += new_bytes - old_bytes;
     if (block != NULL) {
         block->prev->next = block->next;
         block->next->prev = block->prev;
     }
-    if (new_bytes == 0) {
-        mem_free(block);
-        return NULL;
-    }
-    block = mem_realloc(block, sizeof(*block) + new_bytes);
+    block = mem_realloc(block, sizeof(*block) + bytes);
     block->prev = &vm->blocks;
     block->next = vm->blocks.next;
     block->prev->next = block;
     block->next->prev = block;
     return block + 1;
+}
+
+static void block_free(void *ptr)
+{
+    struct block *block = (struct block *)ptr - 1;
+    block->prev->next = block->next;
+    block->next->prev = block->prev;
+    mem_free(block);
+}
+
+static void *vm_alloc(void *arg, void *ptr, size_t old_bytes, size_t new_bytes)
+{
+    struct vm *vm = arg;
+    if (ptr == NULL) old_bytes = 0;
+    if (!charge(vm, old_bytes, new_bytes)) return NULL;
+    vm->used += new_bytes - old_bytes;
+    if (old_bytes > SLAB_BYTES_MAX && new_bytes > SLAB_BYTES_MAX)
+        return block_resize(vm, ptr, new_bytes);
+    void *made = NULL;
+    if (new_bytes > 0)
+        made = new_bytes <= SLAB_BYTES_MAX ? slab_alloc(&vm->slab, new_bytes)
+                                           : block_resize(vm, NULL, new_bytes);
+    if (old_bytes == 0) return made;
+    if (made != NULL) memcpy(made, ptr, old_bytes < new_bytes ? old_bytes : new_bytes);
+    if (old_bytes <= SLAB_BYTES_MAX) slab_free(&vm->slab, ptr, old_bytes);
+    else block_free(ptr);
+    return made;
 }
 
 void stack_check(lua_State *L)
@@ -390,12 +410,7 @@ void vm_destroy(struct vm *vm)
         next = block->next;
         mem_free(block);
     }
-    for (size_t i = 0; i < SPEND_SLOTS; i++) {
-        for (struct spend *spend = vm->spends[i], *next; spend != NULL; spend = next) {
-            next = spend->chain;
-            mem_free(spend);
-        }
-    }
+    slab_destroy(&vm->slab);
     for (struct lua_type *type = vm->types, *next; type != NULL; type = next) {
         next = type->next;
         mem_free(type);

@@ -112,7 +112,8 @@ static bool whole_read(struct conv *c, lua_State *L, int idx, const struct field
     if (lua_type(L, idx) != LUA_TNUMBER)
         return expected(c, L, idx, f, f->kind == WEIR_TIME ? "time in milliseconds" : "int");
     double x = lua_tonumber(L, idx);
-    if (x != floor(x) || fabs(x) > (double)WEIR_INT_MAX)
+    bool within = x >= -(double)WEIR_INT_MAX && x <= (double)WEIR_INT_MAX; /* no NaN */
+    if (!within || (double)(int64_t)x != x)
         return expected(c, L, idx, f, "int: a whole number within 2^53 (weir.round(x) makes one)");
     int64_t n = (int64_t)x;
     int bits = (int)f->size * 8;
@@ -190,6 +191,7 @@ static void element_push(lua_State *L, int idx, size_t i)
 
 static bool list_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
+    luaL_checkstack(L, 10, "values");
     size_t count = 0, keys = 0;
     if (ud_test(L, idx, UD_LIST) != NULL) {
         count = list_live(L, idx)->list->count;
@@ -228,6 +230,7 @@ static bool list_read(struct conv *c, lua_State *L, int idx, const struct field 
 
 static bool any_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
+    luaL_checkstack(L, 10, "values");
     struct buf *json = &c->vm->json;
     buf_reset(json);
     if (!json_take(c, L, idx, json, 0)) {
@@ -261,8 +264,7 @@ static bool nil_read(struct conv *c, lua_State *L, int idx, const struct field *
 
 bool value_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
-    luaL_checkstack(L, 10, "values");
-    if (lua_isnil(L, idx) || lua_isnone(L, idx)) return nil_read(c, L, idx, f, base);
+    if (lua_type(L, idx) <= LUA_TNIL) return nil_read(c, L, idx, f, base);
     switch (f->kind) {
     case WEIR_INT:
     case WEIR_TIME: return whole_read(c, L, idx, f, base);
@@ -307,6 +309,7 @@ static bool field_is_in(const struct shape *shape, struct weir_str name)
 
 bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shape, char *base)
 {
+    luaL_checkstack(L, 10, "values");
     struct ud_record *live = ud_test(L, idx, UD_RECORD);
     if (live != NULL && record_live(L, idx)->shape == shape) {
         shape_copy(shape, live->base, c->arena, base);
@@ -361,6 +364,7 @@ static void whole_push(lua_State *L, const struct field *f, const char *base)
 
 static void list_push(lua_State *L, const struct field *f, const struct weir_list *list)
 {
+    luaL_checkstack(L, 10, "values");
     lua_createtable(L, (int)list->count, 0);
     for (size_t i = 0; i < list->count; i++) {
         const char *item = (const char *)list->items + i * f->shape->size;
@@ -374,7 +378,6 @@ void value_push(lua_State *L, const struct field *f, const char *base)
 {
     const char *at = base + f->offset;
     struct weir_str text;
-    luaL_checkstack(L, 10, "values");
     switch (f->kind) {
     case WEIR_INT:
     case WEIR_TIME:
@@ -414,6 +417,7 @@ void value_push(lua_State *L, const struct field *f, const char *base)
 
 void record_push(lua_State *L, const struct shape *shape, const char *base)
 {
+    luaL_checkstack(L, 10, "values");
     lua_createtable(L, 0, (int)shape->count);
     for (uint32_t i = 0; i < shape->count; i++) {
         lua_pushlstring(L, shape->fields[i].name.ptr, shape->fields[i].name.len);
