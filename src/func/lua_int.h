@@ -33,7 +33,7 @@
 #define SPEND_SLOTS 256u
 #define NAME_BYTES_MAX 64u
 #define FANOUT_MAX 256
-#define HANDLES_RECENT 1024u /* a power of two; each keeps about 100 bytes alive */
+#define HANDLES_RECENT 4096u /* a power of two; each keeps about 100 bytes alive */
 #define NAMES_KNOWN 32u      /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
@@ -165,7 +165,7 @@ struct lua_type {
     int object;                                /* registry: the entity object */
     int handles;                               /* registry: key -> handle, weak */
     int recent;                                /* registry: handles used last, by place */
-    struct ud_handle *recents[HANDLES_RECENT]; /* the same */
+    struct ud_handle **recents; /* the same; NULL before the first */
     int handle_meta;
     int self_meta; /* LUA_NOREF until needed */
 };

@@ -551,10 +551,18 @@ static struct ud_handle *handle_find(lua_State *L, struct lua_type *type, struct
     return lua_touserdata(L, -1);
 }
 
+static void recents_make(lua_State *L, struct lua_type *type)
+{
+    lua_createtable(L, HANDLES_RECENT, 0);
+    type->recent = luaL_ref(L, LUA_REGISTRYINDEX);
+    type->recents = arena_alloc(&vm_of(L)->arena, HANDLES_RECENT * sizeof(struct ud_handle *));
+}
+
 /* What was used last is found without making the key a text of Lua's, and is kept from the collector. */
 void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
 {
     uint32_t place = (uint32_t)hash64(0, key.ptr, key.len) % HANDLES_RECENT;
+    if (type->recents == NULL) recents_make(L, type);
     struct ud_handle *handle = type->recents[place];
     lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
     if (handle != NULL && str_eq(key, (struct weir_str){ handle->key, handle->len })) {
@@ -634,8 +642,6 @@ void type_metatables(lua_State *L, struct lua_type *type)
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     type->handles = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_createtable(L, HANDLES_RECENT, 0);
-    type->recent = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_getmetatable(L, "weir.row");
     lua_createtable(L, 0, 5);
     lua_newtable(L);

@@ -13,6 +13,9 @@
  */
 #include "net/net_int.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 static const struct user local_operator = { .name = { ROLE_OPERATOR, sizeof ROLE_OPERATOR - 1 },
                                             .roles = { ROLE_OPERATOR, sizeof ROLE_OPERATOR - 1 } };
 
@@ -53,10 +56,15 @@ __attribute__((format(printf, 2, 3))) static void refuse(struct call *call, cons
                     what);
 }
 
-bool call_has_right(struct call *call, enum right right, const char *what)
+bool call_has_right(struct call *call, enum right right, const char *what, ...)
 {
     if (conn_holds(call->conn, right)) return true;
-    refuse(call, "%s", what);
+    char text[64];
+    va_list args;
+    va_start(args, what);
+    vsnprintf(text, sizeof(text), what, args);
+    va_end(args);
+    refuse(call, "%s", text);
     return false;
 }
 

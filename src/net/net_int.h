@@ -275,7 +275,8 @@ void net_free_reads(struct net *net);
 const struct user *net_first_user(const struct net *net);
 struct weir_str conn_roles(const struct conn *conn);
 /** False after refusing the call. `what` ends "has no permissions to ". */
-bool call_has_right(struct call *call, enum right right, const char *what);
+bool call_has_right(struct call *call, enum right right, const char *what, ...)
+    __attribute__((format(printf, 3, 4)));
 bool call_is_admitted(struct call *call, const struct handler *handler);
 /** Whether the caller may read the stream, its figures and its groups: the operator, and the role that may emit; a
  *  stream open to anyone is so for emitting only. False after refusing. */

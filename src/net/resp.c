@@ -862,12 +862,12 @@ static void run_command(struct conn *conn, const struct resp_command *command)
 {
     const struct resp_verb *verb = verb_find(command->args[0]);
     struct call *call = call_begin(conn, command->used);
-    char what[64];
     conn->net->commands_total++;
-    snprintf(what, sizeof(what), "run the '%s' command", verb ? verb->name : "unknown");
     if (verb && verb->run == do_auth)
         conn->secret_in = true; /* also when it is refused for its form */
-    if (!call_has_right(call, verb ? verb->right : RIGHT_USER, what)) return;
+    if (!call_has_right(call, verb ? verb->right : RIGHT_USER, "run the '%s' command",
+                        verb ? verb->name : "unknown"))
+        return;
     if (!verb) {
         refuse_unknown(call, command->args[0]);
     } else if (command->count < verb->least || command->count > verb->most) {
