@@ -18,7 +18,7 @@
 /* The options as texts, before they are judged. */
 struct texts {
     const char *shards, *threads, *connections, *pipeline, *rate, *seconds, *warmup, *seed,
-        *connect, *schedule;
+        *connect, *schedule, *lang;
 };
 
 static bool count_read(const char *option, const char *text, unsigned min, unsigned max,
@@ -61,6 +61,20 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
     o->steady = t->schedule && strcmp(t->schedule, "steady") == 0;
     if (t->schedule && !o->steady && strcmp(t->schedule, "poisson") != 0) {
         fprintf(stderr, "weir: --schedule %s: poisson or steady\n", t->schedule);
+        return false;
+    }
+    o->native = t->lang && strcmp(t->lang, "c") == 0;
+    if (t->lang && !o->native && strcmp(t->lang, "lua") != 0) {
+        fprintf(stderr, "weir: --lang %s: lua or c\n", t->lang);
+        return false;
+    }
+    if (o->native && (!o->in_process || o->app)) {
+        fprintf(stderr,
+                "weir: --lang c: with --in-process and without --app: a server loads Lua files\n");
+        return false;
+    }
+    if (t->connect && o->in_process) {
+        fprintf(stderr, "weir: --connect or --in-process, not both\n");
         return false;
     }
     if (t->connect && (t->shards || t->threads)) {
@@ -119,6 +133,9 @@ int verb_bench(int argc, char **argv)
         { "--seed", "N", "of requests and their times (1)", .text_into = &t.seed },
         { "--connect", "HOST:PORT", "a running server, instead of one of its own",
           .text_into = &t.connect },
+        { "--in-process", NULL, "the engine in this process, without network",
+          .flag_into = &o.in_process },
+        { "--lang", "lua|c", "handlers in C, with --in-process (lua)", .text_into = &t.lang },
         { "--app", "FILE", "another application than the workload's own", .text_into = &o.app },
         { "--limit", "NAME=N", "a limit of the server; may be repeated", .list_into = &limits },
         { "--data", "DIR", "folder to work in, kept (a new one here, removed)",

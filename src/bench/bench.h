@@ -34,6 +34,8 @@ struct bench_options {
     const char *app;          /* a file instead of the workload's own application; NULL: its own */
     const char *connect_host; /* a running server; NULL: starts one */
     int connect_port;
+    bool in_process;           /* the engine in this process instead of a server */
+    bool native;               /* handlers in C; only in this process */
     const char *data;          /* folder to work in; NULL: a new one here, removed at the end */
     const char *const *limits; /* passed to the server, NULL-terminated; may be NULL */
     uint32_t shards, threads;

@@ -104,6 +104,20 @@ struct door *door_resp_open(const struct workload *workload, const char *host, i
 /** How many shards the server has; 0: it does not tell. */
 uint32_t door_resp_shards(struct door *door);
 
+struct door_port_options {
+    const char *app;  /* a Lua file; NULL: the workload's own handlers in C */
+    const char *data; /* folder */
+    uint32_t shards, threads;
+    uint32_t in_flight;        /* requests at most */
+    const char *const *limits; /* "name=number", NULL-terminated; may be NULL */
+};
+/** The engine in this process. NULL with the reason. */
+struct door *door_port_open(const struct workload *workload,
+                            const struct door_port_options *options, char *error,
+                            size_t error_bytes);
+/** Fills in what is 0, by the processors. */
+void door_port_shards(uint32_t *shards, uint32_t *threads);
+
 struct cpu cpu_self(void);
 bool cpu_of_process(int pid, struct cpu *cpu);
 

@@ -17,8 +17,9 @@ static const struct {
 /* Figures that are differences of two readings. */
 #define COUNTERS(X)                                                                                \
     X(commits)                                                                                     \
-    X(failures) X(wounds) X(overloads) X(timeouts) X(multi_shard) X(local_calls) X(remote_calls)   \
-        X(syncs) X(log_bytes) X(checkpoints)
+    X(failures)                                                                                    \
+    X(wounds) X(overloads) X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs)      \
+        X(log_bytes) X(checkpoints)
 
 double report_throughput(const struct driver *d)
 {

@@ -94,11 +94,34 @@ static int app_write(struct run *run)
 
 /* ---- the server ---- */
 
+static int engine_begin(struct run *run)
+{
+    const struct bench_options *o = run->options;
+    char data[500];
+    int code = folder_make(run);
+    if (code == 0 && !o->native) code = app_write(run);
+    if (code != 0) return code;
+    snprintf(data, sizeof(data), "%s/data", run->folder);
+    struct door_port_options door = { .app = o->native ? NULL : run->app,
+                                      .data = data,
+                                      .shards = o->shards,
+                                      .threads = o->threads,
+                                      .in_flight = o->connections * o->pipeline,
+                                      .limits = o->limits };
+    door_port_shards(&door.shards, &door.threads);
+    run->report.shards = door.shards;
+    run->report.threads = door.threads;
+    run->report.where = o->native ? "no network (handlers in C)" : "no network";
+    run->door = door_port_open(run->workload, &door, run->error, sizeof(run->error));
+    return run->door ? 0 : complain(run, SERVER_EXIT_CONFIG, run->error);
+}
+
 static int server_reach(struct run *run)
 {
     const struct bench_options *o = run->options;
     const char *host = o->connect_host;
     int port = o->connect_port;
+    if (o->in_process) return engine_begin(run);
     if (!host) {
         struct child_options child = { .program = o->program,
                                        .app = run->app,
@@ -238,6 +261,8 @@ int bench_run(const struct bench_options *options)
     if (!run.workload) return SERVER_EXIT_USAGE;
     int code = settings_judge(&run);
     if (code != 0) return code;
+    if (options->native && !run.workload->native)
+        return complain(&run, SERVER_EXIT_USAGE, "--lang c: this workload is in Lua only");
     run.report = (struct report){ .options = options,
                                   .workload = run.workload,
                                   .where = "RESP",

@@ -96,12 +96,16 @@ struct workload_setup {
     char why[256];   /* out: what is wrong with the settings */
 };
 
+/* Registers types and handlers. */
+typedef enum weir_status workload_native_fn(struct weir_app *app);
+
 struct workload {
     const char *name, *about;
     const struct bench_param *const *params; /* that it takes; ends with NULL */
     const struct verb *verbs;                /* ends with a zeroed one */
     const char *const *kinds;                /* of measured requests; ends with NULL */
     const char *lua;                         /* the application */
+    workload_native_fn *native;              /* the same in C; NULL: there is none */
     /** NULL with setup->why. */
     void *(*create)(struct workload_setup *setup);
     void (*destroy)(void *self);
@@ -139,6 +143,7 @@ uint32_t key_shard(struct weir_str key, uint32_t shards);
 /** NULL-terminated. */
 extern const struct workload *const workloads[];
 extern const struct workload workload_ycsb;
+workload_native_fn ycsb_native;
 
 /* Options that several take. */
 extern const struct bench_param param_keys, param_zipf, param_cross, param_initial, param_mix;

@@ -168,6 +168,7 @@ const struct workload workload_ycsb = {
     .verbs = verbs,
     .kinds = kinds,
     .lua = ycsb_lua,
+    .native = ycsb_native,
     .create = ycsb_create,
     .destroy = ycsb_destroy,
     .load_count = ycsb_count,
