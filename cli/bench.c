@@ -73,6 +73,18 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
                 "weir: --lang c: with --in-process and without --app: a server loads Lua files\n");
         return false;
     }
+    if (t->rate && o->sweep) {
+        fprintf(stderr, "weir: --rate or --sweep, not both\n");
+        return false;
+    }
+    if (o->plot && !o->sweep) {
+        fprintf(stderr, "weir: --plot shows latency against rate: with --sweep\n");
+        return false;
+    }
+    if (t->schedule && !t->rate && !o->sweep) {
+        fprintf(stderr, "weir: --schedule is of an open loop: with --rate or --sweep\n");
+        return false;
+    }
     if (t->connect && o->in_process) {
         fprintf(stderr, "weir: --connect or --in-process, not both\n");
         return false;
@@ -126,6 +138,8 @@ int verb_bench(int argc, char **argv)
         { "--connections", "N", "connections (16)", .text_into = &t.connections },
         { "--pipeline", "N", "requests under way on each (32)", .text_into = &t.pipeline },
         { "--rate", "N", "open loop: requests a second (closed loop)", .text_into = &t.rate },
+        { "--sweep", NULL, "the peak, then open loops up to the first rate not sustained",
+          .flag_into = &o.sweep },
         { "--schedule", "KIND", "poisson or steady, with --rate (poisson)",
           .text_into = &t.schedule },
         { "--seconds", "S", "time that is measured (10)", .text_into = &t.seconds },
@@ -140,6 +154,7 @@ int verb_bench(int argc, char **argv)
         { "--limit", "NAME=N", "a limit of the server; may be repeated", .list_into = &limits },
         { "--data", "DIR", "folder to work in, kept (a new one here, removed)",
           .text_into = &o.data },
+        { "--plot", "FILE.svg", "latency against rate, with --sweep", .text_into = &o.plot },
         { "--json", "FILE", "all figures, as JSON (`-`: after the text)", .text_into = &o.json },
     };
     const unsigned fixed_count = sizeof(fixed) / sizeof(fixed[0]);

@@ -44,6 +44,8 @@ struct bench_options {
     bool steady; /* a request each 1/rate seconds, instead of a Poisson process */
     double seconds, warmup_seconds;
     uint64_t seed;
+    bool sweep;       /* first the peak, then open loops up to the knee */
+    const char *plot; /* file for a picture of the sweep; NULL: none */
     const char *json; /* file for all figures; NULL: none */
     FILE *out, *err;
 };

@@ -21,6 +21,7 @@
 
 #define DRAIN_MS_MAX 10000u
 #define TURN_ANSWERS_MAX 4096u
+#define QUANTUM_NS UINT64_C(50000) /* see door_resp.c */
 
 struct order {
     struct request request; /* first: port_next() gives it back */
@@ -178,6 +179,7 @@ static void answer_take(struct door_port *door, const struct request *r, struct 
     }
 }
 
+/* True: there may be more. */
 static bool answers_take(struct door_port *door, uint64_t now)
 {
     struct answer answer;
@@ -190,7 +192,7 @@ static bool answers_take(struct door_port *door, uint64_t now)
         order->next = door->free;
         door->free = order;
     }
-    return count > 0;
+    return count == TURN_ANSWERS_MAX;
 }
 
 /* ---- turns ---- */
@@ -203,9 +205,9 @@ static uint64_t turn(void *self)
     wait_unlock(door->wait);
     if (!d) return ENV_NEVER;
     uint64_t now = mono_ns();
-    bool any = answers_take(door, now);
+    bool more = answers_take(door, now);
     driver_turn(d, now);
-    while (submit(door, now)) any = true;
+    while (submit(door, now)) continue;
     port_flush(door->port);
     if (driver_done(d) && port_in_flight(door->port) == 0) {
         wait_lock(door->wait);
@@ -215,9 +217,10 @@ static uint64_t turn(void *self)
         wait_unlock(door->wait);
         return ENV_NEVER;
     }
-    uint64_t due = any ? driver_next_due(d) : DRIVER_NEVER, later = now + 10000000;
-    if (d->rate == 0 || due > later) return later; /* answers wake it */
-    return due > now ? due : 0;
+    if (more) return 0;
+    uint64_t due = driver_next_due(d), later = now + 10000000;
+    if (d->rate == 0 || !door->free || due > later) return later; /* answers wake it */
+    return due > now + QUANTUM_NS ? due : now + QUANTUM_NS;
 }
 
 static bool door_run(struct door *base, struct driver *driver)

@@ -18,8 +18,14 @@ static const struct {
 #define COUNTERS(X)                                                                                \
     X(commits)                                                                                     \
     X(failures)                                                                                    \
-    X(wounds) X(overloads) X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs)      \
-        X(log_bytes) X(checkpoints)
+    X(wounds)                                                                                      \
+    X(overloads) X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs) X(log_bytes)   \
+        X(checkpoints)
+
+const char *report_commit(void)
+{
+    return BENCH_COMMIT;
+}
 
 double report_throughput(const struct driver *d)
 {

@@ -20,6 +20,7 @@ void report_head(const struct report *r, FILE *out);
 void report_point(const struct report *r, const struct driver *d, FILE *out);
 void report_head_json(const struct report *r, struct buf *out);
 void report_point_json(const struct report *r, const struct driver *d, struct buf *out);
+const char *report_commit(void);
 double report_throughput(const struct driver *d);
 
 #endif

@@ -9,8 +9,11 @@
 #include <unistd.h>
 
 #include "bench/child.h"
+#include "bench/plot.h"
 #include "bench/report.h"
 #include "server/server.h"
+
+#define SUSTAINED 0.97 /* of what was due must be answered in time */
 
 struct run {
     const struct bench_options *options;
@@ -22,6 +25,7 @@ struct run {
     struct report report;
     char folder[400], app[500];
     bool folder_is_ours;
+    uint32_t points_done; /* each has requests of its own */
     char error[600];
 };
 
@@ -184,24 +188,32 @@ static bool verify(struct run *run, bool *holds)
     return true;
 }
 
+/* `-` is where the report goes. */
+static int file_write(struct run *run, const char *path, const struct buf *text)
+{
+    char why[600];
+    bool ours = strcmp(path, "-") == 0;
+    FILE *file = ours ? run->options->out : fopen(path, "w");
+    bool good = file && fwrite(text->ptr, 1, text->len, file) == text->len;
+    if (file && !ours && fclose(file) != 0) good = false;
+    if (good) return 0;
+    snprintf(why, sizeof(why), "%s: %s", path, strerror(errno));
+    return complain(run, SERVER_EXIT_IO, why);
+}
+
 static int json_write_file(struct run *run, const struct buf *points)
 {
     const char *path = run->options->json;
     if (!path) return 0;
     struct buf text = { 0 };
-    char why[600];
     buf_add_text(&text, "{");
     report_head_json(&run->report, &text);
     buf_add_text(&text, ",\"points\":[");
     buf_add_str(&text, buf_str(points));
     buf_add_text(&text, "]}\n");
-    FILE *file = strcmp(path, "-") == 0 ? run->options->out : fopen(path, "w");
-    bool good = file && fwrite(text.ptr, 1, text.len, file) == text.len;
-    if (file && file != run->options->out && fclose(file) != 0) good = false;
+    int code = file_write(run, path, &text);
     buf_free(&text);
-    if (good) return 0;
-    snprintf(why, sizeof(why), "%s: %s", path, strerror(errno));
-    return complain(run, SERVER_EXIT_IO, why);
+    return code;
 }
 
 static bool load(struct run *run)
@@ -215,20 +227,88 @@ static bool load(struct run *run)
     return true;
 }
 
+/* One rate, verified. */
+static bool point_run(struct run *run, double rate, struct buf *points, struct plot_point *point,
+                      bool *holds)
+{
+    const struct bench_options *o = run->options;
+    struct driver *d = run->driver;
+    static const double shares[PLOT_LINES] = { 0.5, 0.9, 0.99, 0.999 };
+    driver_begin_measure(d, o->warmup_seconds, o->seconds, rate, o->steady,
+                         o->seed + run->points_done++);
+    if (!pass_run(run, "measuring")) return false;
+    report_point(&run->report, d, o->out);
+    if (points->len > 0) buf_add_byte(points, ',');
+    report_point_json(&run->report, d, points);
+    *point = (struct plot_point){ .offered = rate, .throughput = report_throughput(d) };
+    for (uint32_t l = 0; l < PLOT_LINES; l++)
+        point->us[l] = (double)histogram_quantile(&d->all.latency, shares[l]) / 1e3;
+    uint64_t due = d->all.latency.count;
+    point->sustained = d->unsent == 0 && (double)d->completed >= SUSTAINED * (double)due;
+    return verify(run, holds);
+}
+
+static int plot_write_file(struct run *run, const struct plot_point *sweep, uint32_t count)
+{
+    const struct bench_options *o = run->options;
+    struct buf svg = { 0 };
+    char title[200];
+    if (!o->plot) return 0;
+    snprintf(title, sizeof(title), "%s over %s, %u shards, %u x %u, %u cores, weir %s", o->workload,
+             run->report.where, run->report.shards, o->connections, o->pipeline, run->report.cores,
+             report_commit());
+    plot_write(sweep, count, title, &svg);
+    int code = file_write(run, o->plot, &svg);
+    buf_free(&svg);
+    return code;
+}
+
+static void sweep_print(const struct plot_point *sweep, uint32_t count, double peak, FILE *out)
+{
+    double knee = 0;
+    fprintf(out, "\n%12s %12s %10s %10s %10s %10s\n", "offered", "done", "p50 us", "p90 us",
+            "p99 us", "p99.9 us");
+    for (uint32_t i = 0; i < count; i++) {
+        const struct plot_point *p = &sweep[i];
+        fprintf(out, "%12.0f %12.0f %10.0f %10.0f %10.0f %10.0f%s\n", p->offered, p->throughput,
+                p->us[0], p->us[1], p->us[2], p->us[3], p->sustained ? "" : "  not sustained");
+        if (p->sustained && p->offered > knee) knee = p->offered;
+    }
+    fprintf(out, "peak %.0f a second in a closed loop, sustained %.0f in an open one\n", peak,
+            knee);
+}
+
+/* Up to the first rate that is not sustained. */
+static bool sweep_run(struct run *run, struct buf *points, double peak, struct plot_point *sweep,
+                      uint32_t *count, bool *holds)
+{
+    static const double steps[] = { 0.05, 0.1,  0.2, 0.3,  0.4, 0.5, 0.6, 0.7,
+                                    0.8,  0.85, 0.9, 0.95, 1,   1.1, 1.25 };
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && *holds; i++) {
+        fprintf(run->options->out, "\n");
+        if (!point_run(run, steps[i] * peak, points, &sweep[*count], holds)) return false;
+        if (!sweep[(*count)++].sustained) break;
+    }
+    return true;
+}
+
 static int measure(struct run *run)
 {
     const struct bench_options *o = run->options;
     struct buf points = { 0 };
+    struct plot_point first, sweep[PLOT_POINTS_MAX];
+    uint32_t count = 0;
     bool holds = false;
     if (!load(run)) return SERVER_EXIT_FAILED;
-    driver_begin_measure(run->driver, o->warmup_seconds, o->seconds, o->rate, o->steady, o->seed);
-    if (!pass_run(run, "measuring")) return SERVER_EXIT_FAILED;
-    report_point(&run->report, run->driver, o->out);
-    report_point_json(&run->report, run->driver, &points);
-    if (!verify(run, &holds)) return SERVER_EXIT_FAILED;
-    int code = json_write_file(run, &points);
+    bool good = point_run(run, o->rate, &points, &first, &holds);
+    if (good && o->sweep) {
+        good = sweep_run(run, &points, first.throughput, sweep, &count, &holds);
+        sweep_print(sweep, count, first.throughput, o->out);
+    }
+    int code = good ? json_write_file(run, &points) : 0;
+    if (good && code == 0) code = plot_write_file(run, sweep, count);
     buf_free(&points);
-    return !holds ? SERVER_EXIT_FAILED : code;
+    return !good || !holds ? SERVER_EXIT_FAILED : code;
 }
 
 static const struct workload *workload_named(const char *name)
