@@ -71,9 +71,9 @@ static int mistake(const struct args_verb *verb, const char *what, const char *w
 
 static int unknown(const struct args_verb *verb, const char *word)
 {
-    const char *names[32] = { "--help" };
+    const char *names[64] = { "--help" };
     size_t count = 1;
-    for (const struct args_option *option = verb->options; option->name && count < 32; option++)
+    for (const struct args_option *option = verb->options; option->name && count < 64; option++)
         names[count++] = option->name;
     const char *near = args_nearest(word, names, count);
     fprintf(stderr, "weir: unknown option %s", word);

@@ -68,6 +68,7 @@ int verb_emit(int argc, char **argv);
 int verb_load(int argc, char **argv);
 int verb_parked(int argc, char **argv);
 int verb_schedule(int argc, char **argv);
+int verb_bench(int argc, char **argv);
 int verb_version(int argc, char **argv);
 
 #endif

@@ -28,6 +28,7 @@ static const struct {
     { "new", verb_new, "write a small application to begin with" },
     { "test", verb_test, "run the tests of an application in virtual time" },
     { "user", verb_user, "keep the file of users of a server" },
+    { "bench", verb_bench, "measure a workload and verify what it left" },
     { "version", verb_version, "print the version" },
 };
 #define VERB_COUNT (sizeof verbs / sizeof verbs[0])
@@ -48,14 +49,20 @@ int main(int argc, char **argv)
         return SERVER_EXIT_USAGE;
     }
     const char *word = argv[1];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+    char all[] = "--help";
+    char *ask[] = { all };
+    bool asked = strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ||
+                 strcmp(word, "help") == 0;
+    if (asked && argc == 2) {
         help(stdout);
         return SERVER_EXIT_OK;
     }
+    if (asked) word = argv[2]; /* weir help bench */
     if (strcmp(word, "--version") == 0) word = "version";
     const char *names[VERB_COUNT];
     for (size_t i = 0; i < VERB_COUNT; i++) {
-        if (strcmp(word, verbs[i].name) == 0) return verbs[i].run(argc - 2, argv + 2);
+        if (strcmp(word, verbs[i].name) == 0)
+            return asked ? verbs[i].run(1, ask) : verbs[i].run(argc - 2, argv + 2);
         names[i] = verbs[i].name;
     }
     const char *near = args_nearest(word, names, VERB_COUNT);

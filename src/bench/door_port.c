@@ -1,0 +1,415 @@
+/*
+ * door_port.c - requests to the engine inside this process, through a port, as the doors of a server make them.
+ *
+ * The load is an actor of its own beside shards and log writer. It builds each argument struct by the handler's shape,
+ * has it judged, and submits; answers come back once they are durable. Nothing is parsed or formatted, no thread waits
+ * for one request, so what is left is the engine. Its own processor time is that of this actor's thread, the engine's is
+ * the process's less that.
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "base/assert.h"
+#include "bench/driver.h"
+#include "core/app.h"
+#include "core/engine.h"
+#include "func/lua.h"
+#include "os/signal.h"
+#include "os/wait.h"
+
+#define DRAIN_MS_MAX 10000u
+#define TURN_ANSWERS_MAX 4096u
+#define QUANTUM_NS UINT64_C(50000) /* see door_resp.c */
+
+struct order {
+    struct request request; /* first: port_next() gives it back */
+    struct shot shot;
+    struct order *next;
+};
+
+struct door_port {
+    struct door door;
+    const struct workload *workload;
+    struct env *env;
+    struct catalog *catalog;
+    struct weir_app app;
+    struct lua_app *lua;
+    struct engine *engine;
+    struct port *port;
+    struct actor actor;
+    struct wait *wait;     /* guards driver and done */
+    struct driver *driver; /* of the pass under way */
+    bool done;
+    struct order *orders, *free;
+    const struct handler **handlers; /* of workload->verbs */
+    struct buf scratch;
+    int64_t numbers[ANSWER_NUMBERS_MAX];
+};
+
+/* ---- asking ---- */
+
+static void whole_store(const struct field *field, void *args, int64_t n)
+{
+    void *at = (char *)args + field->offset;
+    switch (field->size) {
+    case 1: *(int8_t *)at = (int8_t)n; break;
+    case 2: *(int16_t *)at = (int16_t)n; break;
+    case 4: *(int32_t *)at = (int32_t)n; break;
+    default: *(int64_t *)at = n; break;
+    }
+}
+
+static void rows_store(const struct field *field, void *args, const struct shot *shot,
+                       const struct shot_arg *arg, struct arena *arena)
+{
+    const struct shape *shape = field->shape;
+    const int64_t *cell = shot->cell + arg->at;
+    uint32_t place[SHOT_CELLS_MAX];
+    for (uint32_t c = 0; c < arg->columns; c++) {
+        place[c] = 0;
+        while (place[c] < shape->count &&
+               !str_eq(shape->fields[place[c]].name, str_of(arg->names[c])))
+            place[c]++;
+        ASSERT(place[c] < shape->count);
+    }
+    char *items = arena_alloc(arena, (size_t)arg->n * shape->size + 1);
+    for (int64_t r = 0; r < arg->n; r++) {
+        shape_start(shape, items + (size_t)r * shape->size);
+        for (uint32_t c = 0; c < arg->columns; c++)
+            whole_store(&shape->fields[place[c]], items + (size_t)r * shape->size, *cell++);
+    }
+    struct weir_list *list = (struct weir_list *)(void *)((char *)args + field->offset);
+    *list = (struct weir_list){ items, (uint32_t)arg->n };
+}
+
+static void text_store(const struct field *field, void *args, struct weir_str text)
+{
+    char *at = (char *)args + field->offset;
+    if (field->kind == WEIR_REF) ((struct weir_ref *)(void *)at)->key = text;
+    else *(struct weir_str *)(void *)at = text;
+}
+
+/* The argument struct of the handler; its texts stay in the shot. */
+static const void *args_make(struct order *order, const struct handler *handler)
+{
+    const struct shape *shape = handler->args;
+    const struct shot *shot = &order->shot;
+    void *args = arena_alloc(&order->request.arena, shape->size + 8u);
+    ASSERT(shot->arg_count <= shape->count);
+    shape_start(shape, args);
+    for (uint32_t i = 0; i < shot->arg_count; i++) {
+        const struct shot_arg *arg = &shot->arg[i];
+        const struct field *field = &shape->fields[i];
+        switch (arg->kind) {
+        case SHOT_INT: whole_store(field, args, arg->n); break;
+        case SHOT_TEXT:
+            text_store(field, args, (struct weir_str){ shot->text + arg->at, arg->len });
+            break;
+        case SHOT_ROWS: rows_store(field, args, shot, arg, &order->request.arena); break;
+        }
+    }
+    return args;
+}
+
+static bool submit(struct door_port *door, uint64_t now)
+{
+    struct order *order = door->free;
+    struct problem problem;
+    if (!order || !driver_take(door->driver, now, &order->shot)) return false;
+    door->free = order->next;
+    const struct handler *handler = door->handlers[order->shot.verb];
+    struct request *request = &order->request;
+    struct arena arena = request->arena;
+    arena_reset(&arena);
+    *request = (struct request){ .handler = handler, .arena = arena, .user = order };
+    request->key = (struct weir_str){ order->shot.key, order->shot.key_len };
+    request->args = args_make(order, handler);
+    if (shape_judge(handler->args, request->args, false, &problem) != WEIR_OK)
+        driver_fail(door->driver, "%s", problem.text);
+    port_submit(door->port, request);
+    return true;
+}
+
+/* ---- answers ---- */
+
+static void list_take(struct door_port *door, const struct field *field, const char *at,
+                      struct answer *a)
+{
+    const struct weir_list *list = (const struct weir_list *)(const void *)at;
+    *a = (struct answer){ .kind = ANSWER_NUMBERS, .numbers = door->numbers };
+    if (!field->shape->scalar || field->shape->fields[0].kind != WEIR_INT) return;
+    for (uint32_t i = 0; i < list->count && i < ANSWER_NUMBERS_MAX; i++)
+        door->numbers[a->count++] = ((const int64_t *)list->items)[i];
+}
+
+static void answer_take(struct door_port *door, const struct request *r, struct answer *a)
+{
+    const struct shape *shape = r->handler->result;
+    *a = (struct answer){ .kind = ANSWER_NIL };
+    if (r->status != WEIR_OK) {
+        a->kind = ANSWER_ERROR;
+        a->word = r->status == WEIR_FAILED ? r->code : str_of(weir_status_word(r->status));
+        buf_reset(&door->scratch);
+        buf_printf(&door->scratch, "%.*s %.*s%.*s", STR_ARG(a->word), STR_ARG(r->text),
+                   STR_ARG(r->detail));
+        a->text = buf_str(&door->scratch);
+        return;
+    }
+    if (!shape->scalar || !r->result) return;
+    const struct field *field = &shape->fields[0];
+    const char *at = r->result;
+    switch (field->kind) {
+    case WEIR_INT:
+    case WEIR_TIME:
+        a->kind = ANSWER_NUMBER;
+        a->number = field->size == 8   ? *(const int64_t *)(const void *)at
+                    : field->size == 4 ? *(const int32_t *)(const void *)at
+                                       : *at;
+        break;
+    case WEIR_TEXT:
+    case WEIR_BYTES:
+    case WEIR_ANY:
+        a->text = text_load(field, at);
+        a->kind = a->text.ptr ? ANSWER_TEXT : ANSWER_NIL;
+        break;
+    case WEIR_LIST: list_take(door, field, at, a); break;
+    default: break;
+    }
+}
+
+/* True: there may be more. */
+static bool answers_take(struct door_port *door, uint64_t now)
+{
+    struct answer answer;
+    uint32_t count = 0;
+    for (struct request *r; count < TURN_ANSWERS_MAX && (r = port_next(door->port)) != NULL;
+         count++) {
+        struct order *order = r->user;
+        answer_take(door, r, &answer);
+        driver_answer(door->driver, &order->shot, &answer, now);
+        order->next = door->free;
+        door->free = order;
+    }
+    return count == TURN_ANSWERS_MAX;
+}
+
+/* ---- turns ---- */
+
+static uint64_t turn(void *self)
+{
+    struct door_port *door = self;
+    wait_lock(door->wait);
+    struct driver *d = door->driver;
+    wait_unlock(door->wait);
+    if (!d) return ENV_NEVER;
+    uint64_t now = mono_ns();
+    bool more = answers_take(door, now);
+    driver_turn(d, now);
+    while (submit(door, now)) continue;
+    port_flush(door->port);
+    if (driver_done(d) && port_in_flight(door->port) == 0) {
+        wait_lock(door->wait);
+        door->driver = NULL;
+        door->done = true;
+        wait_wake(door->wait);
+        wait_unlock(door->wait);
+        return ENV_NEVER;
+    }
+    if (more) return 0;
+    uint64_t due = driver_next_due(d), later = now + 10000000;
+    if (d->rate == 0 || !door->free || due > later) return later; /* answers wake it */
+    return due > now + QUANTUM_NS ? due : now + QUANTUM_NS;
+}
+
+static bool door_run(struct door *base, struct driver *driver)
+{
+    struct door_port *door = (struct door_port *)base;
+    wait_lock(door->wait);
+    door->driver = driver;
+    door->done = false;
+    wait_unlock(door->wait);
+    door->env->actor_wake(door->env, &door->actor);
+    wait_lock(door->wait);
+    while (!door->done) wait_sleep(door->wait, 0);
+    wait_unlock(door->wait);
+    return driver->error[0] == 0;
+}
+
+static struct cpu cpu_thread(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_THREAD, &u);
+    return (struct cpu){ (uint64_t)u.ru_utime.tv_sec * 1000000 + (uint64_t)u.ru_utime.tv_usec,
+                         (uint64_t)u.ru_stime.tv_sec * 1000000 + (uint64_t)u.ru_stime.tv_usec };
+}
+
+/* On the actor's thread. */
+static bool door_figures(struct door *base, struct figures *f)
+{
+    struct door_port *door = (struct door_port *)base;
+    struct engine_stats s;
+    struct cpu all = cpu_self();
+    memset(f, 0, sizeof(*f));
+    engine_stats(door->engine, &s);
+    f->client = cpu_thread();
+    f->server = (struct cpu){ all.user_us - f->client.user_us,
+                              all.system_us - f->client.system_us };
+    f->server_known = true;
+    f->syncs = s.store.syncs;
+    f->log_bytes = s.store.bytes_written;
+    f->commits = s.commits_total;
+    f->failures = s.failures_total;
+    f->wounds = s.wounds_total;
+    f->multi_shard = s.multi_shard_total;
+    f->overloads = s.overloads_total;
+    f->timeouts = s.timeouts_total;
+    f->local_calls = s.local_calls_total;
+    f->remote_calls = s.remote_calls_total;
+    f->checkpoints = s.checkpoints_total;
+    f->entities = s.entities;
+    f->memory_bytes = s.memory_bytes;
+    return true;
+}
+
+/* ---- opening and closing ---- */
+
+static bool app_load(struct door_port *door, const struct door_port_options *o, char *error,
+                     size_t error_bytes)
+{
+    door->catalog = catalog_create();
+    app_init(&door->app, door->catalog);
+    if (o->app) {
+        struct lua_options lua = { .env = door->env };
+        struct lua_problem problem = { .line = 0 };
+        door->lua = lua_app_create(door->catalog, &lua);
+        if (lua_app_load(door->lua, o->app, &problem) != WEIR_OK) {
+            snprintf(error, error_bytes, "%s:%d: %s", problem.file, problem.line, problem.text);
+            return false;
+        }
+    } else if (door->workload->native(&door->app) != WEIR_OK) {
+        snprintf(error, error_bytes, "%s", door->app.why);
+        return false;
+    }
+    if (app_finish(&door->app)) return true;
+    snprintf(error, error_bytes, "%s", door->app.why);
+    return false;
+}
+
+static bool handlers_find(struct door_port *door, char *error, size_t error_bytes)
+{
+    const struct verb *verbs = door->workload->verbs;
+    uint32_t count = 0;
+    while (verbs[count].type) count++;
+    door->handlers = mem_alloc(count * sizeof(*door->handlers));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct type *type = catalog_type(door->catalog, str_of(verbs[i].type));
+        door->handlers[i] = type ? type_handler(type, str_of(verbs[i].handler)) : NULL;
+        if (door->handlers[i]) continue;
+        snprintf(error, error_bytes, "the application has no %s %s", verbs[i].type,
+                 verbs[i].handler);
+        return false;
+    }
+    return true;
+}
+
+static bool limits_take(const char *const *texts, struct engine_limits *limits, char *error,
+                        size_t error_bytes)
+{
+    for (; texts && *texts; texts++) {
+        const char *equals = strchr(*texts, '=');
+        size_t len = equals ? (size_t)(equals - *texts) : 0;
+        bool known = false;
+#define X(name, standard, text)                                                                    \
+    if (len == strlen(#name) && memcmp(*texts, #name, len) == 0) {                                 \
+        limits->name = strtoull(equals + 1, NULL, 10);                                             \
+        known = true;                                                                              \
+    }
+        ENGINE_LIMITS(X)
+#undef X
+        if (known) continue;
+        snprintf(error, error_bytes, "--limit %s: the engine has no such limit", *texts);
+        return false;
+    }
+    return true;
+}
+
+static void door_close(struct door *base)
+{
+    struct door_port *door = (struct door_port *)base;
+    if (door->engine) {
+        wait_lock(door->wait);
+        for (unsigned waited = 0; waited < DRAIN_MS_MAX && !engine_drain(door->engine); waited++)
+            wait_sleep(door->wait, 1);
+        wait_unlock(door->wait);
+        engine_stop(door->engine); /* first: it wakes the actor below */
+        door->env->actor_stop(door->env, &door->actor);
+        engine_close(door->engine);
+    }
+    for (struct order *o = door->free; o; o = o->next) arena_free(&o->request.arena);
+    if (door->lua) lua_app_destroy(door->lua);
+    app_deinit(&door->app);
+    if (door->catalog) catalog_destroy(door->catalog);
+    wait_destroy(door->wait);
+    buf_free(&door->scratch);
+    mem_free(door->handlers);
+    mem_free(door->orders);
+    mem_free(door);
+}
+
+static bool engine_begin(struct door_port *door, const struct door_port_options *o, char *error,
+                         size_t error_bytes)
+{
+    const struct runtime *runtimes[1];
+    struct engine_options options = {
+        .env = door->env,
+        .data = o->data,
+        .shards = o->shards,
+        .threads = o->threads,
+        .ports = 1,
+        .catalog = door->catalog,
+        .runtimes = runtimes,
+    };
+    struct store_recovery recovery;
+    if (door->lua) runtimes[options.runtime_count++] = lua_app_runtime(door->lua);
+    if (!limits_take(o->limits, &options.limits, error, error_bytes)) return false;
+    if (engine_open(&options, &door->engine, &recovery, error, error_bytes) != WEIR_OK) {
+        door->engine = NULL;
+        return false;
+    }
+    door->actor = (struct actor){ .name = "bench", .turn = turn, .self = door };
+    door->port = engine_port(door->engine, 0, &door->actor);
+    engine_start(door->engine);
+    door->env->actor_start(door->env, &door->actor);
+    return true;
+}
+
+struct door *door_port_open(const struct workload *workload, const struct door_port_options *o,
+                            char *error, size_t error_bytes)
+{
+    struct door_port *door = mem_alloc(sizeof(*door));
+    door->door = (struct door){ door_run, door_figures, door_close };
+    door->workload = workload;
+    door->env = env_real();
+    door->wait = wait_create();
+    door->orders = mem_alloc(o->in_flight * sizeof(*door->orders));
+    for (uint32_t i = 0; i < o->in_flight; i++) {
+        door->orders[i].next = door->free;
+        door->free = &door->orders[i];
+    }
+    if (app_load(door, o, error, error_bytes) && handlers_find(door, error, error_bytes) &&
+        engine_begin(door, o, error, error_bytes))
+        return &door->door;
+    door_close(&door->door);
+    return NULL;
+}
+
+void door_port_shards(uint32_t *shards, uint32_t *threads)
+{
+    uint32_t processors = signal_processors();
+    uint32_t spare = processors > 1 ? processors - 1 : 1; /* as `weir run` chooses */
+    if (*shards == 0) *shards = spare;
+    if (*threads == 0) *threads = spare;
+    if (*threads > *shards) *threads = *shards;
+}

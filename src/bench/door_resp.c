@@ -1,0 +1,503 @@
+/*
+ * door_resp.c - requests over RESP2, as any client would send them: CALL type key handler arg ...
+ *
+ * One thread, one epoll, connections that each have up to `pipeline` requests under way. Answers of a connection come in
+ * the order of its requests, so its shots are a ring. What the replies of one read make room for is filled and sent by one
+ * write: a real client with a pipeline does no worse. A control connection of its own reads INFO.
+ *
+ * Sleeping: in an open loop the thread wakes when a request is due, but not more often than each QUANTUM_NS: on few
+ * cores it would otherwise take the server's. The report shows by how much requests left late; that is in their latency.
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/driver.h"
+
+#define READ_BYTES 65536u
+#define EVENTS_MAX 64
+#define DEPTH_MAX 8
+#define QUANTUM_NS UINT64_C(50000)
+
+struct conn {
+    int fd;
+    bool blocked; /* waits for room to send */
+    uint32_t first, in_flight;
+    struct shot *ring; /* of `pipeline` */
+    struct buf out;
+    size_t out_at;
+    struct buf in;
+    size_t in_at;
+};
+
+struct door_resp {
+    struct door door;
+    const struct workload *workload;
+    struct driver *driver;
+    int pid;
+    int epoll;
+    uint32_t conn_count, pipeline;
+    struct conn *conns, control;
+    uint32_t turn; /* the connection that an open loop tries first */
+    struct {
+        struct weir_str head, tail; /* "$4 CALL $n type", "$n handler" */
+    } * verbs;
+    uint32_t verb_count;
+    struct arena arena;
+    int64_t numbers[ANSWER_NUMBERS_MAX];
+};
+
+/* ---- writing ---- */
+
+static void add_digits(struct buf *out, char kind, uint64_t n)
+{
+    char digits[24];
+    size_t at = sizeof(digits);
+    digits[--at] = '\n';
+    digits[--at] = '\r';
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    digits[--at] = kind;
+    buf_add(out, digits + at, sizeof(digits) - at);
+}
+
+static void add_bulk(struct buf *out, const char *bytes, size_t len)
+{
+    add_digits(out, '$', len);
+    buf_add(out, bytes, len);
+    buf_add(out, "\r\n", 2);
+}
+
+static void add_int(struct buf *out, int64_t n)
+{
+    char digits[24];
+    size_t at = sizeof(digits);
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do {
+        digits[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (n < 0) digits[--at] = '-';
+    add_bulk(out, digits + at, sizeof(digits) - at);
+}
+
+static void add_rows(struct buf *out, const struct shot *shot, const struct shot_arg *arg)
+{
+    struct buf json = { 0 };
+    const int64_t *cell = shot->cell + arg->at;
+    buf_add_byte(&json, '[');
+    for (int64_t r = 0; r < arg->n; r++) {
+        buf_add_text(&json, r ? ",{" : "{");
+        for (uint32_t c = 0; c < arg->columns; c++)
+            buf_printf(&json, "%s\"%s\":%lld", c ? "," : "", arg->names[c], (long long)*cell++);
+        buf_add_byte(&json, '}');
+    }
+    buf_add_byte(&json, ']');
+    add_bulk(out, json.ptr, json.len);
+    buf_free(&json);
+}
+
+static void shot_write(const struct door_resp *door, const struct shot *shot, struct buf *out)
+{
+    add_digits(out, '*', 4 + shot->arg_count);
+    buf_add_str(out, door->verbs[shot->verb].head);
+    if (shot->key_len > 0) add_bulk(out, shot->key, shot->key_len);
+    else add_bulk(out, "-", 1); /* a service */
+    buf_add_str(out, door->verbs[shot->verb].tail);
+    for (uint32_t i = 0; i < shot->arg_count; i++) {
+        const struct shot_arg *arg = &shot->arg[i];
+        switch (arg->kind) {
+        case SHOT_INT: add_int(out, arg->n); break;
+        case SHOT_TEXT: add_bulk(out, shot->text + arg->at, arg->len); break;
+        case SHOT_ROWS: add_rows(out, shot, arg); break;
+        }
+    }
+}
+
+/* ---- reading ---- */
+
+struct reply {
+    const char *at, *end;
+    struct answer *answer;
+    int64_t *numbers;
+    bool broken;
+};
+
+/* A line behind the type byte; false when its end is not there yet. */
+static bool reply_line(struct reply *r, struct weir_str *line)
+{
+    const char *end = memchr(r->at, '\n', (size_t)(r->end - r->at));
+    if (!end) return false;
+    *line = (struct weir_str){ r->at, (size_t)(end - r->at) };
+    if (line->len > 0 && line->ptr[line->len - 1] == '\r') line->len--;
+    r->at = end + 1;
+    return true;
+}
+
+static int64_t line_number(struct weir_str line)
+{
+    int64_t n = 0;
+    bool negative = line.len > 0 && line.ptr[0] == '-';
+    for (size_t i = negative; i < line.len && line.ptr[i] >= '0' && line.ptr[i] <= '9'; i++)
+        n = n * 10 + (line.ptr[i] - '0');
+    return negative ? -n : n;
+}
+
+static void error_take(struct answer *a, struct weir_str line)
+{
+    *a = (struct answer){ .kind = ANSWER_ERROR, .text = line };
+    const char *space = memchr(line.ptr, ' ', line.len);
+    a->word = (struct weir_str){ line.ptr, space ? (size_t)(space - line.ptr) : line.len };
+    if (!space || a->word.len != 6 || memcmp(a->word.ptr, "APPERR", 6) != 0) return;
+    struct weir_str rest = { space + 1, line.len - 7 };
+    space = memchr(rest.ptr, ' ', rest.len);
+    a->word = (struct weir_str){ rest.ptr, space ? (size_t)(space - rest.ptr) : rest.len };
+}
+
+/* One value. False: more bytes are needed. */
+static bool reply_value(struct reply *r, int depth)
+{
+    struct answer *a = r->answer;
+    struct weir_str line;
+    if (r->at == r->end) return false;
+    char kind = *r->at++;
+    if (!reply_line(r, &line)) return false;
+    int64_t n = kind == '+' || kind == '-' ? 0 : line_number(line);
+    switch (kind) {
+    case '+':
+        if (depth == 0) *a = (struct answer){ .kind = ANSWER_TEXT, .text = line };
+        return true;
+    case '-': error_take(a, line); return true;
+    case ':':
+        if (depth == 0) *a = (struct answer){ .kind = ANSWER_NUMBER, .number = n };
+        else if (a->count < ANSWER_NUMBERS_MAX) r->numbers[a->count++] = n;
+        return true;
+    case '$': {
+        if (n < 0) break;
+        if (r->end - r->at < n + 2) return false;
+        if (depth == 0) *a = (struct answer){ .kind = ANSWER_TEXT, .text = { r->at, (size_t)n } };
+        r->at += n + 2;
+        return true;
+    }
+    case '*':
+        if (n < 0) break;
+        if (depth == 0) *a = (struct answer){ .kind = ANSWER_NUMBERS, .numbers = r->numbers };
+        for (int64_t i = 0; i < n && depth < DEPTH_MAX; i++)
+            if (!reply_value(r, depth + 1)) return false;
+        return true;
+    default: r->broken = true; return true;
+    }
+    if (depth == 0) *a = (struct answer){ .kind = ANSWER_NIL };
+    return true;
+}
+
+/* The next whole reply of what came; 1: there is one, 0: not yet, -1: no RESP. */
+static int conn_reply(struct door_resp *door, struct conn *conn, struct answer *answer)
+{
+    struct reply r = { .at = conn->in.ptr + conn->in_at,
+                       .end = conn->in.ptr + conn->in.len,
+                       .answer = answer,
+                       .numbers = door->numbers };
+    answer->count = 0;
+    if (conn->in_at == conn->in.len || !reply_value(&r, 0)) return 0;
+    conn->in_at = (size_t)(r.at - conn->in.ptr);
+    return r.broken ? -1 : 1;
+}
+
+/* ---- connections ---- */
+
+static int dial(const char *host, int port, char *error, size_t error_bytes)
+{
+    char service[16];
+    int one = 1, reason = 0, fd = -1;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
+    snprintf(service, sizeof(service), "%d", port);
+    int failed = getaddrinfo(host, service, &hints, &found);
+    for (struct addrinfo *at = failed ? NULL : found; at && fd < 0; at = at->ai_next) {
+        fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
+        if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0) break;
+        reason = errno;
+        if (fd >= 0) close(fd);
+        fd = -1;
+    }
+    if (!failed) freeaddrinfo(found);
+    if (fd < 0)
+        snprintf(error, error_bytes, "no server at %s:%d (%s)", host, port,
+                 failed ? gai_strerror(failed) : strerror(reason));
+    else setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return fd;
+}
+
+static bool watch(struct door_resp *door, struct conn *conn, bool sending)
+{
+    struct epoll_event event = { .events = EPOLLIN | (sending ? EPOLLOUT : 0), .data.ptr = conn };
+    conn->blocked = sending;
+    return epoll_ctl(door->epoll, EPOLL_CTL_MOD, conn->fd, &event) == 0;
+}
+
+/* Sends what there is. False: the connection broke. */
+static bool conn_flush(struct door_resp *door, struct conn *conn)
+{
+    while (conn->out_at < conn->out.len) {
+        ssize_t n = send(conn->fd, conn->out.ptr + conn->out_at, conn->out.len - conn->out_at,
+                         MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return conn->blocked || watch(door, conn, true);
+        if (n <= 0) return false;
+        conn->out_at += (size_t)n;
+    }
+    conn->out_at = 0;
+    buf_reset(&conn->out);
+    return !conn->blocked || watch(door, conn, false);
+}
+
+/* 1: something came, 0: nothing now, -1: it is closed. */
+static int conn_receive(struct conn *conn)
+{
+    if (conn->in_at == conn->in.len) {
+        conn->in_at = 0;
+        buf_reset(&conn->in);
+    } else if (conn->in_at > READ_BYTES) {
+        memmove(conn->in.ptr, conn->in.ptr + conn->in_at, conn->in.len - conn->in_at);
+        conn->in.len -= conn->in_at;
+        conn->in_at = 0;
+    }
+    buf_reserve(&conn->in, READ_BYTES);
+    ssize_t n = recv(conn->fd, conn->in.ptr + conn->in.len, READ_BYTES, 0);
+    if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+    conn->in.len += (size_t)n;
+    return n > 0 ? 1 : -1;
+}
+
+static struct shot *conn_room(struct door_resp *door, struct conn *conn)
+{
+    if (conn->in_flight == door->pipeline || conn->blocked) return NULL;
+    return &conn->ring[(conn->first + conn->in_flight) % door->pipeline];
+}
+
+static bool conn_add(struct door_resp *door, struct conn *conn, uint64_t now)
+{
+    struct shot *shot = conn_room(door, conn);
+    if (!shot || !driver_take(door->driver, now, shot)) return false;
+    shot_write(door, shot, &conn->out);
+    conn->in_flight++;
+    return true;
+}
+
+static void conn_ready(struct door_resp *door, struct conn *conn)
+{
+    struct driver *d = door->driver;
+    struct answer answer;
+    int found, got = conn_receive(conn);
+    uint64_t now = mono_ns();
+    while ((found = conn_reply(door, conn, &answer)) > 0 && conn->in_flight > 0) {
+        struct shot *shot = &conn->ring[conn->first];
+        conn->first = (conn->first + 1) % door->pipeline;
+        conn->in_flight--;
+        driver_answer(d, shot, &answer, now);
+    }
+    if (found < 0 || (found > 0 && conn->in_flight == 0)) driver_fail(d, "no server of Weir's");
+    if (got < 0) driver_fail(d, "the server closed the connection");
+}
+
+/* ---- a pass ---- */
+
+/* Closed loop: whoever has room is filled. */
+static void fill_all(struct door_resp *door, uint64_t now)
+{
+    for (uint32_t i = 0; i < door->conn_count; i++) {
+        struct conn *conn = &door->conns[i];
+        while (conn_add(door, conn, now)) continue;
+    }
+}
+
+/* Open loop: one request to each connection in turn, so that they are loaded alike. */
+static void fill_due(struct door_resp *door, uint64_t now)
+{
+    uint32_t full = 0;
+    while (full < door->conn_count && driver_next_due(door->driver) <= now) {
+        struct conn *conn = &door->conns[door->turn];
+        door->turn = (door->turn + 1) % door->conn_count;
+        full = conn_add(door, conn, now) ? 0 : full + 1;
+    }
+}
+
+static void wait_for(struct door_resp *door, uint64_t now)
+{
+    struct epoll_event events[EVENTS_MAX];
+    uint64_t due = driver_next_due(door->driver);
+    struct driver *d = door->driver;
+    uint64_t until = now + 100000000;
+    if (d->pass == PASS_MEASURE && d->rate > 0 && due > now && due < until) until = due;
+    if (d->pass == PASS_MEASURE && !d->began && d->begin_ns < until) until = d->begin_ns;
+    if (d->pass == PASS_MEASURE && !d->ended && d->end_ns < until) until = d->end_ns;
+    if (until < now + QUANTUM_NS) until = now + QUANTUM_NS;
+    struct timespec timeout = { .tv_sec = (time_t)((until - now) / 1000000000),
+                                .tv_nsec = (long)((until - now) % 1000000000) };
+    int count = epoll_pwait2(door->epoll, events, EVENTS_MAX, &timeout, NULL);
+    for (int i = 0; i < count; i++) {
+        struct conn *conn = events[i].data.ptr;
+        if (events[i].events & EPOLLOUT && !conn_flush(door, conn))
+            driver_fail(d, "the server closed the connection");
+        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) conn_ready(door, conn);
+    }
+}
+
+static bool door_run(struct door *base, struct driver *driver)
+{
+    struct door_resp *door = (struct door_resp *)base;
+    door->driver = driver;
+    for (;;) {
+        uint64_t now = mono_ns();
+        driver_turn(driver, now);
+        if (driver_done(driver)) break;
+        if (driver->pass == PASS_MEASURE && driver->rate > 0) fill_due(door, now);
+        else fill_all(door, now);
+        for (uint32_t i = 0; i < door->conn_count; i++)
+            if (door->conns[i].out.len > 0 && !door->conns[i].blocked &&
+                !conn_flush(door, &door->conns[i]))
+                driver_fail(driver, "the server closed the connection");
+        wait_for(door, mono_ns());
+    }
+    return driver->error[0] == 0;
+}
+
+/* ---- INFO ---- */
+
+static bool control_ask(struct door_resp *door, const char *word, struct answer *answer)
+{
+    struct conn *conn = &door->control;
+    int found;
+    add_digits(&conn->out, '*', 1);
+    add_bulk(&conn->out, word, strlen(word));
+    if (!conn_flush(door, conn)) return false;
+    while ((found = conn_reply(door, conn, answer)) == 0)
+        if (conn_receive(conn) < 0) return false;
+    return found > 0 && answer->kind == ANSWER_TEXT;
+}
+
+static uint64_t info_number(struct weir_str info, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t at = 0; at + len < info.len;) {
+        const char *line = info.ptr + at;
+        const char *end = memchr(line, '\n', info.len - at);
+        if (memcmp(line, name, len) == 0 && line[len] == ':')
+            return strtoull(line + len + 1, NULL, 10);
+        if (!end) break;
+        at = (size_t)(end - info.ptr) + 1;
+    }
+    return 0;
+}
+
+static bool door_figures(struct door *base, struct figures *f)
+{
+    struct door_resp *door = (struct door_resp *)base;
+    struct answer a;
+    memset(f, 0, sizeof(*f));
+    if (!control_ask(door, "INFO", &a)) return false;
+    f->syncs = info_number(a.text, "syncs_total");
+    f->log_bytes = info_number(a.text, "log_bytes_total");
+    f->commits = info_number(a.text, "commits_total");
+    f->failures = info_number(a.text, "failures_total");
+    f->wounds = info_number(a.text, "wounds_total");
+    f->multi_shard = info_number(a.text, "multi_shard_total");
+    f->overloads = info_number(a.text, "overloads_total");
+    f->timeouts = info_number(a.text, "timeouts_total");
+    f->local_calls = info_number(a.text, "local_calls_total");
+    f->remote_calls = info_number(a.text, "remote_calls_total");
+    f->checkpoints = info_number(a.text, "checkpoints_total");
+    f->entities = info_number(a.text, "entities");
+    f->memory_bytes = info_number(a.text, "memory_bytes");
+    f->server_known = door->pid > 0 && cpu_of_process(door->pid, &f->server);
+    f->client = cpu_self();
+    return true;
+}
+
+uint32_t door_resp_shards(struct door *base)
+{
+    struct answer a;
+    if (!control_ask((struct door_resp *)base, "INFO", &a)) return 0;
+    return (uint32_t)info_number(a.text, "shards");
+}
+
+/* ---- opening and closing ---- */
+
+static void conn_free(struct conn *conn)
+{
+    if (conn->fd >= 0) close(conn->fd);
+    buf_free(&conn->in);
+    buf_free(&conn->out);
+    mem_free(conn->ring);
+}
+
+static void door_close(struct door *base)
+{
+    struct door_resp *door = (struct door_resp *)base;
+    for (uint32_t i = 0; i < door->conn_count; i++) conn_free(&door->conns[i]);
+    conn_free(&door->control);
+    if (door->epoll >= 0) close(door->epoll);
+    mem_free(door->conns);
+    mem_free(door->verbs);
+    arena_free(&door->arena);
+    mem_free(door);
+}
+
+static void verbs_write(struct door_resp *door)
+{
+    const struct verb *verbs = door->workload->verbs;
+    while (verbs[door->verb_count].type) door->verb_count++;
+    door->verbs = mem_alloc(door->verb_count * sizeof(*door->verbs));
+    for (uint32_t i = 0; i < door->verb_count; i++) {
+        door->verbs[i].head = arena_printf(&door->arena, "$4\r\nCALL\r\n$%zu\r\n%s\r\n",
+                                           strlen(verbs[i].type), verbs[i].type);
+        door->verbs[i].tail = arena_printf(&door->arena, "$%zu\r\n%s\r\n", strlen(verbs[i].handler),
+                                           verbs[i].handler);
+    }
+}
+
+static bool conn_open(struct door_resp *door, struct conn *conn, const char *host, int port,
+                      char *error, size_t error_bytes)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = conn };
+    conn->fd = dial(host, port, error, error_bytes);
+    if (conn->fd < 0) return false;
+    conn->ring = mem_alloc(door->pipeline * sizeof(*conn->ring));
+    fcntl(conn->fd, F_SETFL, fcntl(conn->fd, F_GETFL) | O_NONBLOCK);
+    return epoll_ctl(door->epoll, EPOLL_CTL_ADD, conn->fd, &event) == 0;
+}
+
+struct door *door_resp_open(const struct workload *workload, const char *host, int port, int pid,
+                            uint32_t connections, uint32_t pipeline, char *error,
+                            size_t error_bytes)
+{
+    struct door_resp *door = mem_alloc(sizeof(*door));
+    door->door = (struct door){ door_run, door_figures, door_close };
+    door->workload = workload;
+    door->pid = pid;
+    door->conn_count = connections;
+    door->pipeline = pipeline;
+    door->conns = mem_alloc(connections * sizeof(*door->conns));
+    for (uint32_t i = 0; i < connections; i++) door->conns[i].fd = -1;
+    verbs_write(door);
+    door->epoll = epoll_create1(EPOLL_CLOEXEC);
+    door->control.fd = dial(host, port, error, error_bytes); /* blocking */
+    bool good = door->control.fd >= 0;
+    for (uint32_t i = 0; i < connections && good; i++)
+        good = conn_open(door, &door->conns[i], host, port, error, error_bytes);
+    if (good) return &door->door;
+    if (!error[0]) snprintf(error, error_bytes, "%s", strerror(errno));
+    door_close(&door->door);
+    return NULL;
+}

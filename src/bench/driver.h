@@ -1,0 +1,124 @@
+/*
+ * driver.h - one pass of a workload: which request is due when, and what became of it.
+ *
+ * A door runs a pass: it takes shots that are due, sends them in whatever way is its own, and gives each back with its
+ * answer. The driver keeps the clock of the pass, its histograms and its counts.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef WEIR_BENCH_DRIVER_H
+#define WEIR_BENCH_DRIVER_H
+
+#include "bench/histogram.h"
+#include "bench/workload.h"
+
+#define DRIVER_NEVER UINT64_MAX
+#define CAUSES_MAX 16u
+
+enum pass { PASS_LOAD, PASS_MEASURE, PASS_VERIFY };
+
+/* Processor time in microseconds. */
+struct cpu {
+    uint64_t user_us, system_us;
+};
+
+/* What can be read of a server and of ourselves at one moment. */
+struct figures {
+    struct cpu server, client;
+    bool server_known; /* false: it runs elsewhere */
+    uint64_t syncs, log_bytes, commits, failures, wounds, multi_shard, overloads, timeouts,
+        local_calls, remote_calls, checkpoints, entities, memory_bytes;
+};
+
+/* Answers that were no success, by their word. */
+struct cause {
+    char word[32];
+    uint64_t count;
+};
+
+struct tally {
+    uint64_t done, refused, failed, unknown, wrong;
+    struct histogram latency;
+};
+
+struct door;
+
+struct driver {
+    const struct workload *workload;
+    void *self;
+    enum pass pass;
+    struct random random;  /* of requests */
+    struct random arrival; /* of when they are due: the same whatever is asked */
+    struct door *door;
+    /* when, all of them mono_ns */
+    double rate; /* 0: closed loop */
+    bool steady;
+    uint64_t warm_ns, begin_ns, end_ns, give_up_ns;
+    double due_ns; /* of the next; open loop */
+    uint64_t last_answer_ns;
+    bool began, ended;
+    struct figures at_begin, at_end;
+    uint64_t began_ns, ended_ns; /* when those were read */
+    /* what */
+    uint64_t place, count; /* load, verify */
+    uint64_t in_flight, completed, unsent;
+    struct tally all, kind[WORKLOAD_KINDS_MAX];
+    struct histogram lag; /* from when a request was due to when it was sent */
+    struct cause cause[CAUSES_MAX];
+    char error[512]; /* the pass failed */
+};
+
+uint64_t mono_ns(void);
+
+/** Load or verify: all requests, closed loop. */
+void driver_begin_all(struct driver *d, enum pass pass);
+/** Measure: from now on, `warm_s` that are not counted, then `seconds`. rate 0: closed loop. */
+void driver_begin_measure(struct driver *d, double warm_s, double seconds, double rate, bool steady,
+                          uint64_t seed);
+
+/* ---- for doors ---- */
+
+/** Fills in the next request if one is due. */
+bool driver_take(struct driver *d, uint64_t now, struct shot *shot);
+/** Gives it back. */
+void driver_answer(struct driver *d, const struct shot *shot, const struct answer *answer,
+                   uint64_t now);
+/** Once a turn: reads figures when it is time, gives up when nothing is answered. */
+void driver_turn(struct driver *d, uint64_t now);
+/** When the next request will be due; DRIVER_NEVER: none will. In a closed loop always now. */
+uint64_t driver_next_due(const struct driver *d);
+bool driver_done(const struct driver *d);
+__attribute__((format(printf, 2, 3))) void driver_fail(struct driver *d, const char *format, ...);
+
+/* A way to a server, or to the engine. */
+struct door {
+    /** Until driver_done(). False: the pass failed, driver->error says why. */
+    bool (*run)(struct door *door, struct driver *d);
+    bool (*figures)(struct door *door, struct figures *figures);
+    void (*close)(struct door *door);
+};
+
+/** Over RESP, `connections` with up to `pipeline` requests each. NULL with the reason. `pid` 0: the server's processor time is not known. */
+struct door *door_resp_open(const struct workload *workload, const char *host, int port, int pid,
+                            uint32_t connections, uint32_t pipeline, char *error,
+                            size_t error_bytes);
+/** How many shards the server has; 0: it does not tell. */
+uint32_t door_resp_shards(struct door *door);
+
+struct door_port_options {
+    const char *app;  /* a Lua file; NULL: the workload's own handlers in C */
+    const char *data; /* folder */
+    uint32_t shards, threads;
+    uint32_t in_flight;        /* requests at most */
+    const char *const *limits; /* "name=number", NULL-terminated; may be NULL */
+};
+/** The engine in this process. NULL with the reason. */
+struct door *door_port_open(const struct workload *workload,
+                            const struct door_port_options *options, char *error,
+                            size_t error_bytes);
+/** Fills in what is 0, by the processors. */
+void door_port_shards(uint32_t *shards, uint32_t *threads);
+
+struct cpu cpu_self(void);
+bool cpu_of_process(int pid, struct cpu *cpu);
+
+#endif

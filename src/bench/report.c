@@ -1,0 +1,218 @@
+/*
+ * report.c - see report.h. Times are microseconds in text and JSON alike; counts are of the measured span only.
+ * SPDX-License-Identifier: MIT
+ */
+#include "bench/report.h"
+
+#include "bench/commit.h"
+
+static const struct {
+    const char *name;
+    double share;
+} quantiles[] = {
+    { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }, { "p99.9", 0.999 }, { "max", 1.0 }
+};
+#define QUANTILE_COUNT (sizeof(quantiles) / sizeof(quantiles[0]))
+
+/* Figures that are differences of two readings. */
+#define COUNTERS(X)                                                                                \
+    X(commits)                                                                                     \
+    X(failures)                                                                                    \
+    X(wounds)                                                                                      \
+    X(overloads) X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs) X(log_bytes)   \
+        X(checkpoints)
+
+const char *report_commit(void)
+{
+    return BENCH_COMMIT;
+}
+
+double report_throughput(const struct driver *d)
+{
+    double s = (double)(d->ended_ns - d->began_ns) / 1e9;
+    return s > 0 ? (double)d->completed / s : 0;
+}
+
+static double quantile_us(const struct histogram *h, size_t i)
+{
+    return (double)(quantiles[i].share < 1 ? histogram_quantile(h, quantiles[i].share) : h->max) /
+           1e3;
+}
+
+/* Of one request. */
+static double per(double n, const struct driver *d)
+{
+    return d->completed ? n / (double)d->completed : 0;
+}
+
+void report_head(const struct report *r, FILE *out)
+{
+    const struct bench_options *o = r->options;
+    fprintf(out, "weir %s (%s), %u cores, client on the machine: %s\n", WEIR_VERSION, BENCH_COMMIT,
+            r->cores, o->connect_host ? "perhaps" : "yes");
+    fprintf(out, "%s over %s, %u shards on %u threads, %u connections x %u, seed %llu", o->workload,
+            r->where, r->shards, r->threads, o->connections, o->pipeline,
+            (unsigned long long)o->seed);
+    for (unsigned i = 0; i < o->setting_count; i++)
+        fprintf(out, ", %s %s", o->settings[i].name, o->settings[i].text);
+    fprintf(out, "\n");
+}
+
+static void latency_line(const char *name, const struct tally *t, FILE *out)
+{
+    fprintf(out, "%-12s", name);
+    for (size_t i = 0; i < QUANTILE_COUNT; i++)
+        fprintf(out, "  %s %.0f us", quantiles[i].name, quantile_us(&t->latency, i));
+    fprintf(out, "\n");
+}
+
+static void cpu_line(const char *name, struct cpu from, struct cpu to, const struct driver *d,
+                     FILE *out)
+{
+    double user = (double)(to.user_us - from.user_us),
+           system = (double)(to.system_us - from.system_us);
+    double span_us = (double)(d->ended_ns - d->began_ns) / 1e3;
+    fprintf(
+        out,
+        "%-12s  %.3f us of processor time a request (user %.3f, system %.3f), %.0f %% of a core\n",
+        name, per(user + system, d), per(user, d), per(system, d),
+        span_us > 0 ? 100 * (user + system) / span_us : 0);
+}
+
+void report_point(const struct report *r, const struct driver *d, FILE *out)
+{
+    const struct figures *a = &d->at_begin, *b = &d->at_end;
+    const struct tally *t = &d->all;
+    if (d->rate > 0) fprintf(out, "offered       %.0f a second\n", d->rate);
+    fprintf(out, "throughput    %.0f a second\n", report_throughput(d));
+    latency_line("latency", t, out);
+    for (uint32_t i = 0; r->workload->kinds[i] && r->workload->kinds[1]; i++) {
+        fprintf(out, "  %-12s %.0f a second", r->workload->kinds[i],
+                (double)(d->kind[i].done + d->kind[i].refused) /
+                    ((double)(d->end_ns - d->begin_ns) / 1e9));
+        latency_line("", &d->kind[i], out);
+    }
+    if (d->rate > 0) {
+        fprintf(out, "sent late     p50 %.0f us, p99 %.0f us", quantile_us(&d->lag, 0),
+                quantile_us(&d->lag, 2));
+        if (d->unsent) fprintf(out, "; %llu never sent", (unsigned long long)d->unsent);
+        fprintf(out, "\n");
+    }
+    if (b->server_known) cpu_line("server", a->server, b->server, d, out);
+    cpu_line("client", a->client, b->client, d, out);
+    uint64_t commits = b->commits - a->commits, syncs = b->syncs - a->syncs;
+    fprintf(out, "log           %.1f bytes a commit, %llu syncs, %.1f commits a sync\n",
+            commits ? (double)(b->log_bytes - a->log_bytes) / (double)commits : 0,
+            (unsigned long long)syncs, syncs ? (double)commits / (double)syncs : 0);
+    fprintf(out,
+            "transactions  %llu commits, %.1f %% over several shards, %llu undone for an older one "
+            "(%.4f a commit)\n",
+            (unsigned long long)commits,
+            commits ? 100.0 * (double)(b->multi_shard - a->multi_shard) / (double)commits : 0,
+            (unsigned long long)(b->wounds - a->wounds),
+            commits ? (double)(b->wounds - a->wounds) / (double)commits : 0);
+    fprintf(out, "answers       %llu done, %llu refused by a rule, %llu failed",
+            (unsigned long long)t->done, (unsigned long long)t->refused,
+            (unsigned long long)t->failed);
+    for (uint32_t i = 0; i < CAUSES_MAX && d->cause[i].count; i++)
+        fprintf(out, "%s%s %llu", i ? ", " : ": ", d->cause[i].word,
+                (unsigned long long)d->cause[i].count);
+    fprintf(out, "\n");
+}
+
+/* ---- JSON ---- */
+
+static void json_string(struct buf *out, const char *text)
+{
+    buf_add_byte(out, '"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') buf_add_byte(out, '\\');
+        buf_add_byte(out, (uint8_t)*text);
+    }
+    buf_add_byte(out, '"');
+}
+
+void report_head_json(const struct report *r, struct buf *out)
+{
+    const struct bench_options *o = r->options;
+    buf_printf(
+        out,
+        "\"version\":\"%s\",\"commit\":\"%s\",\"cores\":%u,\"workload\":\"%s\",\"door\":\"%s\",",
+        WEIR_VERSION, BENCH_COMMIT, r->cores, r->workload->name, r->where);
+    buf_printf(out,
+               "\"shards\":%u,\"threads\":%u,\"connections\":%u,\"pipeline\":%u,\"seconds\":%g,"
+               "\"warmup_seconds\":%g,\"seed\":%llu,\"settings\":{",
+               r->shards, r->threads, o->connections, o->pipeline, o->seconds, o->warmup_seconds,
+               (unsigned long long)o->seed);
+    for (unsigned i = 0; i < o->setting_count; i++) {
+        if (i) buf_add_byte(out, ',');
+        json_string(out, o->settings[i].name);
+        buf_add_byte(out, ':');
+        json_string(out, o->settings[i].text);
+    }
+    buf_add_text(out, "}");
+}
+
+static void json_latency(const struct histogram *h, struct buf *out)
+{
+    buf_add_text(out, "{");
+    for (size_t i = 0; i < QUANTILE_COUNT; i++)
+        buf_printf(out, "\"%s\":%.3f,", quantiles[i].name, quantile_us(h, i));
+    buf_printf(out, "\"mean\":%.3f,\"count\":%llu}", h->count ? h->sum / (double)h->count / 1e3 : 0,
+               (unsigned long long)h->count);
+}
+
+static void json_tally(const struct tally *t, struct buf *out)
+{
+    buf_printf(out, "\"done\":%llu,\"refused\":%llu,\"failed\":%llu,\"latency_us\":",
+               (unsigned long long)t->done, (unsigned long long)t->refused,
+               (unsigned long long)t->failed);
+    json_latency(&t->latency, out);
+}
+
+static void json_cpu(const char *name, struct cpu from, struct cpu to, const struct driver *d,
+                     struct buf *out)
+{
+    double user = (double)(to.user_us - from.user_us),
+           system = (double)(to.system_us - from.system_us);
+    buf_printf(out, "\"%s_cpu_us\":{\"user\":%.0f,\"system\":%.0f,\"per_request\":%.4f},", name,
+               user, system, per(user + system, d));
+}
+
+void report_point_json(const struct report *r, const struct driver *d, struct buf *out)
+{
+    const struct figures *a = &d->at_begin, *b = &d->at_end;
+    uint64_t commits = b->commits - a->commits;
+    buf_printf(
+        out,
+        "{\"loop\":\"%s\",\"offered\":%.3f,\"throughput\":%.3f,\"completed\":%llu,\"unsent\":%llu,",
+        d->rate == 0 ? "closed"
+        : d->steady  ? "steady"
+                     : "poisson",
+        d->rate, report_throughput(d), (unsigned long long)d->completed,
+        (unsigned long long)d->unsent);
+    json_tally(&d->all, out);
+    buf_add_text(out, ",\"sent_late_us\":");
+    json_latency(&d->lag, out);
+    buf_add_text(out, ",\"kinds\":{");
+    for (uint32_t i = 0; r->workload->kinds[i]; i++) {
+        buf_printf(out, "%s\"%s\":{", i ? "," : "", r->workload->kinds[i]);
+        json_tally(&d->kind[i], out);
+        buf_add_text(out, "}");
+    }
+    buf_add_text(out, "},\"causes\":{");
+    for (uint32_t i = 0; i < CAUSES_MAX && d->cause[i].count; i++) {
+        if (i) buf_add_byte(out, ',');
+        json_string(out, d->cause[i].word);
+        buf_printf(out, ":%llu", (unsigned long long)d->cause[i].count);
+    }
+    buf_add_text(out, "},");
+    if (b->server_known) json_cpu("server", a->server, b->server, d, out);
+    json_cpu("client", a->client, b->client, d, out);
+#define X(name) buf_printf(out, "\"%s\":%llu,", #name, (unsigned long long)(b->name - a->name));
+    COUNTERS(X)
+#undef X
+    buf_printf(out, "\"log_bytes_per_commit\":%.3f,\"entities\":%llu,\"memory_bytes\":%llu}",
+               commits ? (double)(b->log_bytes - a->log_bytes) / (double)commits : 0,
+               (unsigned long long)b->entities, (unsigned long long)b->memory_bytes);
+}

@@ -1,0 +1,182 @@
+/*
+ * ycsb.c - YCSB-T: transfers of one unit between accounts.
+ *
+ * After K. Psarakis et al., "Styx: Transactional Stateful Functions on Streaming Dataflows" (their client: a uniform, b by
+ * zipf, b != a, amount 1), and A. Dey et al., "YCSB+T", ICDEW 2014. Checked: each account holds what it began with, less
+ * what it sent, plus what it got; so no money was made or lost.
+ * SPDX-License-Identifier: MIT
+ */
+#include "bench/workload.h"
+
+enum { OPEN, TRANSFER, BALANCE };
+static const struct verb verbs[] = {
+    { "account", "open" }, { "account", "transfer" }, { "account", "balance" }, { NULL, NULL }
+};
+static const char *const kinds[] = { "transfer", NULL };
+static const struct bench_param *const params[] = { &param_keys, &param_zipf, &param_cross,
+                                                    &param_initial, NULL };
+
+#define CROSS_FREE (-1.0) /* as the keys fall */
+#define DRAWS_MAX 100000u
+
+struct ycsb {
+    uint64_t keys, initial;
+    struct zipf zipf;
+    double cross; /* a share, or CROSS_FREE */
+    uint32_t shards;
+    uint8_t *shard;  /* of each key; only with `cross` */
+    int32_t *change; /* of each balance, by the transfers that were done */
+    uint64_t refused, wrong, first_wrong;
+    int64_t first_found;
+    int64_t sum;
+};
+
+static void ycsb_destroy(void *ptr)
+{
+    struct ycsb *self = ptr;
+    mem_free(self->shard);
+    mem_free(self->change);
+    mem_free(self);
+}
+
+static bool shards_note(struct ycsb *self, struct workload_setup *setup)
+{
+    bool seen[256] = { false };
+    uint32_t count = 0;
+    struct shot shot;
+    self->shard = mem_alloc(self->keys);
+    for (uint64_t k = 0; k < self->keys; k++) {
+        shot_key_number(&shot, 'u', k);
+        uint32_t shard = key_shard((struct weir_str){ shot.key, shot.key_len }, self->shards);
+        self->shard[k] = (uint8_t)shard;
+        count += !seen[shard];
+        seen[shard] = true;
+    }
+    if (count > 1 || self->cross == 0.0) return true;
+    snprintf(setup->why, sizeof(setup->why),
+             "--cross: over two shards, and the server has %u with keys", count);
+    return false;
+}
+
+static void *ycsb_create(struct workload_setup *setup)
+{
+    struct ycsb *self = mem_alloc(sizeof(*self));
+    double theta, percent = 0;
+    if (!setting_number(setup, "keys", 10000, 2, 100000000, &self->keys) ||
+        !setting_number(setup, "initial", 1000000, 0, 1000000000, &self->initial) ||
+        !setting_share(setup, "zipf", 0, 0.999, &theta) ||
+        !setting_share(setup, "cross", 0, 100, &percent))
+        goto failed;
+    self->shards = setup->shards;
+    self->cross = setting_text(setup, "cross") ? percent / 100 : CROSS_FREE;
+    if (self->cross != CROSS_FREE && !shards_note(self, setup)) goto failed;
+    self->change = mem_alloc(self->keys * sizeof(*self->change));
+    zipf_init(&self->zipf, self->keys, theta);
+    return self;
+failed:
+    ycsb_destroy(self);
+    return NULL;
+}
+
+static uint64_t ycsb_count(void *ptr)
+{
+    return ((struct ycsb *)ptr)->keys;
+}
+
+static void ycsb_load(void *ptr, uint64_t place, struct shot *shot)
+{
+    struct ycsb *self = ptr;
+    shot_begin(shot, OPEN, 0);
+    shot_key_number(shot, 'u', place);
+    shot_int(shot, (int64_t)self->initial);
+}
+
+static void ycsb_next(void *ptr, struct random *random, struct shot *shot)
+{
+    struct ycsb *self = ptr;
+    uint64_t a = random_below(random, self->keys), b;
+    bool across = self->cross != CROSS_FREE && random_share(random) < self->cross;
+    uint32_t draws = 0;
+    do {
+        b = zipf_next(&self->zipf, random);
+        /* A hot key may be alone on its shard: then another sender is drawn too. */
+        if (++draws % 1000 == 0) a = random_below(random, self->keys);
+    } while (b == a || (self->cross != CROSS_FREE && draws < DRAWS_MAX &&
+                        (self->shard[a] != self->shard[b]) != across));
+    shot_begin(shot, TRANSFER, 0);
+    shot_key_number(shot, 'u', a);
+    shot_text_number(shot, 'u', b);
+    shot->note[0] = (int64_t)a;
+    shot->note[1] = (int64_t)b;
+}
+
+static enum outcome ycsb_judge(void *ptr, const struct shot *shot, const struct answer *answer)
+{
+    struct ycsb *self = ptr;
+    if (answer->kind == ANSWER_NUMBER && answer->number >= 0) {
+        self->change[shot->note[0]]--;
+        self->change[shot->note[1]]++;
+        return OUTCOME_DONE;
+    }
+    return answer_outcome(answer, "check");
+}
+
+static void ycsb_verify(void *ptr, uint64_t place, struct shot *shot)
+{
+    struct ycsb *self = ptr;
+    if (place == 0) self->sum = (int64_t)(self->wrong = 0);
+    shot_begin(shot, BALANCE, 0);
+    shot_key_number(shot, 'u', place);
+    shot->note[0] = (int64_t)place;
+}
+
+static void ycsb_verified(void *ptr, const struct shot *shot, const struct answer *answer)
+{
+    struct ycsb *self = ptr;
+    int64_t found = answer->kind == ANSWER_NUMBER ? answer->number : -1;
+    self->sum += found;
+    if (found == (int64_t)self->initial + self->change[shot->note[0]]) return;
+    if (self->wrong++ > 0) return;
+    self->first_wrong = (uint64_t)shot->note[0];
+    self->first_found = found;
+}
+
+static bool ycsb_conclude(void *ptr, struct buf *what)
+{
+    struct ycsb *self = ptr;
+    int64_t total = (int64_t)(self->initial * self->keys);
+    if (self->wrong > 0 || self->sum != total) {
+        buf_printf(
+            what,
+            "the accounts hold %lld, not %lld; %llu of them are wrong, first u%llu: %lld, not "
+            "%lld",
+            (long long)self->sum, (long long)total, (unsigned long long)self->wrong,
+            (unsigned long long)self->first_wrong, (long long)self->first_found,
+            (long long)self->initial + self->change[self->first_wrong]);
+        return false;
+    }
+    buf_printf(what, "%llu accounts hold what they sent and got, together %lld",
+               (unsigned long long)self->keys, (long long)self->sum);
+    return true;
+}
+
+extern const char ycsb_lua[];
+const struct workload workload_ycsb = {
+    .name = "ycsb",
+    .about = "YCSB-T: transfers of one unit between two of N accounts",
+    .params = params,
+    .verbs = verbs,
+    .kinds = kinds,
+    .lua = ycsb_lua,
+    .native = ycsb_native,
+    .create = ycsb_create,
+    .destroy = ycsb_destroy,
+    .load_count = ycsb_count,
+    .load = ycsb_load,
+    .next = ycsb_next,
+    .judge = ycsb_judge,
+    .verify_count = ycsb_count,
+    .verify = ycsb_verify,
+    .verified = ycsb_verified,
+    .conclude = ycsb_conclude,
+};
