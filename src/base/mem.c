@@ -24,9 +24,7 @@
 
 struct arena_chunk {
     struct arena_chunk *next;
-    size_t cap;
-    size_t used;
-    size_t unused; /* keeps `bytes` at a multiple of 16 */
+    size_t cap; /* with `next` 16 bytes, so `bytes` is aligned as the chunk is */
     char bytes[];
 };
 
@@ -169,7 +167,7 @@ static void chunk_destroy(struct arena_chunk *chunk)
 }
 
 /* The current chunk is too full: moves to one that has room, made if need be. */
-static struct arena_chunk *arena_next(struct arena *arena, size_t bytes)
+static void arena_next(struct arena *arena, size_t bytes)
 {
     struct arena_chunk *last = arena->current;
     struct arena_chunk *next = last ? last->next : arena->first;
@@ -183,17 +181,17 @@ static struct arena_chunk *arena_next(struct arena *arena, size_t bytes)
         next = made;
     }
     arena->current = next;
-    return next;
+    arena->at = next->bytes;
+    arena->end = next->bytes + next->cap;
 }
 
-void *arena_alloc(struct arena *arena, size_t bytes)
+void *arena_alloc_more(struct arena *arena, size_t bytes)
 {
     if (bytes > PTRDIFF_MAX - LINE_BYTES) mem_exhausted(bytes);
     size_t whole = ((bytes + 15) & ~(size_t)15) + MEM_REDZONE;
-    struct arena_chunk *chunk = arena->current;
-    if (!chunk || whole > chunk->cap - chunk->used) chunk = arena_next(arena, whole);
-    char *ptr = chunk->bytes + chunk->used;
-    chunk->used += whole;
+    if (whole > (size_t)(arena->end - arena->at)) arena_next(arena, whole);
+    char *ptr = arena->at;
+    arena->at += whole;
     arena->used += bytes;
     MEM_UNPOISON(ptr, bytes);
     return memset(ptr, 0, bytes);
@@ -238,11 +236,12 @@ void arena_reset(struct arena *arena)
             continue;
         }
         kept += chunk->cap;
-        chunk->used = 0;
         MEM_POISON(chunk->bytes, chunk->cap);
         link = &chunk->next;
     }
     arena->current = arena->first;
+    arena->at = arena->first ? arena->first->bytes : NULL;
+    arena->end = arena->first ? arena->first->bytes + arena->first->cap : NULL;
     arena->used = 0;
 }
 

@@ -105,13 +105,37 @@ static inline int64_t unzigzag(uint64_t n)
     return (int64_t)(n >> 1) ^ -(int64_t)(n & 1);
 }
 
+/* Every block of an arena then has a zone behind it that must not be touched. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_CHECKED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_CHECKED 1
+#endif
+#endif
+#ifndef ARENA_CHECKED
+#define ARENA_CHECKED 0
+#endif
+
 /* An arena: chunks kept over resets. Under the address sanitizer a reset poisons what it takes back. */
 struct arena {
     struct arena_chunk *first, *current;
-    size_t used; /* bytes handed out since the last reset */
+    char *at, *end; /* what is left of the current chunk */
+    size_t used;    /* bytes handed out since the last reset */
 };
+/** arena_alloc() when the current chunk is full, and always under the address sanitizer. */
+void *arena_alloc_more(struct arena *arena, size_t bytes);
 /** Zeroed, 16-byte aligned; until the reset. */
-void *arena_alloc(struct arena *arena, size_t bytes);
+static inline void *arena_alloc(struct arena *arena, size_t bytes)
+{
+    size_t left = (size_t)(arena->end - arena->at);
+    if (ARENA_CHECKED || bytes > left || ((bytes + 15) & ~(size_t)15) > left)
+        return arena_alloc_more(arena, bytes);
+    char *ptr = arena->at;
+    arena->at += (bytes + 15) & ~(size_t)15;
+    arena->used += bytes;
+    return memset(ptr, 0, bytes);
+}
 struct weir_str arena_copy(struct arena *arena, struct weir_str text);
 /** As arena_copy() with a NUL behind. */
 char *arena_cstr(struct arena *arena, struct weir_str text);

@@ -19,8 +19,8 @@ static const struct {
     X(commits)                                                                                     \
     X(failures)                                                                                    \
     X(wounds)                                                                                      \
-    X(overloads) X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs) X(log_bytes)   \
-        X(checkpoints)
+    X(overloads)                                                                                   \
+    X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs) X(log_bytes) X(checkpoints)
 
 const char *report_commit(void)
 {

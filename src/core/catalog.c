@@ -85,6 +85,15 @@ uint8_t type_slot(const struct type *type, struct weir_str key)
     return (uint8_t)(hash64(0, route.ptr, route.len) % SLOTS);
 }
 
+struct key_place type_place(const struct type *type, struct weir_str key)
+{
+    struct weir_str route = key_route(&type->key, key);
+    struct key_place place = { .hash = hash64(0, key.ptr, key.len) };
+    uint64_t routed = route.len == key.len ? place.hash : hash64(0, route.ptr, route.len);
+    place.slot = (uint8_t)(routed % SLOTS);
+    return place;
+}
+
 struct type *catalog_add_type(struct catalog *catalog, struct weir_str name, bool service)
 {
     if (catalog_type(catalog, name) != NULL) return NULL;

@@ -306,5 +306,11 @@ bool roles_hold(struct weir_str roles, struct weir_str role);
 bool handler_admits(const struct handler *handler, struct weir_str roles);
 /** Hash slot of an entity: of the part of its key that routes. */
 uint8_t type_slot(const struct type *type, struct weir_str key);
+/** The slot, and the hash of the whole key, which is the same one when the whole key routes. */
+struct key_place {
+    uint64_t hash;
+    uint8_t slot;
+};
+struct key_place type_place(const struct type *type, struct weir_str key);
 
 #endif

@@ -534,6 +534,8 @@ struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str ke
 struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key);
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key,
                           uint8_t slot); /* or a new ghost */
+struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
+                             struct key_place place); /* the same */
 void entity_set(struct shard *s, struct entity *e,
                 struct weir_str value); /* value.ptr NULL: no row */
 void entity_maybe_remove(struct shard *s, struct entity *e);

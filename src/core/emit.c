@@ -56,7 +56,8 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
         return ctx_fail(f, WEIR_ARG,
                         "%.*s holds the results of a window or join: nobody else emits",
                         STR_ARG(stream->name));
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     if (shape_judge(stream->event, event, false, &problem) != WEIR_OK)
         return ctx_fail(f, WEIR_ARG, "an event of %.*s: %s", STR_ARG(stream->name), problem.text);
     if (t->emit_count >= limits->events_max)

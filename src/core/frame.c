@@ -132,7 +132,7 @@ static void frame_pop(struct weir_ctx *f)
 
 struct entity *handler_entity(struct shard *s, const struct handler *handler, struct weir_str key)
 {
-    return entity_get(s, handler->type->id, key, type_slot(handler->type, key));
+    return entity_get_at(s, handler->type->id, key, type_place(handler->type, key));
 }
 
 /* ---- running ---- */
@@ -178,7 +178,8 @@ static enum weir_status invoke(struct weir_ctx *f)
         st = access_judge(f);
         if (st != WEIR_OK) return t->failure.status;
     }
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     if (f->ticket.place != 0 && h->result->count > 0) {
         shape_start(h->result, f->result); /* what a caller sees that does not ask for the ticket */
     } else if (h->result->count > 0 &&
@@ -516,7 +517,8 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
                  STR_ARG(f->handler->name), STR_ARG(handler->type->name), STR_ARG(handler->name));
         return false;
     }
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK) {
         ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s: %s", STR_ARG(handler->type->name),
                  STR_ARG(handler->name), problem.text);
@@ -526,11 +528,12 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
 }
 
 static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler,
-                                   struct weir_str key, const void *args)
+                                   struct weir_str key, struct key_place place, const void *args)
 {
     struct shard *s = f->txn->shard;
     s->stats.local_calls_total++;
-    struct weir_ctx *callee = frame_push(f->txn, handler, handler_entity(s, handler, key), args);
+    struct entity *e = entity_get_at(s, handler->type->id, key, place);
+    struct weir_ctx *callee = frame_push(f->txn, handler, e, args);
     callee->caller = f;
     callee->depth = f->depth + 1;
     callee->read_only = callee->read_only || f->read_only;
@@ -560,10 +563,11 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
     if (ctx_is_doomed(f)) return doom_status(f);
     if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
     struct shard *s = f->txn->shard;
-    uint32_t to = slot_shard(s->engine, type_slot(handler->type, key));
+    struct key_place place = type_place(handler->type, key);
+    uint32_t to = slot_shard(s->engine, place.slot);
     enum weir_status st;
     if (to == s->index) {
-        st = call_local(f, handler, key, args);
+        st = call_local(f, handler, key, place, args);
     } else {
         s->stats.remote_calls_total++;
         call_remote(f, to, handler, key, args, f->read_only || handler->kind == WEIR_QUERY);
@@ -625,7 +629,8 @@ static enum weir_status verb_result(struct weir_ctx *f, const struct bound *boun
         return WEIR_OK;
     }
     if (from->scalar && from->fields[0].kind == WEIR_ANY) {
-        struct problem problem = { 0 };
+        struct problem problem;
+        problem_clear(&problem);
         struct weir_str json = *(const struct weir_str *)answer;
         if (json_read(bound->result, json.ptr ? json : STR("null"), &f->txn->arena, result,
                       &problem) == WEIR_OK)
@@ -674,7 +679,8 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     if (f->read_only)
         return ctx_fail(f, WEIR_HANDLER, "the query `%.*s` sends a message",
                         STR_ARG(f->handler->name));
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK)
         return ctx_fail(f, WEIR_ARG, "a message to %.*s:%.*s: %s", STR_ARG(handler->type->name),
                         STR_ARG(handler->name), problem.text);

@@ -58,9 +58,15 @@ bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *
 
 /* ---- entities ---- */
 
+/* Without the bits that make the slot: those are alike for many entities of a shard. */
+static uint64_t entity_mix(uint16_t type_id, uint64_t key_hash)
+{
+    return (key_hash >> 8) ^ type_id * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
 {
-    return hash64(type_id, key.ptr, key.len);
+    return entity_mix(type_id, hash64(0, key.ptr, key.len));
 }
 
 static void index_grow(struct shard *s)
@@ -108,14 +114,21 @@ struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str ke
 
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key, uint8_t slot)
 {
-    uint64_t hash = entity_hash(type_id, key);
+    struct key_place place = { hash64(0, key.ptr, key.len), slot };
+    return entity_get_at(s, type_id, key, place);
+}
+
+struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
+                             struct key_place place)
+{
+    uint64_t hash = entity_mix(type_id, place.hash);
     struct entity *e = entity_find(s, type_id, key, hash);
     if (e != NULL) return e;
     if (s->entity_count >= s->index_cap) index_grow(s);
     e = mem_alloc(sizeof(*e) + key.len + 1);
     e->type_id = type_id;
     e->hash = hash;
-    e->slot = slot;
+    e->slot = place.slot;
     e->key_len = (uint16_t)key.len;
     memcpy(e->key, key.ptr, key.len);
     e->chain = s->index_table[hash & (s->index_cap - 1)];

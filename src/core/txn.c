@@ -218,7 +218,8 @@ static enum weir_status overlay_judge(struct weir_ctx *f, struct overlay *o, boo
                         arena_printf(&t->arena, "the query `%.*s` changed a row of `%.*s`",
                                      STR_ARG(f->handler->name), STR_ARG(o->map->name)));
     }
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     if (shape_judge(o->map->value, o->value, true, &problem) != WEIR_OK) {
         return doom_problem(t, &problem,
                             arena_printf(&t->arena, "%.*s `%.*s`, map %.*s",
@@ -256,7 +257,8 @@ static enum weir_status row_check(struct weir_ctx *f)
 {
     struct access *a = f->access;
     struct txn *t = f->txn;
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     if (shape_judge(a->type->row, a->row, true, &problem) != WEIR_OK) {
         return doom_problem(t, &problem,
                             arena_printf(&t->arena, "%.*s `%.*s`", STR_ARG(a->type->name),

@@ -5,15 +5,62 @@
 #ifndef WEIR_DATA_INT_H
 #define WEIR_DATA_INT_H
 
+#include <string.h>
+
 #include "data/shape.h"
 
 const char *kind_name(enum weir_kind kind);
-bool kind_is_int(enum weir_kind kind);
-bool kind_is_text(enum weir_kind kind);
-int64_t int_load(const struct field *f, const void *at);
-void int_store(const struct field *f, void *at, int64_t n);
+static inline bool kind_is_int(enum weir_kind kind)
+{
+    return kind == WEIR_INT || kind == WEIR_TIME || kind == WEIR_ENUM;
+}
+
+static inline bool kind_is_text(enum weir_kind kind)
+{
+    return kind == WEIR_TEXT || kind == WEIR_BYTES || kind == WEIR_REF || kind == WEIR_ANY;
+}
+
+static inline int64_t int_load(const struct field *f, const void *at)
+{
+    switch (f->size) {
+    case 1: return *(const int8_t *)at;
+    case 2: {
+        int16_t n;
+        memcpy(&n, at, sizeof(n));
+        return n;
+    }
+    case 4: {
+        int32_t n;
+        memcpy(&n, at, sizeof(n));
+        return n;
+    }
+    default: {
+        int64_t n;
+        memcpy(&n, at, sizeof(n));
+        return n;
+    }
+    }
+}
+
+static inline void int_store(const struct field *f, void *at, int64_t n)
+{
+    int8_t n8 = (int8_t)n;
+    int16_t n16 = (int16_t)n;
+    int32_t n32 = (int32_t)n;
+    switch (f->size) {
+    case 1: memcpy(at, &n8, 1); return;
+    case 2: memcpy(at, &n16, 2); return;
+    case 4: memcpy(at, &n32, 4); return;
+    default: memcpy(at, &n, 8); return;
+    }
+}
 void text_store(const struct field *f, void *at, struct weir_str text);
-bool start_is_nil(const struct field *f);
+/** True when the field's start is nil. */
+static inline bool start_is_nil(const struct field *f)
+{
+    if (f->has_start) return false;
+    return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
+}
 bool value_is_nil(const struct field *f, const void *at);
 void value_set_nil(const struct field *f, void *at);
 enum weir_status problem_set(struct problem *problem, enum weir_status status,

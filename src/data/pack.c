@@ -60,6 +60,15 @@ static void pack_text(const struct field *f, const void *at, struct buf *out)
 
 static void pack_field(const struct field *f, const void *at, struct buf *out)
 {
+    if (f->kind == WEIR_INT && !f->optional && !f->has_start) {
+        int64_t n = int_load(f, at);
+        if (n == 0) return;
+        if (f->size < 8 || n != WEIR_NIL) {
+            add_tag(out, f, WIRE_VARINT);
+            buf_add_varint(out, zigzag(n));
+            return;
+        }
+    }
     if (value_is_nil(f, at)) {
         if (!start_is_nil(f)) add_tag(out, f, WIRE_NIL);
         return;

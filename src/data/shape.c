@@ -20,41 +20,6 @@ const char *kind_name(enum weir_kind kind)
 
 /* ---- members ---- */
 
-int64_t int_load(const struct field *f, const void *at)
-{
-    switch (f->size) {
-    case 1: return *(const int8_t *)at;
-    case 2: {
-        int16_t n;
-        memcpy(&n, at, sizeof(n));
-        return n;
-    }
-    case 4: {
-        int32_t n;
-        memcpy(&n, at, sizeof(n));
-        return n;
-    }
-    default: {
-        int64_t n;
-        memcpy(&n, at, sizeof(n));
-        return n;
-    }
-    }
-}
-
-void int_store(const struct field *f, void *at, int64_t n)
-{
-    int8_t n8 = (int8_t)n;
-    int16_t n16 = (int16_t)n;
-    int32_t n32 = (int32_t)n;
-    switch (f->size) {
-    case 1: memcpy(at, &n8, 1); return;
-    case 2: memcpy(at, &n16, 2); return;
-    case 4: memcpy(at, &n32, 4); return;
-    default: memcpy(at, &n, 8); return;
-    }
-}
-
 struct weir_str text_load(const struct field *f, const void *at)
 {
     struct weir_str text;
@@ -77,23 +42,6 @@ void text_store(const struct field *f, void *at, struct weir_str text)
     memset(at, 0, f->size);
     size_t len = text.len < f->size ? text.len : f->size;
     if (len > 0) memcpy(at, text.ptr, len);
-}
-
-bool kind_is_int(enum weir_kind kind)
-{
-    return kind == WEIR_INT || kind == WEIR_TIME || kind == WEIR_ENUM;
-}
-
-bool kind_is_text(enum weir_kind kind)
-{
-    return kind == WEIR_TEXT || kind == WEIR_BYTES || kind == WEIR_REF || kind == WEIR_ANY;
-}
-
-/* True when the field's start is nil. */
-bool start_is_nil(const struct field *f)
-{
-    if (f->has_start) return false;
-    return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
 }
 
 bool value_is_nil(const struct field *f, const void *at)
@@ -261,8 +209,11 @@ static void field_start(const struct field *f, void *at)
 void shape_start(const struct shape *shape, void *out)
 {
     memset(out, 0, shape->size);
-    for (uint32_t i = 0; i < shape->count; i++)
-        field_start(&shape->fields[i], (char *)out + shape->fields[i].offset);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        if (f->kind == WEIR_INT && !f->has_start && !f->optional) continue; /* 0, as it is */
+        field_start(f, (char *)out + f->offset);
+    }
 }
 
 static void field_copy(const struct field *f, const void *in, struct arena *arena, void *out)
@@ -448,7 +399,14 @@ enum weir_status shape_judge(const struct shape *shape, const void *value, bool 
 {
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
-        enum weir_status st = judge_field(f, (const char *)value + f->offset, nil_allowed, problem);
+        const char *at = (const char *)value + f->offset;
+        if (f->kind == WEIR_INT && f->check == NULL) { /* most fields, and most keep their rules */
+            int64_t n = int_load(f, at), least = f->has_min ? f->min : -WEIR_INT_MAX;
+            if (n >= least && n >= -WEIR_INT_MAX && n <= (f->has_max ? f->max : WEIR_INT_MAX) &&
+                n <= WEIR_INT_MAX)
+                continue;
+        }
+        enum weir_status st = judge_field(f, at, nil_allowed, problem);
         if (st != WEIR_OK) return st;
     }
     return WEIR_OK;

@@ -162,9 +162,9 @@ struct lua_type {
     struct type *type; /* NULL until found in the catalog */
     struct key_form form;
     bool form_known;
-    int object;                                /* registry: the entity object */
-    int handles;                               /* registry: key -> handle, weak */
-    int recent;                                /* registry: handles used last, by place */
+    int object;                 /* registry: the entity object */
+    int handles;                /* registry: key -> handle, weak */
+    int recent;                 /* registry: handles used last, by place */
     struct ud_handle **recents; /* the same; NULL before the first */
     int handle_meta;
     int self_meta; /* LUA_NOREF until needed */

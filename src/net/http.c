@@ -556,7 +556,8 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
     const struct shape *shape = handler->args;
     struct arena *arena = &call->request.arena;
     bool given[SHAPE_FIELDS_MAX] = { false };
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     struct weir_str name, value;
     int more;
     void *args = arena_alloc(arena, shape->size);
@@ -595,7 +596,8 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
 /* Arguments from a JSON body. False after answering. */
 static bool body_read(struct call *call, const struct handler *handler, struct weir_str body)
 {
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     void *args = arena_alloc(&call->request.arena, handler->args->size);
     enum weir_status status = json_read_args(handler->args, body, &call->request.arena, args,
                                              &problem);

@@ -94,7 +94,8 @@ static void one_resumed(struct call *call)
 void http_emit_one(struct call *call, const struct stream *stream, struct weir_str json)
 {
     struct request *request = &call->request;
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     void *event = arena_alloc(&request->arena, stream->event->size + 8u);
     enum weir_status status = json_read(stream->event, json, &request->arena, event, &problem);
     if (status == WEIR_OK) status = shape_judge(stream->event, event, false, &problem);
@@ -112,7 +113,8 @@ void http_emit_one(struct call *call, const struct stream *stream, struct weir_s
 static void emit_array(struct call *call, const struct stream *stream, struct weir_str json)
 {
     struct request *request = &call->request;
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     const struct shape *args = stream->batch->args;
     /* the list itself is what came, not an argument of a name */
     struct shape list = { .fields = args->fields, .count = 1, .size = args->size, .scalar = true };
@@ -228,7 +230,8 @@ static bool chunk_read(struct call *call, size_t bytes, struct weir_list *list)
 {
     struct lines *l = call->state;
     const struct shape *event = l->stream->event;
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     char *items = arena_alloc(&l->arena, l->found * (size_t)event->size + 8u);
     size_t count = 0;
     l->next_line = l->line;
@@ -339,7 +342,8 @@ static void lines_go(struct call *call)
     call->conn->body_held = false;
     size_t limit = call->conn->net->limits.request_bytes_max;
     if (bytes == 0 && l->in.len - l->scanned > limit) {
-        struct problem problem = { 0 };
+        struct problem problem;
+        problem_clear(&problem);
         snprintf(problem.text, sizeof(problem.text), "longer than request_bytes_max = %zu bytes",
                  limit);
         lines_refuse(call, WEIR_TOOBIG, l->line + lines_seen(l), &problem);

@@ -267,7 +267,8 @@ static bool arguments_read(struct call *call, const struct handler *handler,
                            const struct weir_str *texts, uint32_t count)
 {
     const struct shape *shape = handler->args;
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     bool missing = count > shape->count;
     for (uint32_t i = count; i < shape->count && !missing; i++)
         missing = !shape->fields[i].optional;

@@ -135,7 +135,8 @@ const struct stream *stream_for(struct call *call, struct weir_str name)
 static bool field_read(struct call *call, const struct shape *shape, struct weir_str name,
                        struct weir_str text, void *event, bool *given)
 {
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     uint32_t i = 0;
     while (i < shape->count && !str_eq(shape->fields[i].name, name)) i++;
     int shown = (int)(name.len < 64 ? name.len : 64);
@@ -161,7 +162,8 @@ static bool event_read(struct call *call, const struct stream *stream,
                        const struct resp_command *command, uint32_t at)
 {
     const struct shape *shape = stream->emit->args;
-    struct problem problem = { 0 };
+    struct problem problem;
+    problem_clear(&problem);
     bool given[SHAPE_FIELDS_MAX] = { false };
     char *event = arena_alloc(&call->request.arena, shape->size + 8u);
     shape_start(shape, event);
