@@ -300,6 +300,10 @@ bool str_is_utf8(struct weir_str text)
                 continue;
             }
         }
+        if (bytes[i] < 0x80) {
+            i++;
+            continue;
+        }
         size_t len = utf8_sequence(bytes + i, text.len - i);
         if (len == 0) return false;
         i += len;

@@ -19,11 +19,16 @@ static const char *const id_digits = "0123456789abcdefghjkmnpqrstvwxyz";
 void id_make(struct env *env, char out[26])
 {
     uint64_t high = env->random(env), low = env->random(env);
-    for (int i = 25; i >= 0; i--) {
-        out[i] = id_digits[low & 31];
-        low = low >> 5 | high << 59;
-        high >>= 5;
+    uint64_t middle = low >> 60 | high << 4; /* 60 bits are twelve digits */
+    high >>= 56;
+    for (int i = 11; i >= 0; i--) {
+        out[14 + i] = id_digits[low & 31];
+        out[2 + i] = id_digits[middle & 31];
+        low >>= 5;
+        middle >>= 5;
     }
+    out[1] = id_digits[high & 31];
+    out[0] = id_digits[high >> 5];
 }
 
 struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler)

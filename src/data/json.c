@@ -605,13 +605,19 @@ enum weir_status json_parts(struct weir_str text, struct arena *arena, struct js
 
 static bool text_int(struct weir_str text, int64_t *n)
 {
-    char copy[24], *end;
-    if (text.len == 0 || text.len >= sizeof(copy)) return false;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    if (copy[0] != '-' && (copy[0] < '0' || copy[0] > '9')) return false;
-    *n = strtoll(copy, &end, 10);
-    return end == copy + text.len; /* not a NUL in the middle */
+    size_t at = text.len > 0 && text.ptr[0] == '-';
+    uint64_t sum = 0, most = at ? (uint64_t)INT64_MAX + 1 : INT64_MAX;
+    if (at == text.len) return false;
+    bool beyond = false;
+    for (size_t i = at; i < text.len; i++) {
+        unsigned digit = (unsigned char)text.ptr[i] - (unsigned)'0';
+        if (digit > 9 || i == 23) return false;
+        beyond = beyond || sum > (most - digit) / 10;
+        sum = sum * 10 + digit;
+    }
+    if (beyond) sum = most; /* as strtoll(): the bounds refuse it */
+    *n = at ? (int64_t)(0 - sum) : (int64_t)sum;
+    return true;
 }
 
 static enum weir_status not_text(const struct field *f, struct weir_str text,

@@ -36,6 +36,13 @@ bool resp_is(struct weir_str text, const char *word)
  * are needed; -1: no number. */
 static int length_line(struct weir_str bytes, size_t at, int64_t *number, size_t *next)
 {
+    const char *line = bytes.ptr + at;
+    if (at + 3 <= bytes.len && line[0] >= '0' && line[0] <= '9' && line[1] == '\r' &&
+        line[2] == '\n') {
+        *number = line[0] - '0'; /* most are of one digit */
+        *next = at + 3;
+        return 1;
+    }
     bool negative = at < bytes.len && bytes.ptr[at] == '-';
     size_t digits = 0, i = at + negative;
     int64_t n = 0;
