@@ -9,6 +9,7 @@
 #include "bench/driver.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <strings.h>
 #include <sys/resource.h>
@@ -22,6 +23,13 @@ uint64_t mono_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+static volatile sig_atomic_t interrupted;
+
+void driver_interrupt(int signal)
+{
+    interrupted = signal;
 }
 
 struct cpu cpu_self(void)
@@ -214,6 +222,7 @@ void driver_turn(struct driver *d, uint64_t now)
     if (d->in_flight > 0 && now > d->last_answer_ns && now - d->last_answer_ns > SILENCE_MAX)
         driver_fail(d, "%llu requests have not been answered for %llu s",
                     (unsigned long long)d->in_flight, (unsigned long long)(SILENCE_MAX / SECOND));
+    if (interrupted) driver_fail(d, "stopped by a signal");
     if (d->in_flight == 0) d->last_answer_ns = now;
     if (d->pass != PASS_MEASURE || d->error[0]) return;
     if (!d->began && now >= d->begin_ns) {

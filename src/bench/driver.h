@@ -68,6 +68,8 @@ struct driver {
 };
 
 uint64_t mono_ns(void);
+/** The pass that runs, and each later one, fails: somebody wants an end. For a signal handler. */
+void driver_interrupt(int signal);
 
 /** Load or verify: all requests, closed loop. */
 void driver_begin_all(struct driver *d, enum pass pass);

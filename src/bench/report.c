@@ -60,7 +60,7 @@ void report_head(const struct report *r, FILE *out)
 
 static void latency_line(const char *name, const struct tally *t, FILE *out)
 {
-    fprintf(out, "%-12s", name);
+    fprintf(out, *name ? "%-12s" : "%s", name);
     for (size_t i = 0; i < QUANTILE_COUNT; i++)
         fprintf(out, "  %s %.0f us", quantiles[i].name, quantile_us(&t->latency, i));
     fprintf(out, "\n");
@@ -87,7 +87,8 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
     fprintf(out, "throughput    %.0f a second\n", report_throughput(d));
     latency_line("latency", t, out);
     for (uint32_t i = 0; r->workload->kinds[i] && r->workload->kinds[1]; i++) {
-        fprintf(out, "  %-12s %.0f a second", r->workload->kinds[i],
+        if (d->kind[i].latency.count == 0) continue;
+        fprintf(out, "  %-18s%7.0f a second", r->workload->kinds[i],
                 (double)(d->kind[i].done + d->kind[i].refused) /
                     ((double)(d->end_ns - d->begin_ns) / 1e9));
         latency_line("", &d->kind[i], out);

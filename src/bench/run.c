@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -224,6 +225,7 @@ static bool load(struct run *run)
     double s = (double)(mono_ns() - begin) / 1e9;
     fprintf(run->options->out, "loaded        %llu requests in %.2f s\n",
             (unsigned long long)run->driver->count, s);
+    fflush(run->options->out);
     return true;
 }
 
@@ -334,6 +336,14 @@ static int settings_judge(struct run *run)
     return 0;
 }
 
+/* So that server and folder go, too. */
+static void signals_take(void)
+{
+    struct sigaction action = { .sa_handler = driver_interrupt };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 int bench_run(const struct bench_options *options)
 {
     struct run run = { .options = options, .workload = workload_named(options->workload) };
@@ -348,6 +358,7 @@ int bench_run(const struct bench_options *options)
                                   .where = "RESP",
                                   .cores = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN) };
     run.driver = mem_alloc(sizeof(*run.driver));
+    signals_take();
     code = server_reach(&run);
     if (code != 0) goto leave;
     setup.shards = run.report.shards;
@@ -360,6 +371,7 @@ int bench_run(const struct bench_options *options)
     run.driver->self = run.self;
     run.driver->door = run.door;
     report_head(&run.report, options->out);
+    fflush(options->out);
     code = measure(&run);
     run.workload->destroy(run.self);
 leave:

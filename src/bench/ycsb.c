@@ -6,7 +6,7 @@
  * what it sent, plus what it got; so no money was made or lost.
  * SPDX-License-Identifier: MIT
  */
-#include "bench/workload.h"
+#include "bench/draw.h"
 
 enum { OPEN, TRANSFER, BALANCE };
 static const struct verb verbs[] = {
@@ -16,64 +16,31 @@ static const char *const kinds[] = { "transfer", NULL };
 static const struct bench_param *const params[] = { &param_keys, &param_zipf, &param_cross,
                                                     &param_initial, NULL };
 
-#define CROSS_FREE (-1.0) /* as the keys fall */
-#define DRAWS_MAX 100000u
-
 struct ycsb {
     uint64_t keys, initial;
-    struct zipf zipf;
-    double cross; /* a share, or CROSS_FREE */
-    uint32_t shards;
-    uint8_t *shard;  /* of each key; only with `cross` */
+    struct draw draw;
     int32_t *change; /* of each balance, by the transfers that were done */
-    uint64_t refused, wrong, first_wrong;
-    int64_t first_found;
-    int64_t sum;
+    uint64_t wrong, first_wrong;
+    int64_t first_found, sum;
 };
 
 static void ycsb_destroy(void *ptr)
 {
     struct ycsb *self = ptr;
-    mem_free(self->shard);
+    draw_deinit(&self->draw);
     mem_free(self->change);
     mem_free(self);
-}
-
-static bool shards_note(struct ycsb *self, struct workload_setup *setup)
-{
-    bool seen[256] = { false };
-    uint32_t count = 0;
-    struct shot shot;
-    self->shard = mem_alloc(self->keys);
-    for (uint64_t k = 0; k < self->keys; k++) {
-        shot_key_number(&shot, 'u', k);
-        uint32_t shard = key_shard((struct weir_str){ shot.key, shot.key_len }, self->shards);
-        self->shard[k] = (uint8_t)shard;
-        count += !seen[shard];
-        seen[shard] = true;
-    }
-    if (count > 1 || self->cross == 0.0) return true;
-    snprintf(setup->why, sizeof(setup->why),
-             "--cross: over two shards, and the server has %u with keys", count);
-    return false;
 }
 
 static void *ycsb_create(struct workload_setup *setup)
 {
     struct ycsb *self = mem_alloc(sizeof(*self));
-    double theta, percent = 0;
-    if (!setting_number(setup, "keys", 10000, 2, 100000000, &self->keys) ||
-        !setting_number(setup, "initial", 1000000, 0, 1000000000, &self->initial) ||
-        !setting_share(setup, "zipf", 0, 0.999, &theta) ||
-        !setting_share(setup, "cross", 0, 100, &percent))
-        goto failed;
-    self->shards = setup->shards;
-    self->cross = setting_text(setup, "cross") ? percent / 100 : CROSS_FREE;
-    if (self->cross != CROSS_FREE && !shards_note(self, setup)) goto failed;
-    self->change = mem_alloc(self->keys * sizeof(*self->change));
-    zipf_init(&self->zipf, self->keys, theta);
-    return self;
-failed:
+    if (setting_number(setup, "keys", 10000, 2, 100000000, &self->keys) &&
+        setting_number(setup, "initial", 1000000, 0, 1000000000, &self->initial) &&
+        draw_init(&self->draw, setup, 'u', self->keys)) {
+        self->change = mem_alloc(self->keys * sizeof(*self->change));
+        return self;
+    }
     ycsb_destroy(self);
     return NULL;
 }
@@ -94,15 +61,8 @@ static void ycsb_load(void *ptr, uint64_t place, struct shot *shot)
 static void ycsb_next(void *ptr, struct random *random, struct shot *shot)
 {
     struct ycsb *self = ptr;
-    uint64_t a = random_below(random, self->keys), b;
-    bool across = self->cross != CROSS_FREE && random_share(random) < self->cross;
-    uint32_t draws = 0;
-    do {
-        b = zipf_next(&self->zipf, random);
-        /* A hot key may be alone on its shard: then another sender is drawn too. */
-        if (++draws % 1000 == 0) a = random_below(random, self->keys);
-    } while (b == a || (self->cross != CROSS_FREE && draws < DRAWS_MAX &&
-                        (self->shard[a] != self->shard[b]) != across));
+    uint64_t a, b;
+    draw_two(&self->draw, random, &a, &b);
     shot_begin(shot, TRANSFER, 0);
     shot_key_number(shot, 'u', a);
     shot_text_number(shot, 'u', b);

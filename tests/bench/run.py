@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""`weir bench`: its figures add up, its checks fail when the state is wrong, and its mistakes are explained.
+
+    tests/bench/run.py [--build DIR] [--only TEXT]
+
+Runs are tiny: nothing here judges speed. Ends with `N passed, N failed, N skipped`.
+SPDX-License-Identifier: MIT
+"""
+import argparse
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
+
+import harness
+from harness import Server, equal, test, true, until, weir
+
+SHORT = ("--seconds", "0.5", "--warmup", "0.1")
+
+
+def bench(folder, workload, *options, code=0):
+    """One run; (stdout, stderr, JSON or None). The folder it works in must be gone afterwards."""
+    path = folder.join("figures.json")
+    got, out, err = weir("bench", workload, *SHORT, "--json", path, *options, cwd=folder.path, timeout=120)
+    equal(got, code, "exit code of bench %s %s:\n%s%s" % (workload, options, out, err))
+    equal([name for name in os.listdir(folder.path) if name.startswith("weir-bench-")], [], "left behind")
+    figures = None
+    if os.path.exists(path):
+        with open(path) as file:
+            figures = json.load(file)
+    return out, err, figures
+
+
+def lua_of(name):
+    with open(os.path.join(ROOT, "src", "bench", name + ".lua")) as file:
+        return file.read()
+
+
+def figures_add_up(figures, workload, shards):
+    equal((figures["workload"], figures["shards"]), (workload, shards))
+    true(figures["commit"] and figures["version"] and figures["cores"] >= 1, "a figure comes with its commit")
+    for point in figures["points"]:
+        latency = point["latency_us"]
+        true(point["done"] > 0 and point["throughput"] > 0, "requests were done: %s" % point)
+        equal(latency["count"], point["done"] + point["refused"] + point["failed"] + point["unsent"], "latencies")
+        order = [latency[name] for name in ("p50", "p90", "p99", "p99.9", "max")]
+        true(order == sorted(order) and order[0] > 0, "quantiles in order: %s" % order)
+        equal(sum(kind["done"] for kind in point["kinds"].values()), point["done"], "kinds")
+        equal(sum(point["causes"].values()), point["refused"] + point["failed"], "causes")
+        true(point["commits"] > 0 and point["syncs"] > 0 and point["log_bytes"] > 0, "the engine's figures")
+        for side in ("server_cpu_us", "client_cpu_us"):
+            true(point[side]["user"] + point[side]["system"] >= 0, side)
+
+
+def each_workload(folder, *options, shards=2):
+    for workload in ("ycsb", "smallbank"):
+        out, _, figures = bench(folder, workload, "--keys", 500, "--shards", shards, *options)
+        true("holds " in out, out)
+        figures_add_up(figures, workload, shards)
+
+
+@test
+def figures_over_resp_add_up_and_the_state_holds(folder):
+    each_workload(folder)
+
+
+@test
+def figures_of_the_engine_in_process_add_up_in_lua(folder):
+    each_workload(folder, "--in-process")
+
+
+@test
+def figures_of_the_engine_in_process_add_up_in_c(folder):
+    each_workload(folder, "--in-process", "--lang", "c", shards=1)
+
+
+@test
+def money_that_an_application_loses_is_found(folder):
+    plants = {"ycsb": ("self.balance = self.balance + 1\n", 'if self.key ~= "u7" then self.balance = self.balance + 1 end\n'),
+              "smallbank": ("checking(to.key):add(all)", "checking(to.key):add(all - all % 2)")}
+    for workload, (right, wrong) in plants.items():
+        text = lua_of(workload)
+        true(right in text, "the plant has its place in " + workload)
+        app = folder.write(workload + ".lua", text.replace(right, wrong))
+        for more in ((), ("--in-process",)):
+            out, err, figures = bench(folder, workload, "--keys", 50, "--app", app, *more, code=1)
+            true("BROKEN" in out and "the invariant of %s is broken" % workload in err, out + err)
+            true(figures["points"][0]["done"] > 0, "it ran")
+
+
+@test
+def state_that_somebody_else_changes_is_found(folder):
+    """The same server, and one deposit from outside while the workload runs."""
+    app = folder.write("ycsb.lua", lua_of("ycsb"))
+    with Server(app, folder.join("data"), "--http", "none") as server:
+        running = subprocess.Popen([harness.weir_path(), "bench", "ycsb", "--connect", "127.0.0.1:%d" % server.resp, "--keys", "50",
+                                    "--seconds", "1", "--warmup", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        client = server.connect()
+        started = client.ask("INFO")
+        until(lambda: info(client, "commits_total") > 500, "the workload runs", 30)
+        client.call("account", "u3", "receive")
+        out, err = running.communicate(timeout=60)
+        equal(running.returncode, 1, out + err)
+        true("BROKEN" in out and "first u3" in err, out + err)
+        true(started, "a connection beside it")
+
+
+def info(client, name):
+    for line in str(client.ask("INFO")).splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split(":")[1])
+    return 0
+
+
+@test
+def an_open_loop_offers_the_same_requests_whatever_comes_back(folder):
+    """The number of requests due in a span is the schedule's alone: equal for equal seeds, over any door."""
+    def due(*options):
+        figures = bench(folder, "ycsb", "--keys", 100, "--rate", 2000, *options)[2]
+        return figures["points"][0]["latency_us"]["count"]
+
+    counts = [due("--seed", 5), due("--seed", 5, "--in-process"), due("--seed", 5, "--in-process", "--lang", "c"),
+              due("--seed", 6), due("--schedule", "steady")]
+    equal(counts[0], counts[1])
+    equal(counts[0], counts[2])
+    true(counts[3] != counts[0], "another seed has another schedule: %s" % counts)
+    true(abs(counts[4] - 1000) <= 1, "steady: %s" % counts)
+
+
+@test
+def a_server_that_stands_still_shows_in_the_latencies_of_all_that_were_due(folder):
+    """Coordinated omission: the server is stopped for 0.6 of 2 seconds, so about that share of requests waited."""
+    app = folder.write("ycsb.lua", lua_of("ycsb"))
+    path = folder.join("figures.json")
+    with Server(app, folder.join("data"), "--http", "none") as server:
+        client = server.connect()
+        command = [harness.weir_path(), "bench", "ycsb", "--connect", "127.0.0.1:%d" % server.resp, "--keys", "100", "--rate", "500",
+                   "--connections", "1", "--pipeline", "4", "--seconds", "2", "--warmup", "0", "--json", path]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        until(lambda: info(client, "commits_total") > 200, "it measures", 30)
+        os.kill(server.process.pid, signal.SIGSTOP)
+        select.select([], [], [], 0.6)              # how long the server stands: what is measured, not waited for
+        os.kill(server.process.pid, signal.SIGCONT)
+        out = running.communicate(timeout=60)[0]
+        equal(running.returncode, 0, out.decode())
+    with open(path) as file:
+        point = json.load(file)["points"][0]
+    true(point["latency_us"]["max"] > 500000, "somebody waited all of it: %s" % point["latency_us"])
+    # 500 a second x 0.5 s of waiting more than 0.1 s; a client that waits for answers would have counted 4
+    true(point["latency_us"]["p90"] > 100000, "and many waited long: %s" % point["latency_us"])
+
+
+@test
+def rates_beyond_what_there_is_are_called_unsustained_and_the_rest_is_counted(folder):
+    out, _, figures = bench(folder, "ycsb", "--keys", 100, "--rate", 20000000)
+    point = figures["points"][0]
+    true(point["unsent"] > 0 and "never sent" in out, out)
+    true(point["latency_us"]["max"] >= 500000, "what was never sent is as old as the run: %s" % point["latency_us"])
+
+
+@test
+def a_sweep_ends_at_its_knee_and_draws_it(folder):
+    plot = folder.join("sweep.svg")
+    out, _, figures = bench(folder, "ycsb", "--keys", 100, "--sweep", "--plot", plot, "--in-process", "--seconds", "0.2")
+    points = figures["points"]
+    true(len(points) >= 2 and points[0]["loop"] == "closed" and points[1]["loop"] == "poisson", "peak, then rates")
+    offered = [point["offered"] for point in points[1:]]
+    equal(offered, sorted(offered), "rates go up")
+    true("peak" in out and out.count("holds ") == len(points), "each point is verified: " + out)
+    root = xml.etree.ElementTree.parse(plot).getroot()
+    circles = [e for e in root.iter() if e.tag.endswith("circle")]
+    equal(len(circles), 4 * len(offered), "a mark for each rate and quantile")
+
+
+@test
+def pairs_lie_on_as_many_shards_as_asked(folder):
+    for percent in (0, 100):
+        figures = bench(folder, "ycsb", "--keys", 1000, "--shards", 4, "--cross", percent, "--zipf", "0.9")[2]
+        point = figures["points"][0]
+        share = 100 * point["multi_shard"] / point["commits"]
+        true(abs(share - percent) <= 2, "%d asked, %.1f found" % (percent, share))
+
+
+@test
+def accounts_that_are_empty_refuse_and_nothing_is_lost(folder):
+    for more in ((), ("--in-process", "--lang", "c")):
+        point = bench(folder, "ycsb", "--keys", 20, "--initial", 1, *more)[2]["points"][0]
+        true(point["refused"] > 0 and point["causes"]["check"] == point["refused"], point["causes"])
+
+
+@test
+def a_signal_ends_run_and_server(folder):
+    running = subprocess.Popen([harness.weir_path(), "bench", "ycsb", "--keys", "50", "--seconds", "600"], cwd=folder.path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    try:
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    equal(running.returncode, 1, out + err)
+    true("signal" in err, err)
+    equal(os.listdir(folder.path), [], "left behind")
+
+
+MISTAKES = [
+    ((), 64, "something is missing"),
+    (("ycbs",), 64, "did you mean `weir bench ycsb`?"),
+    (("ycsb", "more"), 64, "one word too many"),
+    (("ycsb", "--key", "7"), 64, "did you mean --keys?"),
+    (("ycsb", "--keys", "1"), 64, "--keys 1: a whole number from 2"),
+    (("ycsb", "--keys", "10x"), 64, "--keys 10x"),
+    (("ycsb", "--zipf", "1"), 64, "--zipf 1: a number from 0 to 0.999"),
+    (("ycsb", "--zipf", "nan"), 64, "--zipf nan"),
+    (("ycsb", "--cross", "101", "--shards", "2"), 64, "--cross 101"),
+    (("ycsb", "--cross", "50", "--shards", "1"), 64, "--cross wants two shards"),
+    (("ycsb", "--mix", "z"), 64, "--mix"),
+    (("smallbank", "--mix", "tpcc"), 64, "--mix tpcc: one of standard, snapper"),
+    (("ycsb", "--rate", "fast"), 64, "--rate fast: a number from 1"),
+    (("ycsb", "--rate", "0"), 64, "--rate 0"),
+    (("ycsb", "--rate", "nan"), 64, "--rate nan"),
+    (("ycsb", "--seconds", "0"), 64, "--seconds 0"),
+    (("ycsb", "--connections", "0"), 64, "--connections 0: at least 1"),
+    (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
+    (("ycsb", "--pipeline", "-1"), 64, "--pipeline -1"),
+    (("ycsb", "--seed", "x"), 64, "--seed x"),
+    (("ycsb", "--schedule", "random", "--rate", "5"), 64, "poisson or steady"),
+    (("ycsb", "--schedule", "steady"), 64, "with --rate or --sweep"),
+    (("ycsb", "--rate", "5", "--sweep"), 64, "--rate or --sweep"),
+    (("ycsb", "--plot", "x.svg"), 64, "with --sweep"),
+    (("ycsb", "--lang", "c"), 64, "with --in-process"),
+    (("ycsb", "--lang", "go", "--in-process"), 64, "lua or c"),
+    (("ycsb", "--connect", "127.0.0.1:1", "--in-process"), 64, "not both"),
+    (("ycsb", "--connect", "127.0.0.1:1", "--shards", "2"), 64, "has its shards"),
+    (("ycsb", "--connect", "127.0.0.1:1"), 69, "no server at 127.0.0.1:1"),
+    (("ycsb", "--app", "no.lua"), 78, "no.lua"),
+    (("ycsb", "--app", "no.lua", "--in-process"), 78, "no.lua"),
+    (("ycsb", "--limit", "nothing=1"), 78, "nothing"),
+    (("ycsb", "--limit", "nothing=1", "--in-process"), 78, "nothing"),
+    (("ycsb", "--json", "no/such/folder.json"), 74, "no/such/folder.json"),
+    (("ycsb", "--data", "no/such/folder"), 74, "no/such/folder"),
+]
+
+
+@test
+def each_mistake_is_explained(folder):
+    for words, code, text in MISTAKES:
+        got, out, err = weir("bench", *words, "--seconds", "0.1" if "--seconds" not in words else "0", cwd=folder.path)
+        equal(got, code, "%s:\n%s%s" % (words, out, err))
+        true(text in err, "%s: %s" % (words, err))
+        equal(os.listdir(folder.path), [], "%s left something" % (words,))
+
+
+@test
+def the_help_names_every_workload_and_option(folder):
+    _, help_all, _ = weir("help", "bench", cwd=folder.path)
+    equal(help_all, weir("bench", "--help")[1])
+    for word in ("ycsb", "smallbank", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+        true(word in help_all, word)
+
+
+@test
+def data_that_is_there_is_not_overwritten(folder):
+    kept = folder.join("kept")
+    bench(folder, "ycsb", "--keys", 50, "--data", kept)
+    true(os.path.isdir(os.path.join(kept, "data")), "kept")
+    _, err, _ = bench(folder, "ycsb", "--keys", 50, "--data", kept, code=78)
+    true("holds data already" in err, err)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    return harness.run_chosen(harness.options_read(parser))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
