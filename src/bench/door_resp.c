@@ -172,6 +172,7 @@ static bool reply_value(struct reply *r, int depth)
     if (r->at == r->end) return false;
     char kind = *r->at++;
     if (!reply_line(r, &line)) return false;
+    if (depth > 0 && kind != '*') a->items++;
     int64_t n = kind == '+' || kind == '-' ? 0 : line_number(line);
     switch (kind) {
     case '+':
@@ -208,7 +209,7 @@ static int conn_reply(struct door_resp *door, struct conn *conn, struct answer *
                        .end = conn->in.ptr + conn->in.len,
                        .answer = answer,
                        .numbers = door->numbers };
-    answer->count = 0;
+    answer->count = answer->items = 0;
     if (conn->in_at == conn->in.len || !reply_value(&r, 0)) return 0;
     conn->in_at = (size_t)(r.at - conn->in.ptr);
     return r.broken ? -1 : 1;

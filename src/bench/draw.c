@@ -27,11 +27,12 @@ static bool shards_note(struct draw *draw, struct workload_setup *setup, char le
     return false;
 }
 
-bool draw_init(struct draw *draw, struct workload_setup *setup, char letter, uint64_t keys)
+bool draw_init(struct draw *draw, struct workload_setup *setup, char letter, uint64_t keys,
+               double theta)
 {
-    double theta, percent;
+    double percent;
     *draw = (struct draw){ .keys = keys, .cross = CROSS_FREE };
-    if (!setting_share(setup, "zipf", 0, 0.999, &theta) ||
+    if (!setting_share(setup, "zipf", theta, 0.999, &theta) ||
         !setting_share(setup, "cross", 0, 100, &percent))
         return false;
     if (setting_text(setup, "cross")) {

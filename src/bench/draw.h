@@ -14,8 +14,9 @@ struct draw {
     uint8_t *shard; /* of each key; only with --cross */
 };
 
-/** Of keys `letter`0 to `letter`keys-1. False with setup->why; draw_deinit() in any case. */
-bool draw_init(struct draw *draw, struct workload_setup *setup, char letter, uint64_t keys);
+/** Of keys `letter`0 to `letter`keys-1, `theta` being the skew unless --zipf says otherwise. False with setup->why; draw_deinit() in any case. */
+bool draw_init(struct draw *draw, struct workload_setup *setup, char letter, uint64_t keys,
+               double theta);
 void draw_deinit(struct draw *draw);
 /** By the skew. */
 uint64_t draw_one(const struct draw *draw, struct random *random);

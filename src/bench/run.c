@@ -348,7 +348,8 @@ int bench_run(const struct bench_options *options)
 {
     struct run run = { .options = options, .workload = workload_named(options->workload) };
     struct workload_setup setup = { .options = options };
-    if (!run.workload) return SERVER_EXIT_USAGE;
+    if (run.workload && run.workload->choose) run.workload = run.workload->choose(&setup);
+    if (!run.workload) return complain(&run, SERVER_EXIT_USAGE, setup.why);
     int code = settings_judge(&run);
     if (code != 0) return code;
     if (options->native && !run.workload->native)

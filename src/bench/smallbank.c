@@ -74,7 +74,7 @@ static void *smallbank_create(struct workload_setup *setup)
     if (setting_number(setup, "keys", 18000, 4, 100000000, &self->keys) &&
         setting_number(setup, "initial", 0, 0, 1000000000, &self->initial) &&
         setting_word(setup, "mix", mixes, &self->mix) &&
-        draw_init(&self->draw, setup, 'c', self->keys)) {
+        draw_init(&self->draw, setup, 'c', self->keys, 0)) {
         self->expected = mem_alloc(self->keys * sizeof(*self->expected));
         return self;
     }

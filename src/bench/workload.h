@@ -75,8 +75,8 @@ struct answer {
     enum answer_kind kind;
     int64_t number;
     const int64_t *numbers;
-    uint32_t count;
-    struct weir_str text; /* of an error "CODE detail": all of it */
+    uint32_t count, items; /* numbers; all elements */
+    struct weir_str text;  /* of an error "CODE detail": all of it */
     struct weir_str
         word; /* of an error: the application's own word, else the engine's; lower case not guaranteed */
 };
@@ -106,6 +106,8 @@ struct workload {
     const char *const *kinds;                /* of measured requests; ends with NULL */
     const char *lua;                         /* the application */
     workload_native_fn *native;              /* the same in C; NULL: there is none */
+    /** Another workload for some settings; may be NULL. NULL with setup->why. */
+    const struct workload *(*choose)(struct workload_setup *setup);
     /** NULL with setup->why. */
     void *(*create)(struct workload_setup *setup);
     void (*destroy)(void *self);
@@ -142,7 +144,7 @@ uint32_t key_shard(struct weir_str key, uint32_t shards);
 
 /** NULL-terminated. */
 extern const struct workload *const workloads[];
-extern const struct workload workload_smallbank, workload_ycsb;
+extern const struct workload workload_smallbank, workload_ycsb, workload_ycsb_rows;
 workload_native_fn smallbank_native, ycsb_native;
 
 /* Options that several take. */

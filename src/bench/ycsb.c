@@ -1,5 +1,5 @@
 /*
- * ycsb.c - YCSB-T: transfers of one unit between accounts.
+ * ycsb.c - YCSB-T: transfers of one unit between accounts; with --mix m also reads, and updates that add one.
  *
  * After K. Psarakis et al., "Styx: Transactional Stateful Functions on Streaming Dataflows" (their client: a uniform, b by
  * zipf, b != a, amount 1), and A. Dey et al., "YCSB+T", ICDEW 2014. Checked: each account holds what it began with, less
@@ -8,16 +8,24 @@
  */
 #include "bench/draw.h"
 
-enum { OPEN, TRANSFER, BALANCE };
-static const struct verb verbs[] = {
-    { "account", "open" }, { "account", "transfer" }, { "account", "balance" }, { NULL, NULL }
-};
-static const char *const kinds[] = { "transfer", NULL };
-static const struct bench_param *const params[] = { &param_keys, &param_zipf, &param_cross,
-                                                    &param_initial, NULL };
+enum { OPEN, TRANSFER, BALANCE, RECEIVE };
+static const struct verb verbs[] = { { "account", "open" },
+                                     { "account", "transfer" },
+                                     { "account", "balance" },
+                                     { "account", "receive" },
+                                     { NULL, NULL } };
+enum { KIND_TRANSFER, KIND_READ, KIND_UPDATE };
+static const char *const kinds[] = { "transfer", "read", "update", NULL };
+static const char *const mixes[] = { "transfer", "m", "a", "b", "c", "e", "f", NULL };
+#define MIX_M 1u
+#define MIX_ROWS 2u /* from here on those of ycsb_rows.c */
+static const struct bench_param *const params[] = { &param_keys,    &param_zipf, &param_cross,
+                                                    &param_initial, &param_mix,  NULL };
 
 struct ycsb {
     uint64_t keys, initial;
+    uint32_t mix;
+    int64_t updates; /* that were done: each adds one */
     struct draw draw;
     int32_t *change; /* of each balance, by the transfers that were done */
     uint64_t wrong, first_wrong;
@@ -37,7 +45,8 @@ static void *ycsb_create(struct workload_setup *setup)
     struct ycsb *self = mem_alloc(sizeof(*self));
     if (setting_number(setup, "keys", 10000, 2, 100000000, &self->keys) &&
         setting_number(setup, "initial", 1000000, 0, 1000000000, &self->initial) &&
-        draw_init(&self->draw, setup, 'u', self->keys)) {
+        setting_word(setup, "mix", mixes, &self->mix) &&
+        draw_init(&self->draw, setup, 'u', self->keys, 0)) {
         self->change = mem_alloc(self->keys * sizeof(*self->change));
         return self;
     }
@@ -61,9 +70,16 @@ static void ycsb_load(void *ptr, uint64_t place, struct shot *shot)
 static void ycsb_next(void *ptr, struct random *random, struct shot *shot)
 {
     struct ycsb *self = ptr;
-    uint64_t a, b;
+    uint64_t a, b, n = self->mix == MIX_M ? random_below(random, 100) : 0;
     draw_two(&self->draw, random, &a, &b);
-    shot_begin(shot, TRANSFER, 0);
+    if (n >= 10) {
+        if (n < 55) shot_begin(shot, BALANCE, KIND_READ);
+        else shot_begin(shot, RECEIVE, KIND_UPDATE);
+        shot_key_number(shot, 'u', b);
+        shot->note[0] = (int64_t)b;
+        return;
+    }
+    shot_begin(shot, TRANSFER, KIND_TRANSFER);
     shot_key_number(shot, 'u', a);
     shot_text_number(shot, 'u', b);
     shot->note[0] = (int64_t)a;
@@ -73,12 +89,18 @@ static void ycsb_next(void *ptr, struct random *random, struct shot *shot)
 static enum outcome ycsb_judge(void *ptr, const struct shot *shot, const struct answer *answer)
 {
     struct ycsb *self = ptr;
-    if (answer->kind == ANSWER_NUMBER && answer->number >= 0) {
+    if (shot->kind == KIND_UPDATE && answer->kind == ANSWER_NIL) {
+        self->change[shot->note[0]]++;
+        self->updates++;
+        return OUTCOME_DONE;
+    }
+    if (shot->kind == KIND_READ && answer->kind == ANSWER_NUMBER) return OUTCOME_DONE;
+    if (shot->kind == KIND_TRANSFER && answer->kind == ANSWER_NUMBER && answer->number >= 0) {
         self->change[shot->note[0]]--;
         self->change[shot->note[1]]++;
         return OUTCOME_DONE;
     }
-    return answer_outcome(answer, "check");
+    return answer_outcome(answer, shot->kind == KIND_TRANSFER ? "check" : NULL);
 }
 
 static void ycsb_verify(void *ptr, uint64_t place, struct shot *shot)
@@ -104,7 +126,7 @@ static void ycsb_verified(void *ptr, const struct shot *shot, const struct answe
 static bool ycsb_conclude(void *ptr, struct buf *what)
 {
     struct ycsb *self = ptr;
-    int64_t total = (int64_t)(self->initial * self->keys);
+    int64_t total = (int64_t)(self->initial * self->keys) + self->updates;
     if (self->wrong > 0 || self->sum != total) {
         buf_printf(
             what,
@@ -120,10 +142,20 @@ static bool ycsb_conclude(void *ptr, struct buf *what)
     return true;
 }
 
+static const struct workload *ycsb_choose(struct workload_setup *setup)
+{
+    uint32_t mix;
+    if (!setting_word(setup, "mix", mixes, &mix)) return NULL;
+    return mix < MIX_ROWS ? &workload_ycsb : &workload_ycsb_rows;
+}
+
 extern const char ycsb_lua[];
 const struct workload workload_ycsb = {
     .name = "ycsb",
-    .about = "YCSB-T: transfers of one unit between two of N accounts",
+    .about = "YCSB-T: transfers between two of N accounts; --mix transfer, m (45 % reads, 45 % "
+             "updates,\n               "
+             "10 % transfers), or YCSB's a, b, c, e, f on records of ten fields",
+    .choose = ycsb_choose,
     .params = params,
     .verbs = verbs,
     .kinds = kinds,

@@ -83,6 +83,34 @@ def figures_of_the_engine_in_process_add_up_in_c(folder):
 
 
 @test
+def each_mix_of_ycsb_is_what_it_says_and_its_state_holds(folder):
+    shares = {"m": {"read": 45, "update": 45, "transfer": 10}, "a": {"read": 50, "update": 50}, "b": {"read": 95, "update": 5},
+              "c": {"read": 100}, "e": {"scan": 95, "insert": 5}, "f": {"read": 50, "modify": 50}}
+    for mix, wanted in shares.items():
+        for more in ((), ("--in-process",)):
+            out, _, figures = bench(folder, "ycsb", "--mix", mix, "--keys", 1200, "--seconds", "0.3", *more)
+            point = figures["points"][0]
+            true("holds " in out, out)
+            for kind, figure in point["kinds"].items():
+                share = 100 * figure["done"] / point["done"]
+                true(abs(share - wanted.get(kind, 0)) < 8, "mix %s: %.1f %% %s" % (mix, share, kind))
+
+
+@test
+def rows_that_an_application_forgets_or_mixes_up_are_found(folder):
+    plants = [("a", "self.changes = self.changes + 1\nend)\n\nrecord:on(\"modify", "end)\n\nrecord:on(\"modify", "changes of record"),
+              ("a", "  self[names[field + 1]] = value\n", "  self[names[field % 9 + 1]] = value\n", "a field of record"),
+              ("e", "  self.rows:put(n, row)\n", "  if n % 97 > 0 then self.rows:put(n, row) end\n", "records in range")]
+    for mix, right, wrong, finding in plants:
+        text = lua_of("ycsb_rows")
+        true(right in text, "the plant has its place: " + right)
+        app = folder.write("rows.lua", text.replace(right, wrong, 1))
+        # scans of a range with holes answer too few, and that is found before the state is looked at
+        out, err, _ = bench(folder, "ycsb", "--mix", mix, "--keys", 200, "--app", app, code=1)
+        true(finding in err or (mix == "e" and "was answered" in err), out + err)
+
+
+@test
 def money_that_an_application_loses_is_found(folder):
     plants = {"ycsb": ("self.balance = self.balance + 1\n", 'if self.key ~= "u7" then self.balance = self.balance + 1 end\n'),
               "smallbank": ("checking(to.key):add(all)", "checking(to.key):add(all - all % 2)")}
@@ -222,7 +250,9 @@ MISTAKES = [
     (("ycsb", "--zipf", "nan"), 64, "--zipf nan"),
     (("ycsb", "--cross", "101", "--shards", "2"), 64, "--cross 101"),
     (("ycsb", "--cross", "50", "--shards", "1"), 64, "--cross wants two shards"),
-    (("ycsb", "--mix", "z"), 64, "--mix"),
+    (("ycsb", "--mix", "z"), 64, "--mix z: one of transfer, m"),
+    (("ycsb", "--mix", "a", "--initial", "5"), 64, "takes no --initial"),
+    (("ycsb", "--mix", "a", "--lang", "c", "--in-process"), 64, "in Lua only"),
     (("smallbank", "--mix", "tpcc"), 64, "--mix tpcc: one of standard, snapper"),
     (("ycsb", "--rate", "fast"), 64, "--rate fast: a number from 1"),
     (("ycsb", "--rate", "0"), 64, "--rate 0"),
