@@ -66,9 +66,8 @@ static void rows_store(const struct field *field, void *args, const struct shot 
 {
     const struct shape *shape = field->shape;
     const int64_t *cell = shot->cell + arg->at;
-    uint32_t place[SHOT_CELLS_MAX];
+    uint32_t place[SHOT_CELLS_MAX] = { 0 };
     for (uint32_t c = 0; c < arg->columns; c++) {
-        place[c] = 0;
         while (place[c] < shape->count &&
                !str_eq(shape->fields[place[c]].name, str_of(arg->names[c])))
             place[c]++;

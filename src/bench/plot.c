@@ -80,7 +80,8 @@ static void scales_add(struct buf *out, const struct frame *f)
 {
     char text[40];
     double step = step_of(f->rate_max);
-    for (double rate = 0; rate <= f->rate_max; rate += step) {
+    for (int i = 0; i * step <= f->rate_max; i++) {
+        double rate = i * step;
         rule_add(out, across(f, rate), TOP, across(f, rate), HEIGHT - BOTTOM);
         if (step >= 1000) snprintf(text, sizeof(text), "%g k", rate / 1000);
         else snprintf(text, sizeof(text), "%g", rate);
