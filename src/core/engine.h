@@ -179,6 +179,7 @@ struct map_query {
     X(events_followed_total, "events that followers are done with")          \
     X(events_deferred_total, "events whose handler failed: now messages")    \
     X(events_late_total, "events that a window or join did not take")        \
+    X(windows_waiting, "windows and joins, by shard, that wait: memory_max") \
     X(answers_deferred_total, "answers left to a later transaction")         \
     X(answers_pending, "of these still to come")                             \
     X(answers_kept, "of these come, and kept for who asks again")            \

@@ -16,6 +16,7 @@
 
 #define CELLS_FIRST 1024u
 #define CELL_BYTES_MAX ((size_t)128 << 20) /* decoded at a time; the rest are rows only */
+#define NUMBERS_BYTES 64u                  /* by which the numbers of a row grow, or about so */
 #define CLOSE_BATCH 16u                    /* rows taken out at a time, to be closed in order */
 
 /* ---- cells ---- */
@@ -116,8 +117,10 @@ static struct cell *cell_get(struct derive *d, uint8_t slot, int64_t from, int64
     return cell;
 }
 
-static void cell_changed(struct derive *d, struct cell *cell)
+/* @param bytes  that the change may add to the row */
+static void cell_changed(struct derive *d, struct cell *cell, uint64_t bytes)
 {
+    d->unwritten += bytes;
     if (cell->dirty_place != 0) return;
     if (d->dirty_count == d->dirty_cap) {
         d->dirty_cap = d->dirty_cap ? d->dirty_cap * 2 : 256;
@@ -166,6 +169,7 @@ void window_flush(struct derive *d)
         effect_put(s, s->epoch, cell->row->slot, cell->row->item.key, buf_str(&d->packed));
     }
     d->dirty_count = 0;
+    d->unwritten = 0;
     if (d->cell_count * cell_bytes(d) > CELL_BYTES_MAX) cells_clear(d);
 }
 
@@ -225,7 +229,7 @@ static void span_event(struct derive *d, const struct derive_event *e)
             break;
         }
         why = NULL;
-        cell_changed(d, cell);
+        cell_changed(d, cell, e->value.len + NUMBERS_BYTES);
         if (def->early) result_emit(d, e->slot, e->group, cell, false);
     }
     if (why != NULL) derive_late(d, e->in, e->slot, e->value, why);
@@ -303,7 +307,7 @@ static void session_event(struct derive *d, const struct derive_event *e)
     cell->events = work->events;
     if (cell->to != to) derive_due(&d->due[0], cell->row, to);
     cell->to = to;
-    cell_changed(d, cell);
+    cell_changed(d, cell, aggregates_bytes(def, cell->states) + NUMBERS_BYTES);
     if (def->early) result_emit(d, e->slot, e->group, cell, false);
 }
 
@@ -406,6 +410,28 @@ void window_event(struct derive *d, const struct derive_event *e)
     case JOIN_SPAN:
     case JOIN_AS_OF: break;
     }
+}
+
+static bool span_grows(struct derive *d, const struct derive_event *e)
+{
+    const struct derived *def = d->def;
+    derive_key(&d->key, ROW_WINDOW, def, -1, e->group);
+    size_t head = d->key.len;
+    for (int64_t from = time_floor(e->time, def->slide); from > e->time - def->size;
+         from -= def->slide) {
+        if (from + def->size <= e->low) return false;
+        derive_key_time(&d->key, from);
+        bool is_new = tree_find(&d->shard->rows, buf_str(&d->key)) == NULL;
+        d->key.len = head;
+        if (is_new || !aggregates_are_fixed(def)) return true;
+    }
+    return false;
+}
+
+bool window_grows(struct derive *d, const struct derive_event *e)
+{
+    if (d->def->kind == WINDOW_SPAN) return span_grows(d, e);
+    return d->def->kind != WINDOW_LAST || e->time >= e->low;
 }
 
 static int due_order(const void *a, const void *b)

@@ -453,7 +453,7 @@ struct world {
     uint32_t read_stream;
     struct event_id read_at;
     enum phase phase;
-    uint64_t begun, target, ends;
+    uint64_t begun, target, ends, refused, waited;
     uint64_t settled_ns, give_up_ns, pass_ns;
     bool stop, last_life, wrong;
     struct items in[SOURCES];
@@ -525,6 +525,11 @@ static void submit_end(struct world *w, struct client *c, uint32_t which)
 static void take(struct world *w, struct client *c)
 {
     c->busy = false;
+    if (c->request.status == WEIR_OOM && !w->last_life) {
+        /* A request's record takes memory, too. Enough of them, and this life is over. */
+        w->stop = w->stop || ++w->refused % 200 == 0;
+        return;
+    }
     if (c->request.status != WEIR_OK) {
         printf("unexpected answer %s: %.*s\n", weir_status_word(c->request.status), STR_ARG(c->request.text));
         abort();
@@ -652,6 +657,9 @@ static uint64_t clients_turn(void *self)
     while ((r = port_next(w->port)) != NULL) take(w, (struct client *)r);
     while (feed_next(w->port) != NULL) read_take(w);
     uint32_t busy = 0;
+    struct engine_stats stats;
+    engine_stats(w->engine, &stats);
+    w->waited += stats.windows_waiting > 0;
     for (int i = 0; i < CLIENTS; i++) {
         struct client *c = &w->clients[i];
         if (!c->busy && w->phase == EMITTING && (!c->answered || w->begun < w->target)) submit(w, c);
@@ -691,6 +699,8 @@ static void world_open(void *arg)
     options.limits.queue_wait_max_ms = 60000;
     options.limits.checkpoint_bytes_min = 40000;
     if (sim_choose(w->sim, 2) == 0) options.limits.epoch_bytes_max = 500 + sim_choose(w->sim, 5000);
+    /* Windows wait at once, or after a while; in the last life there is room, and all must come. */
+    if (!w->last_life && sim_choose(w->sim, 3) == 0) options.limits.memory_max = 20000 + sim_choose(w->sim, 200000);
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
     if (st != WEIR_OK) {
         printf("engine_open: %s: %s\n", weir_status_word(st), error);
@@ -779,8 +789,8 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     /* Not vacuous: each kind gave rows, and some events were late. */
     bool good = !stuck && w->phase == OVER && w->late_total > 0;
     for (uint32_t i = 0; i < DERIVEDS; i++) good = good && w->got[2 * i].count > 0;
-    printf("seed %llu: %zu and %zu events, %llu results, %llu late: %s\n", (unsigned long long)seed, w->in[LEFT].count, w->in[RIGHT].count,
-           (unsigned long long)w->result_total, (unsigned long long)w->late_total, good ? "ok" : "WRONG");
+    printf("seed %llu: %zu and %zu events, %llu results, %llu late, %llu turns with waiting windows: %s\n", (unsigned long long)seed, w->in[LEFT].count,
+           w->in[RIGHT].count, (unsigned long long)w->result_total, (unsigned long long)w->late_total, (unsigned long long)w->waited, good ? "ok" : "WRONG");
     if (!good) printf("  again: sim_window --seed %llu --txns %llu --crashes %llu\n", (unsigned long long)seed, (unsigned long long)txns, (unsigned long long)crashes);
     for (int i = 0; i < CLIENTS; i++) arena_free(&w->clients[i].request.arena);
     for (int i = 0; i < SOURCES; i++) mem_free(w->in[i].items);
