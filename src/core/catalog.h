@@ -80,6 +80,7 @@ struct stream {
     struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
     struct weir_str at;
     uint16_t id;                  /* on disk; 0 until the data is opened */
+    uint32_t place;               /* in catalog->streams */
     struct handler *emit, *batch; /* built in, of the type `streams`: one event; a list of them */
     struct handler *end;          /* likewise: no event will come any more */
     struct derived

@@ -763,9 +763,9 @@ void feed_durable(struct engine *engine, uint64_t epoch);
 bool feed_covers(struct engine *engine, uint64_t epoch);
 /** Writer, idle: names files for the feed's sake; true if something was done. */
 bool feed_names(struct engine *engine);
-/** Shard: so many events of the follower are done. */
+/** Shard: so many events and marks of the follower are done, `marks` of them marks. */
 void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
-                 uint64_t count);
+                 uint64_t count, uint64_t marks);
 
 /** Runs a request about parked work on its shard and answers it. */
 void parked_run(struct shard *s, struct request *request);

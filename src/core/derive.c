@@ -470,6 +470,7 @@ static bool input_run(struct derive *d, struct derive_in *in, bool *waits)
         in->head = e->next;
         if (in->head == NULL) in->tail = &in->head;
         in->done++;
+        in->marks_done += e->mark;
         mem_free(e);
     }
     return any;
@@ -508,9 +509,9 @@ static bool derive_run(struct derive *d)
         cursors_write(d, in);
         more |= in->head != NULL;
         if (in->done == 0) continue;
-        feed_credit(s->engine, in->follower, s->index, in->done);
+        feed_credit(s->engine, in->follower, s->index, in->done, in->marks_done);
         s->follows_done = true;
-        in->done = 0;
+        in->done = in->marks_done = 0;
     }
     if (!more) {
         d->ready = false;

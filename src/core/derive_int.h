@@ -22,8 +22,8 @@ struct derive_in {
     struct derive_slot slots[SLOTS];
     uint8_t dirty[SLOTS];
     uint32_t dirty_count;
-    int64_t low;   /* the watermark as of the last mark that was worked off */
-    uint64_t done; /* events to credit */
+    int64_t low;               /* the watermark as of the last mark that was worked off */
+    uint64_t done, marks_done; /* events and marks to credit, and how many marks */
 };
 
 /* An open window of a group, decoded; a cache of its row. */

@@ -453,9 +453,9 @@ struct world {
     uint32_t read_stream;
     struct event_id read_at;
     enum phase phase;
-    uint64_t begun, target, ends, refused, waited;
+    uint64_t begun, target, ends, refused, waited, held;
     uint64_t settled_ns, give_up_ns, pass_ns;
-    bool stop, last_life, wrong;
+    bool stop, giving_up, last_life, wrong;
     struct items in[SOURCES];
     struct rows wanted[2 * DERIVEDS], got[2 * DERIVEDS];
     uint64_t seed, late_total, result_total;
@@ -525,9 +525,11 @@ static void submit_end(struct world *w, struct client *c, uint32_t which)
 static void take(struct world *w, struct client *c)
 {
     c->busy = false;
-    if (c->request.status == WEIR_OOM && !w->last_life) {
-        /* A request's record takes memory, too. Enough of them, and this life is over. */
-        w->stop = w->stop || ++w->refused % 200 == 0;
+    bool held = c->request.status == WEIR_OVERLOADED, full = c->request.status == WEIR_OOM && !w->last_life;
+    if (held || full) {
+        /* It comes again. Where memory is full (a request's record takes some, too) nothing may go on: this life is over. */
+        w->held += held;
+        w->giving_up = w->giving_up || (!w->last_life && ++w->refused % 200 == 0);
         return;
     }
     if (c->request.status != WEIR_OK) {
@@ -662,10 +664,10 @@ static uint64_t clients_turn(void *self)
     w->waited += stats.windows_waiting > 0;
     for (int i = 0; i < CLIENTS; i++) {
         struct client *c = &w->clients[i];
-        if (!c->busy && w->phase == EMITTING && (!c->answered || w->begun < w->target)) submit(w, c);
+        if (!c->busy && w->phase == EMITTING && !w->giving_up && (!c->answered || w->begun < w->target)) submit(w, c);
         busy += c->busy;
     }
-    if (busy == 0 && w->phase == EMITTING && !w->last_life) w->stop = sim_choose(w->sim, 20) == 0;
+    if (busy == 0 && w->phase == EMITTING && !w->last_life) w->stop = w->giving_up || sim_choose(w->sim, 20) == 0;
     if (busy == 0 && w->phase == EMITTING && w->last_life) {
         w->phase = ENDING;
         submit_end(w, &w->clients[0], LEFT);
@@ -699,6 +701,7 @@ static void world_open(void *arg)
     options.limits.queue_wait_max_ms = 60000;
     options.limits.checkpoint_bytes_min = 40000;
     if (sim_choose(w->sim, 2) == 0) options.limits.epoch_bytes_max = 500 + sim_choose(w->sim, 5000);
+    if (sim_choose(w->sim, 2) == 0) options.limits.follower_lag_max = 1 + sim_choose(w->sim, 30);
     /* Windows wait at once, or after a while; in the last life there is room, and all must come. */
     if (!w->last_life && sim_choose(w->sim, 3) == 0) options.limits.memory_max = 20000 + sim_choose(w->sim, 200000);
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
@@ -764,7 +767,7 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     for (int i = 0; i < CLIENTS; i++) w->clients[i].answered = true;
     bool stuck = false;
     for (uint64_t life = 0; life <= crashes && !stuck; life++) {
-        w->stop = false;
+        w->stop = w->giving_up = false;
         w->target = QUIET_EVENTS + txns * (life + 1) / (crashes + 1);
         w->last_life = life == crashes;
         if (life < crashes)
@@ -789,8 +792,9 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     /* Not vacuous: each kind gave rows, and some events were late. */
     bool good = !stuck && w->phase == OVER && w->late_total > 0;
     for (uint32_t i = 0; i < DERIVEDS; i++) good = good && w->got[2 * i].count > 0;
-    printf("seed %llu: %zu and %zu events, %llu results, %llu late, %llu turns with waiting windows: %s\n", (unsigned long long)seed, w->in[LEFT].count,
-           w->in[RIGHT].count, (unsigned long long)w->result_total, (unsigned long long)w->late_total, (unsigned long long)w->waited, good ? "ok" : "WRONG");
+    printf("seed %llu: %zu and %zu events, %llu results, %llu late, %llu turns with waiting windows, %llu held back: %s\n", (unsigned long long)seed, w->in[LEFT].count,
+           w->in[RIGHT].count, (unsigned long long)w->result_total, (unsigned long long)w->late_total, (unsigned long long)w->waited,
+           (unsigned long long)w->held, good ? "ok" : "WRONG");
     if (!good) printf("  again: sim_window --seed %llu --txns %llu --crashes %llu\n", (unsigned long long)seed, (unsigned long long)txns, (unsigned long long)crashes);
     for (int i = 0; i < CLIENTS; i++) arena_free(&w->clients[i].request.arena);
     for (int i = 0; i < SOURCES; i++) mem_free(w->in[i].items);
