@@ -114,7 +114,7 @@ struct follower {
     struct shape
         *route; /* of an event what feed.c looks at: the fields of the group, then its time */
     struct shape
-        *group;         /* the first of these, numbered by place: packed they are the group's key */
+        *group; /* of these the fields of the group, numbered by place: packed they are its key */
     struct shape *read; /* what the operator looks at, numbered as the stream's event */
     int route_time;     /* place of the time in `route`; -1: none */
 };
@@ -148,7 +148,7 @@ typedef bool fold_fn(void *arg, struct weir_str acc, const struct shape *shape, 
 struct aggregate {
     struct weir_str name; /* its column */
     enum aggregate_kind kind;
-    struct weir_str field; /* of the event; empty: none */
+    struct weir_str field; /* of the event, "amount" or "left.amount"; empty: none */
     uint32_t top;          /* how many */
     bool sketch;
     struct weir_str start; /* fold: JSON */
@@ -174,7 +174,10 @@ struct derived {
     struct stream *out, *late;
     struct follower *in[2];
     uint32_t in_count;
-    struct weir_str by[2][DERIVED_BY_MAX]; /* names on the left (and of columns), on the right */
+    struct weir_str by[2]
+                      [DERIVED_BY_MAX]; /* fields on the left, on the right: "shop", "left.shop" */
+    struct weir_str
+        by_names[DERIVED_BY_MAX]; /* of the columns; empty: the left field's last part */
     uint32_t by_count;
     int64_t size, slide, late_ms, idle_ms; /* idle 0: it waits for events */
     bool early;
@@ -182,6 +185,8 @@ struct derived {
     uint32_t aggregate_count;
     where_fn *where;
     void *where_arg;
+    struct shape
+        *group; /* of out->event the columns of `by`, numbered by place: a group's key unpacks so */
     struct shape
         *late_read; /* of a window: the source's fields of late->event, numbered as the source's */
     int column_time, column_from, column_to, column_final,

@@ -169,8 +169,7 @@ void *derive_result(struct derive *d, struct weir_str group)
     const struct shape *shape = d->def->out->event;
     void *result = arena_alloc(&d->arena, shape->size + 8u);
     shape_start(shape, result);
-    if (d->def->by_count > 0)
-        (void)unpack(d->in[0].follower->group, group, &d->arena, false, result);
+    if (d->def->by_count > 0) (void)unpack(d->def->group, group, &d->arena, false, result);
     return result;
 }
 

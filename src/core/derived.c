@@ -61,6 +61,38 @@ static int field_find(const struct shape *shape, struct weir_str name)
     return -1;
 }
 
+/* "left.amount" is the field `amount` in the record `left`: what a window over a join looks at. */
+static struct weir_str path_head(struct weir_str path, struct weir_str *rest)
+{
+    size_t len = 0;
+    while (len < path.len && path.ptr[len] != '.') len++;
+    *rest = (struct weir_str){ path.ptr + len + 1, path.len > len ? path.len - len - 1 : 0 };
+    return (struct weir_str){ path.ptr, len };
+}
+
+static struct weir_str path_last(struct weir_str path)
+{
+    struct weir_str rest, last = path;
+    for (; path.len > 0; path = rest) last = path_head(path, &rest);
+    return last;
+}
+
+/* A copy of the field that a path names, with its place in the whole struct. */
+static bool path_find(const struct shape *shape, struct weir_str path, struct field *out)
+{
+    uint32_t offset = 0;
+    for (struct weir_str rest;; path = rest) {
+        int at = field_find(shape, path_head(path, &rest));
+        if (at < 0) return false;
+        *out = shape->fields[at];
+        out->offset += offset;
+        if (rest.len == 0) return true;
+        if (out->kind != WEIR_RECORD || out->optional) return false;
+        offset = out->offset;
+        shape = out->shape;
+    }
+}
+
 static struct picked pick_begin(struct arena *arena, const struct shape *from)
 {
     struct picked p = { arena, arena_alloc(arena, sizeof(struct shape)) };
@@ -75,6 +107,37 @@ static void pick(struct picked *p, const struct field *from)
     *f = *from;
     f->inline_text = false;
     if (f->shape != NULL) f->shape = shape_loose(p->arena, f->shape);
+}
+
+static void pick_path(struct picked *p, const struct shape *from, struct weir_str path)
+{
+    struct weir_str rest, head = path_head(path, &rest);
+    const struct field *field = &from->fields[field_find(from, head)];
+    if (rest.len == 0) {
+        pick(p, field);
+        return;
+    }
+    int at = field_find(p->shape, head);
+    struct picked inner = { p->arena, NULL };
+    if (at < 0) {
+        /* Of the record only what is asked for. */
+        inner = pick_begin(p->arena, field->shape);
+        at = (int)p->shape->count++;
+        p->shape->fields[at] = *field;
+        p->shape->fields[at].shape = inner.shape;
+    } else {
+        inner.shape = (struct shape *)(uintptr_t)p->shape->fields[at].shape;
+    }
+    pick_path(&inner, field->shape, rest);
+}
+
+static void picked_layout(struct shape *shape)
+{
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (shape->fields[i].kind == WEIR_RECORD)
+            picked_layout((struct shape *)(uintptr_t)shape->fields[i].shape);
+    }
+    shape_layout(shape);
 }
 
 /* ---- what is wrong ---- */
@@ -113,11 +176,11 @@ static void judge_by(struct adding *a)
     for (uint32_t side = 0; side < d->in_count; side++) {
         const struct stream *stream = d->in[side]->stream;
         for (uint32_t i = 0; i < d->by_count; i++) {
-            int at = field_find(stream->event, d->by[side][i]);
-            if (at < 0)
+            struct field field;
+            if (!path_find(stream->event, d->by[side][i], &field))
                 wrong(a, "`by` names fields of the event; %.*s has no `%.*s`",
                       STR_ARG(stream->name), STR_ARG(d->by[side][i]));
-            else if (!kind_groups(stream->event->fields[at].kind))
+            else if (!kind_groups(field.kind))
                 wrong(a,
                       "`by`: `%.*s` cannot tell groups apart: its kind is no number, text or "
                       "reference",
@@ -125,10 +188,10 @@ static void judge_by(struct adding *a)
         }
     }
     for (uint32_t i = 0; i < d->by_count && d->in_count == 2 && !a->failed; i++) {
-        const struct shape *l = d->in[0]->stream->event, *r = d->in[1]->stream->event;
-        enum weir_kind left = l->fields[field_find(l, d->by[0][i])].kind,
-                       right = r->fields[field_find(r, d->by[1][i])].kind;
-        if (left != right && !(kind_is_name(left) && kind_is_name(right)))
+        struct field left, right;
+        (void)path_find(d->in[0]->stream->event, d->by[0][i], &left);
+        (void)path_find(d->in[1]->stream->event, d->by[1][i], &right);
+        if (left.kind != right.kind && !(kind_is_name(left.kind) && kind_is_name(right.kind)))
             wrong(a, "`by`: `%.*s` of %.*s and `%.*s` of %.*s are of two kinds",
                   STR_ARG(d->by[0][i]), STR_ARG(d->in[0]->stream->name), STR_ARG(d->by[1][i]),
                   STR_ARG(d->in[1]->stream->name));
@@ -213,11 +276,12 @@ static const struct field *aggregate_judge(struct adding *a, const struct aggreg
     const struct shape *event = a->d->in[0]->stream->event;
     const char *word = aggregate_word(g->kind);
     bool without = g->kind == AGGREGATE_COUNT || g->kind == AGGREGATE_FOLD;
-    int at = without ? -1 : field_find(event, g->field);
-    if (!without && at < 0)
+    struct field *in = arena_alloc(&a->catalog->arena, sizeof(*in));
+    if (without) in = NULL;
+    else if (!path_find(event, g->field, in))
         wrong(a, "%.*s: weir.%s names a field of the event; it has no `%.*s`", STR_ARG(g->name),
               word, STR_ARG(g->field));
-    else if (!without && !aggregate_takes(g->kind, event->fields[at].kind))
+    else if (!aggregate_takes(g->kind, in->kind))
         wrong(a, "%.*s: weir.%s cannot be taken of `%.*s`: its kind does not fit", STR_ARG(g->name),
               word, STR_ARG(g->field));
     if (g->kind == AGGREGATE_TOP && (g->top < 1 || g->top > AGGREGATE_TOP_MAX))
@@ -226,7 +290,7 @@ static const struct field *aggregate_judge(struct adding *a, const struct aggreg
         wrong(a,
               "%.*s: a fold cannot join two sessions that an event connects; use other aggregates",
               STR_ARG(g->name));
-    return at < 0 ? NULL : &event->fields[at];
+    return in;
 }
 
 /* ---- streams ---- */
@@ -255,9 +319,12 @@ static struct shape *result_shape(struct adding *a)
     struct derived *d = a->d;
     struct shape *shape = arena_alloc(arena, sizeof(*shape));
     shape->fields = arena_alloc(arena, (SHAPE_FIELDS_MAX + 1) * sizeof(struct field));
-    const struct shape *left = d->in[0]->stream->event;
-    for (uint32_t i = 0; i < d->by_count; i++)
-        (void)column_add(a, shape, left->fields[field_find(left, d->by[0][i])]);
+    for (uint32_t i = 0; i < d->by_count; i++) {
+        struct field f;
+        (void)path_find(d->in[0]->stream->event, d->by[0][i], &f);
+        f.name = d->by_names[i].len > 0 ? d->by_names[i] : path_last(d->by[0][i]);
+        (void)column_add(a, shape, f);
+    }
     struct field time = { .kind = WEIR_TIME };
     d->column_time = d->column_from = d->column_to = d->column_final = -1;
     if (d->in_count == 2) {
@@ -289,6 +356,9 @@ static struct shape *result_shape(struct adding *a)
         g->column = at < 0 ? 0 : (uint32_t)at;
     }
     shape_layout(shape);
+    d->group = shape_loose(arena, shape);
+    d->group->count = d->by_count;
+    for (uint32_t i = 0; i < d->by_count; i++) d->group->fields[i].id = i + 1;
     return shape;
 }
 
@@ -363,30 +433,34 @@ static void follower_shapes(struct adding *a, uint32_t side)
     struct follower *f = d->in[side];
     const struct shape *event = f->stream->event;
     struct picked route = pick_begin(arena, event), read = pick_begin(arena, event);
-    for (uint32_t i = 0; i < d->by_count; i++)
-        pick(&route, &event->fields[field_find(event, d->by[side][i])]);
-    uint32_t group = route.shape->count;
+    for (uint32_t i = 0; i < d->by_count; i++) pick_path(&route, event, d->by[side][i]);
     f->route_time = -1;
     if (f->stream->time_field >= 0) {
         pick(&route, &event->fields[f->stream->time_field]);
         f->route_time = field_find(route.shape, event->fields[f->stream->time_field].name);
     }
-    shape_layout(route.shape);
+    picked_layout(route.shape);
     f->route = route.shape;
-    f->group = shape_loose(arena, route.shape); /* the same layout, but numbers of its own */
-    f->group->count = group;
-    for (uint32_t i = 0; i < group; i++) f->group->fields[i].id = i + 1;
+    f->group = pick_begin(arena, route.shape)
+                   .shape; /* in the same struct, but numbers of its own */
+    for (uint32_t i = 0; i < d->by_count; i++) {
+        (void)path_find(route.shape, d->by[side][i], &f->group->fields[i]);
+        f->group->fields[i].id = i + 1;
+    }
+    f->group->count = d->by_count;
+    f->group->size = route.shape->size;
     bool whole = d->in_count == 2 || d->where != NULL;
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         const struct aggregate *g = &d->aggregates[i];
         whole = whole || g->kind == AGGREGATE_FOLD;
-        if (g->field.len > 0) pick(&read, &event->fields[field_find(event, g->field)]);
+        if (g->field.len > 0) pick_path(&read, event, g->field);
     }
-    shape_layout(read.shape);
+    picked_layout(read.shape);
     f->read = whole ? shape_loose(arena, event) : read.shape;
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         struct aggregate *g = &d->aggregates[i];
-        if (g->field.len > 0) g->in = &f->read->fields[field_find(f->read, g->field)];
+        struct field *in = arena_alloc(arena, sizeof(*in));
+        if (g->field.len > 0 && path_find(f->read, g->field, in)) g->in = in;
     }
 }
 
@@ -422,8 +496,13 @@ static void text_make(struct adding *a)
     }
     for (uint32_t side = 0; side < d->in_count; side++) {
         buf_printf(&out, "%s%.*s", side ? " and " : " of ", STR_ARG(d->in[side]->stream->name));
-        for (uint32_t i = 0; i < d->by_count; i++)
+        for (uint32_t i = 0; i < d->by_count; i++) {
             buf_printf(&out, "%s%.*s", i ? "," : " by ", STR_ARG(d->by[side][i]));
+            /* A column that is called otherwise is something else. */
+            if (side == 0 && d->by_names[i].len > 0 &&
+                !str_eq(d->by_names[i], path_last(d->by[0][i])))
+                buf_printf(&out, " as %.*s", STR_ARG(d->by_names[i]));
+        }
     }
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         const struct aggregate *g = &d->aggregates[i];
@@ -443,6 +522,7 @@ static void texts_copy(struct arena *arena, struct derived *d)
     for (uint32_t i = 0; i < d->by_count; i++) {
         d->by[0][i] = arena_copy(arena, d->by[0][i]);
         d->by[1][i] = arena_copy(arena, d->by[1][i]);
+        d->by_names[i] = arena_copy(arena, d->by_names[i].ptr ? d->by_names[i] : STR(""));
     }
     struct aggregate *items = arena_alloc(arena, (d->aggregate_count + 1) * sizeof(*items));
     for (uint32_t i = 0; i < d->aggregate_count; i++) {

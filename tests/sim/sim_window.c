@@ -76,6 +76,9 @@ static struct aggregate aggregates[] = {
     { .name = STR("fold"), .kind = AGGREGATE_FOLD, .start = STR("7"), .fold = fold },
 };
 #define ALL (sizeof(aggregates) / sizeof(aggregates[0]))
+static struct aggregate of_pairs[] = { { .name = STR("most"), .kind = AGGREGATE_MAX, .field = STR("right.n") },
+                                       { .name = STR("pairs"), .kind = AGGREGATE_COUNT },
+                                       { .name = STR("sum"), .kind = AGGREGATE_SUM, .field = STR("left.n") } };
 static struct aggregate of_counts[] = { { .name = STR("sum"), .kind = AGGREGATE_SUM, .field = STR("count") } };
 
 #define BY_KEY .by = { { STR("key") }, { STR("key") } }, .by_count = 1
@@ -90,8 +93,10 @@ static struct derived deriveds[] = {
     { .name = STR("as_of"), .kind = JOIN_AS_OF, .late_ms = 40, BY_KEY },
     { .name = STR("chained"), .kind = WINDOW_SPAN, .size = 300, .slide = 300, .aggregates = of_counts, .aggregate_count = 1 },
     { .name = STR("idle"), .kind = WINDOW_SPAN, .size = 100, .slide = 100, .idle_ms = 200, BY_KEY, .aggregates = aggregates, .aggregate_count = 1 },
+    { .name = STR("nested"), .kind = WINDOW_SPAN, .size = 200, .slide = 200, .by = { { STR("right.key") } }, .by_names = { STR("whose") },
+      .by_count = 1, .aggregates = of_pairs, .aggregate_count = 3 },
 };
-enum { TUMBLE, HOP, SESSION, RECENT, EARLY, WITHIN, PAIRS, AS_OF, CHAINED, IDLE, DERIVEDS };
+enum { TUMBLE, HOP, SESSION, RECENT, EARLY, WITHIN, PAIRS, AS_OF, CHAINED, IDLE, NESTED, DERIVEDS };
 
 static void app_make(struct weir_app *app)
 {
@@ -99,7 +104,8 @@ static void app_make(struct weir_app *app)
     ASSERT(weir_add_service(app, &nothing) == WEIR_OK);
     for (int i = 0; i < SOURCES; i++) ASSERT(weir_add_stream(app, &sources[i]) == WEIR_OK);
     for (int i = 0; i < DERIVEDS; i++) {
-        struct stream *left = catalog_stream(app->catalog, i == CHAINED ? STR("tumble") : i == IDLE ? STR("quiet") : STR("left"));
+        struct stream *left = catalog_stream(app->catalog, i == CHAINED ? STR("tumble") : i == IDLE ? STR("quiet")
+                                             : i == NESTED ? STR("within") : STR("left"));
         struct stream *right = i == WITHIN || i == PAIRS || i == AS_OF ? catalog_stream(app->catalog, STR("right")) : NULL;
         struct stream options = { 0 };
         char why[300] = "";
@@ -431,6 +437,37 @@ static void twin_chained(const struct rows *tumble, struct rows *out)
     }
 }
 
+/* Over the pairs of `within`, by what is inside them. */
+static void twin_nested(const struct rows *pairs, struct rows *out)
+{
+    struct { char key[4]; int64_t end, count, sum, most; } groups[1000];
+    size_t count = 0;
+    for (size_t i = 0; i < pairs->count; i++) {
+        char key[4];
+        long long ln, lat, rn, rat, time;
+        ASSERT(sscanf(pairs->items[i], "key=%3s left={ key=%*s n=%lld at=%lld } right={ key=%*s n=%lld at=%lld } time=%lld", key, &ln, &lat, &rn,
+                      &rat, &time) == 6);
+        int64_t end = floor_to(time, 200) + 200;
+        size_t k = 0;
+        while (k < count && (groups[k].end != end || strcmp(groups[k].key, key) != 0)) k++;
+        if (k == count) {
+            ASSERT(count < 1000);
+            memset(&groups[count], 0, sizeof(groups[0]));
+            memcpy(groups[count].key, key, sizeof(key));
+            groups[count++].end = end;
+        }
+        groups[k].count++;
+        groups[k].sum += ln;
+        if (rn > groups[k].most) groups[k].most = rn;
+    }
+    for (size_t k = 0; k < count; k++) {
+        struct buf line = { 0 };
+        buf_printf(&line, "whose=%s from=%lld to=%lld final=1 most=%lld pairs=%lld sum=%lld ", groups[k].key, (long long)groups[k].end - 200,
+                   (long long)groups[k].end, (long long)groups[k].most, (long long)groups[k].count, (long long)groups[k].sum);
+        rows_take(out, &line);
+    }
+}
+
 /* ---- the world ---- */
 
 enum phase { EMITTING, ENDING, SOURCES_READ, RESULTS_READ, OVER };
@@ -601,6 +638,7 @@ static void twin_run(struct world *w)
         const struct derived *d = w->app.catalog->deriveds[i];
         struct rows *out = &w->wanted[2 * i], *late = &w->wanted[2 * i + 1];
         if (i == CHAINED) twin_chained(&w->wanted[2 * TUMBLE], out);
+        else if (i == NESTED) twin_nested(&w->wanted[2 * WITHIN], out);
         else if (i == IDLE) twin_span(d, &w->in[QUIET], out, late);
         else if (d->in_count == 2) twin_join(d, left, &w->in[RIGHT], out, late);
         else if (d->kind == WINDOW_SPAN) twin_span(d, left, out, late);

@@ -171,6 +171,13 @@ def main():
     out["hottest_late"] = []
     timely = lambda e, low: e["at"] >= low
     out["hits"], out["hits_late"] = join(ads, buys, ["user", "pack"], 2000, timely, within(2000))
+    groups = collections.defaultdict(list)
+    for row in out["hits"]:
+        groups[row["left"]["pack"], row["left"]["user"], row["time"] // 10000 * 10000].append(row)
+    out["campaigns"] = [{"pack": pack, "whose": user, "from": start, "to": start + 10000, "final": True,
+                         "spent": sum(r["right"]["price"] for r in rows), "dearest": max(r["right"]["price"] for r in rows),
+                         "ads": len({r["left"]["campaign"] for r in rows})} for (pack, user, start), rows in groups.items()]
+    out["campaigns_late"] = []
     out["slots"], out["slots_late"] = join(ads, buys, ["user", "pack"], 1000, lambda e, low: e["at"] // 4000 * 4000 + 4000 > low,
                                            in_window(4000, 1000))
     out["cause"], out["cause_late"] = join(buys, ads, ["user"], 2000, timely, newest)

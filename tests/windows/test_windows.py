@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
 DEADLINE_S = 60
 SEED = int(os.environ.get("WINDOWS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "hottest", "hits", "slots", "cause")
+STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "hottest", "hits", "campaigns", "slots", "cause")
            for late in ("", "_late")]
 START = 1700000000000
 
@@ -98,7 +98,7 @@ def compare(server, wanted):
 
 def not_vacuous(wanted):
     for name in STREAMS:
-        if name not in ("hottest_late", "everyone_late", "dear_late"):
+        if name not in ("hottest_late", "campaigns_late", "everyone_late", "dear_late"):
             true(len(wanted[name]) > 0, "the input gives rows for " + name)
     true(any(len(json.loads(r)["path"]) > 6 for r in wanted["dear"]), "folds of several events")
 
@@ -341,3 +341,19 @@ def graph_and_check_show_windows_and_joins(_):
     for edge in (("feeds", "buys", "spend"), ("feeds", "spend", "user"), ("feeds", "hop", "hottest"), ("feeds", "ads", "hits"),
                  ("feeds", "buys", "hits"), ("emits", "spend", "spend_late")):
         true(edge in pairs, "%r is drawn" % (edge,))
+    true("by left.pack,left.user as whose" in out and "spent=sum(right.price)" in out, "paths are shown: " + out)
+
+
+@test
+def paths_into_pairs_are_judged_at_load(folder):
+    with open(APP) as file:
+        app = file.read()
+    for options, wanted in (('by = "left.usr", n = weir.count()', "hits has no `left.usr`"),
+                            ('by = "user.x", n = weir.count()', "hits has no `user.x`"),
+                            ('by = "left", n = weir.count()', "`left` cannot tell groups apart"),
+                            ('n = weir.sum "right.pack"', "cannot be taken of `right.pack`"),
+                            ('n = weir.sum "right.nope"', "it has no `right.nope`"),
+                            ('by = { ["a b"] = "left.user" }, n = weir.count()', "`a b` is no name for a column"),
+                            ('by = { "user", "left.user" }, n = weir.count()', "two columns are called `user`")):
+        code, _, err = weir("check", folder.write("bad.lua", app + 'weir.window("bad", { from = hits, size = "1s", %s })\n' % options))
+        true(code != 0 and wanted in err, "%s: %s" % (options, err))
