@@ -185,6 +185,10 @@ struct derived {
     uint32_t aggregate_count;
     where_fn *where;
     void *where_arg;
+    const struct shape *row,
+        *late_row; /* structs of the application; NULL: laid out by the engine */
+    struct shape
+        *pair[2]; /* of a join's out->event the two records, numbered as the sources' events */
     struct shape
         *group; /* of out->event the columns of `by`, numbered by place: a group's key unpacks so */
     struct shape
@@ -281,7 +285,7 @@ struct follower *catalog_add_follower(struct catalog *catalog, struct stream *st
                                       const struct handler *handler, const char **why);
 /**
  * A window (right NULL) or join of streams, with the streams of its results and of late events. Set in `from`: name,
- * kind, by, sizes, late_ms, idle_ms, early, aggregates (name to fold_arg), where, at; keep as of `options`.
+ * kind, by, sizes, late_ms, idle_ms, early, aggregates (name to fold_arg), where, row, late_row, at; keep as of `options`.
  * NULL with *why: what is wrong.
  */
 struct derived *catalog_add_derived(struct catalog *catalog, const struct derived *from,

@@ -48,6 +48,20 @@ static struct shape *shape_loose(struct arena *arena, const struct shape *from)
     return shape;
 }
 
+/* A copy to be numbered otherwise, in the same struct. */
+static struct shape *shape_twin(struct arena *arena, const struct shape *from)
+{
+    struct shape *shape = arena_alloc(arena, sizeof(*shape));
+    *shape = *from;
+    shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
+    for (uint32_t i = 0; i < from->count; i++) {
+        struct field *f = &shape->fields[i];
+        *f = from->fields[i];
+        if (f->shape != NULL) f->shape = shape_twin(arena, f->shape);
+    }
+    return shape;
+}
+
 struct picked {
     struct arena *arena;
     struct shape *shape;
@@ -313,6 +327,36 @@ static int column_add(struct adding *a, struct shape *shape, struct field f)
     return (int)shape->count++;
 }
 
+/* Members of the application's struct in place of the standard layout: each column by its name. */
+static void layout_as(struct adding *a, struct shape *shape, const struct shape *row)
+{
+    for (uint32_t i = 0; i < shape->count && !a->failed; i++) {
+        struct field *f = &shape->fields[i];
+        int at = field_find(row, f->name);
+        const struct field *member = at < 0 ? NULL : &row->fields[at];
+        if (member == NULL) {
+            wrong(a, "its row has no member for the column `%.*s`", STR_ARG(f->name));
+        } else if (member->kind != f->kind ||
+                   (f->kind == WEIR_LIST &&
+                    (!member->shape->scalar ||
+                     member->shape->fields[0].kind != f->shape->fields[0].kind))) {
+            wrong(a, "the member `%.*s` of its row is of another kind than the column",
+                  STR_ARG(f->name));
+        } else if (f->kind == WEIR_RECORD) {
+            layout_as(a, (struct shape *)(uintptr_t)f->shape, member->shape);
+            f->size = member->size;
+        } else if (member->size != f->size || member->inline_text) {
+            wrong(a,
+                  "the member `%.*s` of its row: whole numbers are int64_t, texts struct weir_str",
+                  STR_ARG(f->name));
+        }
+        if (member != NULL) f->offset = member->offset;
+    }
+    if (!a->failed && row->count != shape->count)
+        wrong(a, "its row has %u members, and there are %u columns", row->count, shape->count);
+    shape->size = row->size;
+}
+
 static struct shape *result_shape(struct adding *a)
 {
     struct arena *arena = &a->catalog->arena;
@@ -356,9 +400,12 @@ static struct shape *result_shape(struct adding *a)
         g->column = at < 0 ? 0 : (uint32_t)at;
     }
     shape_layout(shape);
-    d->group = shape_loose(arena, shape);
+    if (d->row != NULL) layout_as(a, shape, d->row);
+    d->group = shape_twin(arena, shape);
     d->group->count = d->by_count;
     for (uint32_t i = 0; i < d->by_count; i++) d->group->fields[i].id = i + 1;
+    for (uint32_t side = 0; d->in_count == 2 && !a->failed && side < 2; side++)
+        d->pair[side] = shape_twin(arena, shape->fields[d->column_side[side]].shape);
     return shape;
 }
 
@@ -382,6 +429,7 @@ static struct shape *late_shape(struct adding *a)
         shape->fields[shape->count++] = why;
     }
     shape_layout(shape);
+    if (d->late_row != NULL) layout_as(a, shape, d->late_row);
     return shape;
 }
 
@@ -413,14 +461,15 @@ static void streams_add(struct adding *a, const struct stream *options)
     if (d->by_count == 1 && kind_is_name(result->fields[0].kind)) d->out->key_field = 0;
     d->out->time_field = d->column_time;
     if (d->kind == WINDOW_SPAN || d->kind == WINDOW_SESSION) d->out->time_shift = -1;
-    d->late = side_stream(a, options, arena_printf(arena, "%.*s_late", STR_ARG(d->name)),
-                          late_shape(a));
+    struct shape *late = late_shape(a);
+    if (a->failed) return;
+    d->late = side_stream(a, options, arena_printf(arena, "%.*s_late", STR_ARG(d->name)), late);
     if (a->failed || d->in_count == 2) return;
     const struct stream *source = d->in[0]->stream;
     d->late->key_field = source->key_field;
     d->late->time_field = source->time_field;
     d->late->time_shift = source->time_shift;
-    d->late_read = shape_loose(arena, d->late->event);
+    d->late_read = shape_twin(arena, d->late->event);
     d->late_read->count = source->event->count; /* `why` is filled in beside */
 }
 
@@ -590,5 +639,7 @@ void derived_bind(const struct derived *d)
         numbers_take(f->route, f->stream->event);
         numbers_take(f->read, f->stream->event);
     }
+    for (uint32_t side = 0; d->in_count == 2 && side < 2; side++)
+        numbers_take(d->pair[side], d->in[side]->stream->event);
     if (d->late_read != NULL) numbers_take(d->late_read, d->in[0]->stream->event);
 }

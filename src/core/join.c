@@ -58,8 +58,7 @@ static void pair_emit(struct derive *d, uint8_t slot, struct weir_str group,
     char *result = derive_result(d, group);
     for (uint32_t side = 0; side < 2; side++) {
         const struct field *f = &def->out->event->fields[def->column_side[side]];
-        if (unpack(d->in[side].follower->read, values[side], &d->arena, false,
-                   result + f->offset) != WEIR_OK)
+        if (unpack(def->pair[side], values[side], &d->arena, false, result + f->offset) != WEIR_OK)
             return;
     }
     derive_set_time(result, def, def->column_time, time);

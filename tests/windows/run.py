@@ -20,9 +20,10 @@ import harness
 def main():
     parser = argparse.ArgumentParser(description="Windows and joins.")
     options = harness.options_read(parser)
+    import test_embedded
     import test_throttle
     import test_windows
-    assert test_windows and test_throttle
+    assert test_embedded and test_windows and test_throttle
     return harness.run_chosen(options)
 
 
