@@ -240,7 +240,7 @@ struct weir_aggregate {
  * (weir_add_follow()), or looked at by another window; what comes too late is in NAME_late.
  *
  * `row` is the struct of a result, its members called as the columns, all of them: the fields of `by`, `from`, `to`
- * (WEIR_TIME), `final` (WEIR_BOOL), and the aggregates: int64_t for WEIR_COUNT and WEIR_DISTINCT, double for WEIR_AVG,
+ * (WEIR_TIME), `final` (WEIR_BOOL), with `correct` `revision` (WEIR_INT), and the aggregates: int64_t for WEIR_COUNT and WEIR_DISTINCT, double for WEIR_AVG,
  * struct weir_list for WEIR_TOP, else as the field; texts are struct weir_str. `late_row` is likewise the event's
  * fields and `why` (WEIR_TEXT). Either may be WEIR_NOTHING when no C handler follows that stream.
  */
@@ -248,7 +248,7 @@ struct weir_window {
     const char *name, *from;
     const char *const *
         by; /* "shop", or "seller = right.shop": column and field; NULL-terminated; NULL: one group */
-    const char *size, *slide, *gap, *last, *late, *idle, *keep;
+    const char *size, *slide, *gap, *last, *late, *correct, *idle, *keep;
     bool early;                              /* a row at each event, too */
     const struct weir_aggregate *aggregates; /* ends with WEIR_END */
     bool (*where)(const void *event);        /* of the event's struct; any thread; NULL: all */

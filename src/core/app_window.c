@@ -153,6 +153,7 @@ enum weir_status weir_add_window(struct weir_app *app, const struct weir_window 
     d->slide = slide > 0 ? slide : size;
     d->late_ms = span_of(&r, from->late);
     d->idle_ms = span_of(&r, from->idle);
+    d->correct_ms = span_of(&r, from->correct);
     d->early = from->early;
     keep_of(&r, from->keep);
     by_of(&r, from->by, false);

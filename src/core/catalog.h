@@ -180,6 +180,8 @@ struct derived {
         by_names[DERIVED_BY_MAX]; /* of the columns; empty: the left field's last part */
     uint32_t by_count;
     int64_t size, slide, late_ms, idle_ms; /* idle 0: it waits for events */
+    int64_t
+        correct_ms; /* how long after its end a window takes late events, by the watermark; 0: not */
     bool early;
     struct aggregate *aggregates;
     uint32_t aggregate_count;
@@ -193,7 +195,7 @@ struct derived {
         *group; /* of out->event the columns of `by`, numbered by place: a group's key unpacks so */
     struct shape
         *late_read; /* of a window: the source's fields of late->event, numbered as the source's */
-    int column_time, column_from, column_to, column_final,
+    int column_time, column_from, column_to, column_final, column_revision,
         column_side[2];   /* of out->event; -1: none */
     struct weir_str text; /* what it computes, in one line; may not change while there is data */
     uint16_t id;
@@ -285,7 +287,7 @@ struct follower *catalog_add_follower(struct catalog *catalog, struct stream *st
                                       const struct handler *handler, const char **why);
 /**
  * A window (right NULL) or join of streams, with the streams of its results and of late events. Set in `from`: name,
- * kind, by, sizes, late_ms, idle_ms, early, aggregates (name to fold_arg), where, row, late_row, at; keep as of `options`.
+ * kind, by, sizes, late_ms, idle_ms, correct_ms, early, aggregates (name to fold_arg), where, row, late_row, at; keep as of `options`.
  * NULL with *why: what is wrong.
  */
 struct derived *catalog_add_derived(struct catalog *catalog, const struct derived *from,

@@ -33,7 +33,7 @@ struct cell {
     uint64_t hash;      /* of the row's key */
     size_t dirty_place; /* in derive->dirty, from 1; 0: the row says the same */
     int64_t from, to;
-    uint64_t events;
+    uint64_t events, finals; /* added; results of it that were final */
     struct aggregate_state states[];
 };
 

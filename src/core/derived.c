@@ -225,6 +225,11 @@ static void judge_sizes(struct adding *a)
     else if (spans && (d->size + d->slide - 1) / d->slide > WINDOW_OVERLAP_MAX)
         wrong(a, "an event would lie in more than %d windows: choose a longer `slide`",
               WINDOW_OVERLAP_MAX);
+    if (d->correct_ms > 0 && d->kind != WINDOW_SPAN)
+        wrong(a,
+              "`correct` goes with `size`: a session that is closed could not be told from the one "
+              "that a late event begins, and `last` answers each event once");
+    if (d->correct_ms < 0 || d->correct_ms > WEIR_INT_MAX / 4) wrong(a, "a duration is too long");
     if (d->idle_ms != 0 && d->idle_ms < 10) wrong(a, "`idle` is at least 10ms");
 }
 
@@ -370,7 +375,7 @@ static struct shape *result_shape(struct adding *a)
         (void)column_add(a, shape, f);
     }
     struct field time = { .kind = WEIR_TIME };
-    d->column_time = d->column_from = d->column_to = d->column_final = -1;
+    d->column_time = d->column_from = d->column_to = d->column_final = d->column_revision = -1;
     if (d->in_count == 2) {
         for (uint32_t side = 0; side < 2; side++) {
             struct field f = { .name = side ? STR("right") : STR("left"),
@@ -391,6 +396,9 @@ static struct shape *result_shape(struct adding *a)
         d->column_time = d->column_to;
         d->column_final = column_add(a, shape,
                                      (struct field){ .name = STR("final"), .kind = WEIR_BOOL });
+        if (d->correct_ms > 0)
+            d->column_revision = column_add(
+                a, shape, (struct field){ .name = STR("revision"), .kind = WEIR_INT });
     }
     for (uint32_t i = 0; i < d->aggregate_count && !a->failed; i++) {
         struct aggregate *g = &d->aggregates[i];
@@ -542,6 +550,10 @@ static void text_make(struct adding *a)
     if (d->slide > 0 && d->slide != d->size) {
         buf_add_text(&out, " every ");
         duration_write(&out, d->slide);
+    }
+    if (d->correct_ms > 0) {
+        buf_add_text(&out, " corrected for ");
+        duration_write(&out, d->correct_ms);
     }
     for (uint32_t side = 0; side < d->in_count; side++) {
         buf_printf(&out, "%s%.*s", side ? " and " : " of ", STR_ARG(d->in[side]->stream->name));

@@ -828,7 +828,8 @@ static int64_t results_low(const struct feed *feed, const struct stream *stream)
         const struct follow_state *f = &feed->follows[stream->from->in[i]->place];
         if (f->done_low < low) low = f->done_low;
     }
-    return low;
+    /* What is corrected comes behind what was closed; none of it is late for who looks at the results. */
+    return low == INT64_MAX ? low : time_add(low, -stream->from->correct_ms);
 }
 
 /* Marks that all shards have worked off, in an epoch that is in the logs: results up to there are, too. */

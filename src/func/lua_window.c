@@ -259,6 +259,7 @@ static void option_window(lua_State *L, struct reading *r, const char *name)
     else if (strcmp(name, "by") == 0) by_take(L, r, false);
     else if (strcmp(name, "gap") == 0) r->gap = span_take(L, r, name);
     else if (strcmp(name, "last") == 0) r->last = span_take(L, r, name);
+    else if (strcmp(name, "correct") == 0) r->d.correct_ms = span_take(L, r, name);
     else if (strcmp(name, "early") == 0 && lua_isboolean(L, -1)) r->d.early = lua_toboolean(L, -1);
     else if (strcmp(name, "where") == 0 && lua_isfunction(L, -1) && !lua_iscfunction(L, -1)) {
         r->d.where = lua_where;
@@ -266,7 +267,7 @@ static void option_window(lua_State *L, struct reading *r, const char *name)
     } else {
         refuse(L,
                "window %s: `%s` is no option and no aggregate; it has from, by, size, slide, gap, "
-               "last, late, idle, early, where, keep",
+               "last, late, correct, idle, early, where, keep",
                r->b.path, name);
     }
 }

@@ -95,8 +95,11 @@ static struct derived deriveds[] = {
     { .name = STR("idle"), .kind = WINDOW_SPAN, .size = 100, .slide = 100, .idle_ms = 200, BY_KEY, .aggregates = aggregates, .aggregate_count = 1 },
     { .name = STR("nested"), .kind = WINDOW_SPAN, .size = 200, .slide = 200, .by = { { STR("right.key") } }, .by_names = { STR("whose") },
       .by_count = 1, .aggregates = of_pairs, .aggregate_count = 3 },
+    { .name = STR("fixed"), .kind = WINDOW_SPAN, .size = 60, .slide = 30, .late_ms = 20, .correct_ms = 70, BY_KEY, .aggregates = aggregates,
+      .aggregate_count = ALL },
+    { .name = STR("of_fixed"), .kind = WINDOW_SPAN, .size = 300, .slide = 300, .aggregates = of_counts, .aggregate_count = 1 },
 };
-enum { TUMBLE, HOP, SESSION, RECENT, EARLY, WITHIN, PAIRS, AS_OF, CHAINED, IDLE, NESTED, DERIVEDS };
+enum { TUMBLE, HOP, SESSION, RECENT, EARLY, WITHIN, PAIRS, AS_OF, CHAINED, IDLE, NESTED, FIXED, OF_FIXED, DERIVEDS };
 
 static void app_make(struct weir_app *app)
 {
@@ -104,7 +107,7 @@ static void app_make(struct weir_app *app)
     ASSERT(weir_add_service(app, &nothing) == WEIR_OK);
     for (int i = 0; i < SOURCES; i++) ASSERT(weir_add_stream(app, &sources[i]) == WEIR_OK);
     for (int i = 0; i < DERIVEDS; i++) {
-        struct stream *left = catalog_stream(app->catalog, i == CHAINED ? STR("tumble") : i == IDLE ? STR("quiet")
+        struct stream *left = catalog_stream(app->catalog, i == CHAINED ? STR("tumble") : i == OF_FIXED ? STR("fixed") : i == IDLE ? STR("quiet")
                                              : i == NESTED ? STR("within") : STR("left"));
         struct stream *right = i == WITHIN || i == PAIRS || i == AS_OF ? catalog_stream(app->catalog, STR("right")) : NULL;
         struct stream options = { 0 };
@@ -252,6 +255,15 @@ static void aggregates_text(const struct item **in, size_t count, uint32_t which
     if (which > 9) buf_printf(out, "fold=%lld ", (long long)acc);
 }
 
+static void revision_add(struct rows *rows, const char *key, int64_t from, int64_t to, int64_t revision, const struct item **in, size_t count,
+                         uint32_t which)
+{
+    struct buf line = { 0 };
+    buf_printf(&line, "key=%s from=%lld to=%lld final=1 revision=%lld ", key, (long long)from, (long long)to, (long long)revision);
+    aggregates_text(in, count, which, &line);
+    rows_take(rows, &line);
+}
+
 static void result_add(struct rows *rows, const char *key, int64_t from, int64_t to, bool final, const struct item **in, size_t count,
                        uint32_t which)
 {
@@ -297,6 +309,35 @@ static void twin_span(const struct derived *d, const struct items *all, struct r
                 if (d->early && k == i) result_add(out, NULL, from, from + d->size, false, in, count, d->aggregate_count);
             }
             if (is_first) result_add(out, d->by_count ? e->key : NULL, from, from + d->size, true, in, count, d->aggregate_count);
+        }
+        if (!taken) late_add(late, e);
+    }
+    mem_free(in);
+}
+
+/* With `correct`: a row of all events that came in time, then one for each that came later, but not too late. */
+static void twin_corrected(const struct derived *d, const struct items *all, struct rows *out, struct rows *late)
+{
+    const struct item **in = mem_alloc((all->count + 1) * sizeof(*in));
+    for (size_t i = 0; i < all->count; i++) {
+        const struct item *e = &all->items[i];
+        bool taken = false;
+        for (int64_t from = floor_to(e->at, d->slide); from > e->at - d->size; from -= d->slide) {
+            int64_t to = from + d->size, revision = 0;
+            size_t count = 0, timely = 0;
+            bool is_first = true;
+            if (to + d->correct_ms <= low_of(e, d->late_ms)) continue;
+            taken = true;
+            for (size_t k = 0; k < all->count; k++) {
+                const struct item *o = &all->items[k];
+                if (o->at < from || o->at >= to || to + d->correct_ms <= low_of(o, d->late_ms) || strcmp(o->key, e->key) != 0) continue;
+                is_first = is_first && k >= i;
+                in[count++] = o;
+                if (to > low_of(o, d->late_ms)) timely = count;
+            }
+            if (!is_first) continue;
+            if (timely > 0) revision_add(out, e->key, from, to, revision++, in, timely, d->aggregate_count);
+            while (timely < count) revision_add(out, e->key, from, to, revision++, in, ++timely, d->aggregate_count);
         }
         if (!taken) late_add(late, e);
     }
@@ -419,7 +460,8 @@ static void twin_chained(const struct rows *tumble, struct rows *out)
     size_t count = 0;
     for (size_t i = 0; i < tumble->count; i++) {
         long long from, to, final, events;
-        ASSERT(sscanf(strstr(tumble->items[i], "from="), "from=%lld to=%lld final=%lld count=%lld", &from, &to, &final, &events) == 4);
+        ASSERT(sscanf(strstr(tumble->items[i], "from="), "from=%lld to=%lld final=%lld", &from, &to, &final) == 3);
+        ASSERT(sscanf(strstr(tumble->items[i], "count="), "count=%lld", &events) == 1);
         int64_t end = floor_to(to - 1, 300) + 300;
         size_t k = 0;
         while (k < count && ends[k] != end) k++;
@@ -638,6 +680,8 @@ static void twin_run(struct world *w)
         const struct derived *d = w->app.catalog->deriveds[i];
         struct rows *out = &w->wanted[2 * i], *late = &w->wanted[2 * i + 1];
         if (i == CHAINED) twin_chained(&w->wanted[2 * TUMBLE], out);
+        else if (i == OF_FIXED) twin_chained(&w->wanted[2 * FIXED], out);
+        else if (i == FIXED) twin_corrected(d, left, out, late);
         else if (i == NESTED) twin_nested(&w->wanted[2 * WITHIN], out);
         else if (i == IDLE) twin_span(d, &w->in[QUIET], out, late);
         else if (d->in_count == 2) twin_join(d, left, &w->in[RIGHT], out, late);
@@ -830,6 +874,9 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     /* Not vacuous: each kind gave rows, and some events were late. */
     bool good = !stuck && w->phase == OVER && w->late_total > 0;
     for (uint32_t i = 0; i < DERIVEDS; i++) good = good && w->got[2 * i].count > 0;
+    size_t corrections = 0;
+    for (size_t i = 0; i < w->got[2 * FIXED].count; i++) corrections += strstr(w->got[2 * FIXED].items[i], " revision=0 ") == NULL;
+    good = good && corrections > 0;
     printf("seed %llu: %zu and %zu events, %llu results, %llu late, %llu turns with waiting windows, %llu held back: %s\n", (unsigned long long)seed, w->in[LEFT].count,
            w->in[RIGHT].count, (unsigned long long)w->result_total, (unsigned long long)w->late_total, (unsigned long long)w->waited,
            (unsigned long long)w->held, good ? "ok" : "WRONG");

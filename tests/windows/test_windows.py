@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
 DEADLINE_S = 60
 SEED = int(os.environ.get("WINDOWS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "hottest", "hits", "campaigns", "slots", "cause")
+STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "amended", "hottest", "hits", "campaigns", "slots", "cause")
            for late in ("", "_late")]
 START = 1700000000000
 
@@ -100,6 +100,7 @@ def not_vacuous(wanted):
     for name in STREAMS:
         if name not in ("hottest_late", "campaigns_late", "everyone_late", "dear_late"):
             true(len(wanted[name]) > 0, "the input gives rows for " + name)
+    true(max(json.loads(r)["revision"] for r in wanted["amended"]) > 1, "windows corrected more than once")
     true(any(len(json.loads(r)["path"]) > 6 for r in wanted["dear"]), "folds of several events")
 
 
@@ -357,3 +358,17 @@ def paths_into_pairs_are_judged_at_load(folder):
                             ('by = { "user", "left.user" }, n = weir.count()', "two columns are called `user`")):
         code, _, err = weir("check", folder.write("bad.lua", app + 'weir.window("bad", { from = hits, size = "1s", %s })\n' % options))
         true(code != 0 and wanted in err, "%s: %s" % (options, err))
+
+
+@test
+def corrections_are_of_windows_by_size_only(folder):
+    with open(APP) as file:
+        app = file.read()
+    for options, wanted in (('gap = "1s", correct = "1s", n = weir.count()', "`correct` goes with `size`"),
+                            ('last = "1s", correct = "1s", n = weir.count()', "`correct` goes with `size`"),
+                            ('size = "1s", correct = "soon", n = weir.count()', "`correct` is a duration"),
+                            ('size = "1s", correct = "1s", revision = weir.count()', "two columns are called `revision`")):
+        code, _, err = weir("check", folder.write("bad.lua", app + 'weir.window("bad", { from = buys, %s })\n' % options))
+        true(code != 0 and wanted in err, "%s: %s" % (options, err))
+    out = weir("graph", APP)[1]
+    true("window 6s every 3s corrected for 5s of buys by user" in out, "the graph: " + out)
