@@ -11,6 +11,8 @@ from world import CHECKPOINT_BYTES, MIB, Actor
 
 SAMPLES_MAX = 4000    # of a run, however long
 OTHERS_MAX = 0.25     # of the machine's time taken by programs that are not ours: above it latencies are not judged
+KEEP_BYTES = MIB      # of each stream in soak.lua that is kept by size; a file of it is an eighth
+LATEST_BYTES = 4 * MIB    # of the one that is kept as latest, until its compaction comes round
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -81,7 +83,9 @@ class Sample:
         self.sockets, self.files, self.others = descriptors(pid, world.data)
         figures, kinds = info(connection), disk(world.data)
         self.state = int(figures["used_memory_rows"])
-        self.kept = sum(int(value.split("bytes=")[1].split(",")[0]) for name, value in figures.items() if name.startswith("stream_"))
+        kept = {name: int(value.split("bytes=")[1].split(",")[0]) for name, value in figures.items() if name.startswith("stream_")}
+        self.kept, self.latest = sum(kept.values()), kept.pop("stream_prices")
+        self.stream = max(kept.values())
         self.logs, self.segment, self.checkpoint, self.checkpoints, self.other = 0, 0, 0, 0, 0
         for kind, (_, total, largest) in kinds.items():
             if kind in ("log", "spare", "reserve"):
@@ -149,10 +153,9 @@ def memory(watch, long_life, records, say):
     early, late = watch.of_eighth(1), watch.of_eighth(7)
     if not early or not late:
         raise Fail("no samples in the second or the last eighth")
-    allowed = records * 600
     was, now = median(early, "state"), median(late, "state")
     say("rows in memory %.2f MB, then %.2f MB (%+.1f %%)" % (was / 1e6, now / 1e6, (now / was - 1) * 100))
-    if now > was * 1.05 + allowed:
+    if now > was * 1.05 + records * 100:
         raise Fail("rows grow from %d to %d bytes at constant data" % (was, now))
     life = [s for s in watch.samples if s.life == long_life]
     first, last = life[len(life) // 5:len(life) * 2 // 5 + 1], life[len(life) * 4 // 5:]
@@ -161,7 +164,7 @@ def memory(watch, long_life, records, say):
         was / 1e6, between, now / 1e6, (now / was - 1) * 100, max(s.rss for s in watch.samples) / 1e6))
     say("resident by eighth, MB: " + " ".join("%.1f" % (median(watch.of_eighth(n), "rss") / 1e6) for n in range(8)))
     # and in such a run the buffers of a checkpoint may come after the first look
-    if now > was * 1.05 + allowed + (8 * MIB if records else 0):
+    if now > was * 1.05 + records * 400 + (8 * MIB if records else 0):
         raise Fail("the process grows from %d to %d bytes of resident memory at constant data" % (was, now))
 
 
@@ -190,12 +193,17 @@ def room(watch, say):
         if s.checkpoint and s.checkpoints + s.other > limit:
             raise Fail("%d bytes beside the log for %d that are alive (%d of a checkpoint, %d of events)" % (
                 s.checkpoints + s.other, alive, s.checkpoint, s.kept))
+        if s.stream > KEEP_BYTES * 1.25:
+            raise Fail("%d bytes of a stream that keeps %d" % (s.stream, KEEP_BYTES))
+        if s.latest > LATEST_BYTES:
+            raise Fail("%d bytes of the stream that keeps the latest of 200 keys" % s.latest)
         if s.checkpoint:
             worst = max(worst, (s.checkpoints + s.other) / alive)
         limit = 2 * max(CHECKPOINT_BYTES, s.state) + 5 * s.segment
         if s.logs > limit:
             raise Fail("%d bytes of log: more than twice the way between checkpoints and five segments of %d" % (s.logs, s.segment))
     last = watch.samples[-1]
+    say("streams at most %.2f MB, the one kept as latest %.2f MB" % (max(s.stream for s in watch.samples) / 1e6, max(s.latest for s in watch.samples) / 1e6))
     say("at the end %.1f MB: %.1f of log and what is written ahead for it (segments of %.0f MiB), %.1f of checkpoints (one: %.1f), "
         "%.1f of events and the rest (%.1f kept); beside the log at most %.2f x what is alive" % (
             last.disk / 1e6, last.logs / 1e6, last.segment / MIB, last.checkpoints / 1e6, last.checkpoint / 1e6, last.other / 1e6,
