@@ -240,7 +240,8 @@ static struct event_file *file_for_write(struct event_log *log)
     struct env *env = events->env;
     struct event_file *f = file_last(log);
     bool full = f == NULL || f->fd < 0 || f->bytes >= log->file_bytes;
-    if (!full && !ENV_CHANCE(env, "events.new_file")) return f;
+    /* What a failed write left behind the end is written over before another file begins: all of an earlier one counts. */
+    if (!full && (f->torn || !ENV_CHANCE(env, "events.new_file"))) return f;
     MARK("a file of events begins");
     char name[ENV_NAME_MAX];
     uint8_t header[FILE_HEADER_BYTES];
@@ -282,12 +283,13 @@ static bool block_write(struct event_log *log, struct block *b)
     int64_t error = events->env->write(events->env, f->fd, out->ptr, out->len, f->bytes);
     if (error < 0) {
         MARK("a block of events cannot be written");
+        f->torn = true;
         return events_fail(events, error);
     }
     b->file = f->number;
     b->offset = f->bytes;
     f->bytes += out->len;
-    f->synced = false;
+    f->synced = f->torn = false;
     log->written++;
     log->chain = hash;
     events->disk_full = false;

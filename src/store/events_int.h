@@ -32,6 +32,7 @@ struct event_file {
     uint64_t first_block; /* number of its first block */
     int fd;               /* -1: closed */
     bool synced, named;
+    bool torn; /* a write behind `bytes` failed: part of it may be there */
 };
 
 struct event_log {
