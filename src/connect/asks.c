@@ -155,6 +155,7 @@ static bool reports_take(struct asks *asks, uint64_t now)
 static uint64_t asks_turn(void *self)
 {
     struct asks *asks = self;
+    if (ENV_CHANCE(asks->env, "asks.late")) return 0;
     uint64_t now = asks->env->mono_ns(asks->env), next = reports_again(asks, now);
     for (struct outside_call *call; (call = outside_next(asks->outside)) != NULL;) {
         struct ask *ask = call->user;

@@ -292,7 +292,7 @@ static void call_retry(struct outside *outside, struct call *call, uint64_t now)
     call->redirects = 0;
     call->phase = CALL_WAITING;
     buf_free(&call->attempt.body);
-    uint64_t delay = backoff_ms(outside, call);
+    uint64_t delay = ENV_CHANCE(outside->env, "outside.again_now") ? 0 : backoff_ms(outside, call);
     /* what would begin too late is given up now: its owner need not wait for nothing */
     if (delay >= (uint64_t)patience_ms(outside, call)) {
         call_give_up(outside, call);
@@ -333,6 +333,7 @@ static void attempt_judge(struct outside *outside, struct call *call, uint64_t n
     ASSERT(call->phase == CALL_RUNNING);
     call->phase = CALL_WAITING;
     in_flight_add(outside, call, -1);
+    if (ENV_CHANCE(outside->env, "outside.answer_lost")) attempt->status = 0;
     if (attempt->status == 0) {
         call_retry(outside, call, now);
         return;
@@ -507,6 +508,7 @@ static void owner_wake(struct outside *outside)
 static uint64_t outside_turn(void *self)
 {
     struct outside *outside = self;
+    if (ENV_CHANCE(outside->env, "outside.late")) return 0;
     inbox_take(outside);
     uint64_t now = now_ns(outside);
     calls_wake(outside, now);

@@ -244,7 +244,9 @@ static void cursors_write(struct derive *d, struct derive_in *in)
         store_le64(value + 16, (uint64_t)at->low);
         buf_reset(&d->key);
         cursor_key(&d->key, in->follower, slot);
+#ifndef MUTANT_derive_no_cursor
         (void)derive_row_put(d, slot, buf_str(&d->key), (struct weir_str){ value, sizeof(value) });
+#endif
     }
     in->dirty_count = 0;
 }
@@ -257,7 +259,9 @@ static void cursor_load(struct shard *s, struct derive_in *in, uint8_t slot, str
     in->slots[slot].low = INT64_MIN;
     if (row == NULL || row->value_len != 24) return;
     in->slots[slot].cursor = (struct event_id){ load_le64(row->value), load_le64(row->value + 8) };
+#ifndef MUTANT_derive_low_lost
     in->slots[slot].low = (int64_t)load_le64(row->value + 16);
+#endif
 }
 
 struct event_id derive_start(struct engine *engine, const struct follower *follower,
@@ -451,7 +455,8 @@ static bool buffer_is_full(const struct derive *d)
 static bool input_run(struct derive *d, struct derive_in *in, bool *waits)
 {
     bool any = false;
-    for (uint32_t n = 0; n < EVENTS_PER_RUN && in->head != NULL && !buffer_is_full(d); n++) {
+    uint32_t most = ENV_CHANCE(d->shard->env, "derive.one") ? 1 : EVENTS_PER_RUN;
+    for (uint32_t n = 0; n < most && in->head != NULL && !buffer_is_full(d); n++) {
         struct feed_event *e = in->head;
         if (e->mark) {
             window_flush(d); /* what closes is in the rows */

@@ -393,7 +393,8 @@ bool feed_names(struct engine *engine)
 {
     struct feed *feed = engine->feed;
     named_publish(engine);
-    if (!atomic_exchange(&feed->name_wanted, false)) return false;
+    bool early = ENV_CHANCE(engine->env, "writer.name_now");
+    if (!atomic_exchange(&feed->name_wanted, false) && !early) return false;
     if (!heads_take(engine)) return false;
     /* A full disk: the next checkpoint names them. */
     (void)store_name_events(engine->store);
@@ -535,7 +536,8 @@ static void read_begin(struct feed *feed, struct feed_read *read)
     read_answer(feed, read, WEIR_OK);
 }
 
-static void reads_serve(struct feed *feed, bool news, uint64_t now)
+/* True: there are more. */
+static bool reads_serve(struct feed *feed, bool news, uint64_t now)
 {
     struct feed_read **at = &feed->waiting;
     while (*at != NULL) {
@@ -549,6 +551,7 @@ static void reads_serve(struct feed *feed, bool news, uint64_t now)
         }
         at = &read->link;
     }
+    if (ENV_CHANCE(feed->env, "feed.read_late")) return true;
     struct feed_read *newest = atomic_exchange(&feed->reads, NULL), *oldest = NULL;
     while (newest != NULL) {
         struct feed_read *next = newest->link;
@@ -560,6 +563,7 @@ static void reads_serve(struct feed *feed, bool news, uint64_t now)
         next = oldest->link;
         read_begin(feed, oldest);
     }
+    return false;
 }
 
 /* ---- followers ---- */
@@ -645,6 +649,12 @@ static bool event_slot(const struct follower *follower, const struct event *e, s
     return true;
 }
 
+/* Looked at before so many events, and one in as many: a mask. */
+static unsigned window_look(struct feed *feed)
+{
+    return ENV_CHANCE(feed->env, "feed.window_each") ? 0 : 63;
+}
+
 static bool window_is_full(struct feed *feed, struct follow_state *f)
 {
     uint64_t window = feed->engine->limits.follow_window;
@@ -719,8 +729,9 @@ static bool follow_feed(struct feed *feed, struct follow_state *f, uint64_t now)
         f->since_mark = MARK_EVERY;
     }
     unsigned most = ENV_CHANCE(feed->env, "feed.few") ? 1 : EVENTS_PER_TURN;
+    unsigned look = window_look(feed);
     for (; n < most && now >= f->again_ns; n++) {
-        if ((n & 63u) == 0 && window_is_full(feed, f)) {
+        if ((n & look) == 0 && window_is_full(feed, f)) {
             f->blocked = true;
             break;
         }
@@ -885,12 +896,13 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
     uint64_t touched = 0, due;
     struct route route = { 0 };
     struct event e;
-    unsigned n = 0;
-    bool ended = false;
-    hold_step(feed, f);
+    unsigned n = 0, look = window_look(feed);
+    unsigned most = ENV_CHANCE(feed->env, "feed.derive_few") ? 1 : EVENTS_PER_TURN;
+    bool ended = false, late = ENV_CHANCE(feed->env, "feed.hold_late");
+    if (!late) hold_step(feed, f);
     f->blocked = false;
-    for (; n < EVENTS_PER_TURN && now >= f->again_ns; n++) {
-        if ((n & 63u) == 0 && window_is_full(feed, f)) {
+    for (; n < most && now >= f->again_ns; n++) {
+        if ((n & look) == 0 && window_is_full(feed, f)) {
             f->blocked = true;
             break;
         }
@@ -906,15 +918,17 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
     if (f->walk.status != WEIR_OK && now >= f->again_ns) follow_unread(feed, f, now);
     if (n > 0) f->quiet_ns = now;
     if (ended && ahead > f->low) f->low = ahead;
-    bool whole = f->since_mark >= MARK_EVERY && f->at.epoch != 0;
+    bool early = f->since_mark > 0 && ENV_CHANCE(feed->env, "feed.derive_mark");
+    bool whole = (f->since_mark >= MARK_EVERY || early) && f->at.epoch != 0;
     if (whole || (ended && f->low > f->low_marked)) {
         mark_give(feed, f, whole);
         touched = UINT64_MAX;
-        hold_step(feed, f);
+        if (!late) hold_step(feed, f);
     }
     shards_wake(feed, touched);
-    if (ended && beat_is_due(f, now, &due)) beat_give(feed, f, now);
-    return n == EVENTS_PER_TURN;
+    if (ended && beat_is_due(f, now, &due) && !ENV_CHANCE(feed->env, "feed.beat_late"))
+        beat_give(feed, f, now);
+    return n == most || late;
 }
 
 /* ---- files ---- */
@@ -938,7 +952,10 @@ static void heads_give(struct feed *feed)
 static uint64_t feed_sync(struct feed *feed, uint64_t now)
 {
     uint64_t wanted = atomic_load(&feed->sync_wanted);
-    if (atomic_load(&feed->covered) >= wanted || feed->taken + 1 < wanted) return ENV_NEVER;
+    bool early = atomic_load(&feed->covered) <= feed->taken &&
+                 ENV_CHANCE(feed->env, "feed.sync_now");
+    if (!early && (atomic_load(&feed->covered) >= wanted || feed->taken + 1 < wanted))
+        return ENV_NEVER;
     if (feed->retry_ns > now) return feed->retry_ns;
     enum weir_status st = ENV_CHANCE(feed->env, "feed.no_room") ? WEIR_DISKFULL
                                                                 : events_sync(feed->events);
@@ -968,6 +985,9 @@ static void heads_name(struct feed *feed)
 static struct event_id stream_safe(const struct feed *feed, const struct stream *stream)
 {
     struct event_id safe = { UINT64_MAX, UINT64_MAX };
+#ifdef MUTANT_retire_ahead
+    return safe;
+#endif
     for (uint32_t k = 0; k < feed->engine->catalog->follower_count; k++) {
         const struct follow_state *f = &feed->follows[k];
         if (f->follower->stream == stream && event_id_cmp(f->safe, safe) < 0) safe = f->safe;
@@ -993,11 +1013,12 @@ static void feed_compact_begin(struct feed *feed, uint32_t place, int64_t wall)
 {
     const struct stream *stream = feed->engine->catalog->streams[place];
     const struct engine_limits *limits = &feed->engine->limits;
+    bool now = ENV_CHANCE(feed->env, "compact.now");
     struct event_compaction how = {
         .safe = stream_safe(feed, stream),
         .before_ms = stream->keep_ms ? wall - stream->keep_ms : INT64_MAX,
-        .bytes_min = limits->compact_bytes_min,
-        .dirty_percent = (uint32_t)limits->compact_dirty_percent,
+        .bytes_min = now ? 0 : limits->compact_bytes_min,
+        .dirty_percent = now ? 0 : (uint32_t)limits->compact_dirty_percent,
         .memory_bytes = limits->compact_memory_bytes,
         .is_gone = stream->gone_field >= 0 ? event_is_gone : NULL,
         .arg = feed->engine->catalog->streams[place],
@@ -1040,7 +1061,9 @@ static void feed_retire(struct feed *feed, uint64_t now)
     const struct catalog *catalog = feed->engine->catalog;
     int64_t wall = feed->env->wall_ms(feed->env);
     bool any = false;
-    for (uint32_t i = 0; i < catalog->follower_count; i++) follow_safe(feed, &feed->follows[i]);
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        if (!ENV_CHANCE(feed->env, "feed.safe_late")) follow_safe(feed, &feed->follows[i]);
+    }
     uint32_t first = feed->compact_next;
     for (uint32_t k = 0; k < catalog->stream_count; k++) {
         uint32_t i = (first + k) % catalog->stream_count;
@@ -1053,7 +1076,7 @@ static void feed_retire(struct feed *feed, uint64_t now)
         any |= event_log_trim(feed->logs[i], before, stream->keep_bytes, stream_safe(feed, stream));
     }
     if (any) MARK("events are retired");
-    if (any) heads_name(feed);
+    if (any || ENV_CHANCE(feed->env, "feed.name_early")) heads_name(feed);
 }
 
 /* What /metrics and INFO tell, without a read. */
@@ -1112,11 +1135,10 @@ static uint64_t feed_turn(void *self)
     uint64_t now = feed->env->mono_ns(feed->env), next = ENV_NEVER;
     if (atomic_load(&feed->engine->poisoned)) {
         for (struct feed_read *r = feed->waiting; r != NULL; r = r->link) r->until_ns = 0;
-        reads_serve(feed, false, now);
-        return ENV_NEVER;
+        return reads_serve(feed, false, now) ? 0 : ENV_NEVER;
     }
-    bool news = feed_take(feed), more = false;
-    reads_serve(feed, news, now);
+    bool more = ENV_CHANCE(feed->env, "feed.take_late"), news = !more && feed_take(feed);
+    more |= reads_serve(feed, news || ENV_CHANCE(feed->env, "feed.news"), now);
     for (uint32_t i = 0; i < catalog->follower_count; i++)
         more |= feed->follows[i].follower->derived != NULL
                     ? derive_feed(feed, &feed->follows[i], now)
@@ -1136,7 +1158,7 @@ static uint64_t feed_turn(void *self)
         feed_show(feed);
     }
     if (events_compacting(feed->events)) {
-        feed_compact(feed, now);
+        if (!ENV_CHANCE(feed->env, "feed.compact_late")) feed_compact(feed, now);
         more = true;
     }
     if (more) return 0;

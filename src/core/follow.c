@@ -178,6 +178,7 @@ bool follow_has_input(struct shard *s)
 /* What the feed has given, in its order. */
 static bool follow_take(struct shard *s)
 {
+    if (follow_has_input(s) && ENV_CHANCE(s->env, "follow.take_late")) return true;
     struct feed_event *newest = atomic_exchange(&s->feed_in, NULL), *oldest = NULL;
     if (newest == NULL) return false;
     while (newest != NULL) {
@@ -294,7 +295,8 @@ bool follow_run(struct shard *s)
 {
     const struct engine_limits *limits = &s->engine->limits;
     bool any = follow_take(s);
-    for (uint32_t n = 0; n < LANES_PER_TURN && s->lanes_ready != NULL; n++) {
+    uint32_t most = ENV_CHANCE(s->env, "follow.one_lane") ? 1 : LANES_PER_TURN;
+    for (uint32_t n = 0; n < most && s->lanes_ready != NULL; n++) {
         if (s->roots_holding >= limits->roots_max ||
             s->buffers[s->epoch % EPOCH_BUFFERS].len >= limits->epoch_bytes_max)
             break;

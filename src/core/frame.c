@@ -70,7 +70,9 @@ bool frame_lock(struct weir_ctx *f)
     if (!holds_locks && age_older(t->age, e->owner->age))
         MARK("older, holds nothing: wounds nobody");
 #ifndef MUTANT_no_wound
-    if (holds_locks && age_older(t->age, e->owner->age)) wound_send(t->shard, e->owner);
+    if (age_older(t->age, e->owner->age) &&
+        (holds_locks || ENV_CHANCE(t->shard->env, "lock.wound")))
+        wound_send(t->shard, e->owner);
 #endif
     return false;
 }
@@ -538,7 +540,9 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
     callee->depth = f->depth + 1;
     callee->read_only = callee->read_only || f->read_only;
     f->state = FRAME_WAITS_LOCAL;
-    if (frame_lock(callee) && frame_switch(callee)) {
+    bool locked = frame_lock(callee);
+    if (locked && ENV_CHANCE(s->env, "call.later")) frame_ready(callee);
+    else if (locked && frame_switch(callee)) {
 #ifdef MUTANT_read_locks_released
         read_lock_release(callee);
 #endif

@@ -379,7 +379,8 @@ static enum weir_status group_again(struct weir_ctx *f, void *self, const void *
     struct ids ids = ids_new(f, count_of(in));
     struct weir_key key;
     void *value;
-    while (ids.count < count_of(in) && weir_map_next(f, OWNED, &scan, &key, &value)) {
+    size_t most = ENV_CHANCE(f->txn->shard->env, "group.again_few") ? 1 : count_of(in);
+    while (ids.count < most && weir_map_next(f, OWNED, &scan, &key, &value)) {
         struct pending *p = weir_map_edit(f, PENDING, pending_key(key.part + 1));
         if (p == NULL) continue;
         p->since = weir_now(f);
@@ -438,12 +439,12 @@ static enum weir_status group_autoclaim(struct weir_ctx *f, void *self, const vo
     struct event_id next = { 0, 0 };
     struct weir_key key;
     void *value;
-    unsigned looked = 0;
+    unsigned looked = 0, look = ENV_CHANCE(f->txn->shard->env, "group.claim_few") ? 1 : LOOK;
     if (!is_there(f, row)) return weir_failed(f);
     if (consumer_active(f, in->name) == NULL) return weir_failed(f);
     while (weir_map_next(f, PENDING, &scan, &key, &value)) {
         struct pending *p = value;
-        if (ids.count == count_of(in) || looked++ == LOOK) {
+        if (ids.count == count_of(in) || looked++ == look) {
             next = id_of_key(key.part);
             break;
         }

@@ -220,8 +220,10 @@ static bool rows_close(struct derive *d, int side, int64_t low)
 {
     struct shard *s = d->shard;
     struct heap_item *item;
-    while ((item = heap_min(&d->due[side])) != NULL && item->at <= low) {
-        if (s->buffers[s->epoch % EPOCH_BUFFERS].len >= s->engine->limits.epoch_bytes_max)
+    bool few = ENV_CHANCE(s->env, "join.close_few"), any = false;
+    for (; (item = heap_min(&d->due[side])) != NULL && item->at <= low; any = true) {
+        if ((few && any) ||
+            s->buffers[s->epoch % EPOCH_BUFFERS].len >= s->engine->limits.epoch_bytes_max)
             return false;
         struct row *row = due_row(item);
         arena_reset(&d->arena);

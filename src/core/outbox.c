@@ -410,7 +410,8 @@ void outbox_receive(struct shard *s, uint32_t from, struct row *row, bool again)
     p->tail = &d->next;
     if (p->held) MARK("a message waits behind a failed one");
     if (row->failed) p->held = true;
-    if (p->head == d && !p->held) pair_due(s, p, 0);
+    if (p->head == d && !p->held)
+        pair_due(s, p, ENV_CHANCE(s->env, "outbox.deliver_later") ? s->now_ns + 1000000u : 0);
 }
 
 static void pair_pop(struct shard *s, struct delivery *d)
@@ -448,7 +449,8 @@ void outbox_failed(struct shard *s, struct delivery *d, const struct failure *fa
     d->attempts++;
     if (d->attempts < s->engine->limits.message_attempts_max) {
         MARK("message tried again later");
-        pair_due(s, p, s->now_ns + backoff_ns(d->attempts));
+        bool again = ENV_CHANCE(s->env, "outbox.again_now");
+        pair_due(s, p, again ? s->now_ns : s->now_ns + backoff_ns(d->attempts));
         return;
     }
     p->held = true;
@@ -524,7 +526,9 @@ void timer_failed(struct shard *s, struct weir_str key, const struct failure *fa
     row->attempts++;
     if (row->attempts < s->engine->limits.message_attempts_max) {
         MARK("timer tried again later");
-        row->heap.at = s->now_ms + (int64_t)(backoff_ns(row->attempts) / 1000000u);
+        row->heap.at = s->now_ms;
+        if (!ENV_CHANCE(s->env, "timers.again_now"))
+            row->heap.at += (int64_t)(backoff_ns(row->attempts) / 1000000u);
         heap_add(&s->timers, &row->heap);
         return;
     }

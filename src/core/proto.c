@@ -115,7 +115,9 @@ static void handle_call(struct shard *s, struct message *m)
         frame_run(f);
         return;
     }
-    if (frame_lock(f)) frame_run(f);
+    if (!frame_lock(f)) return;
+    if (ENV_CHANCE(s->env, "call.ready")) frame_ready(f);
+    else frame_run(f);
 }
 
 static void handle_answer(struct shard *s, struct message *m)
@@ -134,7 +136,8 @@ static void handle_answer(struct shard *s, struct message *m)
     f->answer = m->answer.status;
     f->answer_result = m->answer.result;
     f->answer_ticket = m->answer.ticket;
-    frame_run(f);
+    if (ENV_CHANCE(s->env, "answer.ready")) frame_ready(f);
+    else frame_run(f);
 }
 
 static void handle_commit(struct shard *s, struct message *m)

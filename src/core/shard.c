@@ -221,8 +221,8 @@ static void shard_flush(struct shard *s)
 
 static bool run_ready(struct shard *s)
 {
-    bool any = false;
-    while (s->ready != NULL) {
+    bool any = false, one = ENV_CHANCE(s->env, "shard.ready_one");
+    while (s->ready != NULL && !(one && any)) {
         struct weir_ctx *f = s->ready;
         s->ready = f->next_wait;
         if (s->ready == NULL) s->ready_tail = &s->ready;
@@ -315,7 +315,8 @@ static bool begin_requests(struct shard *s)
     uint64_t patience_ns = s->engine->limits.queue_wait_max_ms * 1000000u;
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         for (struct request *r; (r = ring_pop(&s->from_port[p])) != NULL; any = true) {
-            if (r->parked == NULL && !r->waits && will_wait_too_long(s, patience_ns)) {
+            if (r->parked == NULL && !r->waits &&
+                (will_wait_too_long(s, patience_ns) || ENV_CHANCE(s->env, "request.shed_early"))) {
                 MARK("request refused: the queue is too long");
                 s->stats.requests_total++;
                 request_shed(s, r, "too many requests wait already (queue_wait_max_ms)");
@@ -327,8 +328,8 @@ static bool begin_requests(struct shard *s)
             s->pending_count++;
         }
     }
-    uint64_t begun = 0;
-    while (begun < ROOTS_PER_TURN && s->pending != NULL && shard_may_begin(s)) {
+    uint64_t begun = 0, most = ENV_CHANCE(s->env, "shard.begin_one") ? 1 : ROOTS_PER_TURN;
+    while (begun < most && s->pending != NULL && shard_may_begin(s)) {
         begin_first(s);
         begun++;
         if (s->env->mono_ns(s->env) - s->now_ns > TURN_NS) break;
@@ -381,8 +382,9 @@ uint64_t shard_turn(struct shard *s)
     bool busy = was_cut; /* a wake may have come in the cut: another turn looks what for */
     busy |= shard_receive(s);
     busy |= run_ready(s);
-    root_deadlines(s);
-    if (s->answer_deadlines.count > 0) answer_deadlines(s);
+    if (!ENV_CHANCE(s->env, "shard.deadlines_late")) root_deadlines(s);
+    if (s->answer_deadlines.count > 0 && !ENV_CHANCE(s->env, "shard.answers_late"))
+        answer_deadlines(s);
     if (s->timers.count > 0) timers_due(s);
     if (s->retries.count > 0) outbox_retries(s);
     if (s->lanes != NULL) busy |= follow_run(s);
@@ -394,7 +396,7 @@ uint64_t shard_turn(struct shard *s)
         s->records_checked_ns = s->now_ns;
         records_expire(s);
     }
-    if (s->ghost_count > 0)
+    if (s->ghost_count > 0 && !ENV_CHANCE(s->env, "shard.ghosts_late"))
         ghosts_reap(s, atomic_load_explicit(&engine->durable, memory_order_acquire));
     if (!busy) {
         for (uint32_t i = 0; i < engine->runtime_count; i++) {
@@ -403,6 +405,7 @@ uint64_t shard_turn(struct shard *s)
     }
     busy |= shard_seal(s);
     if (busy) shard_publish(s);
+    if (ENV_CHANCE(s->env, "shard.flush_late")) return 0;
     shard_flush(s);
     if (busy || s->ready != NULL) return 0;
     if (shard_try_park(s)) return has_input(s) ? 0 : next_due(s);

@@ -173,7 +173,8 @@ void window_flush(struct derive *d)
     }
     d->dirty_count = 0;
     d->unwritten = 0;
-    if (d->cell_count * cell_bytes(d) > CELL_BYTES_MAX) cells_clear(d);
+    if (d->cell_count * cell_bytes(d) > CELL_BYTES_MAX || ENV_CHANCE(s->env, "window.forget"))
+        cells_clear(d);
 }
 
 void window_free(struct derive *d)
@@ -474,6 +475,7 @@ bool window_close(struct derive *d, int64_t low)
     struct shard *s = d->shard;
     struct heap *heap = &d->due[0];
     struct row *due[CLOSE_BATCH];
+    bool few = ENV_CHANCE(s->env, "window.close_few");
     for (;;) {
         size_t count = 0;
         struct heap_item *item;
@@ -490,7 +492,7 @@ bool window_close(struct derive *d, int64_t low)
             else if (cell->finals > 0) cell_forget(d, cell); /* nothing corrects it any more */
             else cell_result(d, cell);
         }
-        if (s->buffers[s->epoch % EPOCH_BUFFERS].len >= s->engine->limits.epoch_bytes_max)
+        if (few || s->buffers[s->epoch % EPOCH_BUFFERS].len >= s->engine->limits.epoch_bytes_max)
             return (item = heap_min(heap)) == NULL || item->at > low;
     }
 }

@@ -286,6 +286,7 @@ uint64_t writer_turn(void *self)
         return ENV_NEVER;
     }
     if (w->state == WRITER_WRITTEN) {
+        if (ENV_CHANCE(engine->env, "writer.sync_late")) return 0;
         if (store_sync(engine->store) != WEIR_OK) {
             MARK("poisoned: sync");
             writer_poison(engine);
@@ -295,6 +296,7 @@ uint64_t writer_turn(void *self)
         stats_publish(engine);
         return 0;
     }
+    if (w->checkpoint != 0 && ENV_CHANCE(engine->env, "writer.checkpoint_later")) return 0;
     if (checkpoint_step(engine)) {
         if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
         if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch) &&

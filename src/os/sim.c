@@ -63,20 +63,30 @@ static int64_t env_wall(struct env *env)
            (int64_t)((sim->now_ns - sim->wall_since_ns) / 1000u * sim->wall_rate / 1000000u);
 }
 
+static uint32_t chance_find(struct sim *sim, const char *name)
+{
+    uint32_t place = 0;
+    while (place < sim->chance_count && strcmp(sim->chances[place].name, name) != 0) place++;
+    return place;
+}
+
 /* Points are chosen by name and seed, so that a run takes some often and never others: a swarm, not a soup. */
 static bool env_chance(struct env *env, const char *name)
 {
     struct sim *sim = env->self;
-    struct sim_chance *c = NULL;
-    for (uint32_t i = 0; i < sim->chance_count && c == NULL; i++) {
-        if (sim->chances[i].name == name || strcmp(sim->chances[i].name, name) == 0)
-            c = &sim->chances[i];
+    uint32_t at = (uint32_t)((uintptr_t)name * 0x9e3779b1u >> 7) % SIM_CHANCE_PLACES;
+    while (sim->chance_places[at].name != NULL && sim->chance_places[at].name != name)
+        at = (at + 1) % SIM_CHANCE_PLACES;
+    if (sim->chance_places[at].name == NULL) {
+        sim->chance_places[at].name = name;
+        sim->chance_places[at].place = chance_find(sim, name);
     }
-    if (c == NULL) {
+    struct sim_chance *c = &sim->chances[sim->chance_places[at].place];
+    if (c->name == NULL) {
         ASSERT(sim->chance_count < SIM_CHANCES_MAX);
         static const uint32_t rates[] = { 2, 10, 50, 200, 500 };
         uint64_t hash = hash64(sim->chance_seed, name, strlen(name));
-        c = &sim->chances[sim->chance_count++];
+        sim->chance_count++;
         *c = (struct sim_chance){ .name = name,
                                   .per_mille = hash % 4 == 0 ? rates[(hash >> 8) % 5] : 0 };
     }

@@ -13,7 +13,8 @@
 struct sim_actor;
 struct sim_dir;
 
-#define SIM_CHANCES_MAX 64u
+#define SIM_CHANCES_MAX 128u
+#define SIM_CHANCE_PLACES 1024u
 
 struct sim_chance {
     const char *name;
@@ -33,6 +34,10 @@ struct sim {
     uint64_t fired[SIM_FAULT_KINDS];
     struct sim_chance chances[SIM_CHANCES_MAX];
     uint32_t chance_count;
+    struct {
+        const char *name; /* by its address: one name may have several */
+        uint32_t place;
+    } chance_places[SIM_CHANCE_PLACES];
     uint64_t chance_seed;
     bool (*on_operation)(void *arg, uint64_t operation);
     void *on_operation_arg;

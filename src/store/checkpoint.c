@@ -81,6 +81,8 @@ enum weir_status store_checkpoint_add(struct store *store, struct weir_str batch
     uint64_t rows = 0, hash;
     ASSERT(changes_apply(batch, NULL, NULL, &rows));
     int64_t error = block_write(store, BLOCK_ROWS, batch, &hash);
+    if (error >= 0 && ENV_CHANCE(store->env, "checkpoint.sync_early"))
+        error = store->env->sync(store->env, store->checkpoint_fd);
     if (error < 0) return checkpoint_fail(store, error);
     store->checkpoint_rows += rows;
     store->checkpoint_blocks++;

@@ -309,7 +309,8 @@ static bool map_step(struct compaction *c, const struct block *b, const char *by
     uint32_t first = log_compacted(log);
     if (c->at == file_end(log, first + c->file)) {
         c->file++;
-        if (c->file < c->files && memory_taken(c) >= c->how.memory_bytes) {
+        if (c->file < c->files && (memory_taken(c) >= c->how.memory_bytes ||
+                                   ENV_CHANCE(log->events->env, "compact.one_file"))) {
             c->files = c->file;
             c->end = c->at;
         }
@@ -334,12 +335,14 @@ static int64_t copy_step(struct compaction *c, const struct block *b, const char
     struct event e;
     size_t offset = 0;
     int64_t error = c->number == 0 ? file_begin(c) : 0;
+    if (ENV_CHANCE(env, "compact.small_blocks")) c->block_bytes = 1;
     while (error >= 0 && offset < b->len && event_decode(b, bytes, &offset, &e))
         if (event_stays(c, &e)) error = event_keep(c, &e);
     if (error >= 0 && offset != b->len) error = -EIO;
     c->at++;
     if (error >= 0 && c->at == c->end) error = block_finish(c);
-    if (error >= 0 && c->offset - c->synced >= SYNC_BYTES) {
+    if (error >= 0 &&
+        (c->offset - c->synced >= SYNC_BYTES || ENV_CHANCE(env, "compact.sync_early"))) {
         error = env->sync(env, c->fd);
         c->synced = c->offset;
     }
@@ -434,6 +437,7 @@ enum weir_status events_compact(struct events *events, bool *done, struct event_
     *done = false;
     if (c == NULL) return WEIR_OK;
     if (events->poisoned) return WEIR_POISONED;
+    if (ENV_CHANCE(events->env, "compact.give_up")) return give_up(events, WEIR_DISKFULL);
     const struct block *b = event_block_at(c->log, c->at);
     ASSERT(b != NULL && b->cap == 0 && b->file != 0);
     const char *bytes = b->data;

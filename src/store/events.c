@@ -293,16 +293,19 @@ static bool block_write(struct event_log *log, struct block *b)
     log->written++;
     log->chain = hash;
     events->disk_full = false;
-    return true;
+    if (!ENV_CHANCE(events->env, "events.sync_block")) return true;
+    f->synced = events->env->sync(events->env, f->fd) >= 0;
+    events->poisoned = !f->synced;
+    return f->synced;
 }
 
 /* Closed blocks in files give up their bytes, oldest first, log after log, until the cache fits. */
-static void events_evict(struct events *events)
+static void events_evict(struct events *events, uint64_t most)
 {
-    for (struct event_log *log = events->logs;
-         log != NULL && events->cached > events->options.cache_bytes; log = log->next) {
+    for (struct event_log *log = events->logs; log != NULL && events->cached > most;
+         log = log->next) {
         if (log->evictable < log->first_block) log->evictable = log->first_block;
-        while (log->evictable < log->written && events->cached > events->options.cache_bytes) {
+        while (log->evictable < log->written && events->cached > most) {
             struct block *b = event_block_at(log, log->evictable++);
             if (b->data == NULL) continue;
             MARK("a block of events is in its file only");
@@ -320,7 +323,8 @@ bool events_write(struct events *events)
         struct block *b = event_block_at(log, log->written);
         if (b == NULL || b->cap != 0) continue;
         bool good = block_write(log, b);
-        if (events->cached > events->options.cache_bytes) events_evict(events);
+        if (ENV_CHANCE(events->env, "events.evict_now")) events_evict(events, 0);
+        else events_evict(events, events->options.cache_bytes);
         return good;
     }
     return false;
@@ -483,7 +487,7 @@ void events_named(struct events *events, uint64_t serial)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < events->gone_count; i++) {
         struct gone *g = &events->gone[i];
-        if (g->serial > serial) {
+        if (g->serial > serial || ENV_CHANCE(env, "events.unlink_late")) {
             events->gone[kept++] = *g;
             continue;
         }
@@ -504,6 +508,9 @@ void event_file_gone(struct event_log *log, uint32_t number)
         events->gone = mem_realloc(events->gone, events->gone_cap * sizeof(struct gone));
     }
     events->gone[events->gone_count++] = (struct gone){ events->serial + 1, log->stream, number };
+#ifdef MUTANT_store_events_deleted_early
+    events_named(events, UINT64_MAX);
+#endif
 }
 
 static void file_drop(struct event_log *log)
@@ -546,6 +553,7 @@ bool event_log_trim(struct event_log *log, int64_t before_ms, uint64_t bytes_max
         if ((!old && !large) || event_id_cmp(last->last, safe) > 0) break;
         file_drop(log);
         any = true;
+        if (ENV_CHANCE(log->events->env, "events.trim_one")) break;
     }
     return any;
 }
@@ -999,8 +1007,9 @@ enum weir_status events_open(struct store *store, const struct events_options *o
     uint64_t total = 0;
     for (uint32_t i = 0; i < store->head_count; i++) total += store->heads[i].size;
     enum weir_status st = WEIR_OK;
+    bool verify = total <= VERIFY_BYTES_MAX && !ENV_CHANCE(store->env, "events.not_verified");
     for (uint32_t i = 0; i < store->head_count && st == WEIR_OK; i++)
-        st = log_load(events, &store->heads[i], total <= VERIFY_BYTES_MAX, &why);
+        st = log_load(events, &store->heads[i], verify, &why);
     struct leftovers leftovers = { .events = events };
     if (st == WEIR_OK &&
         events->env->dir_list(events->env, store->dir, leftover_note, &leftovers) < 0)

@@ -88,7 +88,8 @@ static uint64_t next_segment_bytes(const struct store *store, uint64_t need)
 {
     uint64_t bytes = store->options.segment_bytes_first;
     /* One that was cut to fit a full disk is no measure. */
-    if (store->segment_count > 0 && store->segments[store->segment_count - 1].bytes * 2 > bytes)
+    if (store->segment_count > 0 && store->segments[store->segment_count - 1].bytes * 2 > bytes &&
+        !ENV_CHANCE(store->env, "store.small_segment"))
         bytes = store->segments[store->segment_count - 1].bytes * 2;
     if (bytes > store->options.segment_bytes_max) bytes = store->options.segment_bytes_max;
     if (bytes < need + FILE_HEADER_BYTES) bytes = padded(need + FILE_HEADER_BYTES);
@@ -98,10 +99,11 @@ static uint64_t next_segment_bytes(const struct store *store, uint64_t need)
 static int64_t write_zeros(struct store *store, int fd, uint64_t from, uint64_t bytes)
 {
     struct env *env = store->env;
-    char *zeros = mem_alloc(ZERO_BYTES);
+    uint64_t piece = ENV_CHANCE(env, "store.zero_pieces") ? ZERO_BYTES / 32 : ZERO_BYTES;
+    char *zeros = mem_alloc(piece);
     int64_t error = 0;
-    for (uint64_t at = from; at < bytes && error >= 0; at += ZERO_BYTES) {
-        uint64_t len = bytes - at < ZERO_BYTES ? bytes - at : ZERO_BYTES;
+    for (uint64_t at = from; at < bytes && error >= 0; at += piece) {
+        uint64_t len = bytes - at < piece ? bytes - at : piece;
         error = env->write(env, fd, zeros, len, at);
     }
     mem_free(zeros);
@@ -347,6 +349,7 @@ bool log_prepare(struct store *store)
     bool next = store->next_fd < 0 &&
                 (store->offset * 2 >= store->segments[store->current].bytes || store->no_segment ||
                  ENV_CHANCE(store->env, "store.prepare_now"));
+    if (next && !store->no_segment && ENV_CHANCE(store->env, "store.prepare_late")) return false;
     if (next && next_segment_bytes(store, 0) > bytes) bytes = next_segment_bytes(store, 0);
     if (!reserve_grow(store, bytes)) return false;
     if (!next) return store->reserve_bytes > had;
@@ -362,6 +365,7 @@ void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut)
     *cut = (struct cut){ .cut_epoch = store->cut_epoch, .cut_chain = store->cut_chain };
     while (cut->count < store->current && store->segments[cut->count].last_epoch < below_epoch)
         cut->count++;
+    if (cut->count > 0 && ENV_CHANCE(store->env, "store.cut_less")) cut->count--;
     if (cut->count == 0) return;
     cut->gone = mem_alloc(cut->count * sizeof(*cut->gone));
     memcpy(cut->gone, store->segments, cut->count * sizeof(*cut->gone));
@@ -776,7 +780,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
                                         buf_str(&tail), scan.offset);
         recovery->torn_bytes = torn.len;
         recovery->clean = store->was_clean && scan.epoch == store->known_durable &&
-                          recovery->torn_bytes == 0;
+                          recovery->torn_bytes == 0 && !ENV_CHANCE(store->env, "store.unclean");
         store->clean_start = recovery->clean;
 #ifdef MUTANT_store_tail_not_cut
         st = tail_open(store, &scan);

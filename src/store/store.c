@@ -388,7 +388,8 @@ void store_close(struct store *store)
     if (!store->stats.poisoned && store->fd >= 0) {
         enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
         /* The clean mark is in the manifest: a file of its own, so a failed sync leaves none behind. */
-        if (st == WEIR_OK) (void)manifest_write(store, true);
+        if (st == WEIR_OK && !ENV_CHANCE(store->env, "store.close_unclean"))
+            (void)manifest_write(store, true);
     }
     store_abandon(store);
 }
