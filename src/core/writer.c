@@ -251,6 +251,15 @@ static bool checkpoint_step(struct engine *engine)
     return true;
 }
 
+/* A manifest may be half named: then nothing may be written any more. */
+static bool store_is_poisoned(struct engine *engine)
+{
+    struct store_stats stats;
+    store_stats(engine->store, &stats);
+    if (stats.poisoned) writer_poison(engine);
+    return stats.poisoned;
+}
+
 /* Idle: makes the next segment ahead of need. When there is no room for it, writes are refused from here on,
  * while the current segment still takes what is under way. */
 static uint64_t writer_prepare(struct engine *engine)
@@ -259,12 +268,9 @@ static uint64_t writer_prepare(struct engine *engine)
     uint64_t now = engine->env->mono_ns(engine->env);
     if (now < w->prepare_ns) return w->prepare_ns;
     bool made = store_prepare(engine->store);
+    if (store_is_poisoned(engine)) return ENV_NEVER;
     struct store_stats stats;
     store_stats(engine->store, &stats);
-    if (stats.poisoned) {
-        writer_poison(engine);
-        return ENV_NEVER;
-    }
     disk_full_set(engine, stats.disk_full);
     if (made) return 0;
     if (!stats.disk_full && !stats.segment_failed) return ENV_NEVER;
@@ -310,6 +316,6 @@ uint64_t writer_turn(void *self)
         writer_raise(engine);
         return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }
-    if (feed_names(engine)) return 0;
+    if (feed_names(engine)) return store_is_poisoned(engine) ? ENV_NEVER : 0;
     return writer_prepare(engine);
 }

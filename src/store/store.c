@@ -384,7 +384,6 @@ void store_stats(const struct store *store, struct store_stats *stats)
 void store_close(struct store *store)
 {
     store_checkpoint_abort(store);
-    if (store->stats.poisoned) MARK("closed while poisoned");
     if (!store->stats.poisoned && store->fd >= 0) {
         enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
         /* The clean mark is in the manifest: a file of its own, so a failed sync leaves none behind. */
