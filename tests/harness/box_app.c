@@ -50,7 +50,8 @@ static struct weir_verb poke = { "box", "poke", WEIR_NOTHING, WEIR_SCALAR(WEIR_I
 static struct weir_verb number = { "box", "number", WEIR_NOTHING, WEIR_SCALAR(WEIR_INT) };
 
 static const struct weir_field event_fields[] = { WEIR_FIELD(struct box_note, to, WEIR_REF, .type = "box"),
-    WEIR_FIELD(struct box_note, n, WEIR_INT), WEIR_FIELD(struct box_note, by, WEIR_INT), WEIR_END };
+    WEIR_FIELD(struct box_note, n, WEIR_INT), WEIR_FIELD(struct box_note, by, WEIR_INT),
+    WEIR_FIELD(struct box_note, gone, WEIR_BOOL), WEIR_END };
 struct weir_stream box_stream = { .name = "moved", .event = WEIR_SHAPE(struct box_note, event_fields), .key = "to" };
 
 static struct weir_outside bank = { .name = "bank", .url = "http://bank.test" };
@@ -187,6 +188,12 @@ static enum weir_status box_number(struct weir_ctx *ctx, void *row, const void *
     return WEIR_OK;
 }
 
+static void call_some(struct weir_ctx *ctx)
+{
+    static const char names[][2] = { "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7" };
+    weir_call(ctx, (struct weir_ref){ { names[weir_random(ctx) % 8], 2 } }, &poke, NULL, NULL);
+}
+
 /* The follower of the stream. */
 static enum weir_status box_event(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
@@ -197,6 +204,7 @@ static enum weir_status box_event(struct weir_ctx *ctx, void *row, const void *a
         return weir_fail(ctx, "never", (struct weir_str){ 0 });
     }
     if (fails_now(ctx)) return weir_fail(ctx, "not_now", (struct weir_str){ 0 });
+    for (int i = 0; box_plan.slow && i < 3; i++) call_some(ctx);
     if (weir_event_meta(ctx).id.len == 0) self->disorder++;
     if (in->by == 0) {
         if (in->n != ++self->followed) self->disorder++;
@@ -256,8 +264,7 @@ static enum weir_status box_ring(struct weir_ctx *ctx, void *row, const void *ar
     if (fails_now(ctx)) return weir_fail(ctx, "not_now", (struct weir_str){ 0 });
     if (in->n % 4 == 1) { /* it reaches for another box: so it is wounded at times, and runs again */
         if (box_plan.clock_back != NULL) box_plan.clock_back(1 + (int64_t)(weir_random(ctx) % 20));
-        static const char names[][2] = { "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7" };
-        weir_call(ctx, (struct weir_ref){ { names[weir_random(ctx) % 8], 2 } }, &poke, NULL, NULL);
+        call_some(ctx);
     }
     if (in->n % 7 == 3 && weir_map_get(ctx, AGAIN, WEIR_KEY(weir_number(in->n))) == NULL) {
         bool *again = weir_map_put(ctx, AGAIN, WEIR_KEY(weir_number(in->n)));
@@ -482,6 +489,7 @@ enum weir_status box_app(struct weir_app *app)
     if (st == WEIR_OK) st = weir_add_entity(app, &clock_entity);
     if (box_plan.streams) {
         box_stream.keep = box_plan.keep;
+        box_stream.tombstone = box_plan.latest ? "gone" : NULL;
         if (st == WEIR_OK) st = weir_add_stream(app, &box_stream);
         if (st == WEIR_OK) st = weir_add_follow(app, &follow);
     }

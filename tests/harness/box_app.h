@@ -22,6 +22,8 @@ struct box_plan {
     bool streams, asks, schedules;
     bool hooks;            /* some asks have no handler for their answer */
     const char *keep;      /* of the stream */
+    bool latest;           /* it is kept so: some events end their key */
+    bool slow;             /* its follower reaches for another box: it falls behind */
     const char *every;     /* of the schedules */
     int64_t every_ms;      /* the same as a number */
     int64_t timeout_ms, give_up_ms; /* of asks */
@@ -46,6 +48,7 @@ struct box_note {
     struct weir_ref to;
     int64_t n;
     int64_t by; /* 0: a box; else a client, and n is its own number */
+    bool gone;  /* it ends its key, for a stream kept as latest */
 };
 extern struct weir_stream box_stream;
 struct clock_row {

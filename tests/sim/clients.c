@@ -155,7 +155,7 @@ static void act_of(struct world *w, struct client *c, uint64_t number)
 {
     uint64_t n = (number + 1) * 2654435761u;
     c->act = (struct box_act){ { name_of(c, 0, 'b', (n >> 8) % BOXES) }, (int64_t)(n >> 16) % 4, (int64_t)(n >> 20) % 3,
-                               w->plan.refused && number % 64 == 7, w->plan.streams ? (int64_t)(n >> 24) % 4 : 0,
+                               w->plan.refused && number % 64 == 7, w->plan.streams ? (int64_t)(n >> 24) % 4 * (box_plan.slow ? 4 : 1) : 0,
                                w->plan.asks && (n >> 28) % 4 == 0 };
     snprintf(c->text, sizeof(c->text), "b%" PRIu64, n % BOXES);
 }
@@ -184,7 +184,8 @@ static void intend_emit(struct world *w, struct client *c)
     c->with_id = true;
     c->batch = (struct weir_list){ c->notes, 1 + sim_choose(w->sim, 4) };
     for (size_t i = 0; i < c->batch.count; i++)
-        c->notes[i] = (struct box_note){ { name_of(c, (int)i, 'b', sim_choose(w->sim, BOXES)) }, ++c->emitted, c - w->clients + 1 };
+        c->notes[i] = (struct box_note){ { name_of(c, (int)i, 'b', sim_choose(w->sim, BOXES)) }, ++c->emitted, c - w->clients + 1,
+                                         w->plan.latest && sim_choose(w->sim, 6) == 0 };
 }
 
 static void intend_schedule(struct world *w, struct client *c)
@@ -210,7 +211,7 @@ static bool intend(struct world *w, struct client *c)
     struct sim *sim = w->sim;
     for (int tries = 0; tries < 100; tries++) {
         c->number = w->begun;
-        uint64_t draw = sim_choose(sim, 110);
+        uint64_t draw = sim_choose(sim, p->windows ? 126 : 110);
         if (draw < 60 && p->work) {
             intend_work(w, c);
         } else if (draw >= 60 && draw < 80 && p->box && w->acts < RESULTS_MAX) {
@@ -242,6 +243,8 @@ static bool intend(struct world *w, struct client *c)
             intend_schedule(w, c);
         } else if (draw == 109 && p->refused) {
             intend_parked(w, c);
+        } else if (draw >= 110 && windows_intend(w, c)) {
+            /* numbers of its own */
         } else {
             continue;
         }
@@ -324,6 +327,14 @@ static void submit(struct world *w, struct client *c)
         r->args = c->batch.count == 1 ? (const void *)c->notes : &c->batch;
         break;
     }
+    case C_MOVE:
+        id = "m";
+        r->handler = windows_batch(w, c);
+        break;
+    case C_END:
+        r->handler = windows_end(w, c);
+        r->key = STR("end");
+        break;
     case C_SCHEDULE:
         id = "s";
         r->handler = w->schedule[c->schedule_op];
@@ -386,7 +397,10 @@ static void submit_final(struct world *w, struct client *c)
         c->thing_op = THING_LOOK;
         c->number = n;
         snprintf(c->text, sizeof(c->text), "g%" PRIu64, n);
-    } else if ((n -= things) < BOXES) {
+    } else if ((n -= things) < (w->plan.windows ? windows_ends : 0)) {
+        c->kind = C_END;
+        c->number = n;
+    } else if ((n -= w->plan.windows ? windows_ends : 0) < BOXES) {
         if (n == 0) {
             w->sum = (struct box){ 0 };
             w->parked_seen = w->hooks_parked = 0;
@@ -615,6 +629,8 @@ static void take(struct world *w, struct request *r)
     case C_LOOK_THING: judge_look(w, c, &w->clients[c->number]); break;
     case C_LOOK_BOX: take_box(w, c); break;
     case C_EMIT: take_emit(w, c); break;
+    case C_MOVE: windows_batch_done(w, c); break;
+    case C_END: windows_end_done(w, c); break;
     case C_FLASH:
         if (r->status != WEIR_OK) wrong(w, "a thing that is made and deleted is answered %s", weir_status_word(r->status));
         break;

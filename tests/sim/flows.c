@@ -25,10 +25,23 @@ static const struct stream *stream_of(const struct world *w)
 }
 
 /* Each event is in a synced frame of the log, byte for byte as it is read. */
-static void judge_item(struct world *w, const struct feed_item *item)
+void judge_item(struct world *w, const struct stream *stream, const struct feed_item *item)
 {
-    if (!model_event(w->model, item->id.epoch, item->id.n, item->time_ms, item->key, item->value))
-        wrong(w, "event %" PRIu64 "-%" PRIu64 " is read and not in a synced frame as it is", item->id.epoch, item->id.n);
+    if (!model_event(w->model, stream->id, item->id, item->time_ms, item->key, item->value))
+        wrong(w, "event %" PRIu64 "-%" PRIu64 " of `%.*s` is read and not in a synced frame as it is", item->id.epoch, item->id.n,
+              STR_ARG(stream->name));
+}
+
+static void newest_note(struct world *w, struct newest *table, struct weir_str key, struct event_id id, bool gone)
+{
+    uint64_t hash = hash64(3, key.ptr, key.len) | 1;
+    for (uint32_t tries = 0; tries < NEWEST; tries++) {
+        struct newest *at = &table[(hash + tries) % NEWEST];
+        if (at->key != 0 && at->key != hash) continue;
+        *at = (struct newest){ hash, id, gone };
+        return;
+    }
+    wrong(w, "more keys than the test has room for");
 }
 
 static void read_more(struct world *w)
@@ -39,6 +52,61 @@ static void read_more(struct world *w)
     if (!w->final) f->read.until_ns = w->env->mono_ns(w->env) + 1000000 * sim_choose(w->sim, 2000);
     f->reading = true;
     feed_submit(w->port, &f->read);
+}
+
+static void read_restart(struct flows *f)
+{
+    f->read_over = false;
+    f->read_at = (struct event_id){ 0, 0 };
+    f->read_total = 0;
+    memset(f->seen, 0, sizeof(f->seen));
+    memset(f->newest, 0, sizeof(f->newest));
+}
+
+struct latest {
+    struct world *w;
+    struct newest table[NEWEST];
+};
+
+static void latest_gather(void *arg, struct event_id id, int64_t time_ms, struct weir_str key, struct weir_str value)
+{
+    struct latest *all = arg;
+    struct arena arena = { 0 };
+    struct box_note note = { .n = 0 };
+    if (feed_unpack(stream_of(all->w), value, &arena, &note) != WEIR_OK) wrong(all->w, "an event in the log cannot be read");
+    newest_note(all->w, all->table, key, id, note.gone);
+    arena_free(&arena);
+}
+
+/* Whoever reads a compacted stream sees the newest event of each key; of a key that has ended that one or nothing. A
+ * reader that was on its way when the end went may have seen what it ended: it reads again. */
+static void latest_judge(struct world *w)
+{
+    struct flows *f = &w->flows;
+    if (!w->plan.latest) return;
+    struct latest *all = calloc(1, sizeof(*all));
+    if (all == NULL) abort();
+    all->w = w;
+    bool again = false;
+    model_events_each(w->model, stream_of(w)->id, latest_gather, all);
+    for (uint32_t i = 0; i < NEWEST; i++) {
+        const struct newest *e = &all->table[i], *read = NULL;
+        for (uint32_t k = 0; e->key != 0 && k < NEWEST && read == NULL; k++) {
+            const struct newest *at = &f->newest[(e->key + k) % NEWEST];
+            if (at->key == 0) break;
+            if (at->key == e->key) read = at;
+        }
+        if (e->key == 0 || (read != NULL && event_id_cmp(read->id, e->id) == 0) || (read == NULL && e->gone)) continue;
+        if (!e->gone || f->passes >= 20)
+            wrong(w, "the newest event of a key, %" PRIu64 "-%" PRIu64 "%s, is not read from a stream kept as latest, %s", e->id.epoch, e->id.n,
+                  e->gone ? " (which ends it)" : "", read ? "an older one is" : "nor is another");
+        again = true;
+    }
+    free(all);
+    if (!again) return;
+    f->passes++;
+    read_restart(f);
+    f->again_ns = w->env->mono_ns(w->env) + SECOND_NS / 5;
 }
 
 static void read_take(struct world *w)
@@ -56,14 +124,14 @@ static void read_take(struct world *w)
     if (w->plan.keep_bytes && event_id_cmp(f->read.info.first, f->read_at) > 0) memset(f->seen, 0, sizeof(f->seen));
     for (const struct feed_item *item = f->read.items; item != NULL; item = item->next) {
         struct box_note note = { .n = 0 };
-        judge_item(w, item);
+        judge_item(w, f->read.stream, item);
         if (feed_unpack(f->read.stream, item->value, &arena, &note) != WEIR_OK || !str_eq(item->key, note.to.key) ||
             event_id_cmp(item->id, f->read_at) < 0)
             wrong(w, "event %" PRIu64 "-%" PRIu64 " does not fit", item->id.epoch, item->id.n);
         if (note.by == 0 && note.n > 0) {
             /* A stream kept by size may have lost its first part, never a middle. */
             int64_t *seen = &f->seen[note.to.key.ptr[1] - '0'];
-            if (note.n != *seen + 1 && !(w->plan.keep_bytes && *seen == 0))
+            if (note.n != *seen + 1 && !(w->plan.keep_bytes && *seen == 0) && !(w->plan.latest && note.n > *seen))
                 wrong(w, "event %" PRIu64 "-%" PRIu64 " of %.*s has number %" PRId64 " behind %" PRId64, item->id.epoch, item->id.n,
                       STR_ARG(item->key), note.n, *seen);
             *seen = note.n;
@@ -71,8 +139,12 @@ static void read_take(struct world *w)
         f->read_at = (struct event_id){ item->id.epoch, item->id.n + 1 };
         f->some = item->id;
         f->read_total++;
+        if (w->plan.latest) newest_note(w, f->newest, item->key, item->id, note.gone);
     }
-    if (w->final && f->read.item_count == 0) f->read_over = true;
+    if (w->final && f->read.status == WEIR_OK && f->read.item_count == 0) {
+        f->read_over = true;
+        latest_judge(w);
+    }
     feed_read_free(&f->read);
     arena_free(&arena);
 }
@@ -107,13 +179,13 @@ static void side_take(struct world *w)
     const struct feed_item *last = NULL;
     f->siding = false;
     for (const struct feed_item *item = f->side.items; item != NULL; last = item, item = item->next) {
-        judge_item(w, item);
+        judge_item(w, f->side.stream, item);
         int order = last ? event_id_cmp(item->id, last->id) : f->side.reverse ? -1 : 1;
         if (f->side.reverse ? order >= 0 : order <= 0) wrong(w, "a reader gets events out of order");
         if (f->side.key.ptr != NULL && !str_eq(item->key, f->side.key)) wrong(w, "a reader of one key gets another's event");
     }
-    if (f->side.op == FEED_INFO && f->side.info.count > model_events(w->model))
-        wrong(w, "a stream of %" PRIu64 " events, %zu were emitted", f->side.info.count, model_events(w->model));
+    if (f->side.op == FEED_INFO && f->side.info.count > model_events(w->model, f->side.stream->id))
+        wrong(w, "a stream of %" PRIu64 " events, %zu were emitted", f->side.info.count, model_events(w->model, f->side.stream->id));
     feed_read_free(&f->side);
 }
 
@@ -276,13 +348,14 @@ static bool consumers_rest(const struct world *w)
 void flows_turn(struct world *w, bool open)
 {
     struct flows *f = &w->flows;
-    if (!w->plan.streams) return;
     for (struct feed_read *read; (read = feed_next(w->port)) != NULL;) {
-        if (read == &f->read) read_take(w);
+        if (windows_owns(w, read)) windows_take(w);
+        else if (read == &f->read) read_take(w);
         else if (read == &f->side) side_take(w);
         else consumer_take(w, read->user);
     }
-    if (w->silent || (!open && !w->final)) return;
+    windows_turn(w);
+    if (!w->plan.streams || w->silent || (!open && !w->final)) return;
     read_more(w);
     if (f->siding && f->side.until_ns != 0 && sim_choose(w->sim, 100) == 0) feed_cancel(w->engine, &f->side);
     if (!f->siding && sim_choose(w->sim, 20) == 0) side_begin(w);
@@ -312,16 +385,16 @@ bool flows_quiet(const struct world *w)
 bool flows_over(const struct world *w)
 {
     const struct flows *f = &w->flows;
-    return !w->plan.streams || (f->read_over && !f->siding && (!w->plan.group || f->group_over));
+    return windows_over(w) && (!w->plan.streams || (f->read_over && !f->siding && (!w->plan.group || f->group_over)));
 }
 
 void flows_begin(struct world *w)
 {
     struct flows *f = &w->flows;
-    f->reading = f->siding = f->read_over = f->group_over = false;
-    f->read_at = (struct event_id){ 0, 0 };
-    f->read_total = f->again_ns = 0;
-    memset(f->seen, 0, sizeof(f->seen));
+    f->reading = f->siding = f->group_over = false;
+    f->again_ns = 0;
+    if (w->plan.streams) f->stream_id = stream_of(w)->id;
+    read_restart(f);
     for (int i = 0; i < CONSUMERS; i++) {
         struct consumer *c = &f->consumers[i];
         c->fresh = true;
@@ -335,10 +408,8 @@ void flows_begin(struct world *w)
 void flows_final(struct world *w)
 {
     struct flows *f = &w->flows;
-    f->read_over = f->group_over = false;
-    f->read_at = (struct event_id){ 0, 0 };
-    f->read_total = 0;
-    memset(f->seen, 0, sizeof(f->seen));
+    f->group_over = false;
+    read_restart(f);
     for (int i = 0; i < CONSUMERS; i++) f->consumers[i].idle = false;
 }
 
@@ -364,8 +435,9 @@ void flows_judge(struct world *w)
 {
     struct flows *f = &w->flows;
     if (!w->plan.streams) return;
-    size_t events = model_events(w->model);
-    if (w->plan.keep_bytes ? f->read_total > events || (events > 0 && f->read_total == 0) : f->read_total != events)
+    size_t events = model_events(w->model, f->stream_id);
+    bool less = w->plan.keep_bytes || w->plan.latest;
+    if (less ? f->read_total > events || (events > 0 && f->read_total == 0) : f->read_total != events)
         wrong(w, "%" PRIu64 " events read, %zu were emitted", f->read_total, events);
     if (!w->plan.group) return;
     uint64_t acked = 0, doubt = 0;
@@ -374,7 +446,7 @@ void flows_judge(struct world *w)
         doubt += f->facts[i].acked == 0 && f->facts[i].doubt;
     }
     /* One that was taken in doubt and acknowledged in doubt, both, is known by its doubt too. */
-    if (acked + doubt != events)
+    if (w->plan.latest ? acked + doubt > events : acked + doubt != events)
         wrong(w, "a group: of %zu events %" PRIu64 " are acknowledged, %" PRIu64 " in doubt, nothing is pending", events, acked, doubt);
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define TABLE 4096u
+#define STREAMS_MAX 64u
 #define KEPT_SYNCED 4u /* frames not folded though synced: what rot may take */
 
 struct entry {
@@ -26,8 +27,8 @@ struct frame {
 };
 struct model {
     struct entry *table[TABLE];
-    struct entry *events[TABLE]; /* by what follows the stream in their keys: epoch, n */
-    size_t count, records, event_count;
+    struct entry *events[TABLE]; /* by their keys without the kind: stream, epoch, n */
+    size_t count, records, event_counts[STREAMS_MAX];
     uint64_t epoch; /* folded */
     int64_t wall_ms;
     struct frame *frames, **tail;
@@ -82,18 +83,21 @@ static void entry_remove(struct model *m, struct entry **at)
 }
 
 #define EVENT_KEY 19u /* kind, stream in 2 bytes, epoch and n in 8 each */
+#define EVENT_ID 18u  /* without the kind */
 
 static void event_add(struct model *m, struct weir_str key, struct weir_str value)
 {
     struct entry *e = calloc(1, sizeof(*e));
     if (e == NULL || key.len != EVENT_KEY || value.len < 9) abort();
-    e->hash = hash_of(key.ptr + 3, 16);
-    e->key = copy(key.ptr + 3, 16);
+    uint16_t stream = load_be16(key.ptr + 1);
+    if (stream >= STREAMS_MAX) abort();
+    e->hash = hash_of(key.ptr + 1, EVENT_ID);
+    e->key = copy(key.ptr + 1, EVENT_ID);
     e->value = copy(value.ptr, value.len);
     e->value_len = value.len;
     e->next = m->events[e->hash % TABLE];
     m->events[e->hash % TABLE] = e;
-    m->event_count++;
+    m->event_counts[stream]++;
 }
 
 static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
@@ -332,43 +336,99 @@ bool model_compare(struct model *m, struct engine *engine, int64_t record_age_ms
 
 /* ---- events ---- */
 
+struct event_at {
+    const char *key; /* EVENT_ID bytes */
+    struct weir_str value;
+};
 struct event_search {
-    char key[16];
+    char key[EVENT_ID];
     struct weir_str found;
+    uint16_t stream;
     size_t count;
+    struct event_at *into; /* NULL: counted only */
 };
 
 static void event_search(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
 {
     struct event_search *s = arg;
-    if (key.ptr[0] != ROW_EVENT) return;
-    s->count++;
-    if (memcmp(key.ptr + 3, s->key, 16) == 0) s->found = value;
+    if (key.ptr[0] == ROW_EVENT && memcmp(key.ptr + 1, s->key, EVENT_ID) == 0) s->found = value;
 }
 
-bool model_event(const struct model *m, uint64_t epoch, uint64_t n, int64_t time_ms, struct weir_str key, struct weir_str value)
+static void event_collect(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+{
+    struct event_search *s = arg;
+    if (key.ptr[0] != ROW_EVENT || load_be16(key.ptr + 1) != s->stream) return;
+    if (s->into != NULL) s->into[s->count] = (struct event_at){ key.ptr + 1, value };
+    s->count++;
+}
+
+struct event_parts {
+    int64_t time_ms;
+    struct weir_str key, value;
+};
+
+static struct event_parts event_parts(struct weir_str value)
+{
+    struct reader r = reader_of((struct weir_str){ value.ptr + 8, value.len - 8 });
+    struct event_parts parts = { .time_ms = (int64_t)load_le64(value.ptr) };
+    parts.key = reader_bytes(&r, reader_varint(&r));
+    parts.value = (struct weir_str){ r.at, (size_t)(r.end - r.at) };
+    return parts;
+}
+
+bool model_event(const struct model *m, uint16_t stream, struct event_id id, int64_t time_ms, struct weir_str key, struct weir_str value)
 {
     struct event_search s = { .found = STR_NIL };
+    s.key[0] = (char)(stream >> 8);
+    s.key[1] = (char)stream;
     for (int i = 0; i < 8; i++) {
-        s.key[i] = (char)(epoch >> (56 - 8 * i));
-        s.key[8 + i] = (char)(n >> (56 - 8 * i));
+        s.key[2 + i] = (char)(id.epoch >> (56 - 8 * i));
+        s.key[10 + i] = (char)(id.n >> (56 - 8 * i));
     }
-    for (const struct entry *e = m->events[hash_of(s.key, 16) % TABLE]; e != NULL; e = e->next)
-        if (memcmp(e->key, s.key, 16) == 0) s.found = (struct weir_str){ e->value, e->value_len };
-    for (const struct frame *f = m->frames; f != NULL && f->epoch <= epoch && f->epoch <= m->synced; f = f->next)
-        if (f->epoch == epoch) frame_each(f, event_search, &s);
+    for (const struct entry *e = m->events[hash_of(s.key, EVENT_ID) % TABLE]; e != NULL; e = e->next)
+        if (memcmp(e->key, s.key, EVENT_ID) == 0) s.found = (struct weir_str){ e->value, e->value_len };
+    for (const struct frame *f = m->frames; f != NULL && f->epoch <= id.epoch && f->epoch <= m->synced; f = f->next)
+        if (f->epoch == id.epoch) frame_each(f, event_search, &s);
     if (s.found.ptr == NULL) return false;
-    struct reader r = reader_of((struct weir_str){ s.found.ptr + 8, s.found.len - 8 });
-    struct weir_str own = reader_bytes(&r, reader_varint(&r));
-    return (int64_t)load_le64(s.found.ptr) == time_ms && str_eq(own, key) &&
-           str_eq((struct weir_str){ r.at, (size_t)(r.end - r.at) }, value);
+    struct event_parts parts = event_parts(s.found);
+    return parts.time_ms == time_ms && str_eq(parts.key, key) && str_eq(parts.value, value);
 }
 
-size_t model_events(const struct model *m)
+size_t model_events(const struct model *m, uint16_t stream)
 {
-    struct event_search s = { .count = m->event_count };
-    for (const struct frame *f = m->frames; f != NULL && f->epoch <= m->synced; f = f->next) frame_each(f, event_search, &s);
+    struct event_search s = { .stream = stream, .count = stream < STREAMS_MAX ? m->event_counts[stream] : 0 };
+    for (const struct frame *f = m->frames; f != NULL && f->epoch <= m->synced; f = f->next) frame_each(f, event_collect, &s);
     return s.count;
+}
+
+static int event_order(const void *a, const void *b)
+{
+    return memcmp(((const struct event_at *)a)->key, ((const struct event_at *)b)->key, EVENT_ID);
+}
+
+static uint64_t load_be(const char *at)
+{
+    uint64_t n;
+    memcpy(&n, at, sizeof(n));
+    return __builtin_bswap64(n);
+}
+
+void model_events_each(const struct model *m, uint16_t stream, model_event_fn *each, void *arg)
+{
+    struct event_search s = { .stream = stream, .into = malloc((model_events(m, stream) + 1) * sizeof(struct event_at)) };
+    if (s.into == NULL) abort();
+    for (size_t i = 0; i < TABLE; i++) {
+        for (const struct entry *e = m->events[i]; e != NULL; e = e->next) {
+            if (load_be16(e->key) == stream) s.into[s.count++] = (struct event_at){ e->key, { e->value, e->value_len } };
+        }
+    }
+    for (const struct frame *f = m->frames; f != NULL && f->epoch <= m->synced; f = f->next) frame_each(f, event_collect, &s);
+    if (s.count > 1) qsort(s.into, s.count, sizeof(struct event_at), event_order);
+    for (size_t i = 0; i < s.count; i++) {
+        struct event_parts parts = event_parts(s.into[i].value);
+        each(arg, (struct event_id){ load_be(s.into[i].key + 2), load_be(s.into[i].key + 10) }, parts.time_ms, parts.key, parts.value);
+    }
+    free(s.into);
 }
 
 uint64_t model_hash(const struct model *m)

@@ -27,8 +27,11 @@ bool model_recover(struct model *model, const struct store_recovery *recovery, u
 /** Are the engine's rows the model's at its newest frame? Request records older than record_age_ms may be gone. */
 bool model_compare(struct model *model, struct engine *engine, int64_t record_age_ms, char *why, size_t why_bytes);
 /** Is this event in a synced frame, just so? */
-bool model_event(const struct model *model, uint64_t epoch, uint64_t n, int64_t time_ms, struct weir_str key, struct weir_str value);
-size_t model_events(const struct model *model); /* in synced frames */
+bool model_event(const struct model *model, uint16_t stream, struct event_id id, int64_t time_ms, struct weir_str key, struct weir_str value);
+size_t model_events(const struct model *model, uint16_t stream); /* in synced frames */
+/** The same, control events among them, in the order of ids. */
+typedef void model_event_fn(void *arg, struct event_id id, int64_t time_ms, struct weir_str key, struct weir_str value);
+void model_events_each(const struct model *model, uint16_t stream, model_event_fn *each, void *arg);
 /** Of all rows, whatever their order. */
 uint64_t model_hash(const struct model *model);
 bool model_wrong(const struct model *model, char *why, size_t why_bytes); /* a promise of the writer was broken */

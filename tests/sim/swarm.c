@@ -28,7 +28,7 @@
 #include "base/assert.h"
 
 #define MARKS_MAX 512
-#define CHANCES_MAX 96
+#define CHANCES_MAX 128
 #define LIVENESS_NS (120 * SECOND_NS)
 #define LIFE_NS (UINT64_C(7200) * SECOND_NS)
 #define RUN_SECONDS_MAX 60 /* of processor time: longer is a run that does not end */
@@ -36,7 +36,7 @@
 /* Sums over all runs; shared between processes. */
 struct tally {
     _Atomic uint64_t runs, failed, simulated_ms, begun, ok, failures, refused, unknown, replays, commits, multi, wounds, checkpoints,
-        delivered, fired, opens, open_failures, poisons, frames, rot_seeds, rot_found, rot_cut, tidy, histories, states, seconds;
+        delivered, fired, opens, open_failures, poisons, frames, window_rows, window_late, latest, rot_seeds, rot_found, rot_cut, tidy, histories, states, seconds;
     _Atomic uint64_t faults[SIM_FAULT_KINDS], crashes[8], least_ok;
     _Atomic uint64_t marks[MARKS_MAX];
     struct {
@@ -251,6 +251,55 @@ static void plan_flows(struct world *w)
     p->rot_faults = (struct sim_faults){ 0 };
 }
 
+/* Compaction often and early, so that it is there before followers are. */
+static void plan_compaction(struct world *w)
+{
+    struct engine_limits *l = &w->plan.limits;
+    l->retention_check_ms = PICK(w, 1, 5, 100);
+    l->compact_bytes_min = PICK(w, 1, 200, 4000);
+    l->compact_dirty_percent = PICK(w, 1, 30, 60);
+    l->compact_memory_bytes = PICK(w, 1, 100000);
+    l->tombstone_keep_ms = PICK(w, 1, 1, 2000, 0);
+}
+
+static void plan_keeping(struct world *w)
+{
+    struct plan *p = &w->plan;
+    static const char *const sizes[] = { "6KB", "1KB", "500B", "300ms", "20s" };
+    if (p->keep_bytes) { /* small files, looked at often: what a follower has not done is the next to go */
+        box_plan.keep = sizes[plan_draw(w, 5)];
+        p->event_block_bytes = PICK(w, 100, 300, 600);
+        p->event_file_bytes = PICK(w, 200, 500, 2000);
+        p->limits.retention_check_ms = PICK(w, 1, 1, 5, 100);
+        p->limits.follow_window = PICK(w, 1, 1, 8, 64);
+        p->limits.checkpoint_bytes_min = PICK(w, 1000, 2000);
+        if (p->limits.epoch_bytes_max == 1) p->limits.epoch_bytes_max = 300;
+        box_plan.slow = true;
+    }
+    if (!p->streams || p->keep_bytes || plan_draw(w, 3) != 0) return;
+    static const char *const latest[] = { "latest", "latest", "latest, 1s" };
+    p->latest = box_plan.latest = true;
+    box_plan.slow = flip(w, 3);
+    box_plan.keep = latest[plan_draw(w, 3)];
+    plan_compaction(w);
+}
+
+static void plan_windows(struct world *w)
+{
+    struct plan *p = &w->plan;
+    static const char *const keeps[] = { "forever", "forever", "2KB", "latest" };
+    if (!flip(w, 2)) return;
+    p->windows = windows_draw(plan_draw(w, 0));
+    p->windows_keep = keeps[plan_draw(w, 4)];
+    p->windows_pace = (int64_t)PICK(w, 1, 3, 9);
+    p->limits.follow_window = PICK(w, 0, 1, 8, 64);
+    p->event_block_bytes = PICK(w, 300, 600, 2000, 0);
+    p->event_file_bytes = PICK(w, 1000, 2000, 6000, 0);
+    p->event_cache_bytes = PICK(w, 1000, 5000, 0);
+    p->limits.follower_lag_max = PICK(w, 0, 0, 2, 30);
+    if (!p->latest) plan_compaction(w);
+}
+
 static void plan_make(struct world *w)
 {
     w->draw = w->seed * 0xd1342543de82ef95u + 7;
@@ -258,15 +307,20 @@ static void plan_make(struct world *w)
     plan_faults(w);
     plan_limits(w);
     plan_flows(w);
+    plan_keeping(w);
+    plan_windows(w);
+    /* Answers that are kept go early, then: not where somebody asks for one again much later. */
+    if (!w->plan.clock && !w->plan.short_window && !w->plan.misuse && !w->plan.pauses)
+        w->plan.limits.deferred_max = PICK(w, 0, 0, 4, 30);
 }
 
 static void plan_print(const struct world *w)
 {
     const struct plan *p = &w->plan;
-    printf("plan:%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s, ops %d%d%d%d%d%d%d, %u clients, %u lives;%s%s%s%s%s%s%s%s%s, faults", p->work ? " work" : "",
+    printf("plan:%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s, ops %d%d%d%d%d%d%d, %u clients, %u lives;%s%s%s%s%s%s%s%s%s, faults", p->work ? " work" : "",
            p->direct ? " direct" : "", p->box ? " box" : "", p->thing ? " thing" : "", p->query ? " query" : "", p->ids ? " ids" : "",
            p->misuse ? " misuse" : "", p->refused ? " refused" : "", p->pauses ? " pauses" : "", p->streams ? " streams" : "",
-           p->keep_bytes ? " (by size)" : "", p->group ? " group" : "", p->asks ? " asks" : "", p->schedules ? " schedules" : "",
+           p->keep_bytes || p->latest ? " kept as " : "", p->keep_bytes || p->latest ? box_plan.keep : "", p->group ? " group" : "", p->asks ? " asks" : "", p->schedules ? " schedules" : "", p->windows ? " windows" : "",
            box_plan.clock_back ? " clock-back" : "", p->kinds[0], p->kinds[1], p->kinds[2],
            p->kinds[3], p->kinds[4], p->kinds[5], p->kinds[6], p->clients, p->lives, p->crash ? " crash" : "", p->kill ? " kill" : "",
            p->tidy ? " tidy" : "", p->chances ? " chances" : "", p->disk_full ? " full" : "", p->clock ? " clock" : "",
@@ -275,6 +329,7 @@ static void plan_print(const struct world *w)
         if (p->faults.per_million[i]) printf(" %s=%u", sim_fault_name((enum sim_fault_kind)i), p->faults.per_million[i]);
         if (p->rot_faults.per_million[i]) printf(" rot:%s=%u", sim_fault_name((enum sim_fault_kind)i), p->rot_faults.per_million[i]);
     }
+    if (p->windows) printf("; windows %x, sources kept %s, pace %d", p->windows, p->windows_keep, (int)p->windows_pace);
     printf("; segment %llu to %llu, ring %u, limits", (unsigned long long)p->store.segment_bytes_first,
            (unsigned long long)p->store.segment_bytes_max, p->ring_capacity);
 #define X(name, value, text)                                                                                              \
@@ -284,22 +339,27 @@ static void plan_print(const struct world *w)
     printf("\n");
 }
 
-/* The script of a sweep: all the work, small files, no faults but the power cuts. */
+/* The script of a sweep: all the work, small files, no faults but the power cuts. The stream is kept by size, for ever
+ * with a group, as latest, for ever with windows beside it. */
 static void plan_script(struct world *w)
 {
     struct plan *p = &w->plan;
+    unsigned kind = w->seed % 4;
     *p = (struct plan){ .work = true, .direct = true, .box = true, .thing = true, .query = true, .ids = true,
-                        .streams = true, .asks = true, .schedules = true, .group = w->seed % 2 == 1, .keep_bytes = w->seed % 2 == 0,
-                        .event_block_bytes = 400, .event_file_bytes = 3000, .event_cache_bytes = 2000,
+                        .streams = true, .asks = true, .schedules = true, .group = kind % 2 == 1, .keep_bytes = kind == 0, .latest = kind == 2,
+                        .windows = kind == 3 ? windows_draw(w->seed * 37) : 0, .windows_keep = "1KB", .windows_pace = 9,
+                        .event_block_bytes = 300, .event_file_bytes = 600, .event_cache_bytes = 2000,
                         .clients = 8, .lives = 4, .txns = options.txns ? options.txns : 320, .ring_capacity = 8 };
     for (int i = 0; i < 7; i++) p->kinds[i] = true;
     p->store = (struct store_options){ 4096, 8192, 0 };
     p->limits.checkpoint_bytes_min = 5000;
     p->limits.message_attempts_max = 40;
     p->limits.request_deadline_ms = p->limits.queue_wait_max_ms = 60000;
-    p->limits.retention_check_ms = 50;
+    p->limits.retention_check_ms = 5;
+    p->limits.compact_bytes_min = p->limits.compact_dirty_percent = p->limits.tombstone_keep_ms = 1;
     box_plan = (struct box_plan){ .fail_one_in = 16, .delay_max_ms = 400, .timer_step_ms = 10, .streams = true, .asks = true,
-                                  .schedules = true, .hooks = true, .keep = p->keep_bytes ? "6KB" : "forever", .every = "7s", .every_ms = 7000,
+                                  .schedules = true, .hooks = true, .latest = p->latest,
+                                  .keep = p->keep_bytes ? "500B" : p->latest ? "latest" : "forever", .every = "7s", .every_ms = 7000,
                                   .timeout_ms = 1000 };
 }
 
@@ -319,7 +379,9 @@ static void count_chance(void *arg, const char *name, uint64_t taken)
 static void app_open(struct world *w)
 {
     app_init(&w->app, catalog_create());
-    if (history_app(&w->app) != WEIR_OK || box_app(&w->app) != WEIR_OK || !app_finish(&w->app)) wrong(w, "app: %s", w->app.why);
+    if (history_app(&w->app) != WEIR_OK || box_app(&w->app) != WEIR_OK ||
+        (w->plan.windows && windows_app(w) != WEIR_OK) || !app_finish(&w->app))
+        wrong(w, "app: %s", w->app.why);
     struct type *account = catalog_type(w->app.catalog, STR("account")), *work = catalog_type(w->app.catalog, STR("work")),
                 *box = catalog_type(w->app.catalog, STR("box")), *thing = catalog_type(w->app.catalog, STR("thing"));
     static const char *const names[] = { "make", "put", "drop", "look", "unmake" };
@@ -627,7 +689,7 @@ static bool life_run(struct world *w, uint32_t life, bool careful, bool rot)
             while (!stopped_or_poisoned(w) && steps-- > 0 && !sim_crashed(w->sim)) {
                 if (!sim_step(w->sim) && !sim_crashed(w->sim) && !sim_advance(w->sim, LIFE_NS)) break;
             }
-        } else if (p->limits.memory_max != 0) { /* what adds to memory is refused, perhaps all there is to do */
+        } else if (p->limits.memory_max != 0 || p->limits.deferred_max != 0) { /* what adds to memory is refused, perhaps all there is to do */
             (void)sim_run(w->sim, stopped_or_poisoned, w, 60 * SECOND_NS);
             w->silent = true;
         } else if (!sim_run(w->sim, stopped_or_poisoned, w, LIFE_NS) && !sim_crashed(w->sim)) {
@@ -684,6 +746,7 @@ static void last_life(struct world *w)
     w->calm = true;
     p->limits.messages_pending_max = p->limits.requests_max = p->limits.epoch_bytes_max = p->limits.memory_max = 0;
     p->limits.fibers_max = p->limits.entities_max = p->limits.call_depth_max = p->limits.answer_bytes_max = 0;
+    p->limits.deferred_max = p->limits.follower_lag_max = 0;
     if (!life_open(w, 0, &refused)) wrong(w, "a crash without a plan");
     /* A clock that was set back holds up time until it catches up: not a fault that stops, so it is set right here. */
     int64_t behind = model_wall(w->model) - w->env->wall_ms(w->env);
@@ -821,6 +884,7 @@ static struct world *world_create(uint64_t seed)
     clock_sim = w->sim;
     w->model = model_create();
     model_use(w->model);
+    w->windows = windows_create();
     w->history = open_memstream(&w->history_text, &w->history_len);
     for (int i = 0; i < ACCOUNTS; i++) fprintf(w->history, "i a%d %d\n", i, HISTORY_BALANCE);
     return w;
@@ -845,6 +909,9 @@ static void tally_add(struct world *w)
     tally->open_failures += w->open_failures;
     tally->poisons += w->poisons;
     tally->frames += model_frames(w->model);
+    tally->window_rows += w->window_rows;
+    tally->window_late += w->window_late;
+    tally->latest += w->plan.latest;
     tally->rot_seeds += w->plan.rot;
     tally->rot_found += w->rot_found;
     tally->rot_cut += w->rot_cut;
@@ -871,6 +938,7 @@ static uint64_t world_destroy(struct world *w)
     uint64_t hash = sim_trace_hash(w->sim);
     for (uint32_t i = 0; i < CLIENTS_MAX; i++) arena_free(&w->clients[i].request.arena);
     for (uint32_t i = 0; i < CONSUMERS; i++) arena_free(&w->flows.consumers[i].request.arena);
+    windows_destroy(w->windows);
     sim_destroy(w->sim);
     model_use(NULL);
     model_destroy(w->model);
@@ -909,7 +977,7 @@ static bool lives_run(struct world *w)
         engine_close(w->engine);
         w->engine = NULL;
         app_close(w);
-        if (cut || sim_faults_fired(w->sim, SIM_LATENT) > 0 || p->flip || p->cut || p->streams) return false;
+        if (cut || sim_faults_fired(w->sim, SIM_LATENT) > 0 || p->flip || p->cut || p->streams || p->windows) return false;
     }
     return true;
 }
@@ -1135,7 +1203,7 @@ static void report_write(void)
 #define SUM(name) fprintf(f, "sum\t" #name "\t\t%" PRIu64 "\n", (uint64_t)tally->name)
     SUM(runs), SUM(failed), SUM(simulated_ms), SUM(begun), SUM(ok), SUM(failures), SUM(refused), SUM(unknown), SUM(replays), SUM(commits),
         SUM(multi), SUM(wounds), SUM(checkpoints), SUM(delivered), SUM(fired), SUM(opens), SUM(open_failures), SUM(poisons), SUM(frames),
-        SUM(rot_seeds), SUM(rot_found), SUM(rot_cut), SUM(tidy), SUM(histories), SUM(states), SUM(least_ok);
+        SUM(window_rows), SUM(window_late), SUM(latest), SUM(rot_seeds), SUM(rot_found), SUM(rot_cut), SUM(tidy), SUM(histories), SUM(states), SUM(least_ok);
     fclose(f);
 }
 

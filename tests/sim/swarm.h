@@ -30,7 +30,11 @@ struct plan {
     /* work */
     bool kinds[8]; /* of history operations, by enum op_kind */
     bool work, direct, box, thing, query, ids, misuse, refused, pauses;
-    bool streams, group, asks, schedules, keep_bytes; /* keep_bytes: retention takes events by size */
+    bool streams, group, asks, schedules, keep_bytes; /* keep_bytes: retention takes events, by size or age */
+    bool latest;                                      /* the stream is compacted by key */
+    uint32_t windows;                                 /* which windows and joins there are: windows.c */
+    const char *windows_keep;                         /* of their sources */
+    int64_t windows_pace;                             /* event time from one request to the next */
     struct outside_limits outside;
     uint64_t event_block_bytes, event_file_bytes, event_cache_bytes;
     uint32_t clients, lives;
@@ -47,7 +51,7 @@ struct plan {
 };
 
 /* From C_READ on: of the last phase. */
-enum client_kind { C_WORK, C_ACT, C_THING, C_QUERY, C_REPLAY, C_MISUSE, C_EMIT, C_SCHEDULE, C_PARKED, C_FLASH, C_MEDDLE, C_READ, C_LOOK_BOX, C_LOOK_THING, C_LOOK_CLOCK, C_LOOK_PARKED };
+enum client_kind { C_WORK, C_ACT, C_THING, C_QUERY, C_REPLAY, C_MISUSE, C_EMIT, C_SCHEDULE, C_PARKED, C_FLASH, C_MEDDLE, C_MOVE, C_READ, C_LOOK_BOX, C_LOOK_THING, C_LOOK_CLOCK, C_LOOK_PARKED, C_END };
 enum schedule_op { SCHEDULE_RUN, SCHEDULE_PAUSE, SCHEDULE_RESUME };
 enum how { HOW_RUN, HOW_LOOK, HOW_TRANSFER };
 enum thing_op { THING_MAKE, THING_PUT, THING_DROP, THING_LOOK, THING_UNMAKE };
@@ -111,12 +115,27 @@ struct fact {
 struct paid {
     uint64_t what, id; /* hashes */
 };
+/* The newest event of each key, as read or as the log has it. */
+struct newest {
+    uint64_t key; /* hash; 0: free */
+    struct event_id id;
+    bool gone;
+};
+#define NEWEST 4096u
+/* An event of the sources of windows. */
+struct move {
+    struct weir_str key;
+    int64_t n, at;
+};
 struct flows {
     struct feed_read read, side;
     bool reading, read_over, siding;
     struct event_id read_at, some;
     int64_t seen[BOXES];
     uint64_t read_total, again_ns;
+    struct newest newest[NEWEST]; /* of the last pass of the reader */
+    unsigned passes;
+    uint16_t stream_id;
     char side_key[8];
     bool created, group_over;
     struct consumer consumers[CONSUMERS];
@@ -143,6 +162,8 @@ struct world {
     const struct handler *work[3], *act, *box_look; /* work: by enum how */
     const struct handler *clock_look, *flash, *meddle, *schedule[3]; /* schedule: by enum schedule_op */
     struct flows flows;
+    struct windows *windows;
+    uint64_t window_rows, window_late;
     uint64_t emitted, pushed, given_up;
     int64_t shunned[BOXES]; /* of each box: what it did that always fails */
     bool napping;
@@ -191,7 +212,25 @@ bool flows_quiet(const struct world *w); /* no read and no request is on its way
 void flows_lost(struct world *w);
 void flows_judge(struct world *w);
 void consumer_done(struct world *w, struct consumer *c);
+void judge_item(struct world *w, const struct stream *stream, const struct feed_item *item);
 void bank_open(struct world *w);
 void bank_close(struct world *w, bool whole);
+
+/* ---- windows.c ---- */
+struct windows *windows_create(void);
+void windows_destroy(struct windows *windows);
+uint32_t windows_draw(uint64_t draw); /* some of them */
+enum weir_status windows_app(struct world *w);
+bool windows_intend(struct world *w, struct client *c);
+/** Sets the arguments of the client's batch, which follow from its number. */
+const struct handler *windows_batch(struct world *w, struct client *c);
+void windows_batch_done(struct world *w, const struct client *c);
+extern const uint32_t windows_ends; /* streams that end */
+const struct handler *windows_end(struct world *w, struct client *c);
+void windows_end_done(struct world *w, const struct client *c);
+void windows_turn(struct world *w);
+bool windows_owns(const struct world *w, const struct feed_read *read);
+void windows_take(struct world *w);
+bool windows_over(const struct world *w);
 
 #endif
