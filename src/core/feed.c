@@ -1170,8 +1170,10 @@ static uint64_t feed_turn(void *self)
     if (catalog->stream_count > 0 && feed->retention_ns < next) next = feed->retention_ns;
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
         uint64_t due = ENV_NEVER;
-        if (feed->follows[i].follower->derived == NULL) continue;
-        (void)beat_is_due(&feed->follows[i], now, &due);
+        const struct follow_state *f = &feed->follows[i];
+        /* Held up, it is not at the end of its stream: then nothing is given however late it is. */
+        if (f->follower->derived == NULL || f->blocked || f->again_ns > now) continue;
+        (void)beat_is_due(f, now, &due);
         if (due < next) next = due;
     }
     return next;
