@@ -321,7 +321,7 @@ static const char *trial_run(struct options *options, double rate)
     }
     const struct runtime *runtimes[] = { lua_app_runtime(app) };
     struct engine_options engine = { .env = t->env, .data = options->data, .shards = options->shards, .threads = options->shards,
-                                     .limits = { .queue_wait_max_ms = 600000, .request_deadline_ms = 600000 },
+                                     .limits = { .queue_wait_max_ms = 600000, .request_deadline_ms = 600000, .follower_lag_max = UINT64_MAX },
                                      .ports = 1, .catalog = catalog, .runtimes = runtimes, .runtime_count = 1 };
     struct store_recovery recovery;
     if (engine_open(&engine, &t->engine, &recovery, why, sizeof(why)) != WEIR_OK) {

@@ -108,7 +108,7 @@ static bool where_call(void *arg, const struct shape *shape, const void *event, 
     const struct native_where *native = arg;
     struct arena arena = { 0 };
     struct buf packed = { 0 };
-    void *own = arena_alloc(&arena, native->stream->event->size + 8u);
+    void *own = arena_alloc(&arena, (size_t)native->stream->event->size + 8);
     pack(shape, event, &packed);
     bool good = unpack(native->stream->event, buf_str(&packed), &arena, false, own) == WEIR_OK;
     if (good) *keep = native->where(own);
