@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench install clean
+.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench bench-peers install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -74,6 +74,10 @@ valgrind: deps
 
 bench: all
 	@bench/run --build $(BUILD)
+
+# Weir beside Redis, PostgreSQL and others, each installed from packages: make bench-peers [PEERS="--only redis --pairs 5"]
+bench-peers: all
+	@bench/peers/run.py --build $(BUILD) $(PEERS)
 
 install: all
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD)

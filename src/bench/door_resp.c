@@ -48,6 +48,7 @@ struct door_resp {
     struct conn *conns, control;
     uint32_t turn; /* the connection that an open loop tries first */
     struct {
+        uint32_t words;             /* with the key, without arguments */
         struct weir_str head, tail; /* "$4 CALL $n type", "$n handler" */
     } * verbs;
     uint32_t verb_count;
@@ -109,7 +110,7 @@ static void add_rows(struct buf *out, const struct shot *shot, const struct shot
 
 static void shot_write(const struct door_resp *door, const struct shot *shot, struct buf *out)
 {
-    add_digits(out, '*', 4 + shot->arg_count);
+    add_digits(out, '*', door->verbs[shot->verb].words + shot->arg_count);
     buf_add_str(out, door->verbs[shot->verb].head);
     if (shot->key_len > 0) add_bulk(out, shot->key, shot->key_len);
     else add_bulk(out, "-", 1); /* a service */
@@ -455,16 +456,36 @@ static void door_close(struct door *base)
     mem_free(door);
 }
 
+/* Words separated by one blank, as bulks; counts them. */
+static struct weir_str words_write(struct arena *arena, const char *words, uint32_t *count)
+{
+    struct buf out = { 0 };
+    while (*words) {
+        size_t len = strcspn(words, " ");
+        add_bulk(&out, words, len);
+        words += len + (words[len] == ' ');
+        (*count)++;
+    }
+    struct weir_str text = arena_printf(arena, "%.*s", STR_ARG(buf_str(&out)));
+    buf_free(&out);
+    return text;
+}
+
 static void verbs_write(struct door_resp *door)
 {
     const struct verb *verbs = door->workload->verbs;
     while (verbs[door->verb_count].type) door->verb_count++;
     door->verbs = mem_alloc(door->verb_count * sizeof(*door->verbs));
     for (uint32_t i = 0; i < door->verb_count; i++) {
-        door->verbs[i].head = arena_printf(&door->arena, "$4\r\nCALL\r\n$%zu\r\n%s\r\n",
-                                           strlen(verbs[i].type), verbs[i].type);
-        door->verbs[i].tail = arena_printf(&door->arena, "$%zu\r\n%s\r\n", strlen(verbs[i].handler),
-                                           verbs[i].handler);
+        const char *head = verbs[i].words, *tail = "";
+        uint32_t words = 1; /* the key */
+        if (!head) {
+            head = arena_printf(&door->arena, "CALL %s", verbs[i].type).ptr;
+            tail = verbs[i].handler;
+        }
+        door->verbs[i].head = words_write(&door->arena, head, &words);
+        door->verbs[i].tail = words_write(&door->arena, tail, &words);
+        door->verbs[i].words = words;
     }
 }
 

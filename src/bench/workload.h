@@ -25,6 +25,9 @@
 /* A handler that requests go to. */
 struct verb {
     const char *type, *handler;
+    /* Over RESP, for a server of another kind: these words in front of the key, separated by blanks, and none behind it.
+       NULL: CALL type key handler. */
+    const char *words;
 };
 
 enum shot_arg_kind {

@@ -240,7 +240,7 @@ def a_signal_ends_run_and_server(folder):
 
 
 MISTAKES = [
-    ((), 64, "something is missing"),
+    ((), 64, "WORKLOAD is missing"),
     (("ycbs",), 64, "did you mean `weir bench ycsb`?"),
     (("ycsb", "more"), 64, "one word too many"),
     (("ycsb", "--key", "7"), 64, "did you mean --keys?"),
