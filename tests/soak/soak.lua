@@ -16,11 +16,11 @@ local trader = weir.entity("trader", { n = int, met = int, sum = int, squares = 
 local clock = weir.entity("clock", { runs = int, first = int, last = int, odd = int })
 local ballast = weir.entity("ballast", { body = text })
 
-local moved  = weir.stream("moved", { account = account, n = int, amount = int }, { key = "account", keep = "1MB" })
+local moved  = weir.stream("moved", { account = account, n = int, amount = int }, { key = "account", keep = "512KB" })
 local prices = weir.stream("prices", { item = item, price = int }, { key = "item", keep = "latest" })
-local ticks  = weir.stream("ticks", { who = text, n = int, at = time }, { key = "who", time = "at", keep = "1MB" })
-local bids   = weir.stream("bids", { trader = trader, n = int }, { key = "trader", keep = "1MB" })
-local asks   = weir.stream("asks", { trader = trader, n = int, half = int }, { key = "trader", keep = "1MB" })
+local ticks  = weir.stream("ticks", { who = text, n = int, at = time }, { key = "who", time = "at", keep = "128KB" })
+local bids   = weir.stream("bids", { trader = trader, n = int }, { key = "trader", keep = "128KB" })
+local asks   = weir.stream("asks", { trader = trader, n = int, half = int }, { key = "trader", keep = "128KB" })
 
 -- transfers over shards, each with two events
 local function move(self, amount)
@@ -37,7 +37,7 @@ account:follow(moved, { by = "account" }, function(self, e)
   if e.n ~= self.seen + 1 then self.odd = self.odd + 1 end
   self.seen, self.total = self.seen + 1, self.total + e.amount
 end)
-local spans = weir.window("spans", { from = moved, by = "account", size = "1s", idle = "500ms", keep = "1MB",
+local spans = weir.window("spans", { from = moved, by = "account", size = "1s", idle = "500ms", keep = "128KB",
   n = weir.count(), total = weir.sum "amount" })
 account:follow(spans, { by = "account" }, function(self, w)
   self.counted, self.windowed = self.counted + w.n, self.windowed + w.total
@@ -86,7 +86,7 @@ end)
 item:follow(prices, { by = "item" }, function(self, e) self.seen, self.price = self.seen + 1, e.price end)
 
 -- windows of event time, with events that come too late
-local secs = weir.window("secs", { from = ticks, by = "who", size = "2s", late = "500ms", idle = "1s", keep = "1MB",
+local secs = weir.window("secs", { from = ticks, by = "who", size = "2s", late = "500ms", idle = "1s", keep = "128KB",
   n = weir.count(), total = weir.sum "n" })
 tally:follow(secs, { by = "who" }, function(self, w) self.counted, self.total = self.counted + w.n, self.total + w.total end)
 tally:follow(weir.stream "secs_late", { by = "who" }, function(self, e)
@@ -100,7 +100,7 @@ trader:on("trade", { int, returns = int }, function(self, n)
   asks:emit { trader = self, n = n, half = 2 * n }
   return n
 end)
-local pairs_ = weir.join("pairs", { left = bids, right = asks, by = { "trader", "n" }, within = "1s", keep = "1MB" })
+local pairs_ = weir.join("pairs", { left = bids, right = asks, by = { "trader", "n" }, within = "1s", keep = "128KB" })
 trader:follow(pairs_, { by = "trader" }, function(self, e)
   self.met, self.sum, self.squares = self.met + 1, self.sum + e.right.half / 2, (self.squares + e.n * e.n) % 1000000007
 end)

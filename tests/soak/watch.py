@@ -11,8 +11,8 @@ from world import CHECKPOINT_BYTES, MIB, Actor
 
 SAMPLES_MAX = 4000    # of a run, however long
 OTHERS_MAX = 0.25     # of the machine's time taken by programs that are not ours: above it latencies are not judged
-KEEP_BYTES = MIB      # of each stream in soak.lua that is kept by size; a file of it is an eighth
-LATEST_BYTES = 4 * MIB    # of the one that is kept as latest, until its compaction comes round
+FILE_BYTES = 65536    # of a stream kept by size: an eighth of what it keeps, or this; one may be begun, one not gone yet
+LATEST_BYTES = 4 * MIB    # of a file of one kept as latest, which is compacted by whole files
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,16 +53,14 @@ def descriptors(pid, data):
 
 
 def disk(data):
-    """{kind of file: [files, bytes on the disk, of the largest]}."""
+    """{kind of file: [bytes on the disk of each, largest first]}."""
     found = {}
     for name in os.listdir(data):
         try:
-            size = os.stat(os.path.join(data, name)).st_blocks * 512
+            found.setdefault(name.split("-")[0], []).append(os.stat(os.path.join(data, name)).st_blocks * 512)
         except OSError:
             continue
-        one = found.setdefault(name.split("-")[0], [0, 0, 0])
-        found[name.split("-")[0]] = [one[0] + 1, one[1] + size, max(one[2], size)]
-    return found
+    return {kind: sorted(sizes, reverse=True) for kind, sizes in found.items()}
 
 
 def info(connection):
@@ -73,7 +71,7 @@ def info(connection):
 
 
 class Sample:
-    def __init__(self, world, connection, done):
+    def __init__(self, world, connection, done, keeps):
         self.done, self.own = done, sum(os.times()[:2])
         self.busy, self.all = machine_s()
         self.cpu = cpu_s(world.server.process.pid)
@@ -83,24 +81,24 @@ class Sample:
         self.sockets, self.files, self.others = descriptors(pid, world.data)
         figures, kinds = info(connection), disk(world.data)
         self.state = int(figures["used_memory_rows"])
-        kept = {name: int(value.split("bytes=")[1].split(",")[0]) for name, value in figures.items() if name.startswith("stream_")}
-        self.kept, self.latest = sum(kept.values()), kept.pop("stream_prices")
-        self.stream = max(kept.values())
-        self.logs, self.segment, self.checkpoint, self.checkpoints, self.other = 0, 0, 0, 0, 0
-        for kind, (_, total, largest) in kinds.items():
-            if kind in ("log", "spare", "reserve"):
-                self.logs, self.segment = self.logs + total, max(self.segment, largest)
-            elif kind == "checkpoint":
-                self.checkpoint, self.checkpoints = largest, total
-            else:
-                self.other += total
-        self.disk = self.logs + self.checkpoints + self.other
+        kept = {name[len("stream_"):]: int(value.split("bytes=")[1].split(",")[0]) for name, value in figures.items() if name.startswith("stream_")}
+        self.kept, self.latest = sum(kept.values()), kept.pop("prices")
+        self.over = {name: size - keep for name, size in kept.items() for keep in [keeps[name]] if size > keep + 2 * max(keep // 8, FILE_BYTES)}
+        logs = [size for kind in ("log", "spare", "reserve") for size in kinds.pop(kind, [])]
+        checkpoints = kinds.pop("checkpoint", [])
+        self.logs, self.segment = sum(logs), max(logs)
+        # two are kept; a third is being written, or has just been and the oldest is not gone yet
+        self.checkpoints, self.checkpoint = sum(checkpoints[:2]), max(checkpoints, default=0)
+        self.writing = sum(checkpoints[2:]) + sum(kinds.pop("writing", []))
+        self.other = sum(map(sum, kinds.values()))
+        self.disk = self.logs + self.checkpoints + self.writing + self.other
 
 
 class Watch(Actor):
     def __init__(self, world, dial, done):
         super().__init__(world, "watch")
         self.samples, self.dial, self.done = [], dial, done
+        self.keeps = {s["name"]: s["keep_bytes"] for s in world.server.get("/streams").json["streams"]}
 
     def work(self):
         self.every = max(0.25, self.world.seconds / SAMPLES_MAX)
@@ -113,25 +111,26 @@ class Watch(Actor):
                 continue
             try:
                 connection = connection or self.dial()
-                sample = Sample(self.world, connection, self.done())
+                sample = Sample(self.world, connection, self.done(), self.keeps)
             except (OSError, KeyError, Fail):
                 connection = None    # it was killed meanwhile
                 continue
             if self.world.is_quiet(time.monotonic()) and sample.life == self.world.started_at:
                 self.samples.append(sample)
 
-    def of_eighth(self, number):
-        return [s for s in self.samples if self.world.eighth(s.at) == number]
+    def of_eighths(self, *numbers):
+        return [s for s in self.samples if self.world.eighth(s.at) in numbers]
 
     def steps(self, numbers):
         """Pairs of samples of these eighths with no fault between them."""
-        some = [s for s in self.samples if self.world.eighth(s.at) in numbers]
+        some = self.of_eighths(*numbers)
         return [(a, b) for a, b in zip(some, some[1:]) if a.life == b.life and b.at - a.at < 2 * self.every + 1]
 
-    def work_ms(self, numbers):
-        """Processor time of the server for an operation, with all that comes of it."""
+    def spent(self, numbers):
+        """Processor time of the server in all, and in ms for an operation with all that comes of it."""
         steps = self.steps(numbers)
-        return sum(b.cpu - a.cpu for a, b in steps) * 1e3 / max(1, sum(b.done - a.done for a, b in steps))
+        cpu = sum(b.cpu - a.cpu for a, b in steps)
+        return cpu, cpu * 1e3 / max(1, sum(b.done - a.done for a, b in steps))
 
     def others(self, numbers):
         """The share of the machine that programs had which are not ours."""
@@ -147,12 +146,10 @@ def median(samples, name):
 
 
 def memory(watch, long_life, records, say):
-    """Rows: the second eighth beside the last. The process: within its longest life, after its first fifth.
+    """Rows: the second and third eighth beside the last two. The process: within its longest life, after its first fifth.
 
     records: request records that may have come since, in a run too short for any to go."""
-    early, late = watch.of_eighth(1), watch.of_eighth(7)
-    if not early or not late:
-        raise Fail("no samples in the second or the last eighth")
+    early, late = watch.of_eighths(1, 2), watch.of_eighths(6, 7)
     was, now = median(early, "state"), median(late, "state")
     say("rows in memory %.2f MB, then %.2f MB (%+.1f %%)" % (was / 1e6, now / 1e6, (now / was - 1) * 100))
     if now > was * 1.05 + records * 100:
@@ -162,15 +159,18 @@ def memory(watch, long_life, records, say):
     was, now, between = median(first, "rss"), median(last, "rss"), last[0].at - first[0].at
     say("resident %.1f MB, %.0f s later %.1f MB (%+.1f %%), most ever %.1f MB" % (
         was / 1e6, between, now / 1e6, (now / was - 1) * 100, max(s.rss for s in watch.samples) / 1e6))
-    say("resident by eighth, MB: " + " ".join("%.1f" % (median(watch.of_eighth(n), "rss") / 1e6) for n in range(8)))
+    say("resident by eighth, MB: " + " ".join("%.1f" % (median(watch.of_eighths(n), "rss") / 1e6) for n in range(8)))
     # and in such a run the buffers of a checkpoint may come after the first look
-    if now > was * 1.05 + records * 400 + (8 * MIB if records else 0):
+    # events are kept in memory, too (64 MiB of them at most), and how many there are depends on where retention and compaction stand
+    more = max(0, median(last, "kept") - median(first, "kept"))
+    say("events kept %.1f MB, then %.1f" % (median(first, "kept") / 1e6, median(last, "kept") / 1e6))
+    if now > was * 1.05 + 1.25 * more + records * 400 + (8 * MIB if records else 0):
         raise Fail("the process grows from %d to %d bytes of resident memory at constant data" % (was, now))
 
 
 def open_files(watch, say):
     """Sockets and others are constant, for the number of shards; no more files are open than there are."""
-    early, late = [s for n in (1, 2, 3) for s in watch.of_eighth(n)], [s for n in (6, 7) for s in watch.of_eighth(n)]
+    early, late = watch.of_eighths(1, 2, 3), watch.of_eighths(6, 7)
     both = sorted({s.shards for s in early} & {s.shards for s in late})
     if not both:
         raise Fail("early and late samples have no number of shards in common")
@@ -185,26 +185,29 @@ def open_files(watch, say):
 
 
 def room(watch, say):
-    """Beside the log: 2.5 x what is alive, and a file of its own for each stream. The log: two checkpoints back, and segments."""
-    worst = 0
+    """Beside the log 2.5 x what is alive, and a checkpoint that is being written. The log: two checkpoints back, and segments."""
+    worst, at_worst = 0, watch.samples[0]
     for s in watch.samples:
-        alive = s.checkpoint + s.kept
-        limit = 2.5 * alive + CHECKPOINT_BYTES
-        if s.checkpoint and s.checkpoints + s.other > limit:
-            raise Fail("%d bytes beside the log for %d that are alive (%d of a checkpoint, %d of events)" % (
-                s.checkpoints + s.other, alive, s.checkpoint, s.kept))
-        if s.stream > KEEP_BYTES * 1.25:
-            raise Fail("%d bytes of a stream that keeps %d" % (s.stream, KEEP_BYTES))
-        if s.latest > LATEST_BYTES:
-            raise Fail("%d bytes of the stream that keeps the latest of 200 keys" % s.latest)
-        if s.checkpoint:
-            worst = max(worst, (s.checkpoints + s.other) / alive)
+        alive = max(s.checkpoint, s.state) + s.kept
+        if s.checkpoints + s.other > 2.5 * alive + MIB:
+            raise Fail("%d bytes beside the log for %d that are alive (%d of rows, %d of events)" % (s.checkpoints + s.other, alive, s.state, s.kept))
+        if s.writing > 1.25 * max(s.checkpoint, s.state) + MIB:
+            raise Fail("%d bytes of a checkpoint that is being written for %d of rows" % (s.writing, s.state))
         limit = 2 * max(CHECKPOINT_BYTES, s.state) + 5 * s.segment
         if s.logs > limit:
             raise Fail("%d bytes of log: more than twice the way between checkpoints and five segments of %d" % (s.logs, s.segment))
+        if s.over:
+            raise Fail("streams that keep more than they should, and by how many bytes: %s" % s.over)
+        if s.latest > LATEST_BYTES * 1.5:
+            raise Fail("%d bytes of the stream that keeps the latest of 200 keys" % s.latest)
+        if (s.checkpoints + s.other) / alive > worst:
+            worst, at_worst = (s.checkpoints + s.other) / alive, s
     last = watch.samples[-1]
-    say("streams at most %.2f MB, the one kept as latest %.2f MB" % (max(s.stream for s in watch.samples) / 1e6, max(s.latest for s in watch.samples) / 1e6))
+    say("events kept, by eighth, MB: %s; of the stream kept as latest at most %.2f" % (
+        " ".join("%.1f" % (median(watch.of_eighths(n), "kept") / 1e6) for n in range(8)), max(s.latest for s in watch.samples) / 1e6))
+    say("beside the log at most %.2f x what is alive: %.1f MB of checkpoints, the largest %.1f, and %.1f of other files with %.1f of events" % (
+        worst, *(n / 1e6 for n in (at_worst.checkpoints, at_worst.checkpoint, at_worst.other, at_worst.kept))))
     say("at the end %.1f MB: %.1f of log and what is written ahead for it (segments of %.0f MiB), %.1f of checkpoints (one: %.1f), "
-        "%.1f of events and the rest (%.1f kept); beside the log at most %.2f x what is alive" % (
+        "%.1f of events and the rest (%.1f kept)" % (
             last.disk / 1e6, last.logs / 1e6, last.segment / MIB, last.checkpoints / 1e6, last.checkpoint / 1e6, last.other / 1e6,
-            last.kept / 1e6, worst))
+            last.kept / 1e6))
