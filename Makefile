@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test sim nightly check format asan tsan fuzz valgrind bench install clean
+.PHONY: all deps demo test sim nightly check format asan tsan fuzz valgrind bench bench-check install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -69,6 +69,11 @@ valgrind: deps
 
 bench: all
 	@bench/run --build $(BUILD)
+
+# Does the engine do more work for a request than it did? Instructions, counted by valgrind, against bench/figures.
+bench-check: all
+	@tools/install_deps --check
+	@bench/check --build $(BUILD)
 
 install: all
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD)

@@ -51,7 +51,7 @@ void driver_fail(struct driver *d, const char *format, ...)
 
 static void counts_reset(struct driver *d)
 {
-    d->place = d->in_flight = d->completed = d->unsent = 0;
+    d->place = d->count = d->in_flight = d->completed = d->unsent = 0;
     d->began = d->ended = false;
     memset(&d->all, 0, sizeof(d->all));
     memset(d->kind, 0, sizeof(d->kind));
@@ -85,10 +85,25 @@ void driver_begin_measure(struct driver *d, double warm_s, double seconds, doubl
     d->give_up_ns = d->end_ns + (uint64_t)(seconds * (double)SECOND);
 }
 
+void driver_begin_measure_count(struct driver *d, uint64_t requests, double rate, bool steady,
+                                uint64_t seed)
+{
+    driver_begin_measure(d, 0, 0, rate, steady, seed);
+    d->count = requests;
+    d->end_ns = d->give_up_ns = DRIVER_NEVER;
+}
+
+/* All requests of a counted pass were taken. */
+static bool all_taken(const struct driver *d)
+{
+    return d->count > 0 && d->place == d->count;
+}
+
 /* ---- taking ---- */
 
 static bool take_due(struct driver *d, uint64_t now, struct shot *shot)
 {
+    if (all_taken(d)) return false;
     if (d->rate == 0) {
         if (now >= d->end_ns) return false;
         shot->due_ns = now;
@@ -108,6 +123,7 @@ bool driver_take(struct driver *d, uint64_t now, struct shot *shot)
     if (d->error[0]) return false;
     if (d->pass == PASS_MEASURE) {
         if (!take_due(d, now, shot)) return false;
+        d->place++;
         d->workload->next(d->self, &d->random, shot);
     } else {
         if (d->place == d->count) return false;
@@ -123,6 +139,7 @@ uint64_t driver_next_due(const struct driver *d)
 {
     if (d->error[0]) return DRIVER_NEVER;
     if (d->pass != PASS_MEASURE) return d->place < d->count ? 0 : DRIVER_NEVER;
+    if (all_taken(d)) return DRIVER_NEVER;
     if (d->rate == 0) return mono_ns() < d->end_ns ? 0 : DRIVER_NEVER;
     return d->due_ns < (double)d->end_ns ? (uint64_t)d->due_ns : DRIVER_NEVER;
 }
@@ -132,7 +149,7 @@ bool driver_done(const struct driver *d)
     if (d->error[0]) return true;
     if (d->in_flight > 0) return false;
     if (d->pass != PASS_MEASURE) return d->place == d->count;
-    return d->ended && (d->rate == 0 || d->due_ns >= (double)d->end_ns);
+    return d->ended && (d->rate == 0 || d->count > 0 || d->due_ns >= (double)d->end_ns);
 }
 
 /* ---- answers ---- */
@@ -230,6 +247,7 @@ void driver_turn(struct driver *d, uint64_t now)
         d->began = true;
         d->began_ns = mono_ns();
     }
+    if (all_taken(d) && d->in_flight == 0 && !d->ended) d->end_ns = now;
     if (!d->ended && now >= d->end_ns) {
         d->ended = true;
         d->ended_ns = now;

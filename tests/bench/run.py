@@ -29,7 +29,7 @@ SHORT = ("--seconds", "0.5", "--warmup", "0.1")
 def bench(folder, workload, *options, code=0):
     """One run; (stdout, stderr, JSON or None). The folder it works in must be gone afterwards."""
     path = folder.join("figures.json")
-    got, out, err = weir("bench", workload, *SHORT, "--json", path, *options, cwd=folder.path, timeout=120)
+    got, out, err = weir("bench", workload, *(() if "--requests" in options else SHORT), "--json", path, *options, cwd=folder.path, timeout=120)
     equal(got, code, "exit code of bench %s %s:\n%s%s" % (workload, options, out, err))
     equal([name for name in os.listdir(folder.path) if name.startswith("weir-bench-")], [], "left behind")
     figures = None
@@ -164,6 +164,26 @@ def an_open_loop_offers_the_same_requests_whatever_comes_back(folder):
 
 
 @test
+def a_number_of_requests_is_exactly_that_number_and_the_same_ones(folder):
+    doors = ((), ("--in-process",), ("--in-process", "--lang", "c"), ("--rate", 20000))
+    points = [bench(folder, "smallbank", "--keys", 5000, "--initial", 3000, "--requests", 3001, *door)[2]["points"][0] for door in doors]
+    for point in points:
+        equal(point["done"] + point["refused"], 3001, "requests: %s" % point)
+        equal((point["completed"], point["latency_us"]["count"]), (3001, 3001), "counted: %s" % point)
+        equal({kind: figure["done"] + figure["refused"] for kind, figure in point["kinds"].items()},
+              {kind: figure["done"] + figure["refused"] for kind, figure in points[0]["kinds"].items()}, "the same of each kind")
+
+
+@test
+def settings_reach_the_application(folder):
+    app = folder.write("ycsb.lua", lua_of("ycsb").replace("local int", 'local START = require("weir").setting("start", require("weir").int)\nlocal int', 1))
+    for more in ((), ("--in-process",)):
+        bench(folder, "ycsb", "--keys", 50, "--app", app, "--set", "start=7", *more)
+        _, err, _ = bench(folder, "ycsb", "--keys", 50, "--app", app, *more, code=78)
+        true("start" in err, err)
+
+
+@test
 def a_server_that_stands_still_shows_in_the_latencies_of_all_that_were_due(folder):
     """Coordinated omission: the server is stopped for 0.6 of 2 seconds, so about that share of requests waited."""
     app = folder.write("ycsb.lua", lua_of("ycsb"))
@@ -262,6 +282,8 @@ MISTAKES = [
     (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
     (("ycsb", "--pipeline", "-1"), 64, "--pipeline -1"),
     (("ycsb", "--seed", "x"), 64, "--seed x"),
+    (("ycsb", "--requests", "0"), 64, "--requests 0: at least 1"),
+    (("ycsb", "--requests", "5"), 64, "in place of --seconds"),
     (("ycsb", "--schedule", "random", "--rate", "5"), 64, "poisson or steady"),
     (("ycsb", "--schedule", "steady"), 64, "with --rate or --sweep"),
     (("ycsb", "--rate", "5", "--sweep"), 64, "--rate or --sweep"),
