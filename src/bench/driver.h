@@ -61,6 +61,8 @@ struct driver {
     /* what */
     uint64_t place, count; /* load, verify, or a measured pass of so many requests; else 0 */
     uint64_t in_flight, completed, unsent;
+    struct shot *again; /* load, verify: what the server had no time for */
+    uint32_t again_count, again_room;
     struct tally all, kind[WORKLOAD_KINDS_MAX];
     struct histogram lag; /* from when a request was due to when it was sent */
     struct cause cause[CAUSES_MAX];
@@ -71,7 +73,8 @@ uint64_t mono_ns(void);
 /** The pass that runs, and each later one, fails: somebody wants an end. For a signal handler. */
 void driver_interrupt(int signal);
 
-/** Load or verify: all requests, closed loop. */
+void driver_deinit(struct driver *d);
+/** Load or verify: all requests, closed loop; one that is answered `overloaded` is sent again. */
 void driver_begin_all(struct driver *d, enum pass pass);
 /** Measure: from now on, `warm_s` that are not counted, then `seconds`. rate 0: closed loop. */
 void driver_begin_measure(struct driver *d, double warm_s, double seconds, double rate, bool steady,

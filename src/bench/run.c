@@ -380,6 +380,7 @@ int bench_run(const struct bench_options *options)
     run.workload->destroy(run.self);
 leave:
     server_leave(&run);
+    driver_deinit(run.driver);
     mem_free(run.driver);
     return code;
 }

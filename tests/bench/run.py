@@ -124,6 +124,54 @@ def money_that_an_application_loses_is_found(folder):
             true(figures["points"][0]["done"] > 0, "it ran")
 
 
+SMALL = ("--items", 200, "--customers", 40)
+
+
+@test
+def tpcc_keeps_its_consistency_conditions_in_lua_and_c(folder):
+    for more in (("--mix", "two"), ("--mix", "full"), ("--mix", "full", "--in-process"), ("--mix", "full", "--in-process", "--lang", "c"),
+                 ("--mix", "neworder", "--in-process", "--lang", "c")):
+        out, _, figures = bench(folder, "tpcc", *SMALL, "--warehouses", 6, "--shards", 2, *more)
+        figures_add_up(figures, "tpcc", 2)
+        point = figures["points"][0]
+        true("holds        conditions 1 to 12 of clause 3.3.2" in out, out)
+        true(point["multi_shard"] > 0, "lines and payments from another warehouse: %s" % point)
+        kinds = {kind for kind, figure in point["kinds"].items() if figure["done"]}
+        equal(kinds, {"two": {"new_order", "payment"}, "neworder": {"new_order"},
+                      "full": {"new_order", "payment", "order_status", "delivery", "stock_level"}}[more[1]])
+
+
+@test
+def both_languages_do_the_same_transactions_of_tpcc(folder):
+    """Equal requests, one after another, leave equal figures behind."""
+    said = [bench(folder, "tpcc", *SMALL, "--mix", "full", "--requests", 1500, "--connections", 1, "--pipeline", 1, "--in-process",
+                  "--lang", lang)[0] for lang in ("lua", "c")]
+    said = [[line for line in out.splitlines() if line.startswith(("holds", "answers"))] for out in said]
+    equal(said[0], said[1])
+
+
+@test
+def each_broken_condition_of_tpcc_is_found(folder):
+    plants = [("self.ytd = self.ytd + amount\n  warehouse", "warehouse", "condition 1"),
+              ("self.unsent:put(order, true)\n  return", "self.unsent:put(order + 1, true)\n  return", "condition 2"),
+              ("self.next_order = order + 1", "self.next_order = order + (order == 50 and 2 or 1)", "condition 3"),
+              ("count = #lines, lines = bought })\n  self.unsent:put(order, true)\n  return", "count = #lines + 1, lines = bought })\n"
+               "  self.unsent:put(order, true)\n  return", "condition 4"),
+              ("  order.carrier = carrier\n", "", "condition 5"),
+              ("    l.delivered = weir.now()\n", "", "condition 7"),
+              ("warehouse(self.w):took(amount)", "warehouse(self.w):took(amount + 1)", "condition 1"),
+              ("at = weir.now(), w = w, d = d, amount = amount }", "at = weir.now(), w = w, d = d, amount = amount - 1 }", "condition 8"),
+              ("self.balance, self.deliveries = self.balance + amount, ", "self.balance, self.deliveries = self.balance, ", "condition 10"),
+              ("left = left + 91", "left = left + 90", "are left of")]
+    for right, wrong, finding in plants:
+        text = lua_of("tpcc")
+        equal(text.count(right), 1, "the plant has its place: " + right)
+        app = folder.write("tpcc.lua", text.replace(right, wrong))
+        mix = "two" if finding in ("condition 2", "condition 3") else "full"     # no delivery takes the traces away
+        out, err, _ = bench(folder, "tpcc", *SMALL, "--mix", mix, "--app", app, "--in-process", "--requests", 2000, code=1)
+        true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
+
+
 @test
 def state_that_somebody_else_changes_is_found(folder):
     """The same server, and one deposit from outside while the workload runs."""
@@ -282,6 +330,9 @@ MISTAKES = [
     (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
     (("ycsb", "--pipeline", "-1"), 64, "--pipeline -1"),
     (("ycsb", "--seed", "x"), 64, "--seed x"),
+    (("tpcc", "--items", "99"), 64, "--items 99: a whole number from 100"),
+    (("tpcc", "--mix", "transfer"), 64, "--mix transfer: one of two, full, neworder"),
+    (("ycsb", "--warehouses", "2"), 64, "takes no --warehouses"),
     (("ycsb", "--requests", "0"), 64, "--requests 0: at least 1"),
     (("ycsb", "--requests", "5"), 64, "in place of --seconds"),
     (("ycsb", "--schedule", "random", "--rate", "5"), 64, "poisson or steady"),
@@ -315,7 +366,7 @@ def each_mistake_is_explained(folder):
 def the_help_names_every_workload_and_option(folder):
     _, help_all, _ = weir("help", "bench", cwd=folder.path)
     equal(help_all, weir("bench", "--help")[1])
-    for word in ("ycsb", "smallbank", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+    for word in ("ycsb", "smallbank", "tpcc", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
         true(word in help_all, word)
 
 
