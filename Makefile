@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test sim nightly check format asan tsan fuzz valgrind bench bench-check install clean
+.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench bench-check install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -57,6 +57,11 @@ tsan: deps
 	@tools/run_tests --build build-tsan --slower 10 --suite unit
 	@for runner in history redis; do tests/$$runner/run.py --build build-tsan || exit 1; done
 
+# The decoders' fuzz targets under the memory sanitizer, which only clang has: make msan [TARGET=http] [RUNS=10]
+msan: deps
+	@tools/install_deps --check
+	@tools/msan --build build-msan --runs $(or $(RUNS),10) $(TARGET)
+
 # Each fuzz target under libFuzzer, built by clang with sanitizers: make fuzz [TARGET=http] [SECONDS=60]
 fuzz: deps
 	@tools/install_deps --check
@@ -79,4 +84,4 @@ install: all
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD)
 
 clean:
-	@rm -rf build build-asan build-tsan build-clang build-fuzz build-valgrind
+	@rm -rf build build-asan build-tsan build-clang build-fuzz build-msan build-valgrind

@@ -69,6 +69,23 @@ static int mistake(const struct args_verb *verb, const char *what, const char *w
     return SERVER_EXIT_USAGE;
 }
 
+/* Says which word is not there, as the usage names it: "weir load stream STREAM FILE.ndjson [options]". */
+static int missing(const struct args_verb *verb, unsigned given)
+{
+    /* where the first word decides what follows, the usage is several */
+    if (strstr(verb->usage, ", weir ")) return mistake(verb, "what to do is missing", "");
+    const char *at = verb->usage;
+    for (unsigned i = 0; i < 2 + given; i++) {
+        at += strcspn(at, " ");
+        at += *at == ' ';
+    }
+    int len = (int)strcspn(at, " ");
+    bool literal = at[0] >= 'a' && at[0] <= 'z';
+    fprintf(stderr, "weir: %s%.*s%s is missing\nusage: %s\n", literal ? "the word `" : "", len, at,
+            literal ? "`" : "", verb->usage);
+    return SERVER_EXIT_USAGE;
+}
+
 static int unknown(const struct args_verb *verb, const char *word)
 {
     const char *names[64] = { "--help" };
@@ -133,7 +150,7 @@ int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_
             option->list_into->item[option->list_into->count++] = value;
         }
     }
-    if (places->count < verb->places_min) return mistake(verb, "something is missing", "");
+    if (places->count < verb->places_min) return missing(verb, places->count);
     return CLI_DONE;
 }
 

@@ -29,9 +29,9 @@ struct args_option {
 };
 
 struct args_verb {
-    const char *usage;                 /* "weir get TYPE KEY [options]" */
-    const char *about;                 /* a paragraph */
-    const char *more;                  /* after the options: examples; may be NULL */
+    const char *usage; /* "weir get TYPE KEY [options]": also names what is missing */
+    const char *about; /* a paragraph */
+    const char *more;  /* after the options: examples; may be NULL */
     const struct args_option *options; /* ends with a zeroed one */
     unsigned places_min, places_max;   /* words that are no options */
 };

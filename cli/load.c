@@ -29,7 +29,7 @@
 struct load_stream {
     struct web web;
     struct buf path, in;
-    const char *file, *name;
+    const char *file, *name, *stream;
     int fd;
     bool json, bar, ended, end;
     unsigned long long batch, patience_s;
@@ -37,6 +37,7 @@ struct load_stream {
     uint64_t line;              /* lines done */
     uint64_t events, replayed;
     uint64_t begun_ns, drawn_ns;
+    char held[128];                /* what it waits for; empty: it goes on */
     uint64_t bytes_new, lines_new; /* those that were not there before: for the speed */
 };
 
@@ -61,8 +62,19 @@ static void draw(struct load_stream *load, bool last)
     double left = load->bytes_new > 0 && load->bytes > load->bytes_done
                       ? seconds * (double)(load->bytes - load->bytes_done) / (double)load->bytes_new
                       : 0;
-    if (!last && left >= 1) fprintf(stderr, "  %.0f s left", left);
+    if (!last && load->held[0]) fprintf(stderr, "  %s", load->held);
+    else if (!last && left >= 1) fprintf(stderr, "  %.0f s left", left);
     fprintf(stderr, "\033[K%s", last ? "\n" : "");
+}
+
+static void held(void *arg, const char *what)
+{
+    struct load_stream *load = arg;
+    bool first = load->held[0] == 0;
+    snprintf(load->held, sizeof load->held, "%s", what);
+    if (load->bar) draw(load, false);
+    else if (first && !load->json && !load->web.told_held)
+        fprintf(stderr, "weir: %s %s\n", load->stream, what);
 }
 
 /* ---- batches ---- */
@@ -120,6 +132,7 @@ static void batch_headers(const struct load_stream *load, struct weir_str batch,
 static int batch_done(struct load_stream *load, bool answered, size_t bytes, uint64_t count)
 {
     struct weir_str body = buf_str(&load->web.body);
+    load->held[0] = 0;
     if (answered && load->web.status == 200) {
         uint64_t events = span_number(span_member(body, "count"));
         load->events += events;
@@ -248,9 +261,12 @@ int verb_load(int argc, char **argv)
         return SERVER_EXIT_USAGE;
     }
     load.file = places.place[2];
+    load.stream = places.place[1];
     load.bar = !load.json && isatty(STDERR_FILENO) == 1;
     code = web_open(&load.web, &where);
     if (code == 0 && !file_open(&load)) code = SERVER_EXIT_IO;
+    load.web.held = held;
+    load.web.held_arg = &load;
     if (code == 0) {
         buf_add_text(&load.path, "/streams/");
         web_add_part(&load.path, places.place[1]);

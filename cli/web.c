@@ -7,6 +7,7 @@
 #include "web.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 #define HEAD_BYTES_MAX 65536
 #define SILENCE_S 90 /* longer than any answer is held back on purpose */
 #define PAUSE_MS_MAX 2000
+#define HELD_MS_MAX 250
 
 uint64_t web_now_ns(void)
 {
@@ -291,6 +293,41 @@ static void pause_ms(unsigned ms)
     while (nanosleep(&span, &span) != 0 && errno == EINTR) continue;
 }
 
+static void add_grouped(struct buf *out, uint64_t n)
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%" PRIu64, n);
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0) buf_add_byte(out, ',');
+        buf_add_byte(out, digits[i]);
+    }
+}
+
+/* A stream's sources are held back, for one that follows it is far behind: that is no fault, however long it takes. */
+static bool is_held(struct web *web)
+{
+    static const char *const kinds[] = { "follower", "window", "join" };
+    struct weir_str body = buf_str(&web->body), lag = span_member(body, "lag");
+    if (web->status != 429 || lag.len == 0) return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct weir_str name = span_member(body, kinds[i]);
+        if (name.len == 0) continue;
+        struct buf text = { 0 };
+        buf_printf(&text, "waits for %s ", kinds[i]);
+        span_text(name, &text);
+        buf_add_text(&text, ", ");
+        add_grouped(&text, span_number(lag));
+        buf_add_text(&text, " behind");
+        buf_add_byte(&text, 0);
+        if (web->held != NULL) web->held(web->held_arg, text.ptr);
+        else if (!web->told_held) fprintf(stderr, "weir: %s\n", text.ptr);
+        web->told_held = true;
+        buf_free(&text);
+        return true;
+    }
+    return false;
+}
+
 bool web_ask_until(struct web *web, const char *method, const char *path, const char *headers,
                    struct weir_str body, unsigned patience_s)
 {
@@ -300,6 +337,12 @@ bool web_ask_until(struct web *web, const char *method, const char *path, const 
         bool answered = web_ask(web, method, path, headers, body);
         bool again = answered ? web->status == 429 || web->status == 503 || web->status == 504
                               : web->reached;
+        if (answered && is_held(web)) {
+            if (pause > HELD_MS_MAX) pause = HELD_MS_MAX;
+            pause_ms(pause);
+            until = web_now_ns() + (uint64_t)patience_s * 1000000000u;
+            continue;
+        }
         if (!again || web_now_ns() >= until) return answered;
         if (!told && !answered)
             fprintf(stderr, "weir: %s; trying again for %u s\n", web->error, patience_s);

@@ -19,6 +19,11 @@ struct web {
     int status;
     bool replayed; /* an idempotency key was known: nothing was done again */
     struct buf body;
+    /* Called at each answer that a stream's sources are held back, with what it waits for: "waits for follower card, 1,000
+     * behind". NULL: stderr tells, once. */
+    void (*held)(void *arg, const char *what);
+    void *held_arg;
+    bool told_held;
 };
 
 #define WEB_WHERE ((struct client_where){ .address = "127.0.0.1:8080" })
@@ -37,7 +42,8 @@ int web_open(struct web *web, const struct client_where *where);
 bool web_ask(struct web *web, const char *method, const char *path, const char *headers,
              struct weir_str body);
 /** As web_ask(), again and again when the server is too busy or starting, or no answer came from one that answered
- *  before, for at most `patience_s` seconds: for requests that may be repeated. */
+ *  before, for at most `patience_s` seconds; while a follower holds sources back, for as long as it does: for requests that
+ *  may be repeated. */
 bool web_ask_until(struct web *web, const char *method, const char *path, const char *headers,
                    struct weir_str body, unsigned patience_s);
 /** Says on stderr why the last request failed; the exit code: 69 when no answer came, else 1. */

@@ -212,6 +212,63 @@ struct weir_follow {
     const char *from; /* where a new follower begins: "oldest" (NULL), "now", an event id, a time */
 };
 
+/* ---- windows and joins: streams that the engine makes of streams. Meaning, options and limits are those of
+ * docs/reference/lua-windows.md; durations are texts ("1h30m"), NULL where there is none. ---- */
+
+enum weir_aggregate_kind {
+    WEIR_COUNT = 1, /* events; no field */
+    WEIR_SUM,
+    WEIR_MIN,
+    WEIR_MAX,
+    WEIR_AVG,
+    WEIR_FIRST,
+    WEIR_LAST,
+    WEIR_DISTINCT,
+    WEIR_TOP
+};
+/* One column of a window's results. */
+struct weir_aggregate {
+    const char *name;
+    enum weir_aggregate_kind kind;
+    const char *field; /* of the event: "amount", over a join "right.amount" */
+    uint32_t top;      /* WEIR_TOP: how many, 1 to 100 */
+    bool sketch;       /* WEIR_DISTINCT: an estimate, in 2 KiB */
+};
+
+/*
+ * A window over a stream: one of `size`, `gap` and `last`. Its results are a stream of its name: read, followed
+ * (weir_add_follow()), or looked at by another window; what comes too late is in NAME_late.
+ *
+ * `row` is the struct of a result, its members called as the columns, all of them: the fields of `by`, `from`, `to`
+ * (WEIR_TIME), `final` (WEIR_BOOL), with `correct` `revision` (WEIR_INT), and the aggregates: int64_t for WEIR_COUNT and WEIR_DISTINCT, double for WEIR_AVG,
+ * struct weir_list for WEIR_TOP, else as the field; texts are struct weir_str. `late_row` is likewise the event's
+ * fields and `why` (WEIR_TEXT). Either may be WEIR_NOTHING when no C handler follows that stream.
+ */
+struct weir_window {
+    const char *name, *from;
+    const char *const *
+        by; /* "shop", or "seller = right.shop": column and field; NULL-terminated; NULL: one group */
+    const char *size, *slide, *gap, *last, *late, *correct, *idle, *keep;
+    bool early;                              /* a row at each event, too */
+    const struct weir_aggregate *aggregates; /* ends with WEIR_END */
+    bool (*where)(const void *event);        /* of the event's struct; any thread; NULL: all */
+    struct weir_shape row, late_row;
+};
+
+/*
+ * A join of two streams: one of `within`, `size` and `as_of`. `row`: the fields of `by` by their left names, `left` and
+ * `right` (WEIR_RECORD: the two events), `time` (WEIR_TIME), with `size` also `from` and `to`. `late_row`: `side`
+ * (WEIR_TEXT), `event` (WEIR_ANY), `why` (WEIR_TEXT).
+ */
+struct weir_join {
+    const char *name, *left, *right;
+    const char *const
+        *by; /* "user", or "id = seller": the left field and the right one; NULL-terminated */
+    const char *within, *size, *slide, *late, *idle, *keep;
+    const char *as_of; /* "any", or how old the right event may be */
+    struct weir_shape row, late_row;
+};
+
 /* Something that repeats: at each due time a message to the handler, which takes nothing or one WEIR_TIME (when it
  * was due). Expressions, zones, missed runs: docs/reference/schedules.md. */
 struct weir_schedule {
@@ -262,6 +319,15 @@ WEIR_EXPORT enum weir_status weir_add_stream(struct weir_app *app, struct weir_s
 /** After its type and stream are registered. */
 WEIR_EXPORT enum weir_status weir_add_follow(struct weir_app *app,
                                              const struct weir_follow *follow);
+/**
+ * After the streams that it looks at; before what follows its results. Kept until the application closes.
+ *
+ * What a window or join computes may not change while there is data: give the new one a new name.
+ * Errors: WEIR_CONFIG
+ */
+WEIR_EXPORT enum weir_status weir_add_window(struct weir_app *app,
+                                             const struct weir_window *window);
+WEIR_EXPORT enum weir_status weir_add_join(struct weir_app *app, const struct weir_join *join);
 WEIR_EXPORT enum weir_status weir_every(struct weir_app *app, const struct weir_schedule *schedule);
 WEIR_EXPORT enum weir_status weir_add_outside(struct weir_app *app, struct weir_outside *outside);
 /** Declares a verb that handlers will call; checked once everything is loaded. */

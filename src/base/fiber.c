@@ -281,7 +281,7 @@ __attribute__((noreturn)) static void fiber_leave_for_ever(struct fiber *fiber)
     assert_failed("a fiber that ended is not resumed", __FILE__, __LINE__);
 }
 
-void fiber_main(struct fiber *fiber)
+CALLED_FROM_OUTSIDE void fiber_main(struct fiber *fiber)
 {
     side_enter(&fiber->side, &fiber->caller_side);
     fiber->fn(fiber->arg);

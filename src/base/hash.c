@@ -9,6 +9,11 @@
  */
 #include "base/hash.h"
 
+#include "base/sanitize_int.h"
+#ifdef WEIR_MSAN
+#define XXH_INLINE_ALL               /* so that the sanitizer sees what is hashed */
+#define static_assert _Static_assert /* which that wants, and "assert.h" is ours */
+#endif
 #include <xxhash.h>
 
 #define T1(i)                                                                                      \

@@ -12,6 +12,9 @@
 #if __has_feature(thread_sanitizer)
 #define WEIR_TSAN 1
 #endif
+#if __has_feature(memory_sanitizer)
+#define WEIR_MSAN 1
+#endif
 #endif
 #ifdef __SANITIZE_ADDRESS__
 #define WEIR_ASAN 1
@@ -29,6 +32,13 @@
 #define MEM_POISON(ptr, len) ((void)(ptr), (void)(len))
 #define MEM_UNPOISON(ptr, len) ((void)(ptr), (void)(len))
 #define MEM_REDZONE 0
+#endif
+
+/* Of a function that code calls which the memory sanitizer does not see: what it is given counts as written. */
+#ifdef WEIR_MSAN
+#define CALLED_FROM_OUTSIDE __attribute__((no_sanitize("memory")))
+#else
+#define CALLED_FROM_OUTSIDE
 #endif
 
 /* Valgrind, too, must be told which memory is a stack. Only the build that is meant for it asks for its header. */

@@ -373,6 +373,27 @@ const char *aggregates_join(const struct derived *d, struct aggregate_state *to,
 
 /* ---- stored ---- */
 
+bool aggregates_are_fixed(const struct derived *d)
+{
+    for (uint32_t i = 0; i < d->aggregate_count; i++) {
+        const struct aggregate *g = &d->aggregates[i];
+        bool edge = g->kind == AGGREGATE_FIRST || g->kind == AGGREGATE_LAST;
+        if (g->kind == AGGREGATE_TOP || g->kind == AGGREGATE_FOLD ||
+            (g->kind == AGGREGATE_DISTINCT && !g->sketch) ||
+            (edge && !kind_is_whole(g->in->kind) && g->in->kind != WEIR_FLOAT &&
+             g->in->kind != WEIR_BOOL))
+            return false;
+    }
+    return true;
+}
+
+uint64_t aggregates_bytes(const struct derived *d, const struct aggregate_state *states)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < d->aggregate_count; i++) bytes += states[i].bytes.len;
+    return bytes;
+}
+
 void aggregates_write(const struct derived *d, const struct aggregate_state *states,
                       struct buf *out)
 {

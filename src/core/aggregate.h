@@ -43,6 +43,10 @@ const char *aggregates_add(const struct derived *d, struct aggregate_state *stat
 /** Adds what `from` holds: as aggregates_add() of its events would. */
 const char *aggregates_join(const struct derived *d, struct aggregate_state *to,
                             struct aggregate_state *from, const struct aggregate_limits *limits);
+/** A state takes the same bytes but for its numbers, whatever is added after the first event. */
+bool aggregates_are_fixed(const struct derived *d);
+/** About what aggregates_write() writes, without numbers. */
+uint64_t aggregates_bytes(const struct derived *d, const struct aggregate_state *states);
 void aggregates_write(const struct derived *d, const struct aggregate_state *states,
                       struct buf *out);
 bool aggregates_read(const struct derived *d, struct aggregate_state *states,

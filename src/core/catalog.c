@@ -290,6 +290,7 @@ struct stream *catalog_add_stream(struct catalog *catalog, const struct stream *
     stream->at = from->at.ptr ? arena_copy(&catalog->arena, from->at) : STR_NIL;
     catalog->streams = mem_realloc(catalog->streams,
                                    (catalog->stream_count + 1) * sizeof(struct stream *));
+    stream->place = catalog->stream_count;
     catalog->streams[catalog->stream_count++] = stream;
     return stream;
 }

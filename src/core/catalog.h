@@ -80,6 +80,7 @@ struct stream {
     struct weir_str allow; /* who may emit from outside: "anyone", a role, or nil */
     struct weir_str at;
     uint16_t id;                  /* on disk; 0 until the data is opened */
+    uint32_t place;               /* in catalog->streams */
     struct handler *emit, *batch; /* built in, of the type `streams`: one event; a list of them */
     struct handler *end;          /* likewise: no event will come any more */
     struct derived
@@ -113,7 +114,7 @@ struct follower {
     struct shape
         *route; /* of an event what feed.c looks at: the fields of the group, then its time */
     struct shape
-        *group;         /* the first of these, numbered by place: packed they are the group's key */
+        *group; /* of these the fields of the group, numbered by place: packed they are its key */
     struct shape *read; /* what the operator looks at, numbered as the stream's event */
     int route_time;     /* place of the time in `route`; -1: none */
 };
@@ -147,7 +148,7 @@ typedef bool fold_fn(void *arg, struct weir_str acc, const struct shape *shape, 
 struct aggregate {
     struct weir_str name; /* its column */
     enum aggregate_kind kind;
-    struct weir_str field; /* of the event; empty: none */
+    struct weir_str field; /* of the event, "amount" or "left.amount"; empty: none */
     uint32_t top;          /* how many */
     bool sketch;
     struct weir_str start; /* fold: JSON */
@@ -173,17 +174,28 @@ struct derived {
     struct stream *out, *late;
     struct follower *in[2];
     uint32_t in_count;
-    struct weir_str by[2][DERIVED_BY_MAX]; /* names on the left (and of columns), on the right */
+    struct weir_str by[2]
+                      [DERIVED_BY_MAX]; /* fields on the left, on the right: "shop", "left.shop" */
+    struct weir_str
+        by_names[DERIVED_BY_MAX]; /* of the columns; empty: the left field's last part */
     uint32_t by_count;
     int64_t size, slide, late_ms, idle_ms; /* idle 0: it waits for events */
+    int64_t
+        correct_ms; /* how long after its end a window takes late events, by the watermark; 0: not */
     bool early;
     struct aggregate *aggregates;
     uint32_t aggregate_count;
     where_fn *where;
     void *where_arg;
+    const struct shape *row,
+        *late_row; /* structs of the application; NULL: laid out by the engine */
+    struct shape
+        *pair[2]; /* of a join's out->event the two records, numbered as the sources' events */
+    struct shape
+        *group; /* of out->event the columns of `by`, numbered by place: a group's key unpacks so */
     struct shape
         *late_read; /* of a window: the source's fields of late->event, numbered as the source's */
-    int column_time, column_from, column_to, column_final,
+    int column_time, column_from, column_to, column_final, column_revision,
         column_side[2];   /* of out->event; -1: none */
     struct weir_str text; /* what it computes, in one line; may not change while there is data */
     uint16_t id;
@@ -275,7 +287,7 @@ struct follower *catalog_add_follower(struct catalog *catalog, struct stream *st
                                       const struct handler *handler, const char **why);
 /**
  * A window (right NULL) or join of streams, with the streams of its results and of late events. Set in `from`: name,
- * kind, by, sizes, late_ms, idle_ms, early, aggregates (name to fold_arg), where, at; keep as of `options`.
+ * kind, by, sizes, late_ms, idle_ms, correct_ms, early, aggregates (name to fold_arg), where, row, late_row, at; keep as of `options`.
  * NULL with *why: what is wrong.
  */
 struct derived *catalog_add_derived(struct catalog *catalog, const struct derived *from,

@@ -545,8 +545,12 @@ void row_delete(struct shard *s, struct row *row);
 /** One that is not there, with no value yet. */
 struct row *row_add(struct shard *s, uint8_t slot, struct weir_str key);
 void row_value_set(struct shard *s, struct row *row, struct weir_str value);
-/** Rows of all shards take more than memory_max; what other shards hold is as of their last turn. */
-bool memory_is_full(const struct shard *s);
+/** Rows of all shards may take so many bytes more by memory_max; what other shards hold is as of their last turn. */
+bool memory_takes(const struct shard *s, uint64_t more);
+static inline bool memory_is_full(const struct shard *s)
+{
+    return !memory_takes(s, 0);
+}
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 /** kind, type, key length, key: the head of keys of rows that belong to an entity. */
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
@@ -759,9 +763,9 @@ void feed_durable(struct engine *engine, uint64_t epoch);
 bool feed_covers(struct engine *engine, uint64_t epoch);
 /** Writer, idle: names files for the feed's sake; true if something was done. */
 bool feed_names(struct engine *engine);
-/** Shard: so many events of the follower are done. */
+/** Shard: so many events and marks of the follower are done, `marks` of them marks. */
 void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
-                 uint64_t count);
+                 uint64_t count, uint64_t marks);
 
 /** Runs a request about parked work on its shard and answers it. */
 void parked_run(struct shard *s, struct request *request);

@@ -12,6 +12,9 @@
  * Costs: for each event one allocation (the feed's copy), one look into a hash table; for each window and cursor
  * that changed in a batch, one row in the log.
  *
+ * At memory_max an event that would make rows larger waits, and all behind it: they are on disk, and the lag shows it.
+ * What is due by its watermark closes, which may be what makes room. Elsewhere rows are deleted, or the limit is raised.
+ *
  * After a start the feed reads on from the least cursor with the watermark that stands beside it; a slot drops what
  * it has done. Rows are found again by the heap of what is due, filled from the rows.
  * (Akidau et al., "The Dataflow Model", VLDB 2015; Li et al., "Out-of-Order Processing", VLDB 2008: watermarks.
@@ -25,6 +28,7 @@
 
 #define EVENTS_PER_RUN 8192u
 #define DIRTY_PER_RUN 16384u
+#define TRACE_EVERY_NS UINT64_C(60000000000)
 #define PLACES 1024u /* of event_n() */
 
 /* ---- control events ---- */
@@ -165,8 +169,7 @@ void *derive_result(struct derive *d, struct weir_str group)
     const struct shape *shape = d->def->out->event;
     void *result = arena_alloc(&d->arena, shape->size + 8u);
     shape_start(shape, result);
-    if (d->def->by_count > 0)
-        (void)unpack(d->in[0].follower->group, group, &d->arena, false, result);
+    if (d->def->by_count > 0) (void)unpack(d->def->group, group, &d->arena, false, result);
     return result;
 }
 
@@ -390,11 +393,25 @@ static bool mark_run(struct derive *d, struct derive_in *in, const struct feed_e
     return true;
 }
 
-static void event_run(struct derive *d, struct derive_in *in, const struct feed_event *e)
+/* What changed in cells is not in the rows yet: near the limit it is written first. */
+static bool memory_has_room(struct derive *d)
+{
+    struct shard *s = d->shard;
+    if (ENV_CHANCE(s->env, "derive.wait")) return false;
+    if (s->engine->limits.memory_max == 0) return true;
+    /* A batch is long: the other shards see what it takes while it runs. */
+    atomic_store_explicit(&s->published.memory_bytes, s->memory_bytes, memory_order_relaxed);
+    if (memory_takes(s, d->unwritten)) return true;
+    window_flush(d);
+    return memory_takes(s, 0);
+}
+
+/* False: it would make rows larger, and there is no room. */
+static bool event_run(struct derive *d, struct derive_in *in, const struct feed_event *e)
 {
     const struct derive_slot *at = &in->slots[e->slot];
     const struct derived *def = d->def;
-    if (event_id_cmp(e->id, at->cursor) <= 0) return;
+    if (event_id_cmp(e->id, at->cursor) <= 0) return true;
     struct derive_event x = { .event = e,
                               .in = in,
                               .group = { e->value, e->key_len },
@@ -415,9 +432,13 @@ static void event_run(struct derive *d, struct derive_in *in, const struct feed_
         derive_late(d, in, e->slot, x.value, text);
         keep = false;
     }
+    if (keep && !memory_has_room(d) &&
+        (def->in_count == 2 ? join_grows(d, &x) : window_grows(d, &x)))
+        return false;
     if (keep && def->in_count == 2) join_event(d, &x);
     else if (keep) window_event(d, &x);
     slot_at(in, e->slot, e->id, e->low_after);
+    return true;
 }
 
 static bool buffer_is_full(const struct derive *d)
@@ -427,7 +448,7 @@ static bool buffer_is_full(const struct derive *d)
            d->dirty_count >= DIRTY_PER_RUN;
 }
 
-static bool input_run(struct derive *d, struct derive_in *in)
+static bool input_run(struct derive *d, struct derive_in *in, bool *waits)
 {
     bool any = false;
     for (uint32_t n = 0; n < EVENTS_PER_RUN && in->head != NULL && !buffer_is_full(d); n++) {
@@ -435,34 +456,61 @@ static bool input_run(struct derive *d, struct derive_in *in)
         if (e->mark) {
             window_flush(d); /* what closes is in the rows */
             if (!mark_run(d, in, e)) return true;
-        } else {
-            event_run(d, in, e);
+        } else if (event_run(d, in, e)) {
             d->shard->stats.events_followed_total++;
+        } else {
+            window_flush(d);
+            bool closed = mark_run(d, in, e); /* up to the watermark before it */
+            if (!closed || memory_has_room(d)) return true;
+            *waits = true;
+            return any;
         }
         any = true;
         in->head = e->next;
         if (in->head == NULL) in->tail = &in->head;
         in->done++;
+        in->marks_done += e->mark;
         mem_free(e);
     }
     return any;
 }
 
+static void waiting_set(struct derive *d, bool waits)
+{
+    struct shard *s = d->shard;
+    MARK("a window or join waits: memory_max");
+    d->waiting = waits;
+    s->stats.windows_waiting += waits ? 1 : UINT64_MAX;
+    if (!waits) return;
+    /* At the limit it may go to and fro: that is one matter. */
+    if (d->traced_ns != 0 && s->now_ns - d->traced_ns < TRACE_EVERY_NS) return;
+    d->traced_ns = s->now_ns;
+    engine_trace(s->engine,
+                 "\"event\":\"window_waits\",\"stream\":\"%.*s\",\"limit\":\"memory_max\","
+                 "\"value\":%llu",
+                 STR_ARG(d->def->name), (unsigned long long)s->engine->limits.memory_max);
+}
+
 static bool derive_run(struct derive *d)
 {
     struct shard *s = d->shard;
-    bool any = false, more = false;
+    bool any = false, more = false, waits = false;
     d->place = PLACES;
-    for (uint32_t side = 0; side < d->def->in_count; side++) any |= input_run(d, &d->in[side]);
+    for (uint32_t side = 0; side < d->def->in_count; side++)
+        any |= input_run(d, &d->in[side], &waits);
+    if (waits != d->waiting) {
+        waiting_set(d, waits);
+        any = true;
+    }
     window_flush(d);
     for (uint32_t side = 0; side < d->def->in_count; side++) {
         struct derive_in *in = &d->in[side];
         cursors_write(d, in);
         more |= in->head != NULL;
         if (in->done == 0) continue;
-        feed_credit(s->engine, in->follower, s->index, in->done);
+        feed_credit(s->engine, in->follower, s->index, in->done, in->marks_done);
         s->follows_done = true;
-        in->done = 0;
+        in->done = in->marks_done = 0;
     }
     if (!more) {
         d->ready = false;

@@ -22,8 +22,8 @@ struct derive_in {
     struct derive_slot slots[SLOTS];
     uint8_t dirty[SLOTS];
     uint32_t dirty_count;
-    int64_t low;   /* the watermark as of the last mark that was worked off */
-    uint64_t done; /* events to credit */
+    int64_t low;               /* the watermark as of the last mark that was worked off */
+    uint64_t done, marks_done; /* events and marks to credit, and how many marks */
 };
 
 /* An open window of a group, decoded; a cache of its row. */
@@ -33,7 +33,7 @@ struct cell {
     uint64_t hash;      /* of the row's key */
     size_t dirty_place; /* in derive->dirty, from 1; 0: the row says the same */
     int64_t from, to;
-    uint64_t events;
+    uint64_t events, finals; /* added; results of it that were final */
     struct aggregate_state states[];
 };
 
@@ -41,7 +41,9 @@ struct derive {
     const struct derived *def;
     struct shard *shard;
     struct derive_in in[2];
-    bool ready;
+    bool ready, waiting; /* has something to do; and cannot, for memory is full */
+    uint64_t traced_ns;  /* that it waits */
+    uint64_t unwritten;  /* bytes that changed cells may add to the rows, at most */
     struct heap
         due[2]; /* rows: of a window by when they close or go; of a join by side, when they go */
     struct cell **cells;
@@ -111,6 +113,8 @@ void derive_late(struct derive *d, const struct derive_in *in, uint8_t slot, str
 
 /* window.c */
 void window_event(struct derive *d, const struct derive_event *e);
+/** Whether it would make rows larger, but for some bytes of numbers in a row that is there. May say yes in doubt. */
+bool window_grows(struct derive *d, const struct derive_event *e);
 /** What is due at this watermark; false: not all of it yet. */
 bool window_close(struct derive *d, int64_t low);
 void window_flush(struct derive *d);
@@ -121,6 +125,7 @@ int64_t derived_extent(const struct derived *def);
 
 /* join.c */
 void join_event(struct derive *d, const struct derive_event *e);
+bool join_grows(struct derive *d, const struct derive_event *e);
 bool join_close(struct derive *d, struct derive_in *in);
 void join_recover(struct derive *d, struct row *row);
 

@@ -48,6 +48,20 @@ static struct shape *shape_loose(struct arena *arena, const struct shape *from)
     return shape;
 }
 
+/* A copy to be numbered otherwise, in the same struct. */
+static struct shape *shape_twin(struct arena *arena, const struct shape *from)
+{
+    struct shape *shape = arena_alloc(arena, sizeof(*shape));
+    *shape = *from;
+    shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
+    for (uint32_t i = 0; i < from->count; i++) {
+        struct field *f = &shape->fields[i];
+        *f = from->fields[i];
+        if (f->shape != NULL) f->shape = shape_twin(arena, f->shape);
+    }
+    return shape;
+}
+
 struct picked {
     struct arena *arena;
     struct shape *shape;
@@ -59,6 +73,38 @@ static int field_find(const struct shape *shape, struct weir_str name)
         if (str_eq(shape->fields[i].name, name)) return (int)i;
     }
     return -1;
+}
+
+/* "left.amount" is the field `amount` in the record `left`: what a window over a join looks at. */
+static struct weir_str path_head(struct weir_str path, struct weir_str *rest)
+{
+    size_t len = 0;
+    while (len < path.len && path.ptr[len] != '.') len++;
+    *rest = (struct weir_str){ path.ptr + len + 1, path.len > len ? path.len - len - 1 : 0 };
+    return (struct weir_str){ path.ptr, len };
+}
+
+static struct weir_str path_last(struct weir_str path)
+{
+    struct weir_str rest, last = path;
+    for (; path.len > 0; path = rest) last = path_head(path, &rest);
+    return last;
+}
+
+/* A copy of the field that a path names, with its place in the whole struct. */
+static bool path_find(const struct shape *shape, struct weir_str path, struct field *out)
+{
+    uint32_t offset = 0;
+    for (struct weir_str rest;; path = rest) {
+        int at = field_find(shape, path_head(path, &rest));
+        if (at < 0) return false;
+        *out = shape->fields[at];
+        out->offset += offset;
+        if (rest.len == 0) return true;
+        if (out->kind != WEIR_RECORD || out->optional) return false;
+        offset = out->offset;
+        shape = out->shape;
+    }
 }
 
 static struct picked pick_begin(struct arena *arena, const struct shape *from)
@@ -75,6 +121,37 @@ static void pick(struct picked *p, const struct field *from)
     *f = *from;
     f->inline_text = false;
     if (f->shape != NULL) f->shape = shape_loose(p->arena, f->shape);
+}
+
+static void pick_path(struct picked *p, const struct shape *from, struct weir_str path)
+{
+    struct weir_str rest, head = path_head(path, &rest);
+    const struct field *field = &from->fields[field_find(from, head)];
+    if (rest.len == 0) {
+        pick(p, field);
+        return;
+    }
+    int at = field_find(p->shape, head);
+    struct picked inner = { p->arena, NULL };
+    if (at < 0) {
+        /* Of the record only what is asked for. */
+        inner = pick_begin(p->arena, field->shape);
+        at = (int)p->shape->count++;
+        p->shape->fields[at] = *field;
+        p->shape->fields[at].shape = inner.shape;
+    } else {
+        inner.shape = (struct shape *)(uintptr_t)p->shape->fields[at].shape;
+    }
+    pick_path(&inner, field->shape, rest);
+}
+
+static void picked_layout(struct shape *shape)
+{
+    for (uint32_t i = 0; i < shape->count; i++) {
+        if (shape->fields[i].kind == WEIR_RECORD)
+            picked_layout((struct shape *)(uintptr_t)shape->fields[i].shape);
+    }
+    shape_layout(shape);
 }
 
 /* ---- what is wrong ---- */
@@ -113,11 +190,11 @@ static void judge_by(struct adding *a)
     for (uint32_t side = 0; side < d->in_count; side++) {
         const struct stream *stream = d->in[side]->stream;
         for (uint32_t i = 0; i < d->by_count; i++) {
-            int at = field_find(stream->event, d->by[side][i]);
-            if (at < 0)
+            struct field field;
+            if (!path_find(stream->event, d->by[side][i], &field))
                 wrong(a, "`by` names fields of the event; %.*s has no `%.*s`",
                       STR_ARG(stream->name), STR_ARG(d->by[side][i]));
-            else if (!kind_groups(stream->event->fields[at].kind))
+            else if (!kind_groups(field.kind))
                 wrong(a,
                       "`by`: `%.*s` cannot tell groups apart: its kind is no number, text or "
                       "reference",
@@ -125,10 +202,10 @@ static void judge_by(struct adding *a)
         }
     }
     for (uint32_t i = 0; i < d->by_count && d->in_count == 2 && !a->failed; i++) {
-        const struct shape *l = d->in[0]->stream->event, *r = d->in[1]->stream->event;
-        enum weir_kind left = l->fields[field_find(l, d->by[0][i])].kind,
-                       right = r->fields[field_find(r, d->by[1][i])].kind;
-        if (left != right && !(kind_is_name(left) && kind_is_name(right)))
+        struct field left, right;
+        (void)path_find(d->in[0]->stream->event, d->by[0][i], &left);
+        (void)path_find(d->in[1]->stream->event, d->by[1][i], &right);
+        if (left.kind != right.kind && !(kind_is_name(left.kind) && kind_is_name(right.kind)))
             wrong(a, "`by`: `%.*s` of %.*s and `%.*s` of %.*s are of two kinds",
                   STR_ARG(d->by[0][i]), STR_ARG(d->in[0]->stream->name), STR_ARG(d->by[1][i]),
                   STR_ARG(d->in[1]->stream->name));
@@ -148,6 +225,11 @@ static void judge_sizes(struct adding *a)
     else if (spans && (d->size + d->slide - 1) / d->slide > WINDOW_OVERLAP_MAX)
         wrong(a, "an event would lie in more than %d windows: choose a longer `slide`",
               WINDOW_OVERLAP_MAX);
+    if (d->correct_ms > 0 && d->kind != WINDOW_SPAN)
+        wrong(a,
+              "`correct` goes with `size`: a session that is closed could not be told from the one "
+              "that a late event begins, and `last` answers each event once");
+    if (d->correct_ms < 0 || d->correct_ms > WEIR_INT_MAX / 4) wrong(a, "a duration is too long");
     if (d->idle_ms != 0 && d->idle_ms < 10) wrong(a, "`idle` is at least 10ms");
 }
 
@@ -213,11 +295,12 @@ static const struct field *aggregate_judge(struct adding *a, const struct aggreg
     const struct shape *event = a->d->in[0]->stream->event;
     const char *word = aggregate_word(g->kind);
     bool without = g->kind == AGGREGATE_COUNT || g->kind == AGGREGATE_FOLD;
-    int at = without ? -1 : field_find(event, g->field);
-    if (!without && at < 0)
+    struct field *in = arena_alloc(&a->catalog->arena, sizeof(*in));
+    if (without) in = NULL;
+    else if (!path_find(event, g->field, in))
         wrong(a, "%.*s: weir.%s names a field of the event; it has no `%.*s`", STR_ARG(g->name),
               word, STR_ARG(g->field));
-    else if (!without && !aggregate_takes(g->kind, event->fields[at].kind))
+    else if (!aggregate_takes(g->kind, in->kind))
         wrong(a, "%.*s: weir.%s cannot be taken of `%.*s`: its kind does not fit", STR_ARG(g->name),
               word, STR_ARG(g->field));
     if (g->kind == AGGREGATE_TOP && (g->top < 1 || g->top > AGGREGATE_TOP_MAX))
@@ -226,7 +309,7 @@ static const struct field *aggregate_judge(struct adding *a, const struct aggreg
         wrong(a,
               "%.*s: a fold cannot join two sessions that an event connects; use other aggregates",
               STR_ARG(g->name));
-    return at < 0 ? NULL : &event->fields[at];
+    return in;
 }
 
 /* ---- streams ---- */
@@ -249,17 +332,50 @@ static int column_add(struct adding *a, struct shape *shape, struct field f)
     return (int)shape->count++;
 }
 
+/* Members of the application's struct in place of the standard layout: each column by its name. */
+static void layout_as(struct adding *a, struct shape *shape, const struct shape *row)
+{
+    for (uint32_t i = 0; i < shape->count && !a->failed; i++) {
+        struct field *f = &shape->fields[i];
+        int at = field_find(row, f->name);
+        const struct field *member = at < 0 ? NULL : &row->fields[at];
+        if (member == NULL) {
+            wrong(a, "its row has no member for the column `%.*s`", STR_ARG(f->name));
+        } else if (member->kind != f->kind ||
+                   (f->kind == WEIR_LIST &&
+                    (!member->shape->scalar ||
+                     member->shape->fields[0].kind != f->shape->fields[0].kind))) {
+            wrong(a, "the member `%.*s` of its row is of another kind than the column",
+                  STR_ARG(f->name));
+        } else if (f->kind == WEIR_RECORD) {
+            layout_as(a, (struct shape *)(uintptr_t)f->shape, member->shape);
+            f->size = member->size;
+        } else if (member->size != f->size || member->inline_text) {
+            wrong(a,
+                  "the member `%.*s` of its row: whole numbers are int64_t, texts struct weir_str",
+                  STR_ARG(f->name));
+        }
+        if (member != NULL) f->offset = member->offset;
+    }
+    if (!a->failed && row->count != shape->count)
+        wrong(a, "its row has %u members, and there are %u columns", row->count, shape->count);
+    shape->size = row->size;
+}
+
 static struct shape *result_shape(struct adding *a)
 {
     struct arena *arena = &a->catalog->arena;
     struct derived *d = a->d;
     struct shape *shape = arena_alloc(arena, sizeof(*shape));
     shape->fields = arena_alloc(arena, (SHAPE_FIELDS_MAX + 1) * sizeof(struct field));
-    const struct shape *left = d->in[0]->stream->event;
-    for (uint32_t i = 0; i < d->by_count; i++)
-        (void)column_add(a, shape, left->fields[field_find(left, d->by[0][i])]);
+    for (uint32_t i = 0; i < d->by_count; i++) {
+        struct field f;
+        (void)path_find(d->in[0]->stream->event, d->by[0][i], &f);
+        f.name = d->by_names[i].len > 0 ? d->by_names[i] : path_last(d->by[0][i]);
+        (void)column_add(a, shape, f);
+    }
     struct field time = { .kind = WEIR_TIME };
-    d->column_time = d->column_from = d->column_to = d->column_final = -1;
+    d->column_time = d->column_from = d->column_to = d->column_final = d->column_revision = -1;
     if (d->in_count == 2) {
         for (uint32_t side = 0; side < 2; side++) {
             struct field f = { .name = side ? STR("right") : STR("left"),
@@ -280,6 +396,9 @@ static struct shape *result_shape(struct adding *a)
         d->column_time = d->column_to;
         d->column_final = column_add(a, shape,
                                      (struct field){ .name = STR("final"), .kind = WEIR_BOOL });
+        if (d->correct_ms > 0)
+            d->column_revision = column_add(
+                a, shape, (struct field){ .name = STR("revision"), .kind = WEIR_INT });
     }
     for (uint32_t i = 0; i < d->aggregate_count && !a->failed; i++) {
         struct aggregate *g = &d->aggregates[i];
@@ -289,6 +408,12 @@ static struct shape *result_shape(struct adding *a)
         g->column = at < 0 ? 0 : (uint32_t)at;
     }
     shape_layout(shape);
+    if (d->row != NULL) layout_as(a, shape, d->row);
+    d->group = shape_twin(arena, shape);
+    d->group->count = d->by_count;
+    for (uint32_t i = 0; i < d->by_count; i++) d->group->fields[i].id = i + 1;
+    for (uint32_t side = 0; d->in_count == 2 && !a->failed && side < 2; side++)
+        d->pair[side] = shape_twin(arena, shape->fields[d->column_side[side]].shape);
     return shape;
 }
 
@@ -312,6 +437,7 @@ static struct shape *late_shape(struct adding *a)
         shape->fields[shape->count++] = why;
     }
     shape_layout(shape);
+    if (d->late_row != NULL) layout_as(a, shape, d->late_row);
     return shape;
 }
 
@@ -343,14 +469,15 @@ static void streams_add(struct adding *a, const struct stream *options)
     if (d->by_count == 1 && kind_is_name(result->fields[0].kind)) d->out->key_field = 0;
     d->out->time_field = d->column_time;
     if (d->kind == WINDOW_SPAN || d->kind == WINDOW_SESSION) d->out->time_shift = -1;
-    d->late = side_stream(a, options, arena_printf(arena, "%.*s_late", STR_ARG(d->name)),
-                          late_shape(a));
+    struct shape *late = late_shape(a);
+    if (a->failed) return;
+    d->late = side_stream(a, options, arena_printf(arena, "%.*s_late", STR_ARG(d->name)), late);
     if (a->failed || d->in_count == 2) return;
     const struct stream *source = d->in[0]->stream;
     d->late->key_field = source->key_field;
     d->late->time_field = source->time_field;
     d->late->time_shift = source->time_shift;
-    d->late_read = shape_loose(arena, d->late->event);
+    d->late_read = shape_twin(arena, d->late->event);
     d->late_read->count = source->event->count; /* `why` is filled in beside */
 }
 
@@ -363,30 +490,34 @@ static void follower_shapes(struct adding *a, uint32_t side)
     struct follower *f = d->in[side];
     const struct shape *event = f->stream->event;
     struct picked route = pick_begin(arena, event), read = pick_begin(arena, event);
-    for (uint32_t i = 0; i < d->by_count; i++)
-        pick(&route, &event->fields[field_find(event, d->by[side][i])]);
-    uint32_t group = route.shape->count;
+    for (uint32_t i = 0; i < d->by_count; i++) pick_path(&route, event, d->by[side][i]);
     f->route_time = -1;
     if (f->stream->time_field >= 0) {
         pick(&route, &event->fields[f->stream->time_field]);
         f->route_time = field_find(route.shape, event->fields[f->stream->time_field].name);
     }
-    shape_layout(route.shape);
+    picked_layout(route.shape);
     f->route = route.shape;
-    f->group = shape_loose(arena, route.shape); /* the same layout, but numbers of its own */
-    f->group->count = group;
-    for (uint32_t i = 0; i < group; i++) f->group->fields[i].id = i + 1;
+    f->group = pick_begin(arena, route.shape)
+                   .shape; /* in the same struct, but numbers of its own */
+    for (uint32_t i = 0; i < d->by_count; i++) {
+        (void)path_find(route.shape, d->by[side][i], &f->group->fields[i]);
+        f->group->fields[i].id = i + 1;
+    }
+    f->group->count = d->by_count;
+    f->group->size = route.shape->size;
     bool whole = d->in_count == 2 || d->where != NULL;
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         const struct aggregate *g = &d->aggregates[i];
         whole = whole || g->kind == AGGREGATE_FOLD;
-        if (g->field.len > 0) pick(&read, &event->fields[field_find(event, g->field)]);
+        if (g->field.len > 0) pick_path(&read, event, g->field);
     }
-    shape_layout(read.shape);
+    picked_layout(read.shape);
     f->read = whole ? shape_loose(arena, event) : read.shape;
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         struct aggregate *g = &d->aggregates[i];
-        if (g->field.len > 0) g->in = &f->read->fields[field_find(f->read, g->field)];
+        struct field *in = arena_alloc(arena, sizeof(*in));
+        if (g->field.len > 0 && path_find(f->read, g->field, in)) g->in = in;
     }
 }
 
@@ -420,10 +551,19 @@ static void text_make(struct adding *a)
         buf_add_text(&out, " every ");
         duration_write(&out, d->slide);
     }
+    if (d->correct_ms > 0) {
+        buf_add_text(&out, " corrected for ");
+        duration_write(&out, d->correct_ms);
+    }
     for (uint32_t side = 0; side < d->in_count; side++) {
         buf_printf(&out, "%s%.*s", side ? " and " : " of ", STR_ARG(d->in[side]->stream->name));
-        for (uint32_t i = 0; i < d->by_count; i++)
+        for (uint32_t i = 0; i < d->by_count; i++) {
             buf_printf(&out, "%s%.*s", i ? "," : " by ", STR_ARG(d->by[side][i]));
+            /* A column that is called otherwise is something else. */
+            if (side == 0 && d->by_names[i].len > 0 &&
+                !str_eq(d->by_names[i], path_last(d->by[0][i])))
+                buf_printf(&out, " as %.*s", STR_ARG(d->by_names[i]));
+        }
     }
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
         const struct aggregate *g = &d->aggregates[i];
@@ -443,6 +583,7 @@ static void texts_copy(struct arena *arena, struct derived *d)
     for (uint32_t i = 0; i < d->by_count; i++) {
         d->by[0][i] = arena_copy(arena, d->by[0][i]);
         d->by[1][i] = arena_copy(arena, d->by[1][i]);
+        d->by_names[i] = arena_copy(arena, d->by_names[i].ptr ? d->by_names[i] : STR(""));
     }
     struct aggregate *items = arena_alloc(arena, (d->aggregate_count + 1) * sizeof(*items));
     for (uint32_t i = 0; i < d->aggregate_count; i++) {
@@ -510,5 +651,7 @@ void derived_bind(const struct derived *d)
         numbers_take(f->route, f->stream->event);
         numbers_take(f->read, f->stream->event);
     }
+    for (uint32_t side = 0; d->in_count == 2 && side < 2; side++)
+        numbers_take(d->pair[side], d->in[side]->stream->event);
     if (d->late_read != NULL) numbers_take(d->late_read, d->in[0]->stream->event);
 }

@@ -88,10 +88,36 @@ enum weir_status weir_emit(struct weir_ctx *f, const struct weir_stream *stream,
 
 /* ---- handlers of the type `streams`: for those outside ---- */
 
+/* Those outside wait while somebody who follows the stream is far behind, see feed.c. A repeat of what was taken before is
+ * answered as ever: its record is looked at first. */
+static bool is_held_back(struct weir_ctx *ctx, const struct stream *stream)
+{
+    struct txn *t = ctx->txn;
+    struct engine *engine = t->shard->engine;
+    uint64_t lag;
+    const struct follower *by = feed_held_by(engine, stream, &lag);
+    if (by == NULL) return false;
+    t->shard->stats.emits_held_total++;
+    t->shard->stats.overloads_total++;
+    const char *kind = by->derived == NULL          ? "follower"
+                       : by->derived->in_count == 2 ? "join"
+                                                    : "window";
+    unsigned long long events = lag, limit = engine->limits.follower_lag_max;
+    struct weir_str detail = arena_printf(
+        &t->arena, "{\"stream\":\"%.*s\",\"%s\":\"%.*s\",\"lag\":%llu,\"limit\":%llu}",
+        STR_ARG(stream->name), kind, STR_ARG(by->type->name), events, limit);
+    txn_doom(t, WEIR_OVERLOADED, STR(""), detail,
+             arena_printf(&t->arena,
+                          "%.*s waits for its %s %.*s, %llu events behind (follower_lag_max = "
+                          "%llu)",
+                          STR_ARG(stream->name), kind, STR_ARG(by->type->name), events, limit));
+    return true;
+}
+
 enum weir_status stream_emit_one(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     const struct stream *stream = ctx_handler(ctx)->code;
-    return ctx_emit(ctx, stream, args);
+    return is_held_back(ctx, stream) ? weir_failed(ctx) : ctx_emit(ctx, stream, args);
 }
 
 /* { events = list }; what it answers is filled in at the decision, when the ids are known. */
@@ -99,6 +125,7 @@ enum weir_status stream_emit_batch(struct weir_ctx *ctx, void *row, const void *
 {
     const struct stream *stream = ctx_handler(ctx)->code;
     const struct weir_list *list = args;
+    if (is_held_back(ctx, stream)) return weir_failed(ctx);
     for (size_t i = 0; i < list->count; i++)
         (void)ctx_emit(ctx, stream, (const char *)list->items + i * stream->event->size);
     return weir_failed(ctx);

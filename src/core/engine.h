@@ -42,6 +42,8 @@ struct parked_request;
     X(compact_memory_bytes, 33554432, "bytes of keys that one compaction holds, or one file's")    \
     X(tombstone_keep_ms, 86400000, "an event that ends its key stays so long for readers to see")  \
     X(follow_window, 4096, "events of a follower on their way to one shard")                       \
+    X(follower_lag_max, 1000000,                                                                   \
+      "events that a follower may be behind before those outside are held back from its stream")   \
     X(window_values_max, 10000, "values of one exact distinct of a window")                        \
     X(window_bytes_max, 32768, "bytes that the aggregates of a window hold")                       \
     X(window_events_max, 10000, "events of a group in the span of a window with `last`, twice")    \
@@ -176,9 +178,11 @@ struct map_query {
     X(messages_failed, "messages that stay, marked failed")                  \
     X(messages_pending, "messages not yet delivered")                        \
     X(events_emitted_total, "events emitted")                                \
+    X(emits_held_total, "requests to emit held back: follower_lag_max")      \
     X(events_followed_total, "events that followers are done with")          \
     X(events_deferred_total, "events whose handler failed: now messages")    \
     X(events_late_total, "events that a window or join did not take")        \
+    X(windows_waiting, "windows and joins, by shard, that wait: memory_max") \
     X(answers_deferred_total, "answers left to a later transaction")         \
     X(answers_pending, "of these still to come")                             \
     X(answers_kept, "of these come, and kept for who asks again")            \

@@ -47,7 +47,10 @@ struct follow_state {
         asked; /* a snapshot of `at`, with asked_to: done when all shards have done that much */
     uint64_t *asked_to;
     bool asking;
-    uint64_t sent;          /* in all */
+    uint64_t sent;       /* in all */
+    uint64_t walked;     /* of feed->appended, events that are no control events */
+    uint64_t marks_sent; /* of `sent`, those that are no events */
+    _Atomic uint64_t marks_done;
     uint64_t *sent_to;      /* by shard */
     _Atomic uint64_t *done; /* by shard; written by it */
     _Atomic uint64_t lag;   /* at the last look, for others */
@@ -64,6 +67,12 @@ struct follow_state {
     bool holding, chained; /* chained: another window or join reads the results */
 };
 
+/* Who is the furthest behind of those that hold sources back. */
+struct furthest {
+    uint32_t by; /* place from 1; 0: nobody */
+    uint64_t lag;
+};
+
 /* At the last look, for others. */
 struct feed_shown {
     _Atomic uint64_t events, bytes;
@@ -75,8 +84,12 @@ struct feed {
     struct engine *engine;
     struct env *env;
     struct events *events;
-    struct event_log **logs;  /* by place of the stream in the catalog */
-    struct feed_shown *shown; /* by the same */
+    struct event_log **logs;   /* by place of the stream in the catalog */
+    struct feed_shown *shown;  /* by the same */
+    uint64_t *appended;        /* by the same: events, without control events, since the start */
+    struct furthest *furthest; /* by the same: of feed_hold() */
+    _Atomic uint32_t
+        *held; /* by the same: place of the follower that holds sources back, from 1; 0: none */
     struct follow_state *follows;
     bool started;
     _Atomic(struct feed_batch *) batches; /* from the writer, newest first */
@@ -166,11 +179,13 @@ static void raw_append(struct feed *feed, struct raw_events *raw)
     if (raw->count > 1) qsort(raw->items, raw->count, sizeof(struct raw_event), raw_order);
     for (size_t i = 0; i < raw->count; i++) {
         const struct catalog *catalog = feed->engine->catalog;
+        const struct event *e = &raw->items[i].event;
         uint32_t place = stream_place(catalog, raw->items[i].stream);
-        struct event_log *log = place < catalog->stream_count
-                                    ? feed->logs[place]
-                                    : events_log(feed->events, raw->items[i].stream, 0);
-        (void)event_log_append(log, &raw->items[i].event);
+        bool known = place < catalog->stream_count;
+        struct event_log *log = known ? feed->logs[place]
+                                      : events_log(feed->events, raw->items[i].stream, 0);
+        if (event_log_append(log, e) && known && !value_is_control(e->value))
+            feed->appended[place]++;
     }
     raw->count = 0;
 }
@@ -196,6 +211,9 @@ enum weir_status feed_open(struct engine *engine, char *error, size_t error_byte
     if (st != WEIR_OK) return st;
     feed->logs = mem_alloc((catalog->stream_count + 1) * sizeof(struct event_log *));
     feed->shown = mem_alloc((catalog->stream_count + 1) * sizeof(struct feed_shown));
+    feed->appended = mem_alloc((catalog->stream_count + 1) * sizeof(uint64_t));
+    feed->furthest = mem_alloc((catalog->stream_count + 1) * sizeof(struct furthest));
+    feed->held = mem_alloc((catalog->stream_count + 1) * sizeof(_Atomic uint32_t));
     for (uint32_t i = 0; i < catalog->stream_count; i++)
         feed->logs[i] = events_log(feed->events, catalog->streams[i]->id,
                                    stream_file_bytes(catalog->streams[i]));
@@ -262,8 +280,9 @@ void feed_start(struct engine *engine)
         f->at = follow_resolve(feed, f->follower, follow_start(engine, f->follower, &f->low));
         if (f->follower->derived != NULL) derive_begin(feed, f);
         f->safe = f->asked = f->at;
-        event_walk_begin(&f->walk, feed->logs[stream_place(catalog, f->follower->stream->id)],
-                         f->at, false);
+        struct event_log *log = feed->logs[f->follower->stream->place];
+        f->walked = feed->appended[f->follower->stream->place] - event_log_count_after(log, f->at);
+        event_walk_begin(&f->walk, log, f->at, false);
         f->walk.after = true;
         f->since_mark = MARK_EVERY; /* the first mark comes early: "now" stays where it was */
     }
@@ -305,6 +324,9 @@ void feed_close(struct engine *engine)
     }
     events_close(feed->events);
     mem_free(feed->follows);
+    mem_free((void *)(uintptr_t)feed->held);
+    mem_free(feed->furthest);
+    mem_free(feed->appended);
     mem_free(feed->shown);
     mem_free(feed->logs);
     mem_free(feed);
@@ -442,15 +464,16 @@ static uint64_t follow_in_flight(const struct feed *feed, const struct follow_st
 {
     uint64_t done = 0;
     for (uint32_t i = 0; i < feed->engine->shard_count; i++)
-        done += atomic_load_explicit(&f->done[i], memory_order_relaxed);
+        done += atomic_load_explicit(&f->done[i], memory_order_acquire);
     return f->sent - done;
 }
 
-static uint64_t follow_lag(struct feed *feed, const struct follow_state *f)
+/* Events not given to shards, and those that are there: less than what is in flight, for marks are no events. */
+static uint64_t follow_lag(const struct feed *feed, const struct follow_state *f)
 {
-    const struct catalog *catalog = feed->engine->catalog;
-    struct event_log *log = feed->logs[stream_place(catalog, f->follower->stream->id)];
-    return event_log_count_after(log, f->at) + follow_in_flight(feed, f);
+    uint64_t in_flight = follow_in_flight(feed, f);
+    uint64_t marks = f->marks_sent - atomic_load_explicit(&f->marks_done, memory_order_acquire);
+    return feed->appended[f->follower->stream->place] - f->walked + in_flight - marks;
 }
 
 static void read_info(struct feed *feed, struct feed_read *read)
@@ -596,6 +619,7 @@ static void mark_give(struct feed *feed, struct follow_state *f, bool whole)
         e->mark = true;
         e->whole = whole;
         e->low = f->low;
+        f->marks_sent++;
         shard_give(feed, f, i, e);
     }
 }
@@ -670,6 +694,19 @@ static void follow_unread(struct feed *feed, struct follow_state *f, uint64_t no
     f->again_ns = now + DISK_RETRY_NS;
 }
 
+static bool walk_on(const struct feed *feed, struct follow_state *f, struct event *e)
+{
+    if (!event_walk_next(&f->walk, e)) {
+        /* All are passed; some may have been before the place that it was told to begin at. */
+        if (f->walk.status == WEIR_OK) f->walked = feed->appended[f->follower->stream->place];
+        return false;
+    }
+    f->at = e->id;
+    f->since_mark++;
+    if (!value_is_control(e->value)) f->walked++;
+    return true;
+}
+
 static bool follow_feed(struct feed *feed, struct follow_state *f, uint64_t now)
 {
     struct event e;
@@ -687,10 +724,8 @@ static bool follow_feed(struct feed *feed, struct follow_state *f, uint64_t now)
             f->blocked = true;
             break;
         }
-        if (!event_walk_next(&f->walk, &e)) break;
+        if (!walk_on(feed, f, &e)) break;
         uint8_t slot;
-        f->at = e.id;
-        f->since_mark++;
         if (!value_is_control(e.value) && event_slot(f->follower, &e, &arena, &slot)) {
             uint32_t to = slot_shard(feed->engine, slot);
             struct feed_event *copy = feed_event_new(f, e.id, e.value);
@@ -712,9 +747,11 @@ static bool follow_feed(struct feed *feed, struct follow_state *f, uint64_t now)
 }
 
 void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
-                 uint64_t count)
+                 uint64_t count, uint64_t marks)
 {
     struct follow_state *f = &engine->feed->follows[follower->place];
+    /* Before: who reads both in the other order sees too many events in flight for a moment, never less than none. */
+    if (marks > 0) atomic_fetch_add_explicit(&f->marks_done, marks, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->done[shard], count, memory_order_release);
 }
 
@@ -791,7 +828,8 @@ static int64_t results_low(const struct feed *feed, const struct stream *stream)
         const struct follow_state *f = &feed->follows[stream->from->in[i]->place];
         if (f->done_low < low) low = f->done_low;
     }
-    return low;
+    /* What is corrected comes behind what was closed; none of it is late for who looks at the results. */
+    return low == INT64_MAX ? low : time_add(low, -stream->from->correct_ms);
 }
 
 /* Marks that all shards have worked off, in an epoch that is in the logs: results up to there are, too. */
@@ -856,11 +894,9 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
             f->blocked = true;
             break;
         }
-        bool more = event_walk_next(&f->walk, &e);
+        bool more = walk_on(feed, f, &e);
         ended = !more && f->walk.status == WEIR_OK; /* what cannot be read is not the end */
         if (!more) break;
-        f->at = e.id;
-        f->since_mark++;
         if (value_is_control(e.value)) control_take(f, e.value);
         else touched |= derive_give(feed, f, &e, &route);
         if ((n & 255u) == 255u) arena_reset(&route.arena);
@@ -1032,9 +1068,41 @@ static void feed_show(struct feed *feed)
         atomic_store_explicit(&feed->shown[i].oldest_ms, info.count ? info.time_first : 0,
                               memory_order_relaxed);
     }
-    for (uint32_t i = 0; i < catalog->follower_count; i++)
-        atomic_store_explicit(&feed->follows[i].lag, follow_lag(feed, &feed->follows[i]),
-                              memory_order_relaxed);
+}
+
+/*
+ * Throttling. Events lie on the disk, so a slow follower costs no memory; but who emits from outside should not get ahead
+ * of it for ever. While one is follower_lag_max behind, such requests are refused (emit.c) and come again. Emits inside
+ * transactions go on: refusing them would undo work that has nothing to do with the follower.
+ */
+static void feed_hold(struct feed *feed)
+{
+    const struct catalog *catalog = feed->engine->catalog;
+    uint64_t limit = feed->engine->limits.follower_lag_max;
+    memset(feed->furthest, 0, catalog->stream_count * sizeof(struct furthest));
+    for (uint32_t i = 0; i < catalog->follower_count; i++) {
+        struct follow_state *f = &feed->follows[i];
+        struct furthest *most = &feed->furthest[f->follower->stream->place];
+        uint64_t lag = follow_lag(feed, f);
+        atomic_store_explicit(&f->lag, lag, memory_order_relaxed);
+        /* One that met damage waits for a person: sources would for ever. */
+        if (lag < limit || f->again_ns == ENV_NEVER || (most->by != 0 && lag <= most->lag))
+            continue;
+        *most = (struct furthest){ i + 1, lag };
+    }
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        if (feed->furthest[i].by != 0) MARK("sources are held back: follower_lag_max");
+        atomic_store_explicit(&feed->held[i], feed->furthest[i].by, memory_order_relaxed);
+    }
+}
+
+const struct follower *feed_held_by(const struct engine *engine, const struct stream *stream,
+                                    uint64_t *lag)
+{
+    const struct feed *feed = engine->feed;
+    uint32_t by = atomic_load_explicit(&feed->held[stream->place], memory_order_relaxed);
+    *lag = by == 0 ? 0 : atomic_load_explicit(&feed->follows[by - 1].lag, memory_order_relaxed);
+    return by == 0 ? NULL : engine->catalog->followers[by - 1];
 }
 
 static uint64_t feed_turn(void *self)
@@ -1053,6 +1121,7 @@ static uint64_t feed_turn(void *self)
         more |= feed->follows[i].follower->derived != NULL
                     ? derive_feed(feed, &feed->follows[i], now)
                     : follow_feed(feed, &feed->follows[i], now);
+    if (catalog->follower_count > 0) feed_hold(feed);
     next = feed_sync(feed, now);
     uint64_t named = atomic_load(&feed->named);
     if (named != feed->named_seen) {

@@ -73,6 +73,10 @@ struct feed_read *feed_next(struct port *port);
 void feed_cancel(struct engine *engine, struct feed_read *read);
 /** Frees items and follower figures, not the read. */
 void feed_read_free(struct feed_read *read);
+/** The follower, window or join that is follower_lag_max events behind what is durable, the furthest of them, and how far:
+ *  sources outside are held back from the stream. NULL: none. Any thread. */
+const struct follower *feed_held_by(const struct engine *engine, const struct stream *stream,
+                                    uint64_t *lag);
 /** By place in catalog->streams, and in catalog->followers. Any thread. */
 void feed_figures(const struct engine *engine, uint32_t stream, struct feed_figures *out);
 uint64_t feed_lag(const struct engine *engine, uint32_t follower);

@@ -153,7 +153,7 @@ static void lane_pop(struct shard *s, struct lane *lane)
     lane->busy = false;
     s->stats.events_followed_total++;
     s->follows_done = true;
-    feed_credit(s->engine, lane->follower, s->index, 1);
+    feed_credit(s->engine, lane->follower, s->index, 1, 0);
     mem_free(e);
     if (lane->head == NULL) cursor_write(s, lane, lane->mark, s->epoch);
     lane_ready(s, lane);
@@ -167,7 +167,7 @@ static void mark_take(struct shard *s, const struct feed_event *e)
         lane->mark = e->id;
         if (lane->head == NULL) cursor_write(s, lane, e->id, s->epoch);
     }
-    feed_credit(s->engine, e->follower, s->index, 1);
+    feed_credit(s->engine, e->follower, s->index, 1, 1);
 }
 
 bool follow_has_input(struct shard *s)

@@ -58,8 +58,7 @@ static void pair_emit(struct derive *d, uint8_t slot, struct weir_str group,
     char *result = derive_result(d, group);
     for (uint32_t side = 0; side < 2; side++) {
         const struct field *f = &def->out->event->fields[def->column_side[side]];
-        if (unpack(d->in[side].follower->read, values[side], &d->arena, false,
-                   result + f->offset) != WEIR_OK)
+        if (unpack(def->pair[side], values[side], &d->arena, false, result + f->offset) != WEIR_OK)
             return;
     }
     derive_set_time(result, def, def->column_time, time);
@@ -162,6 +161,17 @@ static bool is_late(const struct derived *def, const struct derive_event *e)
     return time_floor(e->time, def->slide) + def->size <= e->low;
 }
 
+static bool is_kept(struct derive *d, const struct derive_event *e)
+{
+    return d->def->kind == JOIN_AS_OF ||
+           gone_at(d->def, (int)e->in->follower->side, e->time) > derive_other(d, e->in)->low;
+}
+
+bool join_grows(struct derive *d, const struct derive_event *e)
+{
+    return !is_late(d->def, e) && is_kept(d, e);
+}
+
 void join_event(struct derive *d, const struct derive_event *e)
 {
     const struct derived *def = d->def;
@@ -183,8 +193,8 @@ void join_event(struct derive *d, const struct derive_event *e)
         return;
     }
     if (def->kind != JOIN_AS_OF) partners(d, e);
+    if (!is_kept(d, e)) return;
     int64_t gone = gone_at(def, side, e->time);
-    if (gone <= derive_other(d, e->in)->low && def->kind != JOIN_AS_OF) return;
     d->key.len = head;
     derive_key_time(&d->key, e->time);
     derive_key_id(&d->key, e->id);

@@ -411,7 +411,8 @@ uint64_t shard_turn(struct shard *s)
     for (uint32_t p = 0; p < engine->port_count && !stalled; p++)
         stalled = s->port_overflow[p] != NULL;
     uint64_t due = next_due(s);
-    if (s->pending != NULL && due > s->now_ns + 10000000u) due = s->now_ns + 10000000u;
+    bool waiting = s->pending != NULL || s->derives_ready > 0;
+    if (waiting && due > s->now_ns + 10000000u) due = s->now_ns + 10000000u;
     if (s->ghost_count > 0 && due > s->now_ns + 100000000u) due = s->now_ns + 100000000u;
     if (stalled && due > s->now_ns + 100000u) due = s->now_ns + 100000u;
     return due;

@@ -263,17 +263,17 @@ void row_delete(struct shard *s, struct row *row)
     mem_free(row);
 }
 
-bool memory_is_full(const struct shard *s)
+bool memory_takes(const struct shard *s, uint64_t more)
 {
     const struct engine *engine = s->engine;
-    uint64_t max = engine->limits.memory_max, used = s->memory_bytes;
-    if (max == 0) return false;
+    uint64_t max = engine->limits.memory_max, used = s->memory_bytes + more;
+    if (max == 0) return true;
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         if (i != s->index)
             used += atomic_load_explicit(&engine->shards[i].published.memory_bytes,
                                          memory_order_relaxed);
     }
-    return used > max;
+    return used <= max;
 }
 
 /* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */

@@ -5,8 +5,9 @@
  * Of those in use a decoded copy (a cell) is kept in a hash table; what changed goes to the rows at the end of the
  * batch. Windows of `last` are not stored: there the events are rows, as long as an answer needs them.
  *
- * open -> closed: window_close(), when the watermark has reached its end (sessions: also when an event comes that
- * would touch one that is due). An event is late when all windows it lies in had ended at its own watermark.
+ * open -> closed -> gone: window_close(), when the watermark has reached its end (sessions: also when an event comes that
+ * would touch one that is due). An event is late when all windows it lies in had ended at its own watermark, with
+ * `correct` by that much. Such a window stays in its row, with the number of its final results, until then.
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
@@ -16,6 +17,7 @@
 
 #define CELLS_FIRST 1024u
 #define CELL_BYTES_MAX ((size_t)128 << 20) /* decoded at a time; the rest are rows only */
+#define NUMBERS_BYTES 64u                  /* by which the numbers of a row grow, or about so */
 #define CLOSE_BATCH 16u                    /* rows taken out at a time, to be closed in order */
 
 /* ---- cells ---- */
@@ -68,6 +70,7 @@ static bool cell_read(const struct derive *d, struct cell *cell, const struct ro
     cell->from = derive_time_of(row->item.key.ptr + row->item.key.len - 8);
     cell->to = unzigzag(reader_varint(&reader));
     cell->events = reader_varint(&reader);
+    cell->finals = d->def->correct_ms > 0 ? reader_varint(&reader) : 0;
     return aggregates_read(d->def, cell->states, &reader);
 }
 
@@ -116,8 +119,10 @@ static struct cell *cell_get(struct derive *d, uint8_t slot, int64_t from, int64
     return cell;
 }
 
-static void cell_changed(struct derive *d, struct cell *cell)
+/* @param bytes  that the change may add to the row */
+static void cell_changed(struct derive *d, struct cell *cell, uint64_t bytes)
 {
+    d->unwritten += bytes;
     if (cell->dirty_place != 0) return;
     if (d->dirty_count == d->dirty_cap) {
         d->dirty_cap = d->dirty_cap ? d->dirty_cap * 2 : 256;
@@ -161,11 +166,13 @@ void window_flush(struct derive *d)
         buf_reset(&d->packed);
         buf_add_varint(&d->packed, zigzag(cell->to));
         buf_add_varint(&d->packed, cell->events);
+        if (d->def->correct_ms > 0) buf_add_varint(&d->packed, cell->finals);
         aggregates_write(d->def, cell->states, &d->packed);
         row_value_set(s, cell->row, buf_str(&d->packed));
         effect_put(s, s->epoch, cell->row->slot, cell->row->item.key, buf_str(&d->packed));
     }
     d->dirty_count = 0;
+    d->unwritten = 0;
     if (d->cell_count * cell_bytes(d) > CELL_BYTES_MAX) cells_clear(d);
 }
 
@@ -189,15 +196,38 @@ static void result_emit(struct derive *d, uint8_t slot, struct weir_str group,
                         const struct cell *cell, bool final)
 {
     const struct derived *def = d->def;
+    int64_t revision = (int64_t)cell->finals;
     void *result = derive_result(d, group);
     derive_set_time(result, def, def->column_from, cell->from);
     derive_set_time(result, def, def->column_to, cell->to);
     *((bool *)result + def->out->event->fields[def->column_final].offset) = final;
+    if (def->column_revision >= 0)
+        memcpy((char *)result + def->out->event->fields[def->column_revision].offset, &revision,
+               sizeof(revision));
     aggregates_show(def, cell->states, &d->arena, result);
     derive_emit(d, slot, result);
 }
 
-/* ---- tumbling and hopping ---- */
+/* A final result: the first closes the window, others correct it. It goes, or stays for corrections. */
+static void cell_result(struct derive *d, struct cell *cell)
+{
+    const struct derived *def = d->def;
+    struct row *row = cell->row;
+    result_emit(d, row->slot, derive_group_of(row->item.key, -1), cell, true);
+    if (def->correct_ms == 0) {
+        cell_forget(d, cell);
+        return;
+    }
+    if (cell->finals++ == 0) derive_due(&d->due[0], row, cell->to + def->correct_ms);
+    cell_changed(d, cell, 0);
+}
+
+/* ---- tumbling and hopping ----
+ *
+ * With `correct` a window that is closed stays so much longer. An event is late for it by its own watermark, so which
+ * events a first result has and which correct it follows from the stream alone, whether the mark that closes it was
+ * worked off by then or not: if not, it closes here, before the event is added.
+ */
 
 static const char *cell_add(struct derive *d, struct cell *cell, const struct derive_event *e)
 {
@@ -216,8 +246,10 @@ static void span_event(struct derive *d, const struct derive_event *e)
     derive_key(&d->key, ROW_WINDOW, def, -1, e->group);
     for (int64_t from = time_floor(e->time, def->slide); from > e->time - def->size;
          from -= def->slide) {
-        if (from + def->size <= e->low) break;
+        if (from + def->size + def->correct_ms <= e->low) break;
         struct cell *cell = cell_get(d, e->slot, from, from + def->size);
+        bool closed = cell->to <= e->low;
+        if (closed && cell->events > 0 && cell->finals == 0) cell_result(d, cell);
         const char *refused = cell_add(d, cell, e);
         if (refused != NULL) {
             why = refused;
@@ -225,19 +257,14 @@ static void span_event(struct derive *d, const struct derive_event *e)
             break;
         }
         why = NULL;
-        cell_changed(d, cell);
-        if (def->early) result_emit(d, e->slot, e->group, cell, false);
+        cell_changed(d, cell, e->value.len + NUMBERS_BYTES);
+        if (closed) cell_result(d, cell);
+        else if (def->early) result_emit(d, e->slot, e->group, cell, false);
     }
     if (why != NULL) derive_late(d, e->in, e->slot, e->value, why);
 }
 
 /* ---- sessions ---- */
-
-static void session_close(struct derive *d, struct cell *cell)
-{
-    result_emit(d, cell->row->slot, derive_group_of(cell->row->item.key, -1), cell, true);
-    cell_forget(d, cell);
-}
 
 /* The open session of d->key that the event touches and that begins last; those that are due close here. */
 static struct cell *session_touched(struct derive *d, const struct derive_event *e, int64_t before)
@@ -254,7 +281,7 @@ static struct cell *session_touched(struct derive *d, const struct derive_event 
         if (cell->to <= e->time) return NULL;
         if (cell->to > e->low) return cell;
         before = cell->from;
-        session_close(d, cell);
+        cell_result(d, cell);
     }
 }
 
@@ -303,7 +330,7 @@ static void session_event(struct derive *d, const struct derive_event *e)
     cell->events = work->events;
     if (cell->to != to) derive_due(&d->due[0], cell->row, to);
     cell->to = to;
-    cell_changed(d, cell);
+    cell_changed(d, cell, aggregates_bytes(def, cell->states) + NUMBERS_BYTES);
     if (def->early) result_emit(d, e->slot, e->group, cell, false);
 }
 
@@ -408,6 +435,28 @@ void window_event(struct derive *d, const struct derive_event *e)
     }
 }
 
+static bool span_grows(struct derive *d, const struct derive_event *e)
+{
+    const struct derived *def = d->def;
+    derive_key(&d->key, ROW_WINDOW, def, -1, e->group);
+    size_t head = d->key.len;
+    for (int64_t from = time_floor(e->time, def->slide); from > e->time - def->size;
+         from -= def->slide) {
+        if (from + def->size + def->correct_ms <= e->low) return false;
+        derive_key_time(&d->key, from);
+        bool is_new = tree_find(&d->shard->rows, buf_str(&d->key)) == NULL;
+        d->key.len = head;
+        if (is_new || !aggregates_are_fixed(def)) return true;
+    }
+    return false;
+}
+
+bool window_grows(struct derive *d, const struct derive_event *e)
+{
+    if (d->def->kind == WINDOW_SPAN) return span_grows(d, e);
+    return d->def->kind != WINDOW_LAST || e->time >= e->low;
+}
+
 static int due_order(const void *a, const void *b)
 {
     const struct row *x = *(struct row *const *)a, *y = *(struct row *const *)b;
@@ -436,8 +485,10 @@ bool window_close(struct derive *d, int64_t low)
         qsort(due, count, sizeof(due[0]), due_order);
         for (size_t i = 0; i < count; i++) {
             arena_reset(&d->arena);
-            if (d->def->kind == WINDOW_LAST) last_close(d, due[i]);
-            else session_close(d, cell_of(d, due[i]));
+            struct cell *cell = d->def->kind == WINDOW_LAST ? NULL : cell_of(d, due[i]);
+            if (cell == NULL) last_close(d, due[i]);
+            else if (cell->finals > 0) cell_forget(d, cell); /* nothing corrects it any more */
+            else cell_result(d, cell);
         }
         if (s->buffers[s->epoch % EPOCH_BUFFERS].len >= s->engine->limits.epoch_bytes_max)
             return (item = heap_min(heap)) == NULL || item->at > low;
@@ -448,7 +499,10 @@ void window_recover(struct derive *d, struct row *row)
 {
     struct reader reader = reader_of((struct weir_str){ row->value, row->value_len });
     if (d->def->kind != WINDOW_LAST) {
-        derive_due(&d->due[0], row, unzigzag(reader_varint(&reader)));
+        int64_t to = unzigzag(reader_varint(&reader));
+        (void)reader_varint(&reader);
+        bool closed = d->def->correct_ms > 0 && reader_varint(&reader) > 0;
+        derive_due(&d->due[0], row, closed ? to + d->def->correct_ms : to);
         return;
     }
     int64_t time = derive_time_of(row->item.key.ptr + row->item.key.len - 24);
@@ -457,5 +511,5 @@ void window_recover(struct derive *d, struct row *row)
 
 int64_t derived_extent(const struct derived *def)
 {
-    return time_add(def->size, def->late_ms) + 2;
+    return time_add(time_add(def->size, def->late_ms), def->correct_ms) + 2;
 }

@@ -167,7 +167,8 @@ struct lua_type {
     int recent;                 /* registry: handles used last, by place */
     struct ud_handle **recents; /* the same; NULL before the first */
     int handle_meta;
-    int self_meta; /* LUA_NOREF until needed */
+    int self_meta;       /* LUA_NOREF until needed */
+    struct names *names; /* of self */
 };
 
 /* ---- userdata --------------------------------------------------------------------------------------- */
@@ -202,16 +203,19 @@ struct ud_record {
     enum ud_tag tag;
     bool writable;
     uint64_t serial;
+    struct vm *vm;
+    struct names *names;
     const struct shape *shape;
     char *base;
     struct lua_type *self; /* of `self`; NULL for other records */
 };
-/* Names of fields that were asked for, by the address of Lua's text: the table of names is asked once for each. An
- * address may come to hold another text, so the name is compared all the same. */
+/* Fields of a shape that were asked for, by the address of their name: equal texts are one in Lua, and the table of
+ * names keeps those of fields. So that table is asked once for each field. */
 struct names {
     struct {
-        const char *text;
-        int place;
+        const char *text; /* NULL: none yet */
+        const struct field *field;
+        bool fixed; /* part of the key: never assigned */
     } known[NAMES_KNOWN];
 };
 struct ud_list {

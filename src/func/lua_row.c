@@ -65,6 +65,13 @@ static void need_writable(lua_State *L, bool writable)
 static void field_assign(lua_State *L, int idx, const struct field *f, char *base,
                          const char *owner)
 {
+    if (f->kind == WEIR_INT && f->size == 8 && lua_type(L, idx) == LUA_TNUMBER) {
+        double x = lua_tonumber(L, idx);
+        if (x >= -(double)WEIR_INT_MAX && x <= (double)WEIR_INT_MAX && (double)(int64_t)x == x) {
+            whole_store(f, base, (int64_t)x);
+            return;
+        }
+    }
     char scratch[16] __attribute__((aligned(16))) = { 0 };
     struct conv conv;
     conv_row(&conv, L);
@@ -114,36 +121,45 @@ static int self_extra(lua_State *L, struct ud_record *record)
     return 1;
 }
 
-/* Upvalue 2: struct names. The place of the field that argument 2 names, or -1: the table must be asked. */
-static int place_known(lua_State *L, const struct shape *shape)
+/* The record whose metamethod this is: nobody else can call it. */
+static struct ud_record *record_own(lua_State *L)
 {
-    size_t len;
-    const char *name = lua_tolstring(L, 2, &len);
-    struct names *names = lua_touserdata(L, lua_upvalueindex(2));
-    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
-    if (name == NULL || names->known[at].text != name) return -1;
-    int place = names->known[at].place;
-    struct weir_str field = shape->fields[place % KEY_PART].name;
-    return field.len == len && memcmp(field.ptr, name, len) == 0 ? place : -1;
+    struct ud_record *record = lua_touserdata(L, 1);
+    const struct invocation *inv = record->vm->current;
+    if (inv == NULL || inv->serial != record->serial) owner_of(L, record->serial); /* raises */
+    return record;
 }
 
-static void place_learn(lua_State *L, int place)
+/* The field that argument 2 names, if it was asked for before; NULL: the table must be asked. */
+static const struct field *field_known(lua_State *L, const struct ud_record *record, bool *fixed)
 {
-    const char *name = lua_tostring(L, 2);
-    struct names *names = lua_touserdata(L, lua_upvalueindex(2));
+    const char *name = lua_tolstring(L, 2, NULL);
     size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
-    names->known[at].text = name;
-    names->known[at].place = place;
+    if (name == NULL || record->names->known[at].text != name) return NULL;
+    *fixed = record->names->known[at].fixed;
+    return record->names->known[at].field;
+}
+
+/* The number of a field as the table of names has it. */
+static const struct field *field_learn(lua_State *L, const struct ud_record *record, int place)
+{
+    const struct field *field = &record->shape->fields[place % KEY_PART];
+    const char *name = lua_tostring(L, 2);
+    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
+    record->names->known[at].text = name;
+    record->names->known[at].field = field;
+    record->names->known[at].fixed = place >= KEY_PART;
+    return field;
 }
 
 /* Upvalue 1: name -> number. */
 static int record_index(lua_State *L)
 {
-    struct ud_record *record = record_live(L, 1);
-    int known = place_known(L, record->shape);
-    if (known >= 0) {
-        value_push_live(L, &record->shape->fields[known % KEY_PART], record->base,
-                        record->writable && known < KEY_PART);
+    struct ud_record *record = record_own(L);
+    bool fixed = false;
+    const struct field *known = field_known(L, record, &fixed);
+    if (known != NULL) {
+        value_push_live(L, known, record->base, record->writable && !fixed);
         return 1;
     }
     lua_settop(L, 2);
@@ -155,8 +171,7 @@ static int record_index(lua_State *L)
             map_push(L, -place - 1, &record->self->type->maps[-place - 1]);
             return 1;
         }
-        place_learn(L, place);
-        value_push_live(L, &record->shape->fields[place % KEY_PART], record->base,
+        value_push_live(L, field_learn(L, record, place), record->base,
                         record->writable && place < KEY_PART);
         return 1;
     }
@@ -166,25 +181,25 @@ static int record_index(lua_State *L)
 
 static int record_newindex(lua_State *L)
 {
-    struct ud_record *record = record_live(L, 1);
-    int place = place_known(L, record->shape);
-    if (place >= 0 && place < KEY_PART && record->writable) {
-        field_assign(L, 3, &record->shape->fields[place], record->base, shape_owner(record));
+    struct ud_record *record = record_own(L);
+    bool fixed = false;
+    const struct field *known = field_known(L, record, &fixed);
+    if (known != NULL && !fixed && record->writable) {
+        field_assign(L, 3, known, record->base, shape_owner(record));
         return 0;
     }
     lua_settop(L, 3);
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
     if (lua_type(L, -1) != LUA_TNUMBER) return record_missing(L, record);
-    place = (int)lua_tointeger(L, -1);
+    int place = (int)lua_tointeger(L, -1);
     if (place < 0)
         return luaL_error(L, "`%s` is a map: put, append and remove change it", lua_tostring(L, 2));
     if (place >= KEY_PART)
         return luaL_error(L, "`%s` is part of the key: it is never assigned", lua_tostring(L, 2));
     need_writable(L, record->writable);
     lua_pop(L, 1);
-    place_learn(L, place);
-    field_assign(L, 3, &record->shape->fields[place], record->base, shape_owner(record));
+    field_assign(L, 3, field_learn(L, record, place), record->base, shape_owner(record));
     return 0;
 }
 
@@ -231,15 +246,12 @@ static void shape_names_push(lua_State *L, const struct shape *shape)
 static void record_meta_push(lua_State *L)
 {
     int names = lua_gettop(L);
-    struct names *known = arena_alloc(&vm_of(L)->arena, sizeof(*known));
     lua_createtable(L, 0, 4);
     lua_pushvalue(L, names);
-    lua_pushlightuserdata(L, known);
-    lua_pushcclosure(L, record_index, 2);
+    lua_pushcclosure(L, record_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pushvalue(L, names);
-    lua_pushlightuserdata(L, known);
-    lua_pushcclosure(L, record_newindex, 2);
+    lua_pushcclosure(L, record_newindex, 1);
     lua_setfield(L, -2, "__newindex");
     meta_finish(L);
     lua_remove(L, names);
@@ -252,6 +264,7 @@ void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = writable,
                                   .serial = vm->current->serial,
+                                  .vm = vm,
                                   .shape = shape,
                                   .base = base };
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->records);
@@ -261,10 +274,15 @@ void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool
         lua_pop(L, 1);
         shape_names_push(L, shape);
         record_meta_push(L);
+        lua_pushlightuserdata(L, arena_alloc(&vm->arena, sizeof(struct names)));
+        lua_setfield(L, -2, "names");
         lua_pushlightuserdata(L, (void *)(uintptr_t)shape);
         lua_pushvalue(L, -2);
         lua_rawset(L, -4);
     }
+    lua_getfield(L, -1, "names");
+    record->names = lua_touserdata(L, -1);
+    lua_pop(L, 1);
     lua_setmetatable(L, -3);
     lua_pop(L, 1);
 }
@@ -294,6 +312,7 @@ static void self_meta_make(lua_State *L, struct lua_type *lt)
     lua_setfield(L, -3, "__tostring");
     lua_pop(L, 1);
     lt->self_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+    lt->names = arena_alloc(&vm_of(L)->arena, sizeof(*lt->names));
 }
 
 void self_push(lua_State *L, struct invocation *inv)
@@ -304,6 +323,8 @@ void self_push(lua_State *L, struct invocation *inv)
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = !inv->read_only,
                                   .serial = inv->serial,
+                                  .vm = inv->vm,
+                                  .names = lt->names,
                                   .shape = lt->type->row,
                                   .base = inv->row,
                                   .self = lt };

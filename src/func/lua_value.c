@@ -378,6 +378,13 @@ void value_push(lua_State *L, const struct field *f, const char *base)
 {
     const char *at = base + f->offset;
     struct weir_str text;
+    if (f->kind == WEIR_INT && f->size == 8) {
+        int64_t n;
+        memcpy(&n, at, sizeof(n));
+        if (n == WEIR_NIL) lua_pushnil(L);
+        else lua_pushnumber(L, (double)n);
+        return;
+    }
     switch (f->kind) {
     case WEIR_INT:
     case WEIR_TIME:

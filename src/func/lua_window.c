@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PATH_BYTES_MAX (3 * NAME_BYTES_MAX) /* "left.right.amount" */
 #define AGGREGATE_META "weir.aggregate"
 
 struct ud_aggregate {
@@ -23,7 +24,7 @@ struct ud_aggregate {
     uint32_t top;
     bool sketch;
     int start, fold; /* registry */
-    char field[NAME_BYTES_MAX + 1];
+    char field[PATH_BYTES_MAX + 1];
 };
 
 /* ---- aggregates ---- */
@@ -43,7 +44,7 @@ static void field_take(lua_State *L, int idx, struct ud_aggregate *ud)
 {
     size_t len = 0;
     const char *name = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL;
-    if (name == NULL || len == 0 || len > NAME_BYTES_MAX)
+    if (name == NULL || len == 0 || len > PATH_BYTES_MAX)
         refuse(L, "weir.%s takes the name of a field: weir.sum \"amount\"",
                aggregate_word(ud->kind));
     memcpy(ud->field, name, len + 1);
@@ -150,7 +151,8 @@ static int by_order(const void *a, const void *b)
     return str_cmp(((const struct weir_str *)a)[0], ((const struct weir_str *)b)[0]);
 }
 
-/* "shop", { "user", "pack" }, or of a join { id = "seller" }: the left field and the right one. */
+/* "shop", { "user", "pack" }; of a join { id = "seller" }: the left field and the right one; of a window
+ * { shop = "right.shop" }: what the column is called, and the field. */
 static void by_take(lua_State *L, struct reading *r, bool join)
 {
     struct weir_str pairs[DERIVED_BY_MAX][2];
@@ -177,18 +179,20 @@ static void by_take(lua_State *L, struct reading *r, bool join)
     lua_pop(L, 1);
     for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
         if (lua_type(L, -2) == LUA_TNUMBER) continue;
-        if (!join || lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING ||
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING ||
             count == DERIVED_BY_MAX)
-            refuse(L, "%s %s: `by` lists names of fields%s", r->what, r->b.path,
-                   join ? ", or left = \"right\" where they differ" : "");
+            refuse(L, "%s %s: `by` lists names of fields, or %s", r->what, r->b.path,
+                   join ? "left = \"right\" where they differ" : "column = \"field\"");
+        if (!join) name_judge(L, "a column", lua_tostring(L, -2), strlen(lua_tostring(L, -2)));
         pairs[count][0] = arena_copy(r->b.arena, str_of(lua_tostring(L, -2)));
         pairs[count][1] = arena_copy(r->b.arena, str_of(lua_tostring(L, -1)));
         count++;
     }
     qsort(pairs[listed], count - listed, sizeof(pairs[0]), by_order);
     for (uint32_t i = 0; i < count; i++) {
-        r->d.by[0][i] = pairs[i][0];
+        r->d.by[0][i] = pairs[i][join ? 0 : 1];
         r->d.by[1][i] = pairs[i][1];
+        if (!join && i >= listed) r->d.by_names[i] = pairs[i][0];
     }
     r->d.by_count = count;
 }
@@ -255,6 +259,7 @@ static void option_window(lua_State *L, struct reading *r, const char *name)
     else if (strcmp(name, "by") == 0) by_take(L, r, false);
     else if (strcmp(name, "gap") == 0) r->gap = span_take(L, r, name);
     else if (strcmp(name, "last") == 0) r->last = span_take(L, r, name);
+    else if (strcmp(name, "correct") == 0) r->d.correct_ms = span_take(L, r, name);
     else if (strcmp(name, "early") == 0 && lua_isboolean(L, -1)) r->d.early = lua_toboolean(L, -1);
     else if (strcmp(name, "where") == 0 && lua_isfunction(L, -1) && !lua_iscfunction(L, -1)) {
         r->d.where = lua_where;
@@ -262,7 +267,7 @@ static void option_window(lua_State *L, struct reading *r, const char *name)
     } else {
         refuse(L,
                "window %s: `%s` is no option and no aggregate; it has from, by, size, slide, gap, "
-               "last, late, idle, early, where, keep",
+               "last, late, correct, idle, early, where, keep",
                r->b.path, name);
     }
 }

@@ -132,8 +132,9 @@ static void add_type(const struct type *type, struct weir_str roles, struct buf 
 }
 
 /* The paths of streams into which a caller with these roles may emit, or that he may read. */
-static void add_streams_index(const struct catalog *catalog, struct weir_str roles, struct buf *out)
+static void add_streams_index(struct net *net, struct weir_str roles, struct buf *out)
 {
+    const struct catalog *catalog = engine_catalog(net->engine);
     bool first = true;
     buf_add_text(out, ",\n\"streams\":[");
     for (uint32_t i = 0; i < catalog->stream_count; i++) {
@@ -151,6 +152,11 @@ static void add_streams_index(const struct catalog *catalog, struct weir_str rol
         if (reads)
             buf_printf(out, ",\"info\":\"/streams/%.*s/info\",\"groups\":\"/streams/%.*s/groups\"",
                        STR_ARG(stream->name), STR_ARG(stream->name));
+        uint64_t lag;
+        const struct follower *held = feed_held_by(net->engine, stream, &lag);
+        if (held != NULL)
+            buf_printf(out, ",\"held_by\":\"%.*s\",\"lag\":%llu", STR_ARG(held->type->name),
+                       (unsigned long long)lag);
         buf_add_byte(out, '}');
     }
     buf_add_byte(out, ']');
@@ -199,7 +205,7 @@ void admin_index(struct net *net, const struct type *only, struct weir_str roles
         add_type(type, roles, out);
     }
     buf_add_byte(out, ']');
-    if (only == NULL) add_streams_index(catalog, roles, out);
+    if (only == NULL) add_streams_index(net, roles, out);
     if (only == NULL && roles_hold(roles, STR(ROLE_OPERATOR))) add_schedules(catalog, out);
     buf_add_text(out, ",\n\"row\":\"GET /{type}/{key}\",\"call\":\"POST /{type}/{key}/{handler} "
                       "with a JSON array or object\",\"health\":[");
@@ -328,6 +334,14 @@ static void add_streams(struct net *net, struct buf *out)
                   f.oldest_ms > 0 && now > f.oldest_ms ? (double)(now - f.oldest_ms) / 1000 : 0.0)
 #undef STREAM_METRIC
     if (catalog->follower_count == 0) return;
+    add_family(out, "weir_stream_held", "gauge",
+               "1 while sources outside wait for a follower that is far behind.");
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        uint64_t lag;
+        bool held = feed_held_by(net->engine, catalog->streams[i], &lag) != NULL;
+        buf_printf(out, "weir_stream_held{stream=\"%.*s\"} %d\n",
+                   STR_ARG(catalog->streams[i]->name), held);
+    }
     add_family(out, "weir_follower_lag_events", "gauge",
                "Events that a follower is not done with.");
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
@@ -441,9 +455,13 @@ static void info_streams(struct net *net, struct weir_str section, struct buf *o
     for (uint32_t i = 0; i < catalog->stream_count; i++) {
         feed_figures(net->engine, i, &f);
         int64_t age = f.oldest_ms > 0 && now > f.oldest_ms ? now - f.oldest_ms : 0;
-        buf_printf(out, "stream_%.*s:events=%llu,bytes=%llu,oldest_age_ms=%lld\r\n",
+        uint64_t lag;
+        const struct follower *held = feed_held_by(net->engine, catalog->streams[i], &lag);
+        buf_printf(out, "stream_%.*s:events=%llu,bytes=%llu,oldest_age_ms=%lld",
                    STR_ARG(catalog->streams[i]->name), (unsigned long long)f.events,
                    (unsigned long long)f.bytes, (long long)age);
+        if (held != NULL) buf_printf(out, ",held_by=%.*s", STR_ARG(held->type->name));
+        buf_add_text(out, "\r\n");
     }
     for (uint32_t i = 0; i < catalog->follower_count; i++) {
         const struct follower *follower = catalog->followers[i];

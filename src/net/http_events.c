@@ -492,7 +492,12 @@ static void add_stream(struct call *call, const struct feed_read *read, struct b
     else buf_add_text(out, "null");
     struct env *env = call->conn->net->env;
     int64_t age = info->count > 0 ? env->wall_ms(env) - info->time_first : 0;
-    buf_printf(out, ",\"oldest_age_ms\":%lld,\"followers\":[", (long long)(age > 0 ? age : 0));
+    uint64_t lag;
+    const struct follower *held = feed_held_by(call->conn->net->engine, stream, &lag);
+    buf_printf(out, ",\"oldest_age_ms\":%lld,\"held_by\":", (long long)(age > 0 ? age : 0));
+    if (held != NULL) json_write_text(out, held->type->name);
+    else buf_add_text(out, "null");
+    buf_add_text(out, ",\"followers\":[");
     for (uint32_t i = 0; i < read->follower_count; i++) {
         if (i > 0) buf_add_byte(out, ',');
         add_follower(out, &read->followers[i]);

@@ -495,7 +495,11 @@ static void add_failure(struct buf *out, const struct request *request)
         buf_printf(&line, "%.*s done, its answer is still to come: CALL.WAIT waits on",
                    STR_ARG(request->request_id));
         break;
-    case WEIR_OVERLOADED: buf_add_text(&line, "retry_after_ms=200"); break;
+    case WEIR_OVERLOADED:
+        buf_add_text(&line, "retry_after_ms=200");
+        /* a particular reason, as that a follower is behind */
+        if (request->detail.len > 0) buf_printf(&line, " %.*s", STR_ARG(request->text));
+        break;
     case WEIR_UNKNOWN:
         buf_printf(&line, "outcome unknown, request_id=%.*s", STR_ARG(request->request_id));
         break;

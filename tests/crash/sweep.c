@@ -68,20 +68,9 @@ struct tally {
     _Atomic uint64_t torn, poisons, full, checkpoints;
 };
 
-static uint64_t draw(struct world *w, uint64_t n)
-{
-    uint64_t z = (w->random += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (z ^ (z >> 31)) % n;
-}
-
-static bool fail(struct world *w, const char *text, uint64_t a, uint64_t b)
-{
-    if (w->why[0] == '\0')
-        snprintf(w->why, sizeof(w->why), "%s (%llu, %llu)", text, (unsigned long long)a, (unsigned long long)b);
-    return false;
-}
+#define SWEEP_CRASH_MODES \
+    SIM_KEEP_NOTHING, SIM_KEEP_RANDOM, SIM_KEEP_PREFIX_TORN, SIM_KEEP_ALL, SIM_KEEP_RANDOM, SIM_KEEP_PREFIX_TORN, SIM_KEEP_RANDOM
+#include "sweep.h"
 
 /* ---- rows: every change has a stamp of its own, and the value follows from it ---- */
 
@@ -352,21 +341,13 @@ static void world_destroy(struct world *w)
     mem_free(w);
 }
 
-/* The store of a machine that stopped is not there any more; its memory is left to the end of the process. */
-static void power_cut(struct world *w, enum sim_crash_mode mode)
+static void forget(struct world *w)
 {
     w->store = NULL;
-    sim_crash(w->sim, mode);
 }
 
-static const enum sim_crash_mode modes[] = { SIM_KEEP_NOTHING, SIM_KEEP_RANDOM,      SIM_KEEP_PREFIX_TORN, SIM_KEEP_ALL,
-                                             SIM_KEEP_RANDOM,  SIM_KEEP_PREFIX_TORN, SIM_KEEP_RANDOM };
-static const enum sim_fault faults[] = { SIM_FAULT_SYNC_LOST, SIM_FAULT_EIO, SIM_FAULT_ENOSPC };
-#define MODES (sizeof(modes) / sizeof(modes[0]))
-#define FAULTS (sizeof(faults) / sizeof(faults[0]))
-
 /* Recovers, recovers again, writes on, loses the power and recovers once more. */
-static void run_aftermath(struct world *w)
+static void aftermath(struct world *w)
 {
     if (w->why[0] == '\0' && w->store == NULL) sim_guard(w->sim, reopen, w);
     if (w->why[0] != '\0') return;
@@ -379,38 +360,6 @@ static void run_aftermath(struct world *w)
     if (w->why[0] != '\0') return;
     power_cut(w, SIM_KEEP_NOTHING);
     sim_guard(w->sim, reopen, w);
-}
-
-static void run_crash(struct world *w, uint64_t at, uint64_t way, struct tally *tally)
-{
-    sim_crash_at(w->sim, at, modes[way % MODES]);
-    sim_guard(w->sim, script, w);
-    if (sim_crashed(w->sim)) {
-        w->store = NULL;
-        tally->crashes++;
-        if ((at + way) % 2 == 0) { /* again, inside recovery */
-            sim_crash_at(w->sim, 1 + sim_choose(w->sim, 12), modes[sim_choose(w->sim, MODES)]);
-            sim_guard(w->sim, reopen, w);
-            if (sim_crashed(w->sim)) {
-                tally->second_crashes++;
-                w->store = NULL;
-            }
-            sim_crash_at(w->sim, 0, SIM_KEEP_NOTHING);
-        }
-    }
-    run_aftermath(w);
-}
-
-static void run_fault(struct world *w, uint64_t at, uint64_t way)
-{
-    w->faulty = true;
-    sim_fault_at(w->sim, at, faults[way % FAULTS]);
-    sim_guard(w->sim, script, w);
-    sim_fault_at(w->sim, 0, SIM_FAULT_NONE);
-    if (w->why[0] != '\0') return;
-    /* What was confirmed must not live in the page cache alone. */
-    power_cut(w, way / FAULTS % 2 ? SIM_KEEP_RANDOM : SIM_KEEP_NOTHING);
-    run_aftermath(w);
 }
 
 struct options {
@@ -512,11 +461,8 @@ static bool options_read(struct options *o, int argc, char **argv)
         else if (strcmp(name, "--outcomes") == 0) o->outcomes = strtoull(value, NULL, 10);
         else if (strcmp(name, "--stride") == 0) o->stride = strtoull(value, NULL, 10);
         else if (strcmp(name, "--run") == 0) {
-            char *end;
             o->one = true;
-            o->one_kind = strtoull(value, &end, 10);
-            o->one_at = strtoull(*end ? end + 1 : end, &end, 10);
-            o->one_way = strtoull(*end ? end + 1 : end, &end, 10);
+            run_read(value, &o->one_kind, &o->one_at, &o->one_way);
         } else return false;
     }
     return o->steps > 0 && o->outcomes > 0 && o->stride > 0;

@@ -22,7 +22,7 @@
 #define INPUT_BYTES_MAX 8192u
 #define RSS_KB_MAX (256u * 1024)
 
-#if defined(WEIR_ASAN) || defined(WEIR_TSAN)
+#if defined(WEIR_ASAN) || defined(WEIR_TSAN) || defined(WEIR_MSAN)
 #define SLOW 20u
 #else
 #define SLOW 1u

@@ -172,7 +172,9 @@ def call_and_get_answer_and_exit_as_documented(folder):
 @test
 def mistakes_on_the_command_line_exit_64_and_suggest(folder):
     for words, hint in ((("rnu",), "weir run"), (("stats",), "weir stat"), (("run", BANK, "--dta", "x"), "--data"),
-                        (("get", "account"), "usage"), ((), "usage"), (("run",), "application"),
+                        (("get", "account"), "KEY is missing"), ((), "usage"), (("run",), "application"),
+                        (("load",), "`stream` is missing"), (("load", "stream"), "STREAM is missing"),
+                        (("load", "stream", "moved"), "FILE.ndjson is missing"), (("parked",), "what to do is missing"),
                         (("run", BANK, "--shards", "x"), "--shards"), (("run", BANK, "--limit", "x=1"), "limit")):
         code, _, error = weir(*words)
         equal(code, 64, "%s: %s" % (words, error))

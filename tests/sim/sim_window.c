@@ -76,6 +76,9 @@ static struct aggregate aggregates[] = {
     { .name = STR("fold"), .kind = AGGREGATE_FOLD, .start = STR("7"), .fold = fold },
 };
 #define ALL (sizeof(aggregates) / sizeof(aggregates[0]))
+static struct aggregate of_pairs[] = { { .name = STR("most"), .kind = AGGREGATE_MAX, .field = STR("right.n") },
+                                       { .name = STR("pairs"), .kind = AGGREGATE_COUNT },
+                                       { .name = STR("sum"), .kind = AGGREGATE_SUM, .field = STR("left.n") } };
 static struct aggregate of_counts[] = { { .name = STR("sum"), .kind = AGGREGATE_SUM, .field = STR("count") } };
 
 #define BY_KEY .by = { { STR("key") }, { STR("key") } }, .by_count = 1
@@ -90,8 +93,13 @@ static struct derived deriveds[] = {
     { .name = STR("as_of"), .kind = JOIN_AS_OF, .late_ms = 40, BY_KEY },
     { .name = STR("chained"), .kind = WINDOW_SPAN, .size = 300, .slide = 300, .aggregates = of_counts, .aggregate_count = 1 },
     { .name = STR("idle"), .kind = WINDOW_SPAN, .size = 100, .slide = 100, .idle_ms = 200, BY_KEY, .aggregates = aggregates, .aggregate_count = 1 },
+    { .name = STR("nested"), .kind = WINDOW_SPAN, .size = 200, .slide = 200, .by = { { STR("right.key") } }, .by_names = { STR("whose") },
+      .by_count = 1, .aggregates = of_pairs, .aggregate_count = 3 },
+    { .name = STR("fixed"), .kind = WINDOW_SPAN, .size = 60, .slide = 30, .late_ms = 20, .correct_ms = 70, BY_KEY, .aggregates = aggregates,
+      .aggregate_count = ALL },
+    { .name = STR("of_fixed"), .kind = WINDOW_SPAN, .size = 300, .slide = 300, .aggregates = of_counts, .aggregate_count = 1 },
 };
-enum { TUMBLE, HOP, SESSION, RECENT, EARLY, WITHIN, PAIRS, AS_OF, CHAINED, IDLE, DERIVEDS };
+enum { TUMBLE, HOP, SESSION, RECENT, EARLY, WITHIN, PAIRS, AS_OF, CHAINED, IDLE, NESTED, FIXED, OF_FIXED, DERIVEDS };
 
 static void app_make(struct weir_app *app)
 {
@@ -99,7 +107,8 @@ static void app_make(struct weir_app *app)
     ASSERT(weir_add_service(app, &nothing) == WEIR_OK);
     for (int i = 0; i < SOURCES; i++) ASSERT(weir_add_stream(app, &sources[i]) == WEIR_OK);
     for (int i = 0; i < DERIVEDS; i++) {
-        struct stream *left = catalog_stream(app->catalog, i == CHAINED ? STR("tumble") : i == IDLE ? STR("quiet") : STR("left"));
+        struct stream *left = catalog_stream(app->catalog, i == CHAINED ? STR("tumble") : i == OF_FIXED ? STR("fixed") : i == IDLE ? STR("quiet")
+                                             : i == NESTED ? STR("within") : STR("left"));
         struct stream *right = i == WITHIN || i == PAIRS || i == AS_OF ? catalog_stream(app->catalog, STR("right")) : NULL;
         struct stream options = { 0 };
         char why[300] = "";
@@ -246,6 +255,15 @@ static void aggregates_text(const struct item **in, size_t count, uint32_t which
     if (which > 9) buf_printf(out, "fold=%lld ", (long long)acc);
 }
 
+static void revision_add(struct rows *rows, const char *key, int64_t from, int64_t to, int64_t revision, const struct item **in, size_t count,
+                         uint32_t which)
+{
+    struct buf line = { 0 };
+    buf_printf(&line, "key=%s from=%lld to=%lld final=1 revision=%lld ", key, (long long)from, (long long)to, (long long)revision);
+    aggregates_text(in, count, which, &line);
+    rows_take(rows, &line);
+}
+
 static void result_add(struct rows *rows, const char *key, int64_t from, int64_t to, bool final, const struct item **in, size_t count,
                        uint32_t which)
 {
@@ -291,6 +309,35 @@ static void twin_span(const struct derived *d, const struct items *all, struct r
                 if (d->early && k == i) result_add(out, NULL, from, from + d->size, false, in, count, d->aggregate_count);
             }
             if (is_first) result_add(out, d->by_count ? e->key : NULL, from, from + d->size, true, in, count, d->aggregate_count);
+        }
+        if (!taken) late_add(late, e);
+    }
+    mem_free(in);
+}
+
+/* With `correct`: a row of all events that came in time, then one for each that came later, but not too late. */
+static void twin_corrected(const struct derived *d, const struct items *all, struct rows *out, struct rows *late)
+{
+    const struct item **in = mem_alloc((all->count + 1) * sizeof(*in));
+    for (size_t i = 0; i < all->count; i++) {
+        const struct item *e = &all->items[i];
+        bool taken = false;
+        for (int64_t from = floor_to(e->at, d->slide); from > e->at - d->size; from -= d->slide) {
+            int64_t to = from + d->size, revision = 0;
+            size_t count = 0, timely = 0;
+            bool is_first = true;
+            if (to + d->correct_ms <= low_of(e, d->late_ms)) continue;
+            taken = true;
+            for (size_t k = 0; k < all->count; k++) {
+                const struct item *o = &all->items[k];
+                if (o->at < from || o->at >= to || to + d->correct_ms <= low_of(o, d->late_ms) || strcmp(o->key, e->key) != 0) continue;
+                is_first = is_first && k >= i;
+                in[count++] = o;
+                if (to > low_of(o, d->late_ms)) timely = count;
+            }
+            if (!is_first) continue;
+            if (timely > 0) revision_add(out, e->key, from, to, revision++, in, timely, d->aggregate_count);
+            while (timely < count) revision_add(out, e->key, from, to, revision++, in, ++timely, d->aggregate_count);
         }
         if (!taken) late_add(late, e);
     }
@@ -413,7 +460,8 @@ static void twin_chained(const struct rows *tumble, struct rows *out)
     size_t count = 0;
     for (size_t i = 0; i < tumble->count; i++) {
         long long from, to, final, events;
-        ASSERT(sscanf(strstr(tumble->items[i], "from="), "from=%lld to=%lld final=%lld count=%lld", &from, &to, &final, &events) == 4);
+        ASSERT(sscanf(strstr(tumble->items[i], "from="), "from=%lld to=%lld final=%lld", &from, &to, &final) == 3);
+        ASSERT(sscanf(strstr(tumble->items[i], "count="), "count=%lld", &events) == 1);
         int64_t end = floor_to(to - 1, 300) + 300;
         size_t k = 0;
         while (k < count && ends[k] != end) k++;
@@ -427,6 +475,37 @@ static void twin_chained(const struct rows *tumble, struct rows *out)
     for (size_t k = 0; k < count; k++) {
         struct buf line = { 0 };
         buf_printf(&line, "from=%lld to=%lld final=1 sum=%lld ", (long long)ends[k] - 300, (long long)ends[k], (long long)sums[k]);
+        rows_take(out, &line);
+    }
+}
+
+/* Over the pairs of `within`, by what is inside them. */
+static void twin_nested(const struct rows *pairs, struct rows *out)
+{
+    struct { char key[4]; int64_t end, count, sum, most; } groups[1000];
+    size_t count = 0;
+    for (size_t i = 0; i < pairs->count; i++) {
+        char key[4];
+        long long ln, lat, rn, rat, time;
+        ASSERT(sscanf(pairs->items[i], "key=%3s left={ key=%*s n=%lld at=%lld } right={ key=%*s n=%lld at=%lld } time=%lld", key, &ln, &lat, &rn,
+                      &rat, &time) == 6);
+        int64_t end = floor_to(time, 200) + 200;
+        size_t k = 0;
+        while (k < count && (groups[k].end != end || strcmp(groups[k].key, key) != 0)) k++;
+        if (k == count) {
+            ASSERT(count < 1000);
+            memset(&groups[count], 0, sizeof(groups[0]));
+            memcpy(groups[count].key, key, sizeof(key));
+            groups[count++].end = end;
+        }
+        groups[k].count++;
+        groups[k].sum += ln;
+        if (rn > groups[k].most) groups[k].most = rn;
+    }
+    for (size_t k = 0; k < count; k++) {
+        struct buf line = { 0 };
+        buf_printf(&line, "whose=%s from=%lld to=%lld final=1 most=%lld pairs=%lld sum=%lld ", groups[k].key, (long long)groups[k].end - 200,
+                   (long long)groups[k].end, (long long)groups[k].most, (long long)groups[k].count, (long long)groups[k].sum);
         rows_take(out, &line);
     }
 }
@@ -453,9 +532,9 @@ struct world {
     uint32_t read_stream;
     struct event_id read_at;
     enum phase phase;
-    uint64_t begun, target, ends;
+    uint64_t begun, target, ends, refused, waited, held;
     uint64_t settled_ns, give_up_ns, pass_ns;
-    bool stop, last_life, wrong;
+    bool stop, giving_up, last_life, wrong;
     struct items in[SOURCES];
     struct rows wanted[2 * DERIVEDS], got[2 * DERIVEDS];
     uint64_t seed, late_total, result_total;
@@ -525,6 +604,13 @@ static void submit_end(struct world *w, struct client *c, uint32_t which)
 static void take(struct world *w, struct client *c)
 {
     c->busy = false;
+    bool held = c->request.status == WEIR_OVERLOADED, full = c->request.status == WEIR_OOM && !w->last_life;
+    if (held || full) {
+        /* It comes again. Where memory is full (a request's record takes some, too) nothing may go on: this life is over. */
+        w->held += held;
+        w->giving_up = w->giving_up || (!w->last_life && ++w->refused % 200 == 0);
+        return;
+    }
     if (c->request.status != WEIR_OK) {
         printf("unexpected answer %s: %.*s\n", weir_status_word(c->request.status), STR_ARG(c->request.text));
         abort();
@@ -594,6 +680,9 @@ static void twin_run(struct world *w)
         const struct derived *d = w->app.catalog->deriveds[i];
         struct rows *out = &w->wanted[2 * i], *late = &w->wanted[2 * i + 1];
         if (i == CHAINED) twin_chained(&w->wanted[2 * TUMBLE], out);
+        else if (i == OF_FIXED) twin_chained(&w->wanted[2 * FIXED], out);
+        else if (i == FIXED) twin_corrected(d, left, out, late);
+        else if (i == NESTED) twin_nested(&w->wanted[2 * WITHIN], out);
         else if (i == IDLE) twin_span(d, &w->in[QUIET], out, late);
         else if (d->in_count == 2) twin_join(d, left, &w->in[RIGHT], out, late);
         else if (d->kind == WINDOW_SPAN) twin_span(d, left, out, late);
@@ -652,12 +741,15 @@ static uint64_t clients_turn(void *self)
     while ((r = port_next(w->port)) != NULL) take(w, (struct client *)r);
     while (feed_next(w->port) != NULL) read_take(w);
     uint32_t busy = 0;
+    struct engine_stats stats;
+    engine_stats(w->engine, &stats);
+    w->waited += stats.windows_waiting > 0;
     for (int i = 0; i < CLIENTS; i++) {
         struct client *c = &w->clients[i];
-        if (!c->busy && w->phase == EMITTING && (!c->answered || w->begun < w->target)) submit(w, c);
+        if (!c->busy && w->phase == EMITTING && !w->giving_up && (!c->answered || w->begun < w->target)) submit(w, c);
         busy += c->busy;
     }
-    if (busy == 0 && w->phase == EMITTING && !w->last_life) w->stop = sim_choose(w->sim, 20) == 0;
+    if (busy == 0 && w->phase == EMITTING && !w->last_life) w->stop = w->giving_up || sim_choose(w->sim, 20) == 0;
     if (busy == 0 && w->phase == EMITTING && w->last_life) {
         w->phase = ENDING;
         submit_end(w, &w->clients[0], LEFT);
@@ -691,6 +783,9 @@ static void world_open(void *arg)
     options.limits.queue_wait_max_ms = 60000;
     options.limits.checkpoint_bytes_min = 40000;
     if (sim_choose(w->sim, 2) == 0) options.limits.epoch_bytes_max = 500 + sim_choose(w->sim, 5000);
+    if (sim_choose(w->sim, 2) == 0) options.limits.follower_lag_max = 1 + sim_choose(w->sim, 30);
+    /* Windows wait at once, or after a while; in the last life there is room, and all must come. */
+    if (!w->last_life && sim_choose(w->sim, 3) == 0) options.limits.memory_max = 20000 + sim_choose(w->sim, 200000);
     enum weir_status st = engine_open(&options, &w->engine, &recovery, error, sizeof(error));
     if (st != WEIR_OK) {
         printf("engine_open: %s: %s\n", weir_status_word(st), error);
@@ -754,7 +849,7 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     for (int i = 0; i < CLIENTS; i++) w->clients[i].answered = true;
     bool stuck = false;
     for (uint64_t life = 0; life <= crashes && !stuck; life++) {
-        w->stop = false;
+        w->stop = w->giving_up = false;
         w->target = QUIET_EVENTS + txns * (life + 1) / (crashes + 1);
         w->last_life = life == crashes;
         if (life < crashes)
@@ -779,8 +874,12 @@ static bool run_seed(uint64_t seed, uint64_t txns, uint64_t crashes)
     /* Not vacuous: each kind gave rows, and some events were late. */
     bool good = !stuck && w->phase == OVER && w->late_total > 0;
     for (uint32_t i = 0; i < DERIVEDS; i++) good = good && w->got[2 * i].count > 0;
-    printf("seed %llu: %zu and %zu events, %llu results, %llu late: %s\n", (unsigned long long)seed, w->in[LEFT].count, w->in[RIGHT].count,
-           (unsigned long long)w->result_total, (unsigned long long)w->late_total, good ? "ok" : "WRONG");
+    size_t corrections = 0;
+    for (size_t i = 0; i < w->got[2 * FIXED].count; i++) corrections += strstr(w->got[2 * FIXED].items[i], " revision=0 ") == NULL;
+    good = good && corrections > 0;
+    printf("seed %llu: %zu and %zu events, %llu results, %llu late, %llu turns with waiting windows, %llu held back: %s\n", (unsigned long long)seed, w->in[LEFT].count,
+           w->in[RIGHT].count, (unsigned long long)w->result_total, (unsigned long long)w->late_total, (unsigned long long)w->waited,
+           (unsigned long long)w->held, good ? "ok" : "WRONG");
     if (!good) printf("  again: sim_window --seed %llu --txns %llu --crashes %llu\n", (unsigned long long)seed, (unsigned long long)txns, (unsigned long long)crashes);
     for (int i = 0; i < CLIENTS; i++) arena_free(&w->clients[i].request.arena);
     for (int i = 0; i < SOURCES; i++) mem_free(w->in[i].items);

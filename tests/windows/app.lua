@@ -16,8 +16,13 @@ weir.window("recent", { from = buys, by = { "user", "pack" }, last = "5s", late 
 weir.window("everyone", { from = buys, size = "10s", late = "2s", early = true, n = weir.count() })
 weir.window("dear", { from = buys, by = "user", size = "10s", late = "2s", where = function(e) return e.price > 500 end,
   path = weir.fold("", function(acc, e) return acc .. e.pack .. ";" end) })
+weir.window("amended", { from = buys, by = "user", size = "6s", slide = "3s", late = "1s", correct = "5s", n = weir.count(),
+  total = weir.sum "price" })
 weir.window("hottest", { from = hop, size = "4s", most = weir.max "total", packs = weir.count() })
-weir.join("hits", { left = ads, right = buys, by = { "user", "pack" }, within = "2s", late = "2s" })
+local hits = weir.join("hits", { left = ads, right = buys, by = { "user", "pack" }, within = "2s", late = "2s" })
+-- Over pairs, by what is in them.
+weir.window("campaigns", { from = hits, by = { "left.pack", whose = "left.user" }, size = "10s", spent = weir.sum "right.price",
+  dearest = weir.max "right.price", ads = weir.distinct "left.campaign" })
 weir.join("slots", { left = ads, right = buys, by = { "user", "pack" }, size = "4s", late = "1s" })
 weir.join("cause", { left = buys, right = ads, by = "user", as_of = true, late = "2s" })
 

@@ -117,6 +117,24 @@ def early(events, size, late):
     return rows, lost
 
 
+def amended(events, by, size, slide, late, correct):
+    """A row of all that came in time, and one more for each event that came up to `correct` later."""
+    held, lost, rows = collections.defaultdict(list), [], []
+    for e in events:
+        low = e["seen"] - late
+        starts = [s for s in spans(e["at"], size, slide) if s + size + correct > low]
+        for start in starts:
+            held[e[by], start].append((start + size > low, e))
+        if not starts:
+            lost.append(dict(plain(e), why="late"))
+    for (group, start), members in held.items():
+        timely = sum(in_time for in_time, _ in members)
+        for revision, count in enumerate(range(timely or 1, len(members) + 1)):
+            rows.append(dict({by: group, "from": start, "to": start + size, "final": True, "revision": revision},
+                             **count_total([e for _, e in members[:count]])))
+    return rows, lost
+
+
 def join(left, right, by, late, takes, pairs):
     """Pairs of equal groups; each side is late by its own watermark."""
     lost = [{"side": side, "event": plain(e), "why": "late"} for side, events in (("left", left), ("right", right))
@@ -159,6 +177,7 @@ def main():
     out["visit"], out["visit_late"] = sessions(buys, 3000, 1000)
     out["recent"], out["recent_late"] = recent(buys, 5000, 1000)
     out["everyone"], out["everyone_late"] = early(buys, 10000, 2000)
+    out["amended"], out["amended_late"] = amended(buys, "user", 6000, 3000, 1000, 5000)
     dear = [e for e in buys if e["price"] > 500]
     held, out["dear_late"] = windows(dear, ["user"], 10000, 10000, 2000)
     out["dear"] = rows_of(held, ["user"], 10000, lambda events: {"path": "".join(e["pack"] + ";" for e in events)})
@@ -171,6 +190,13 @@ def main():
     out["hottest_late"] = []
     timely = lambda e, low: e["at"] >= low
     out["hits"], out["hits_late"] = join(ads, buys, ["user", "pack"], 2000, timely, within(2000))
+    groups = collections.defaultdict(list)
+    for row in out["hits"]:
+        groups[row["left"]["pack"], row["left"]["user"], row["time"] // 10000 * 10000].append(row)
+    out["campaigns"] = [{"pack": pack, "whose": user, "from": start, "to": start + 10000, "final": True,
+                         "spent": sum(r["right"]["price"] for r in rows), "dearest": max(r["right"]["price"] for r in rows),
+                         "ads": len({r["left"]["campaign"] for r in rows})} for (pack, user, start), rows in groups.items()]
+    out["campaigns_late"] = []
     out["slots"], out["slots_late"] = join(ads, buys, ["user", "pack"], 1000, lambda e, low: e["at"] // 4000 * 4000 + 4000 > low,
                                            in_window(4000, 1000))
     out["cause"], out["cause_late"] = join(buys, ads, ["user"], 2000, timely, newest)

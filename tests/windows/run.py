@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Windows and joins: the real binary beside an offline program over the same files, kill -9. Ends with `N passed, N failed, N skipped`.
+"""Windows and joins: the real binary beside an offline program over the same files, kill -9; sources that wait. Ends with `N passed, N failed, N skipped`.
 
     tests/windows/run.py [--build DIR] [--only TEXT]
 
@@ -20,8 +20,10 @@ import harness
 def main():
     parser = argparse.ArgumentParser(description="Windows and joins.")
     options = harness.options_read(parser)
+    import test_embedded
+    import test_throttle
     import test_windows
-    assert test_windows
+    assert test_embedded and test_windows and test_throttle
     return harness.run_chosen(options)
 
 

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
 DEADLINE_S = 60
 SEED = int(os.environ.get("WINDOWS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "hottest", "hits", "slots", "cause")
+STREAMS = [name + late for name in ("spend", "hop", "visit", "recent", "everyone", "dear", "amended", "hottest", "hits", "campaigns", "slots", "cause")
            for late in ("", "_late")]
 START = 1700000000000
 
@@ -97,8 +98,9 @@ def compare(server, wanted):
 
 def not_vacuous(wanted):
     for name in STREAMS:
-        if name not in ("hottest_late", "everyone_late", "dear_late"):
+        if name not in ("hottest_late", "campaigns_late", "everyone_late", "dear_late"):
             true(len(wanted[name]) > 0, "the input gives rows for " + name)
+    true(max(json.loads(r)["revision"] for r in wanted["amended"]) > 1, "windows corrected more than once")
     true(any(len(json.loads(r)["path"]) > 6 for r in wanted["dear"]), "folds of several events")
 
 
@@ -209,6 +211,111 @@ def what_passes_a_limit_goes_to_the_late_stream_with_the_reason(folder):
         equal([e["event"]["all"] for e in stream_events(server, "folds")], [4])
 
 
+MEMORY = """
+local weir = require "weir"
+local filler = weir.entity("filler", { bytes = weir.text })
+filler:on("fill", { weir.int }, function(self, n) self.bytes = ("x"):rep(n) end)
+filler:on("drop", {}, function(self) weir.delete() end)
+local seen = weir.stream("seen", { who = weir.text, at = weir.time }, { key = "who", time = "at", allow = "anyone" })
+weir.window("counts", { from = seen, by = "who", size = "1s", n = weir.count() })
+weir.join("pairs", { left = seen, right = seen, by = "who", within = "500ms" })
+"""
+
+
+def figure(server, name):
+    return int(re.search(r"^weir_%s (\d+)$" % re.escape(name), server.get("/metrics").body, re.M).group(1))
+
+
+def see(server, groups, at):
+    """An event of each group, which no request record remembers."""
+    for i in range(0, len(groups), 500):
+        equal(server.post("/streams/seen", [{"who": g, "at": at} for g in groups[i:i + 500]]).status, 200, "events go on")
+
+
+@test
+def at_memory_max_windows_wait_and_go_on_when_there_is_room(folder):
+    app = folder.write("memory.lua", MEMORY)
+    with Server(app, folder.join("d"), "--shards", "2", "--limit", "memory_max=800000") as server:
+        for i in range(10):
+            equal(server.post("/filler/f%d/fill" % i, [60000]).status, 200, "rows that take the memory")
+        groups = ["g%d" % i for i in range(3000)]
+        see(server, groups, START)
+        until(lambda: figure(server, "windows_waiting") == 4, "both wait on both shards")
+        equal(server.post("/filler/new/fill", [60000]).status, 503, "a row that adds to the memory")
+        used = figure(server, "memory_bytes")
+        true(used <= 900000, "rows stay at the limit, but for cursors: %d" % used)
+        see(server, groups[:500], START + 100)
+        lag = lambda: {f["type"]: f["lag"] for f in server.get("/streams/seen/info").json["followers"]}
+        true(until(lag, "a lag")["counts"] > 0, "it shows: %r" % lag())
+        equal(server.get("/streams/seen/info").json["events"], 3500, "events are kept")
+        true(server.trace_all().count("window_waits stream=") >= 4, "the trace says so")
+        server.kill()
+        server.start()
+        until(lambda: figure(server, "windows_waiting") == 4, "they wait after a start, too")
+        # What is due closes meanwhile: nothing yet, for no watermark has passed.
+        equal(server.get("/streams/counts/info").json["events"], 0, "nothing is due")
+        for i in range(10):
+            equal(server.post("/filler/f%d/drop" % i, []).status, 200, "a deletion")
+        server.command[server.command.index("memory_max=800000")] = "memory_max=8000000"
+        until(lambda: figure(server, "windows_waiting") < 4 or caught_up(server), "there is room")
+        server.kill()
+        server.start()
+        equal(server.post("/streams/seen/end").status, 200)
+        until(lambda: server.get("/streams/counts/info").json["events"] >= 3000 and caught_up(server), "all windows are done")
+        counts = {e["event"]["who"]: e["event"]["n"] for e in stream_events(server, "counts")}
+        true(counts == {g: 2 if i < 500 else 1 for i, g in enumerate(groups)}, "each event once")
+        equal(len(stream_events(server, "counts")), 3000, "each window once")
+        equal(len(stream_events(server, "pairs")), 2500 + 500 * 4, "each pair once")
+        equal(stream_events(server, "counts_late") + stream_events(server, "pairs_late"), [], "nothing is late")
+
+
+@test
+def what_is_due_closes_while_windows_wait(folder):
+    app = folder.write("memory.lua", MEMORY.split("weir.join")[0])
+    with Server(app, folder.join("d"), "--shards", "1", "--limit", "memory_max=300000") as server:
+        see(server, ["g%d" % i for i in range(900)], START)
+        # Their second is over at the last of these: 900 windows close, and so there is room for 900 more.
+        see(server, ["h%d" % i for i in range(900)], START + 1000)
+        see(server, ["i%d" % i for i in range(900)], START + 2000)
+        until(lambda: server.get("/streams/counts/info").json["events"] == 1800, "those that are due have closed")
+        until(lambda: caught_up(server), "none waits")
+        equal(figure(server, "windows_waiting"), 0)
+
+
+@test
+def windows_wait_exactly_when_memory_is_above_the_limit(folder):
+    app = folder.write("memory.lua", MEMORY.split("weir.join")[0])
+
+    def rows(server, count):
+        """Cursors of all 256 slots, and so many windows."""
+        until(lambda: figure(server, "rows") == names + 256 + count, "%d windows are rows" % count)
+        return figure(server, "memory_bytes")
+
+    def filled(name, *options):
+        server = Server(app, folder.join(name), "--shards", "1", *options)
+        for i in range(20):
+            see(server, ["g%02d" % i], START)
+            taken = rows(server, i + 1)
+        return server, taken
+
+    with Server(app, folder.join("empty")) as server:
+        names = figure(server, "rows")
+    server, used = filled("free")
+    server.__exit__(None, None, None)
+    # Below the limit one more is taken; at it, too, for it is not above; above it waits.
+    for more, taken in ((1, 1), (0, 1), (-1, 0)):
+        server, _ = filled("d%d" % more, "--limit", "memory_max=%d" % (used + more))
+        try:
+            see(server, ["h00"], START)
+            see(server, ["h01"], START)
+            until(lambda: figure(server, "windows_waiting") == 1, "it waits")
+            equal(figure(server, "rows"), names + 256 + 20 + taken, "limit %+d" % more)
+            see(server, ["g00"] * 5, START)
+            equal(server.get("/streams/seen/info").json["events"], 27)
+        finally:
+            server.__exit__(None, None, None)
+
+
 @test
 def results_are_emitted_by_nobody_else_and_definitions_stay(folder):
     app = folder.write("idle.lua", IDLE)
@@ -235,3 +342,33 @@ def graph_and_check_show_windows_and_joins(_):
     for edge in (("feeds", "buys", "spend"), ("feeds", "spend", "user"), ("feeds", "hop", "hottest"), ("feeds", "ads", "hits"),
                  ("feeds", "buys", "hits"), ("emits", "spend", "spend_late")):
         true(edge in pairs, "%r is drawn" % (edge,))
+    true("by left.pack,left.user as whose" in out and "spent=sum(right.price)" in out, "paths are shown: " + out)
+
+
+@test
+def paths_into_pairs_are_judged_at_load(folder):
+    with open(APP) as file:
+        app = file.read()
+    for options, wanted in (('by = "left.usr", n = weir.count()', "hits has no `left.usr`"),
+                            ('by = "user.x", n = weir.count()', "hits has no `user.x`"),
+                            ('by = "left", n = weir.count()', "`left` cannot tell groups apart"),
+                            ('n = weir.sum "right.pack"', "cannot be taken of `right.pack`"),
+                            ('n = weir.sum "right.nope"', "it has no `right.nope`"),
+                            ('by = { ["a b"] = "left.user" }, n = weir.count()', "`a b` is no name for a column"),
+                            ('by = { "user", "left.user" }, n = weir.count()', "two columns are called `user`")):
+        code, _, err = weir("check", folder.write("bad.lua", app + 'weir.window("bad", { from = hits, size = "1s", %s })\n' % options))
+        true(code != 0 and wanted in err, "%s: %s" % (options, err))
+
+
+@test
+def corrections_are_of_windows_by_size_only(folder):
+    with open(APP) as file:
+        app = file.read()
+    for options, wanted in (('gap = "1s", correct = "1s", n = weir.count()', "`correct` goes with `size`"),
+                            ('last = "1s", correct = "1s", n = weir.count()', "`correct` goes with `size`"),
+                            ('size = "1s", correct = "soon", n = weir.count()', "`correct` is a duration"),
+                            ('size = "1s", correct = "1s", revision = weir.count()', "two columns are called `revision`")):
+        code, _, err = weir("check", folder.write("bad.lua", app + 'weir.window("bad", { from = buys, %s })\n' % options))
+        true(code != 0 and wanted in err, "%s: %s" % (options, err))
+    out = weir("graph", APP)[1]
+    true("window 6s every 3s corrected for 5s of buys by user" in out, "the graph: " + out)
