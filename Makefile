@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench bench-peers install clean
+.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench bench-check bench-peers install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -78,6 +78,11 @@ bench: all
 # Weir beside Redis, PostgreSQL and others, each installed from packages: make bench-peers [PEERS="--only redis --pairs 5"]
 bench-peers: all
 	@bench/peers/run.py --build $(BUILD) $(PEERS)
+
+# Does the engine do more work for a request than it did? Instructions, counted by valgrind, against bench/figures.
+bench-check: all
+	@tools/install_deps --check
+	@bench/check --build $(BUILD)
 
 install: all
 	@DESTDIR="$(DESTDIR)" meson install -C $(BUILD)

@@ -18,7 +18,7 @@
 /* The options as texts, before they are judged. */
 struct texts {
     const char *shards, *threads, *connections, *pipeline, *rate, *seconds, *warmup, *seed,
-        *connect, *schedule, *lang;
+        *connect, *schedule, *lang, *requests;
 };
 
 static bool count_read(const char *option, const char *text, unsigned min, unsigned max,
@@ -47,7 +47,7 @@ static bool share_read(const char *option, const char *text, double min, double 
 
 static bool texts_read(const struct texts *t, struct bench_options *o)
 {
-    unsigned long long seed = o->seed;
+    unsigned long long seed = o->seed, requests = 0;
     if (!count_read("--shards", t->shards, 0, 64, &o->shards) ||
         !count_read("--threads", t->threads, 0, 64, &o->threads) ||
         !count_read("--connections", t->connections, 1, 10000, &o->connections) ||
@@ -55,9 +55,19 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
         !share_read("--rate", t->rate, 1, 1e8, &o->rate) ||
         !share_read("--seconds", t->seconds, 0.1, 86400, &o->seconds) ||
         !share_read("--warmup", t->warmup, 0, 86400, &o->warmup_seconds) ||
-        (t->seed && !args_number("--seed", t->seed, UINT64_MAX, &seed)))
+        (t->seed && !args_number("--seed", t->seed, UINT64_MAX, &seed)) ||
+        (t->requests && !args_number("--requests", t->requests, 1000000000, &requests)))
         return false;
     o->seed = seed;
+    o->requests = requests;
+    if (t->requests && requests == 0) {
+        fprintf(stderr, "weir: --requests 0: at least 1 is wanted\n");
+        return false;
+    }
+    if (t->requests && (t->seconds || t->warmup || o->sweep)) {
+        fprintf(stderr, "weir: --requests are in place of --seconds, --warmup and --sweep\n");
+        return false;
+    }
     o->steady = t->schedule && strcmp(t->schedule, "steady") == 0;
     if (t->schedule && !o->steady && strcmp(t->schedule, "poisson") != 0) {
         fprintf(stderr, "weir: --schedule %s: poisson or steady\n", t->schedule);
@@ -128,7 +138,7 @@ int verb_bench(int argc, char **argv)
 {
     struct texts t = { 0 };
     struct bench_options o = BENCH_OPTIONS;
-    struct args_list limits = { .count = 0 };
+    struct args_list limits = { .count = 0 }, settings = { .count = 0 };
     const struct bench_param *params[BENCH_PARAMS_MAX];
     const char *values[BENCH_PARAMS_MAX] = { 0 };
     char names[BENCH_PARAMS_MAX][24], room[256], program[1024], more[4096];
@@ -144,6 +154,8 @@ int verb_bench(int argc, char **argv)
           .text_into = &t.schedule },
         { "--seconds", "S", "time that is measured (10)", .text_into = &t.seconds },
         { "--warmup", "S", "time before that is not (2)", .text_into = &t.warmup },
+        { "--requests", "N", "so many requests are measured, instead of a time",
+          .text_into = &t.requests },
         { "--seed", "N", "of requests and their times (1)", .text_into = &t.seed },
         { "--connect", "HOST:PORT", "a running server, instead of one of its own",
           .text_into = &t.connect },
@@ -152,6 +164,8 @@ int verb_bench(int argc, char **argv)
         { "--lang", "lua|c", "handlers in C, with --in-process (lua)", .text_into = &t.lang },
         { "--app", "FILE", "another application than the workload's own", .text_into = &o.app },
         { "--limit", "NAME=N", "a limit of the server; may be repeated", .list_into = &limits },
+        { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
+          .list_into = &settings },
         { "--data", "DIR", "folder to work in, kept (a new one here, removed)",
           .text_into = &o.data },
         { "--plot", "FILE.svg", "latency against rate, with --sweep", .text_into = &o.plot },
@@ -197,6 +211,7 @@ int verb_bench(int argc, char **argv)
     program[len] = 0;
     o.program = program;
     o.limits = limits.item;
+    o.app_settings = settings.item;
     o.out = stdout;
     o.err = stderr;
     return bench_run(&o);

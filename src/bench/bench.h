@@ -38,11 +38,13 @@ struct bench_options {
     bool native;               /* handlers in C; only in this process */
     const char *data;          /* folder to work in; NULL: a new one here, removed at the end */
     const char *const *limits; /* passed to the server, NULL-terminated; may be NULL */
+    const char *const *app_settings; /* likewise: "name=value" of the application */
     uint32_t shards, threads;
     uint32_t connections, pipeline;
     double rate; /* requests a second; 0: closed loop */
     bool steady; /* a request each 1/rate seconds, instead of a Poisson process */
     double seconds, warmup_seconds;
+    uint64_t requests; /* instead of seconds, and nothing before that is not measured; 0: seconds */
     uint64_t seed;
     bool sweep;       /* first the peak, then open loops up to the knee */
     const char *plot; /* file for a picture of the sweep; NULL: none */

@@ -282,7 +282,7 @@ static bool app_load(struct door_port *door, const struct door_port_options *o, 
     door->catalog = catalog_create();
     app_init(&door->app, door->catalog);
     if (o->app) {
-        struct lua_options lua = { .env = door->env };
+        struct lua_options lua = { .env = door->env, .settings = o->settings };
         struct lua_problem problem = { .line = 0 };
         door->lua = lua_app_create(door->catalog, &lua);
         if (lua_app_load(door->lua, o->app, &problem) != WEIR_OK) {

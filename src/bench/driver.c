@@ -51,13 +51,19 @@ void driver_fail(struct driver *d, const char *format, ...)
 
 static void counts_reset(struct driver *d)
 {
-    d->place = d->in_flight = d->completed = d->unsent = 0;
+    d->again_count = 0;
+    d->place = d->count = d->in_flight = d->completed = d->unsent = 0;
     d->began = d->ended = false;
     memset(&d->all, 0, sizeof(d->all));
     memset(d->kind, 0, sizeof(d->kind));
     memset(&d->lag, 0, sizeof(d->lag));
     memset(d->cause, 0, sizeof(d->cause));
     d->last_answer_ns = mono_ns();
+}
+
+void driver_deinit(struct driver *d)
+{
+    mem_free(d->again);
 }
 
 void driver_begin_all(struct driver *d, enum pass pass)
@@ -85,10 +91,25 @@ void driver_begin_measure(struct driver *d, double warm_s, double seconds, doubl
     d->give_up_ns = d->end_ns + (uint64_t)(seconds * (double)SECOND);
 }
 
+void driver_begin_measure_count(struct driver *d, uint64_t requests, double rate, bool steady,
+                                uint64_t seed)
+{
+    driver_begin_measure(d, 0, 0, rate, steady, seed);
+    d->count = requests;
+    d->end_ns = d->give_up_ns = DRIVER_NEVER;
+}
+
+/* All requests of a counted pass were taken. */
+static bool all_taken(const struct driver *d)
+{
+    return d->count > 0 && d->place == d->count;
+}
+
 /* ---- taking ---- */
 
 static bool take_due(struct driver *d, uint64_t now, struct shot *shot)
 {
+    if (all_taken(d)) return false;
     if (d->rate == 0) {
         if (now >= d->end_ns) return false;
         shot->due_ns = now;
@@ -108,7 +129,13 @@ bool driver_take(struct driver *d, uint64_t now, struct shot *shot)
     if (d->error[0]) return false;
     if (d->pass == PASS_MEASURE) {
         if (!take_due(d, now, shot)) return false;
+        d->place++;
         d->workload->next(d->self, &d->random, shot);
+    } else if (d->again_count > 0) {
+        struct shot *next = shot->next;
+        *shot = d->again[--d->again_count];
+        shot->next = next;
+        shot->due_ns = now;
     } else {
         if (d->place == d->count) return false;
         shot->due_ns = now;
@@ -122,7 +149,9 @@ bool driver_take(struct driver *d, uint64_t now, struct shot *shot)
 uint64_t driver_next_due(const struct driver *d)
 {
     if (d->error[0]) return DRIVER_NEVER;
-    if (d->pass != PASS_MEASURE) return d->place < d->count ? 0 : DRIVER_NEVER;
+    if (d->pass != PASS_MEASURE)
+        return d->place < d->count || d->again_count > 0 ? 0 : DRIVER_NEVER;
+    if (all_taken(d)) return DRIVER_NEVER;
     if (d->rate == 0) return mono_ns() < d->end_ns ? 0 : DRIVER_NEVER;
     return d->due_ns < (double)d->end_ns ? (uint64_t)d->due_ns : DRIVER_NEVER;
 }
@@ -131,8 +160,8 @@ bool driver_done(const struct driver *d)
 {
     if (d->error[0]) return true;
     if (d->in_flight > 0) return false;
-    if (d->pass != PASS_MEASURE) return d->place == d->count;
-    return d->ended && (d->rate == 0 || d->due_ns >= (double)d->end_ns);
+    if (d->pass != PASS_MEASURE) return d->place == d->count && d->again_count == 0;
+    return d->ended && (d->rate == 0 || d->count > 0 || d->due_ns >= (double)d->end_ns);
 }
 
 /* ---- answers ---- */
@@ -187,6 +216,15 @@ static void measured(struct driver *d, const struct shot *shot, const struct ans
     if (outcome != OUTCOME_DONE) cause_add(d, answer);
 }
 
+static void again_add(struct driver *d, const struct shot *shot)
+{
+    if (d->again_count == d->again_room) {
+        d->again_room = d->again_room ? d->again_room * 2 : 64;
+        d->again = mem_realloc(d->again, d->again_room * sizeof(*d->again));
+    }
+    d->again[d->again_count++] = *shot;
+}
+
 void driver_answer(struct driver *d, const struct shot *shot, const struct answer *answer,
                    uint64_t now)
 {
@@ -194,6 +232,8 @@ void driver_answer(struct driver *d, const struct shot *shot, const struct answe
     d->last_answer_ns = now;
     if (d->pass == PASS_MEASURE) {
         measured(d, shot, answer, now);
+    } else if (answer_is_error(answer, "overloaded")) {
+        again_add(d, shot);
     } else if (answer->kind == ANSWER_ERROR) {
         const struct verb *verb = &d->workload->verbs[shot->verb];
         driver_fail(d, "%s %.*s %s: %.*s", verb->type, (int)shot->key_len, shot->key, verb->handler,
@@ -230,6 +270,7 @@ void driver_turn(struct driver *d, uint64_t now)
         d->began = true;
         d->began_ns = mono_ns();
     }
+    if (all_taken(d) && d->in_flight == 0 && !d->ended) d->end_ns = now;
     if (!d->ended && now >= d->end_ns) {
         d->ended = true;
         d->ended_ns = now;

@@ -59,8 +59,10 @@ struct driver {
     struct figures at_begin, at_end;
     uint64_t began_ns, ended_ns; /* when those were read */
     /* what */
-    uint64_t place, count; /* load, verify */
+    uint64_t place, count; /* load, verify, or a measured pass of so many requests; else 0 */
     uint64_t in_flight, completed, unsent;
+    struct shot *again; /* load, verify: what the server had no time for */
+    uint32_t again_count, again_room;
     struct tally all, kind[WORKLOAD_KINDS_MAX];
     struct histogram lag; /* from when a request was due to when it was sent */
     struct cause cause[CAUSES_MAX];
@@ -71,11 +73,15 @@ uint64_t mono_ns(void);
 /** The pass that runs, and each later one, fails: somebody wants an end. For a signal handler. */
 void driver_interrupt(int signal);
 
-/** Load or verify: all requests, closed loop. */
+void driver_deinit(struct driver *d);
+/** Load or verify: all requests, closed loop; one that is answered `overloaded` is sent again. */
 void driver_begin_all(struct driver *d, enum pass pass);
 /** Measure: from now on, `warm_s` that are not counted, then `seconds`. rate 0: closed loop. */
 void driver_begin_measure(struct driver *d, double warm_s, double seconds, double rate, bool steady,
                           uint64_t seed);
+/** Measure `requests` instead, from now on until the last answer. */
+void driver_begin_measure_count(struct driver *d, uint64_t requests, double rate, bool steady,
+                                uint64_t seed);
 
 /* ---- for doors ---- */
 
@@ -110,8 +116,9 @@ struct door_port_options {
     const char *app;  /* a Lua file; NULL: the workload's own handlers in C */
     const char *data; /* folder */
     uint32_t shards, threads;
-    uint32_t in_flight;        /* requests at most */
-    const char *const *limits; /* "name=number", NULL-terminated; may be NULL */
+    uint32_t in_flight;          /* requests at most */
+    const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
+    const char *const *settings; /* of the application in Lua, likewise */
 };
 /** The engine in this process. NULL with the reason. */
 struct door *door_port_open(const struct workload *workload,

@@ -140,11 +140,11 @@ void report_head_json(const struct report *r, struct buf *out)
         out,
         "\"version\":\"%s\",\"commit\":\"%s\",\"cores\":%u,\"workload\":\"%s\",\"door\":\"%s\",",
         WEIR_VERSION, BENCH_COMMIT, r->cores, r->workload->name, r->where);
-    buf_printf(out,
-               "\"shards\":%u,\"threads\":%u,\"connections\":%u,\"pipeline\":%u,\"seconds\":%g,"
-               "\"warmup_seconds\":%g,\"seed\":%llu,\"settings\":{",
-               r->shards, r->threads, o->connections, o->pipeline, o->seconds, o->warmup_seconds,
-               (unsigned long long)o->seed);
+    buf_printf(out, "\"shards\":%u,\"threads\":%u,\"connections\":%u,\"pipeline\":%u,", r->shards,
+               r->threads, o->connections, o->pipeline);
+    if (o->requests > 0) buf_printf(out, "\"requests\":%llu,", (unsigned long long)o->requests);
+    else buf_printf(out, "\"seconds\":%g,\"warmup_seconds\":%g,", o->seconds, o->warmup_seconds);
+    buf_printf(out, "\"seed\":%llu,\"settings\":{", (unsigned long long)o->seed);
     for (unsigned i = 0; i < o->setting_count; i++) {
         if (i) buf_add_byte(out, ',');
         json_string(out, o->settings[i].name);

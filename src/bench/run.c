@@ -112,7 +112,8 @@ static int engine_begin(struct run *run)
                                       .shards = o->shards,
                                       .threads = o->threads,
                                       .in_flight = o->connections * o->pipeline,
-                                      .limits = o->limits };
+                                      .limits = o->limits,
+                                      .settings = o->app_settings };
     door_port_shards(&door.shards, &door.threads);
     run->report.shards = door.shards;
     run->report.threads = door.threads;
@@ -133,7 +134,8 @@ static int server_reach(struct run *run)
                                        .folder = run->folder,
                                        .shards = o->shards,
                                        .threads = o->threads,
-                                       .limits = o->limits };
+                                       .limits = o->limits,
+                                       .settings = o->app_settings };
         int code = folder_make(run);
         if (code == 0) code = app_write(run);
         if (code != 0) return code;
@@ -236,8 +238,9 @@ static bool point_run(struct run *run, double rate, struct buf *points, struct p
     const struct bench_options *o = run->options;
     struct driver *d = run->driver;
     static const double shares[PLOT_LINES] = { 0.5, 0.9, 0.99, 0.999 };
-    driver_begin_measure(d, o->warmup_seconds, o->seconds, rate, o->steady,
-                         o->seed + run->points_done++);
+    uint64_t seed = o->seed + run->points_done++;
+    if (o->requests > 0) driver_begin_measure_count(d, o->requests, rate, o->steady, seed);
+    else driver_begin_measure(d, o->warmup_seconds, o->seconds, rate, o->steady, seed);
     if (!pass_run(run, "measuring")) return false;
     report_point(&run->report, d, o->out);
     if (points->len > 0) buf_add_byte(points, ',');
@@ -377,6 +380,7 @@ int bench_run(const struct bench_options *options)
     run.workload->destroy(run.self);
 leave:
     server_leave(&run);
+    driver_deinit(run.driver);
     mem_free(run.driver);
     return code;
 }

@@ -29,7 +29,7 @@ SHORT = ("--seconds", "0.5", "--warmup", "0.1")
 def bench(folder, workload, *options, code=0):
     """One run; (stdout, stderr, JSON or None). The folder it works in must be gone afterwards."""
     path = folder.join("figures.json")
-    got, out, err = weir("bench", workload, *SHORT, "--json", path, *options, cwd=folder.path, timeout=120)
+    got, out, err = weir("bench", workload, *(() if "--requests" in options else SHORT), "--json", path, *options, cwd=folder.path, timeout=120)
     equal(got, code, "exit code of bench %s %s:\n%s%s" % (workload, options, out, err))
     equal([name for name in os.listdir(folder.path) if name.startswith("weir-bench-")], [], "left behind")
     figures = None
@@ -88,7 +88,7 @@ def each_mix_of_ycsb_is_what_it_says_and_its_state_holds(folder):
               "c": {"read": 100}, "e": {"scan": 95, "insert": 5}, "f": {"read": 50, "modify": 50}}
     for mix, wanted in shares.items():
         for more in ((), ("--in-process",)):
-            out, _, figures = bench(folder, "ycsb", "--mix", mix, "--keys", 1200, "--seconds", "0.3", *more)
+            out, _, figures = bench(folder, "ycsb", "--mix", mix, "--keys", 1200, "--requests", 3000, *more)
             point = figures["points"][0]
             true("holds " in out, out)
             for kind, figure in point["kinds"].items():
@@ -122,6 +122,54 @@ def money_that_an_application_loses_is_found(folder):
             out, err, figures = bench(folder, workload, "--keys", 50, "--app", app, *more, code=1)
             true("BROKEN" in out and "the invariant of %s is broken" % workload in err, out + err)
             true(figures["points"][0]["done"] > 0, "it ran")
+
+
+SMALL = ("--items", 200, "--customers", 40)
+
+
+@test
+def tpcc_keeps_its_consistency_conditions_in_lua_and_c(folder):
+    for more in (("--mix", "two"), ("--mix", "full"), ("--mix", "full", "--in-process"), ("--mix", "full", "--in-process", "--lang", "c"),
+                 ("--mix", "neworder", "--in-process", "--lang", "c")):
+        out, _, figures = bench(folder, "tpcc", *SMALL, "--warehouses", 6, "--shards", 2, *more)
+        figures_add_up(figures, "tpcc", 2)
+        point = figures["points"][0]
+        true("holds        conditions 1 to 12 of clause 3.3.2" in out, out)
+        true(point["multi_shard"] > 0, "lines and payments from another warehouse: %s" % point)
+        kinds = {kind for kind, figure in point["kinds"].items() if figure["done"]}
+        equal(kinds, {"two": {"new_order", "payment"}, "neworder": {"new_order"},
+                      "full": {"new_order", "payment", "order_status", "delivery", "stock_level"}}[more[1]])
+
+
+@test
+def both_languages_do_the_same_transactions_of_tpcc(folder):
+    """Equal requests, one after another, leave equal figures behind."""
+    said = [bench(folder, "tpcc", *SMALL, "--mix", "full", "--requests", 1500, "--connections", 1, "--pipeline", 1, "--in-process",
+                  "--lang", lang)[0] for lang in ("lua", "c")]
+    said = [[line for line in out.splitlines() if line.startswith(("holds", "answers"))] for out in said]
+    equal(said[0], said[1])
+
+
+@test
+def each_broken_condition_of_tpcc_is_found(folder):
+    plants = [("self.ytd = self.ytd + amount\n  warehouse", "warehouse", "condition 1"),
+              ("self.unsent:put(order, true)\n  return", "self.unsent:put(order + 1, true)\n  return", "condition 2"),
+              ("self.next_order = order + 1", "self.next_order = order + (order == 50 and 2 or 1)", "condition 3"),
+              ("count = #lines, lines = bought })\n  self.unsent:put(order, true)\n  return", "count = #lines + 1, lines = bought })\n"
+               "  self.unsent:put(order, true)\n  return", "condition 4"),
+              ("  order.carrier = carrier\n", "", "condition 5"),
+              ("    l.delivered = weir.now()\n", "", "condition 7"),
+              ("warehouse(self.w):took(amount)", "warehouse(self.w):took(amount + 1)", "condition 1"),
+              ("at = weir.now(), w = w, d = d, amount = amount }", "at = weir.now(), w = w, d = d, amount = amount - 1 }", "condition 8"),
+              ("self.balance, self.deliveries = self.balance + amount, ", "self.balance, self.deliveries = self.balance, ", "condition 10"),
+              ("left = left + 91", "left = left + 90", "are left of")]
+    for right, wrong, finding in plants:
+        text = lua_of("tpcc")
+        equal(text.count(right), 1, "the plant has its place: " + right)
+        app = folder.write("tpcc.lua", text.replace(right, wrong))
+        mix = "two" if finding in ("condition 2", "condition 3") else "full"     # no delivery takes the traces away
+        out, err, _ = bench(folder, "tpcc", *SMALL, "--mix", mix, "--app", app, "--in-process", "--requests", 2000, code=1)
+        true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
 
 
 @test
@@ -161,6 +209,26 @@ def an_open_loop_offers_the_same_requests_whatever_comes_back(folder):
     equal(counts[0], counts[2])
     true(counts[3] != counts[0], "another seed has another schedule: %s" % counts)
     true(abs(counts[4] - 1000) <= 1, "steady: %s" % counts)
+
+
+@test
+def a_number_of_requests_is_exactly_that_number_and_the_same_ones(folder):
+    doors = ((), ("--in-process",), ("--in-process", "--lang", "c"), ("--rate", 20000))
+    points = [bench(folder, "smallbank", "--keys", 5000, "--initial", 3000, "--requests", 3001, *door)[2]["points"][0] for door in doors]
+    for point in points:
+        equal(point["done"] + point["refused"], 3001, "requests: %s" % point)
+        equal((point["completed"], point["latency_us"]["count"]), (3001, 3001), "counted: %s" % point)
+        equal({kind: figure["done"] + figure["refused"] for kind, figure in point["kinds"].items()},
+              {kind: figure["done"] + figure["refused"] for kind, figure in points[0]["kinds"].items()}, "the same of each kind")
+
+
+@test
+def settings_reach_the_application(folder):
+    app = folder.write("ycsb.lua", lua_of("ycsb").replace("local int", 'local START = require("weir").setting("start", require("weir").int)\nlocal int', 1))
+    for more in ((), ("--in-process",)):
+        bench(folder, "ycsb", "--keys", 50, "--app", app, "--set", "start=7", *more)
+        _, err, _ = bench(folder, "ycsb", "--keys", 50, "--app", app, *more, code=78)
+        true("start" in err, err)
 
 
 @test
@@ -262,6 +330,11 @@ MISTAKES = [
     (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
     (("ycsb", "--pipeline", "-1"), 64, "--pipeline -1"),
     (("ycsb", "--seed", "x"), 64, "--seed x"),
+    (("tpcc", "--items", "99"), 64, "--items 99: a whole number from 100"),
+    (("tpcc", "--mix", "transfer"), 64, "--mix transfer: one of two, full, neworder"),
+    (("ycsb", "--warehouses", "2"), 64, "takes no --warehouses"),
+    (("ycsb", "--requests", "0"), 64, "--requests 0: at least 1"),
+    (("ycsb", "--requests", "5"), 64, "in place of --seconds"),
     (("ycsb", "--schedule", "random", "--rate", "5"), 64, "poisson or steady"),
     (("ycsb", "--schedule", "steady"), 64, "with --rate or --sweep"),
     (("ycsb", "--rate", "5", "--sweep"), 64, "--rate or --sweep"),
@@ -293,7 +366,7 @@ def each_mistake_is_explained(folder):
 def the_help_names_every_workload_and_option(folder):
     _, help_all, _ = weir("help", "bench", cwd=folder.path)
     equal(help_all, weir("bench", "--help")[1])
-    for word in ("ycsb", "smallbank", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+    for word in ("ycsb", "smallbank", "tpcc", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
         true(word in help_all, word)
 
 
