@@ -889,17 +889,20 @@ static enum weir_status file_load(struct event_log *log, const struct event_head
     return st;
 }
 
-/* What stands behind the part that counts belongs to no manifest: the log has it still. */
+/* What stands behind the part that counts belongs to no manifest: the log has it still. Synced also where nothing stands
+ * there: a start that was killed here may have cut it in the page cache only, and it must not come back once another
+ * file begins, for of that one all counts. */
 static enum weir_status tail_cut(struct event_log *log, const struct event_head *head,
                                  uint64_t size, struct open_error *error)
 {
     struct env *env = log->events->env;
-    if (head->last_file == 0 || size <= head->size) return WEIR_OK;
-    MARK("the end of a file of events is cut");
+    if (head->last_file == 0) return WEIR_OK;
     char name[ENV_NAME_MAX];
     event_file_name(name, log->stream, (uint32_t)head->last_file);
     int fd = env->open(env, log->events->store->dir, name, ENV_WRITE);
-    int64_t result = fd >= 0 ? env->truncate(env, fd, head->size) : fd;
+    int64_t result = fd;
+    if (size > head->size) MARK("the end of a file of events is cut");
+    if (result >= 0 && size > head->size) result = env->truncate(env, fd, head->size);
     if (result >= 0) result = env->sync(env, fd);
     if (fd >= 0) env->close(env, fd);
     if (result >= 0) return WEIR_OK;
