@@ -23,6 +23,7 @@ static bool form_part(struct weir_str part, const struct shape *row, struct key_
         if (kind != WEIR_INT && kind != WEIR_TEXT && kind != WEIR_REF) return false;
         form->part[form->count].name = part;
         form->part[form->count].kind = kind;
+        form->part[form->count].place = i;
         form->part[form->count].braced = braced;
         form->count++;
         return true;
@@ -83,8 +84,10 @@ static bool parse_int(struct weir_str text, int64_t *n)
     return *n <= WEIR_INT_MAX && *n >= -WEIR_INT_MAX;
 }
 
-static const struct field *field_named(const struct shape *row, struct weir_str name)
+static const struct field *field_named(const struct shape *row, struct weir_str name,
+                                       uint32_t place)
 {
+    if (place < row->count && str_eq(row->fields[place].name, name)) return &row->fields[place];
     for (uint32_t i = 0; i < row->count; i++) {
         if (str_eq(row->fields[i].name, name)) return &row->fields[i];
     }
@@ -100,7 +103,7 @@ bool key_apply(const struct key_form *form, const struct shape *row, struct weir
         while (end < key.len && (last || key.ptr[end] != ':')) end++;
         if (!last && end == key.len) return false;
         struct weir_str part = { key.ptr + at, end - at };
-        const struct field *f = field_named(row, form->part[i].name);
+        const struct field *f = field_named(row, form->part[i].name, form->part[i].place);
         int64_t n = 0;
         if (f == NULL) return false;
         if (f->kind == WEIR_INT) {

@@ -136,6 +136,8 @@ struct key_form {
     struct {
         struct weir_str name;
         enum weir_kind kind;
+        uint32_t
+            place; /* of its field in the row that the form was parsed for; another shape may have it elsewhere */
         bool braced;
     } part[WEIR_KEY_PARTS_MAX];
 };

@@ -61,8 +61,9 @@ def figures_add_up(figures, workload, shards):
 
 
 def each_workload(folder, *options, shards=2):
-    for workload in ("ycsb", "smallbank"):
-        out, _, figures = bench(folder, workload, "--keys", 500, "--shards", shards, *options)
+    for workload in ("ycsb", "smallbank", *(() if "c" in options else ("voter",))):
+        keys = 300000 if workload == "voter" else 500
+        out, _, figures = bench(folder, workload, "--keys", keys, "--shards", shards, *options)
         true("holds " in out, out)
         figures_add_up(figures, workload, shards)
 
@@ -113,13 +114,14 @@ def rows_that_an_application_forgets_or_mixes_up_are_found(folder):
 @test
 def money_that_an_application_loses_is_found(folder):
     plants = {"ycsb": ("self.balance = self.balance + 1\n", 'if self.key ~= "u7" then self.balance = self.balance + 1 end\n'),
-              "smallbank": ("checking(to.key):add(all)", "checking(to.key):add(all - all % 2)")}
+              "smallbank": ("checking(to.key):add(all)", "checking(to.key):add(all - all % 2)"),
+              "voter": ("if counted then", "if counted and votes ~= 3 then")}
     for workload, (right, wrong) in plants.items():
         text = lua_of(workload)
         true(right in text, "the plant has its place in " + workload)
         app = folder.write(workload + ".lua", text.replace(right, wrong))
         for more in ((), ("--in-process",)):
-            out, err, figures = bench(folder, workload, "--keys", 50, "--app", app, *more, code=1)
+            out, err, figures = bench(folder, workload, "--keys", 30000 if workload == "voter" else 50, "--app", app, *more, code=1)
             true("BROKEN" in out and "the invariant of %s is broken" % workload in err, out + err)
             true(figures["points"][0]["done"] > 0, "it ran")
 
@@ -366,7 +368,7 @@ def each_mistake_is_explained(folder):
 def the_help_names_every_workload_and_option(folder):
     _, help_all, _ = weir("help", "bench", cwd=folder.path)
     equal(help_all, weir("bench", "--help")[1])
-    for word in ("ycsb", "smallbank", "tpcc", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+    for word in ("ycsb", "smallbank", "tpcc", "voter", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
         true(word in help_all, word)
 
 
