@@ -12,7 +12,8 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-const struct workload *const workloads[] = { &workload_ycsb, &workload_smallbank, &workload_tpcc, &workload_voter, NULL };
+const struct workload *const workloads[] = { &workload_ycsb,   &workload_smallbank, &workload_tpcc,
+                                             &workload_travel, &workload_voter,     NULL };
 
 const struct bench_param param_keys = { "keys", "N", "entities that are drawn from" };
 const struct bench_param param_zipf = {

@@ -147,7 +147,8 @@ uint32_t key_shard(struct weir_str key, uint32_t shards);
 
 /** NULL-terminated. */
 extern const struct workload *const workloads[];
-extern const struct workload workload_smallbank, workload_ycsb, workload_ycsb_rows, workload_tpcc, workload_voter;
+extern const struct workload workload_smallbank, workload_ycsb, workload_ycsb_rows, workload_tpcc,
+    workload_travel, workload_voter;
 workload_native_fn smallbank_native, tpcc_native, ycsb_native;
 
 /* Options that several take. */

@@ -175,6 +175,25 @@ def each_broken_condition_of_tpcc_is_found(folder):
 
 
 @test
+def reservations_take_a_room_and_a_seat_or_nothing(folder):
+    for more in ((), ("--in-process",)):
+        out, _, figures = bench(folder, "travel", "--shards", 2, *more)
+        figures_add_up(figures, "travel", 2)
+        point = bench(folder, "travel", "--mix", "reserve", "--initial", 7, "--requests", 4000, "--shards", 2, *more)[2]["points"][0]
+        true(point["causes"]["sold_out"] > 500 and point["multi_shard"] > 0, "sold out: %s" % point)
+    plants = [("  seat:reserve(guest)\n", "", "flight"), ("  self.hotel, self.flight, self.user = room, seat, guest\n",
+               "  self.hotel, self.flight, self.user = room, seat, guest\n  if self.key == 'o77' then weir.delete() end\n", "order 77 was answered"),
+              ("self.guests:append(guest)", "if self.free % 9 > 0 then self.guests:append(guest) end", "guests"),
+              ("room:reserve(guest)", "if self.key ~= 'o99' then room:reserve(guest) end", "hotel")]
+    for right, wrong, finding in plants:
+        text = lua_of("travel")
+        equal(text.count(right), 1, "the plant has its place: " + right)
+        app = folder.write("travel.lua", text.replace(right, wrong))
+        out, err, _ = bench(folder, "travel", "--mix", "reserve", "--requests", 2000, "--app", app, code=1)
+        true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
+
+
+@test
 def state_that_somebody_else_changes_is_found(folder):
     """The same server, and one deposit from outside while the workload runs."""
     app = folder.write("ycsb.lua", lua_of("ycsb"))
@@ -368,7 +387,7 @@ def each_mistake_is_explained(folder):
 def the_help_names_every_workload_and_option(folder):
     _, help_all, _ = weir("help", "bench", cwd=folder.path)
     equal(help_all, weir("bench", "--help")[1])
-    for word in ("ycsb", "smallbank", "tpcc", "voter", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+    for word in ("ycsb", "smallbank", "tpcc", "travel", "voter", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
         true(word in help_all, word)
 
 
