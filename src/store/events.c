@@ -896,7 +896,8 @@ static enum weir_status tail_cut(struct event_log *log, const struct event_head 
                                  uint64_t size, struct open_error *error)
 {
     struct env *env = log->events->env;
-    if (head->last_file == 0) return WEIR_OK;
+    /* None, or only such that retention has taken since. */
+    if (head->last_file == 0 || head->first_file > head->last_file) return WEIR_OK;
     char name[ENV_NAME_MAX];
     event_file_name(name, log->stream, (uint32_t)head->last_file);
     int fd = env->open(env, log->events->store->dir, name, ENV_WRITE);

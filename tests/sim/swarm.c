@@ -689,7 +689,7 @@ static bool life_run(struct world *w, uint32_t life, bool careful, bool rot)
             while (!stopped_or_poisoned(w) && steps-- > 0 && !sim_crashed(w->sim)) {
                 if (!sim_step(w->sim) && !sim_crashed(w->sim) && !sim_advance(w->sim, LIFE_NS)) break;
             }
-        } else if (p->limits.memory_max != 0 || p->limits.deferred_max != 0) { /* what adds to memory is refused, perhaps all there is to do */
+        } else if (p->limits.memory_max != 0 || p->limits.deferred_max != 0 || (rot && p->limits.follower_lag_max != 0)) { /* what adds to memory is refused, perhaps all there is to do */
             (void)sim_run(w->sim, stopped_or_poisoned, w, 60 * SECOND_NS);
             w->silent = true;
         } else if (!sim_run(w->sim, stopped_or_poisoned, w, LIFE_NS) && !sim_crashed(w->sim)) {
