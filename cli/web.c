@@ -220,7 +220,7 @@ static bool read_exactly(struct web *web, size_t bytes)
 static void drop(struct web *web, size_t bytes)
 {
     web->in.len -= bytes;
-    memmove(web->in.ptr, web->in.ptr + bytes, web->in.len);
+    if (web->in.len > 0) memmove(web->in.ptr, web->in.ptr + bytes, web->in.len);
 }
 
 static bool read_chunks(struct web *web)
