@@ -104,6 +104,8 @@ struct feed {
     uint64_t named_seen;
     uint64_t taken; /* all epochs up to it are in the logs */
     uint64_t retention_ns, retry_ns;
+    bool
+        hold_late; /* forced by the simulator, for a whole turn: one draw for each follower would nearly always be one */
     uint64_t compact_ns;   /* not before: the last one failed */
     uint32_t compact_next; /* stream looked at first, so that each has its turn */
     bool pending;          /* events of files known, positions set */
@@ -898,7 +900,7 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
     struct event e;
     unsigned n = 0, look = window_look(feed);
     unsigned most = ENV_CHANCE(feed->env, "feed.derive_few") ? 1 : EVENTS_PER_TURN;
-    bool ended = false, late = ENV_CHANCE(feed->env, "feed.hold_late");
+    bool ended = false, late = feed->hold_late;
     if (!late) hold_step(feed, f);
     f->blocked = false;
     for (; n < most && now >= f->again_ns; n++) {
@@ -1138,6 +1140,7 @@ static uint64_t feed_turn(void *self)
         return reads_serve(feed, false, now) ? 0 : ENV_NEVER;
     }
     bool more = ENV_CHANCE(feed->env, "feed.take_late"), news = !more && feed_take(feed);
+    feed->hold_late = ENV_CHANCE(feed->env, "feed.hold_late");
     more |= reads_serve(feed, news || ENV_CHANCE(feed->env, "feed.news"), now);
     for (uint32_t i = 0; i < catalog->follower_count; i++)
         more |= feed->follows[i].follower->derived != NULL
