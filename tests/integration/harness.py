@@ -249,6 +249,34 @@ class Folder:
         return self.join(name)
 
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def status_of(pid):
+    """(resident bytes, threads) of a process."""
+    found = {}
+    with open("/proc/%d/status" % pid) as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            if name in ("VmRSS", "Threads"):
+                found[name] = int(rest.split()[0])
+    return found["VmRSS"] * 1024, found["Threads"]
+
+
+def cpu_s(pid):
+    """Seconds of processor time that a process has had."""
+    with open("/proc/%d/stat" % pid) as file:
+        words = file.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / TICKS
+
+
+def machine_s():
+    """Seconds of all processors: busy, and all there are."""
+    with open("/proc/stat") as file:
+        numbers = [int(n) / TICKS for n in file.readline().split()[1:9]]
+    return sum(numbers) - numbers[3] - numbers[4], sum(numbers)
+
+
 def until(condition, what, seconds):
     """Polls until the condition holds; its value."""
     end = time.monotonic() + seconds

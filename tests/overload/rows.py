@@ -12,14 +12,13 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "integration"))
 
 import harness
-from harness import Fail, RespError, Server, Skip, true
+from harness import Fail, RespError, Server, Skip, cpu_s, machine_s, status_of, true
 
 APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "app.lua")
 CPUS = sorted(os.sched_getaffinity(0))
 SPREAD_MAX = 1.5    # of two baselines of one run: above it the machine is too noisy to judge
 OTHERS_MAX = 0.25   # of the machine's time taken by programs that are not ours: likewise
 OTHERS_HOPELESS = 0.5   # and from here on a second try is in vain
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Missed(Fail):
@@ -69,20 +68,6 @@ def load(one, *words):
     return load_end(load_start(one, *words))
 
 
-def rss_bytes(one):
-    with open("/proc/%d/status" % one.process.pid) as file:
-        for line in file:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    raise Fail("no VmRSS")
-
-
-def cpu_s(pid):
-    with open("/proc/%d/stat" % pid) as file:
-        words = file.read().rsplit(")", 1)[1].split()
-    return (int(words[11]) + int(words[12])) / TICKS
-
-
 def open_files(one):
     return len(os.listdir("/proc/%d/fd" % one.process.pid))
 
@@ -105,12 +90,12 @@ class Peak:
 
     def __init__(self, one):
         self.one, self.ended = one, threading.Event()
-        self.begin = self.most = rss_bytes(one)
+        self.begin = self.most = status_of(one.process.pid)[0]
 
     def _look(self):
         while not self.ended.wait(0.01):
             try:
-                self.most = max(self.most, rss_bytes(self.one))
+                self.most = max(self.most, status_of(self.one.process.pid)[0])
             except (OSError, Fail):
                 return
 
@@ -128,18 +113,12 @@ class Peak:
         return self.most - self.begin
 
 
-def _busy_and_all():
-    with open("/proc/stat") as file:
-        numbers = [int(n) for n in file.readline().split()[1:9]]
-    return sum(numbers) - numbers[3] - numbers[4], sum(numbers)
-
-
 class Others:
     """The share of the machine's time that went to programs which are not this test's."""
 
     def __init__(self, *servers):
         self.servers = servers
-        self.begin = _busy_and_all()
+        self.begin = machine_s()
         self.own = self._own()
 
     def _own(self):
@@ -147,9 +126,9 @@ class Others:
         return sum(times[:4]) + sum(cpu_s(one.process.pid) for one in self.servers if one.process.poll() is None)
 
     def share(self):
-        busy, total = _busy_and_all()
-        own = (self._own() - self.own) * TICKS
-        return max(0.0, (busy - self.begin[0] - own) / max(1, total - self.begin[1]))
+        busy, total = machine_s()
+        own = self._own() - self.own
+        return max(0.0, (busy - self.begin[0] - own) / max(0.01, total - self.begin[1]))
 
 
 def judge(run, figures, baselines, others):

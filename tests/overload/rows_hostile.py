@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 
-from harness import RespError, equal, true
-from rows import (Others, Peak, bounded, cpu_s, info, judge, load, load_end, load_start, no_error, rss_bytes, row, sanitized,
+from harness import RespError, cpu_s, equal, status_of, true
+from rows import (Others, Peak, bounded, info, judge, load, load_end, load_start, no_error, row, sanitized,
                   server, until)
 
 
@@ -184,7 +184,7 @@ def giant_lengths_are_refused_from_the_length_alone(folder, run):
 
         seen, wrong = {}, []
         round_of(2)
-        begin = rss_bytes(one)
+        begin = status_of(one.process.pid)[0]
         with Peak(one) as peak:
             round_of(2)
         true(not wrong, "; ".join(wrong[:3]))

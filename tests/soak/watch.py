@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 
-from harness import Fail, RespError
+from harness import Fail, RespError, cpu_s, machine_s, status_of
 from world import CHECKPOINT_BYTES, MIB, Actor
 
 SAMPLES_MAX = 4000    # of a run, however long
@@ -14,31 +14,6 @@ OLD_S = 1800          # from then on a life says what the heap has come to; befo
 OTHERS_MAX = 0.25     # of the machine's time taken by programs that are not ours: above it latencies are not judged
 FILE_BYTES = 65536    # of a stream kept by size: an eighth of what it keeps, or this; one may be begun, one not gone yet
 LATEST_BYTES = 4 * MIB    # of a file of one kept as latest, which is compacted by whole files
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def status(pid):
-    """(resident bytes, threads)."""
-    found = {}
-    with open("/proc/%d/status" % pid) as file:
-        for line in file:
-            name, _, rest = line.partition(":")
-            if name in ("VmRSS", "Threads"):
-                found[name] = int(rest.split()[0])
-    return found["VmRSS"] * 1024, found["Threads"]
-
-
-def cpu_s(pid):
-    with open("/proc/%d/stat" % pid) as file:
-        words = file.read().rsplit(")", 1)[1].split()
-    return (int(words[11]) + int(words[12])) / TICKS
-
-
-def machine_s():
-    """Seconds of processors: busy, and all there are."""
-    with open("/proc/stat") as file:
-        numbers = [int(n) / TICKS for n in file.readline().split()[1:9]]
-    return sum(numbers) - numbers[3] - numbers[4], sum(numbers)
 
 
 def descriptors(pid, data):
@@ -78,7 +53,7 @@ class Sample:
         self.cpu = cpu_s(world.server.process.pid)
         self.at, self.shards, self.life = time.monotonic(), world.shards, world.started_at
         pid = world.server.process.pid
-        self.rss, self.threads = status(pid)
+        self.rss, self.threads = status_of(pid)
         self.sockets, self.files, self.others = descriptors(pid, world.data)
         figures, kinds = info(connection), disk(world.data)
         self.state = int(figures["used_memory_rows"])
