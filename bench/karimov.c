@@ -10,7 +10,6 @@
  * Results are checked: each price must be in two windows; each pair of purchase and advertisement in as many windows as both share.
  * SPDX-License-Identifier: MIT
  */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/child.h"
 #include "core/catalog.h"
 #include "core/feed.h"
 #include "func/lua.h"
@@ -248,19 +248,6 @@ static uint64_t turn(void *self)
 }
 
 /* ---- a trial ---- */
-
-static void folder_remove(const char *path)
-{
-    DIR *dir = opendir(path);
-    if (dir == NULL) return;
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-        char name[4096];
-        snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlink(name) != 0) folder_remove(name);
-    }
-    closedir(dir);
-    rmdir(path);
-}
 
 static double cpu_s(void)
 {

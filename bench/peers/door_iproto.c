@@ -9,17 +9,14 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bench/link.h"
 #include "doors.h"
 
 #define GREETING_BYTES 128u
-#define READ_BYTES 65536u
 #define EVENTS_MAX 64
 #define DEPTH_MAX 16
 
@@ -27,13 +24,10 @@ enum { KEY_TYPE = 0x00, KEY_SYNC = 0x01, KEY_TUPLE = 0x21, KEY_FUNCTION = 0x22 }
 enum { KEY_DATA = 0x30, KEY_ERROR = 0x31, TYPE_CALL = 0x0a };
 
 struct conn {
-    int fd;
-    bool blocked;       /* waits for room to send */
+    struct link link;   /* first */
     struct shot *shots; /* of `pipeline` */
     uint32_t *free;     /* places in shots */
     uint32_t free_count;
-    struct buf out, in;
-    size_t out_at, in_at;
 };
 
 struct door_iproto {
@@ -241,36 +235,13 @@ static bool answer_read(const uint8_t *at, size_t bytes, uint64_t *sync, struct 
 
 /* ---- connections ---- */
 
-static bool watch(struct door_iproto *door, struct conn *conn, bool sending)
-{
-    struct epoll_event event = { .events = EPOLLIN | (sending ? EPOLLOUT : 0), .data.ptr = conn };
-    conn->blocked = sending;
-    return epoll_ctl(door->epoll, EPOLL_CTL_MOD, conn->fd, &event) == 0;
-}
-
-static bool conn_flush(struct door_iproto *door, struct conn *conn)
-{
-    while (conn->out_at < conn->out.len) {
-        ssize_t n = send(conn->fd, conn->out.ptr + conn->out_at, conn->out.len - conn->out_at,
-                         MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return conn->blocked || watch(door, conn, true);
-        if (n <= 0) return false;
-        conn->out_at += (size_t)n;
-    }
-    conn->out_at = 0;
-    buf_reset(&conn->out);
-    return !conn->blocked || watch(door, conn, false);
-}
-
 static void conn_fill(struct door_iproto *door, struct conn *conn, uint64_t now)
 {
-    while (conn->free_count > 0 && !conn->blocked) {
+    while (conn->free_count > 0 && !conn->link.blocked) {
         uint32_t place = conn->free[conn->free_count - 1];
         if (!driver_take(door->driver, now, &conn->shots[place])) return;
         conn->free_count--;
-        shot_write(door, &conn->shots[place], place, &conn->out);
+        shot_write(door, &conn->shots[place], place, &conn->link.out);
     }
 }
 
@@ -278,8 +249,8 @@ static void conn_fill(struct door_iproto *door, struct conn *conn, uint64_t now)
 static bool conn_answers(struct door_iproto *door, struct conn *conn, uint64_t now)
 {
     for (;;) {
-        const uint8_t *at = (const uint8_t *)conn->in.ptr + conn->in_at;
-        struct pack r = { at, (const uint8_t *)conn->in.ptr + conn->in.len, false };
+        const uint8_t *at = (const uint8_t *)conn->link.in.ptr + conn->link.in_at;
+        struct pack r = { at, (const uint8_t *)conn->link.in.ptr + conn->link.in.len, false };
         struct answer answer;
         uint64_t sync;
         if (r.end - r.at < 5) return true; /* it always sends the length in five bytes */
@@ -290,28 +261,18 @@ static bool conn_answers(struct door_iproto *door, struct conn *conn, uint64_t n
             return false;
         driver_answer(door->driver, &conn->shots[sync], &answer, now);
         conn->free[conn->free_count++] = (uint32_t)sync;
-        conn->in_at += (size_t)(r.at - at) + (size_t)len.n;
+        conn->link.in_at += (size_t)(r.at - at) + (size_t)len.n;
     }
 }
 
 static void conn_ready(struct door_iproto *door, struct conn *conn)
 {
-    if (conn->in_at == conn->in.len) {
-        conn->in_at = 0;
-        buf_reset(&conn->in);
-    } else if (conn->in_at > READ_BYTES) {
-        memmove(conn->in.ptr, conn->in.ptr + conn->in_at, conn->in.len - conn->in_at);
-        conn->in.len -= conn->in_at;
-        conn->in_at = 0;
-    }
-    buf_reserve(&conn->in, READ_BYTES);
-    ssize_t n = recv(conn->fd, conn->in.ptr + conn->in.len, READ_BYTES, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
-    if (n <= 0) {
+    int got = link_receive(&conn->link);
+    if (got == 0) return;
+    if (got < 0) {
         driver_fail(door->driver, "the server closed the connection");
         return;
     }
-    conn->in.len += (size_t)n;
     if (!conn_answers(door, conn, mono_ns())) driver_fail(door->driver, "no server of Tarantool's");
 }
 
@@ -327,14 +288,14 @@ static bool door_run(struct door *base, struct driver *driver)
         for (uint32_t i = 0; i < door->conn_count; i++) {
             struct conn *conn = &door->conns[i];
             conn_fill(door, conn, now);
-            if (conn->out.len > 0 && !conn->blocked && !conn_flush(door, conn))
+            if (conn->link.out.len > 0 && !conn->link.blocked && !link_flush(&conn->link))
                 driver_fail(driver, "the server closed the connection");
         }
         /* 10 ms: the ends of warm-up and measurement are seen in time even when nothing is answered. */
         int count = epoll_wait(door->epoll, events, EVENTS_MAX, 10);
         for (int i = 0; i < count; i++) {
             struct conn *conn = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT && !conn_flush(door, conn))
+            if (events[i].events & EPOLLOUT && !link_flush(&conn->link))
                 driver_fail(driver, "the server closed the connection");
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) conn_ready(door, conn);
         }
@@ -346,7 +307,7 @@ static bool door_figures(struct door *base, struct figures *f)
     struct door_iproto *door = (struct door_iproto *)base;
     memset(f, 0, sizeof(*f));
     f->server_known = cpu_of_process(door->pid, &f->server);
-    f->client = cpu_self();
+    f->client = cpu_used(RUSAGE_SELF);
     return true;
 }
 
@@ -355,9 +316,7 @@ static void door_close(struct door *base)
     struct door_iproto *door = (struct door_iproto *)base;
     for (uint32_t i = 0; i < door->conn_count; i++) {
         struct conn *conn = &door->conns[i];
-        if (conn->fd >= 0) close(conn->fd);
-        buf_free(&conn->in);
-        buf_free(&conn->out);
+        link_close(&conn->link);
         mem_free(conn->shots);
         mem_free(conn->free);
     }
@@ -366,30 +325,23 @@ static void door_close(struct door *base)
     mem_free(door);
 }
 
-static bool conn_open(struct door_iproto *door, struct conn *conn, int port)
+static bool conn_open(struct door_iproto *door, struct conn *conn, int port, char *error,
+                      size_t error_bytes)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_port = htons((uint16_t)port),
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = conn };
     char greeting[GREETING_BYTES];
-    int one = 1;
-    conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (conn->fd < 0 || connect(conn->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
-        return false;
-    if (recv(conn->fd, greeting, sizeof(greeting), MSG_WAITALL) != (ssize_t)sizeof(greeting)) {
-        errno = EPROTO;
+    conn->link.fd = link_dial("127.0.0.1", port, error, error_bytes);
+    if (conn->link.fd < 0) return false;
+    if (recv(conn->link.fd, greeting, sizeof(greeting), MSG_WAITALL) != (ssize_t)sizeof(greeting)) {
+        snprintf(error, error_bytes, "no server of Tarantool's at 127.0.0.1:%d", port);
         return false;
     }
-    setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    fcntl(conn->fd, F_SETFL, fcntl(conn->fd, F_GETFL) | O_NONBLOCK);
     conn->shots = mem_alloc(door->pipeline * sizeof(*conn->shots));
     conn->free = mem_alloc(door->pipeline * sizeof(*conn->free));
     while (conn->free_count < door->pipeline) {
         conn->free[conn->free_count] = conn->free_count;
         conn->free_count++;
     }
-    return epoll_ctl(door->epoll, EPOLL_CTL_ADD, conn->fd, &event) == 0;
+    return link_begin(&conn->link, door->epoll);
 }
 
 struct door *door_iproto_open(const struct workload *workload, int port, int pid,
@@ -403,13 +355,13 @@ struct door *door_iproto_open(const struct workload *workload, int port, int pid
     door->conn_count = connections;
     door->pipeline = pipeline;
     door->conns = mem_alloc(connections * sizeof(*door->conns));
-    for (uint32_t i = 0; i < connections; i++) door->conns[i].fd = -1;
+    for (uint32_t i = 0; i < connections; i++) door->conns[i].link.fd = -1;
     door->epoll = epoll_create1(EPOLL_CLOEXEC);
     bool good = door->epoll >= 0;
     for (uint32_t i = 0; i < connections && good; i++)
-        good = conn_open(door, &door->conns[i], port);
+        good = conn_open(door, &door->conns[i], port, error, error_bytes);
     if (good) return &door->door;
-    snprintf(error, error_bytes, "no server at 127.0.0.1:%d (%s)", port, strerror(errno));
+    if (!error[0]) snprintf(error, error_bytes, "%s", strerror(errno));
     door_close(&door->door);
     return NULL;
 }

@@ -52,7 +52,7 @@ static bool local_run(struct door *base, struct driver *driver)
 static bool local_figures(struct door *base, struct figures *f)
 {
     memset(f, 0, sizeof(*f));
-    f->client = cpu_self();
+    f->client = cpu_used(RUSAGE_SELF);
     return true;
 }
 

@@ -264,6 +264,20 @@ int str_cmp(struct weir_str a, struct weir_str b)
     return (a.len > b.len) - (a.len < b.len);
 }
 
+size_t int_text(int64_t n, char out[INT_TEXT_MAX])
+{
+    char text[INT_TEXT_MAX];
+    size_t at = sizeof(text);
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do {
+        text[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (n < 0) text[--at] = '-';
+    memcpy(out, text + at, sizeof(text) - at);
+    return sizeof(text) - at;
+}
+
 /*
  * Length of the well-formed sequence at `at`, 0 if there is none: table 3-7 of the Unicode standard,
  * where only the second byte's range depends on the first.

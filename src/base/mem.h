@@ -159,6 +159,9 @@ static inline bool str_eq(struct weir_str a, struct weir_str b)
 /** memcmp order, shorter first among equals. */
 int str_cmp(struct weir_str a, struct weir_str b);
 bool str_is_utf8(struct weir_str text);
+#define INT_TEXT_MAX 20
+/** Writes the decimal digits, no NUL; returns how many characters. */
+size_t int_text(int64_t n, char out[INT_TEXT_MAX]);
 /** Puts '?' for each byte that is in no well-formed sequence: for texts that quote input or were cut. */
 void str_make_utf8(char *text);
 /** Prints what fits, cut behind a whole character; what is no UTF-8 becomes '?'. For texts whose end may be missing, as

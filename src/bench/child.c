@@ -7,6 +7,7 @@
  */
 #include "bench/child.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -43,6 +44,19 @@ bool cpu_of_process(int pid, struct cpu *cpu)
     uint64_t tick_us = 1000000u / (uint64_t)sysconf(_SC_CLK_TCK);
     *cpu = (struct cpu){ user * tick_us, system * tick_us };
     return true;
+}
+
+void folder_remove(const char *path)
+{
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir)) != NULL;) {
+        char name[1024];
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
+        if (unlink(name) != 0) folder_remove(name);
+    }
+    if (dir) closedir(dir);
+    rmdir(path);
 }
 
 void child_last_words(const struct child *child, char *text, size_t text_bytes)

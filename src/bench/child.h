@@ -29,6 +29,8 @@ bool child_start(const struct child_options *options, struct child *child, char 
                  size_t error_bytes);
 /** Asks it to stop and waits. True if it ended well. */
 bool child_stop(struct child *child);
+/** A folder with all that is in it. */
+void folder_remove(const char *path);
 /** The last line of its trace. */
 void child_last_words(const struct child *child, char *text, size_t text_bytes);
 

@@ -9,7 +9,6 @@
  */
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "base/assert.h"
 #include "bench/driver.h"
@@ -50,17 +49,6 @@ struct door_port {
 
 /* ---- asking ---- */
 
-static void whole_store(const struct field *field, void *args, int64_t n)
-{
-    void *at = (char *)args + field->offset;
-    switch (field->size) {
-    case 1: *(int8_t *)at = (int8_t)n; break;
-    case 2: *(int16_t *)at = (int16_t)n; break;
-    case 4: *(int32_t *)at = (int32_t)n; break;
-    default: *(int64_t *)at = n; break;
-    }
-}
-
 static void rows_store(const struct field *field, void *args, const struct shot *shot,
                        const struct shot_arg *arg, struct arena *arena)
 {
@@ -76,18 +64,13 @@ static void rows_store(const struct field *field, void *args, const struct shot 
     char *items = arena_alloc(arena, (size_t)arg->n * shape->size + 1);
     for (int64_t r = 0; r < arg->n; r++) {
         shape_start(shape, items + (size_t)r * shape->size);
-        for (uint32_t c = 0; c < arg->columns; c++)
-            whole_store(&shape->fields[place[c]], items + (size_t)r * shape->size, *cell++);
+        for (uint32_t c = 0; c < arg->columns; c++) {
+            const struct field *member = &shape->fields[place[c]];
+            int_store(member, items + (size_t)r * shape->size + member->offset, *cell++);
+        }
     }
     struct weir_list *list = (struct weir_list *)(void *)((char *)args + field->offset);
     *list = (struct weir_list){ items, (uint32_t)arg->n };
-}
-
-static void text_store(const struct field *field, void *args, struct weir_str text)
-{
-    char *at = (char *)args + field->offset;
-    if (field->kind == WEIR_REF) ((struct weir_ref *)(void *)at)->key = text;
-    else *(struct weir_str *)(void *)at = text;
 }
 
 /* The argument struct of the handler; its texts stay in the shot. */
@@ -95,16 +78,17 @@ static const void *args_make(struct order *order, const struct handler *handler)
 {
     const struct shape *shape = handler->args;
     const struct shot *shot = &order->shot;
-    void *args = arena_alloc(&order->request.arena, shape->size + 8u);
+    char *args = arena_alloc(&order->request.arena, shape->size + 8u);
     ASSERT(shot->arg_count <= shape->count);
     shape_start(shape, args);
     for (uint32_t i = 0; i < shot->arg_count; i++) {
         const struct shot_arg *arg = &shot->arg[i];
         const struct field *field = &shape->fields[i];
         switch (arg->kind) {
-        case SHOT_INT: whole_store(field, args, arg->n); break;
+        case SHOT_INT: int_store(field, args + field->offset, arg->n); break;
         case SHOT_TEXT:
-            text_store(field, args, (struct weir_str){ shot->text + arg->at, arg->len });
+            text_store(field, args + field->offset,
+                       (struct weir_str){ shot->text + arg->at, arg->len });
             break;
         case SHOT_ROWS: rows_store(field, args, shot, arg, &order->request.arena); break;
         }
@@ -165,9 +149,7 @@ static void answer_take(struct door_port *door, const struct request *r, struct 
     case WEIR_INT:
     case WEIR_TIME:
         a->kind = ANSWER_NUMBER;
-        a->number = field->size == 8   ? *(const int64_t *)(const void *)at
-                    : field->size == 4 ? *(const int32_t *)(const void *)at
-                                       : *at;
+        a->number = int_load(field, at);
         break;
     case WEIR_TEXT:
     case WEIR_BYTES:
@@ -238,23 +220,15 @@ static bool door_run(struct door *base, struct driver *driver)
     return driver->error[0] == 0;
 }
 
-static struct cpu cpu_thread(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_THREAD, &u);
-    return (struct cpu){ (uint64_t)u.ru_utime.tv_sec * 1000000 + (uint64_t)u.ru_utime.tv_usec,
-                         (uint64_t)u.ru_stime.tv_sec * 1000000 + (uint64_t)u.ru_stime.tv_usec };
-}
-
 /* On the actor's thread. */
 static bool door_figures(struct door *base, struct figures *f)
 {
     struct door_port *door = (struct door_port *)base;
     struct engine_stats s;
-    struct cpu all = cpu_self();
+    struct cpu all = cpu_used(RUSAGE_SELF);
     memset(f, 0, sizeof(*f));
     engine_stats(door->engine, &s);
-    f->client = cpu_thread();
+    f->client = cpu_used(RUSAGE_THREAD);
     f->server = (struct cpu){ all.user_us - f->client.user_us,
                               all.system_us - f->client.system_us };
     f->server_known = true;
@@ -320,16 +294,8 @@ static bool limits_take(const char *const *texts, struct engine_limits *limits, 
 {
     for (; texts && *texts; texts++) {
         const char *equals = strchr(*texts, '=');
-        size_t len = equals ? (size_t)(equals - *texts) : 0;
-        bool known = false;
-#define X(name, standard, text)                                                                    \
-    if (len == strlen(#name) && memcmp(*texts, #name, len) == 0) {                                 \
-        limits->name = strtoull(equals + 1, NULL, 10);                                             \
-        known = true;                                                                              \
-    }
-        ENGINE_LIMITS(X)
-#undef X
-        if (known) continue;
+        struct weir_str name = { *texts, equals ? (size_t)(equals - *texts) : 0 };
+        if (equals && engine_limit_set(limits, name, strtoull(equals + 1, NULL, 10))) continue;
         snprintf(error, error_bytes, "--limit %s: the engine has no such limit", *texts);
         return false;
     }
@@ -408,9 +374,5 @@ struct door *door_port_open(const struct workload *workload, const struct door_p
 
 void door_port_shards(uint32_t *shards, uint32_t *threads)
 {
-    uint32_t processors = signal_processors();
-    uint32_t spare = processors > 1 ? processors - 1 : 1; /* as `weir run` chooses */
-    if (*shards == 0) *shards = spare;
-    if (*threads == 0) *threads = spare;
-    if (*threads > *shards) *threads = *shards;
+    engine_shards_choose(signal_processors(), shards, threads); /* as `weir run` does */
 }

@@ -10,32 +10,22 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench/driver.h"
+#include "bench/link.h"
 
-#define READ_BYTES 65536u
 #define EVENTS_MAX 64
 #define DEPTH_MAX 8
 #define QUANTUM_NS UINT64_C(50000)
 
 struct conn {
-    int fd;
-    bool blocked; /* waits for room to send */
+    struct link link; /* first */
     uint32_t first, in_flight;
     struct shot *ring; /* of `pipeline` */
-    struct buf out;
-    size_t out_at;
-    struct buf in;
-    size_t in_at;
 };
 
 struct door_resp {
@@ -58,18 +48,13 @@ struct door_resp {
 
 /* ---- writing ---- */
 
-static void add_digits(struct buf *out, char kind, uint64_t n)
+static void add_digits(struct buf *out, char kind, size_t n)
 {
-    char digits[24];
-    size_t at = sizeof(digits);
-    digits[--at] = '\n';
-    digits[--at] = '\r';
-    do {
-        digits[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    digits[--at] = kind;
-    buf_add(out, digits + at, sizeof(digits) - at);
+    char line[INT_TEXT_MAX + 3] = { kind };
+    size_t len = 1 + int_text((int64_t)n, line + 1);
+    line[len++] = '\r';
+    line[len++] = '\n';
+    buf_add(out, line, len);
 }
 
 static void add_bulk(struct buf *out, const char *bytes, size_t len)
@@ -81,15 +66,8 @@ static void add_bulk(struct buf *out, const char *bytes, size_t len)
 
 static void add_int(struct buf *out, int64_t n)
 {
-    char digits[24];
-    size_t at = sizeof(digits);
-    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-    do {
-        digits[--at] = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    if (n < 0) digits[--at] = '-';
-    add_bulk(out, digits + at, sizeof(digits) - at);
+    char digits[INT_TEXT_MAX];
+    add_bulk(out, digits, int_text(n, digits));
 }
 
 static void add_rows(struct buf *out, const struct shot *shot, const struct shot_arg *arg)
@@ -206,85 +184,22 @@ static bool reply_value(struct reply *r, int depth)
 /* The next whole reply of what came; 1: there is one, 0: not yet, -1: no RESP. */
 static int conn_reply(struct door_resp *door, struct conn *conn, struct answer *answer)
 {
-    struct reply r = { .at = conn->in.ptr + conn->in_at,
-                       .end = conn->in.ptr + conn->in.len,
+    struct link *link = &conn->link;
+    struct reply r = { .at = link->in.ptr + link->in_at,
+                       .end = link->in.ptr + link->in.len,
                        .answer = answer,
                        .numbers = door->numbers };
     answer->count = answer->items = 0;
-    if (conn->in_at == conn->in.len || !reply_value(&r, 0)) return 0;
-    conn->in_at = (size_t)(r.at - conn->in.ptr);
+    if (link->in_at == link->in.len || !reply_value(&r, 0)) return 0;
+    link->in_at = (size_t)(r.at - link->in.ptr);
     return r.broken ? -1 : 1;
 }
 
 /* ---- connections ---- */
 
-static int dial(const char *host, int port, char *error, size_t error_bytes)
-{
-    char service[16];
-    int one = 1, reason = 0, fd = -1;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-    snprintf(service, sizeof(service), "%d", port);
-    int failed = getaddrinfo(host, service, &hints, &found);
-    for (struct addrinfo *at = failed ? NULL : found; at && fd < 0; at = at->ai_next) {
-        fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
-        if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0) break;
-        reason = errno;
-        if (fd >= 0) close(fd);
-        fd = -1;
-    }
-    if (!failed) freeaddrinfo(found);
-    if (fd < 0)
-        snprintf(error, error_bytes, "no server at %s:%d (%s)", host, port,
-                 failed ? gai_strerror(failed) : strerror(reason));
-    else setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    return fd;
-}
-
-static bool watch(struct door_resp *door, struct conn *conn, bool sending)
-{
-    struct epoll_event event = { .events = EPOLLIN | (sending ? EPOLLOUT : 0), .data.ptr = conn };
-    conn->blocked = sending;
-    return epoll_ctl(door->epoll, EPOLL_CTL_MOD, conn->fd, &event) == 0;
-}
-
-/* Sends what there is. False: the connection broke. */
-static bool conn_flush(struct door_resp *door, struct conn *conn)
-{
-    while (conn->out_at < conn->out.len) {
-        ssize_t n = send(conn->fd, conn->out.ptr + conn->out_at, conn->out.len - conn->out_at,
-                         MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return conn->blocked || watch(door, conn, true);
-        if (n <= 0) return false;
-        conn->out_at += (size_t)n;
-    }
-    conn->out_at = 0;
-    buf_reset(&conn->out);
-    return !conn->blocked || watch(door, conn, false);
-}
-
-/* 1: something came, 0: nothing now, -1: it is closed. */
-static int conn_receive(struct conn *conn)
-{
-    if (conn->in_at == conn->in.len) {
-        conn->in_at = 0;
-        buf_reset(&conn->in);
-    } else if (conn->in_at > READ_BYTES) {
-        memmove(conn->in.ptr, conn->in.ptr + conn->in_at, conn->in.len - conn->in_at);
-        conn->in.len -= conn->in_at;
-        conn->in_at = 0;
-    }
-    buf_reserve(&conn->in, READ_BYTES);
-    ssize_t n = recv(conn->fd, conn->in.ptr + conn->in.len, READ_BYTES, 0);
-    if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
-    conn->in.len += (size_t)n;
-    return n > 0 ? 1 : -1;
-}
-
 static struct shot *conn_room(struct door_resp *door, struct conn *conn)
 {
-    if (conn->in_flight == door->pipeline || conn->blocked) return NULL;
+    if (conn->in_flight == door->pipeline || conn->link.blocked) return NULL;
     return &conn->ring[(conn->first + conn->in_flight) % door->pipeline];
 }
 
@@ -292,7 +207,7 @@ static bool conn_add(struct door_resp *door, struct conn *conn, uint64_t now)
 {
     struct shot *shot = conn_room(door, conn);
     if (!shot || !driver_take(door->driver, now, shot)) return false;
-    shot_write(door, shot, &conn->out);
+    shot_write(door, shot, &conn->link.out);
     conn->in_flight++;
     return true;
 }
@@ -301,7 +216,7 @@ static void conn_ready(struct door_resp *door, struct conn *conn)
 {
     struct driver *d = door->driver;
     struct answer answer;
-    int found, got = conn_receive(conn);
+    int found, got = link_receive(&conn->link);
     uint64_t now = mono_ns();
     while ((found = conn_reply(door, conn, &answer)) > 0 && conn->in_flight > 0) {
         struct shot *shot = &conn->ring[conn->first];
@@ -350,7 +265,7 @@ static void wait_for(struct door_resp *door, uint64_t now)
     int count = epoll_pwait2(door->epoll, events, EVENTS_MAX, &timeout, NULL);
     for (int i = 0; i < count; i++) {
         struct conn *conn = events[i].data.ptr;
-        if (events[i].events & EPOLLOUT && !conn_flush(door, conn))
+        if (events[i].events & EPOLLOUT && !link_flush(&conn->link))
             driver_fail(d, "the server closed the connection");
         if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) conn_ready(door, conn);
     }
@@ -367,8 +282,8 @@ static bool door_run(struct door *base, struct driver *driver)
         if (driver->pass == PASS_MEASURE && driver->rate > 0) fill_due(door, now);
         else fill_all(door, now);
         for (uint32_t i = 0; i < door->conn_count; i++)
-            if (door->conns[i].out.len > 0 && !door->conns[i].blocked &&
-                !conn_flush(door, &door->conns[i]))
+            if (door->conns[i].link.out.len > 0 && !door->conns[i].link.blocked &&
+                !link_flush(&door->conns[i].link))
                 driver_fail(driver, "the server closed the connection");
         wait_for(door, mono_ns());
     }
@@ -381,11 +296,11 @@ static bool control_ask(struct door_resp *door, const char *word, struct answer 
 {
     struct conn *conn = &door->control;
     int found;
-    add_digits(&conn->out, '*', 1);
-    add_bulk(&conn->out, word, strlen(word));
-    if (!conn_flush(door, conn)) return false;
+    add_digits(&conn->link.out, '*', 1);
+    add_bulk(&conn->link.out, word, strlen(word));
+    if (!link_flush(&conn->link)) return false;
     while ((found = conn_reply(door, conn, answer)) == 0)
-        if (conn_receive(conn) < 0) return false;
+        if (link_receive(&conn->link) < 0) return false;
     return found > 0 && answer->kind == ANSWER_TEXT;
 }
 
@@ -423,7 +338,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->entities = info_number(a.text, "entities");
     f->memory_bytes = info_number(a.text, "memory_bytes");
     f->server_known = door->pid > 0 && cpu_of_process(door->pid, &f->server);
-    f->client = cpu_self();
+    f->client = cpu_used(RUSAGE_SELF);
     return true;
 }
 
@@ -438,9 +353,7 @@ uint32_t door_resp_shards(struct door *base)
 
 static void conn_free(struct conn *conn)
 {
-    if (conn->fd >= 0) close(conn->fd);
-    buf_free(&conn->in);
-    buf_free(&conn->out);
+    link_close(&conn->link);
     mem_free(conn->ring);
 }
 
@@ -492,12 +405,10 @@ static void verbs_write(struct door_resp *door)
 static bool conn_open(struct door_resp *door, struct conn *conn, const char *host, int port,
                       char *error, size_t error_bytes)
 {
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = conn };
-    conn->fd = dial(host, port, error, error_bytes);
-    if (conn->fd < 0) return false;
+    conn->link.fd = link_dial(host, port, error, error_bytes);
+    if (conn->link.fd < 0) return false;
     conn->ring = mem_alloc(door->pipeline * sizeof(*conn->ring));
-    fcntl(conn->fd, F_SETFL, fcntl(conn->fd, F_GETFL) | O_NONBLOCK);
-    return epoll_ctl(door->epoll, EPOLL_CTL_ADD, conn->fd, &event) == 0;
+    return link_begin(&conn->link, door->epoll);
 }
 
 struct door *door_resp_open(const struct workload *workload, const char *host, int port, int pid,
@@ -511,11 +422,11 @@ struct door *door_resp_open(const struct workload *workload, const char *host, i
     door->conn_count = connections;
     door->pipeline = pipeline;
     door->conns = mem_alloc(connections * sizeof(*door->conns));
-    for (uint32_t i = 0; i < connections; i++) door->conns[i].fd = -1;
+    for (uint32_t i = 0; i < connections; i++) door->conns[i].link.fd = -1;
     verbs_write(door);
     door->epoll = epoll_create1(EPOLL_CLOEXEC);
-    door->control.fd = dial(host, port, error, error_bytes); /* blocking */
-    bool good = door->control.fd >= 0;
+    door->control.link.fd = link_dial(host, port, error, error_bytes); /* blocking */
+    bool good = door->control.link.fd >= 0;
     for (uint32_t i = 0; i < connections && good; i++)
         good = conn_open(door, &door->conns[i], host, port, error, error_bytes);
     if (good) return &door->door;

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #define SECOND UINT64_C(1000000000)
@@ -32,10 +31,10 @@ void driver_interrupt(int signal)
     interrupted = signal;
 }
 
-struct cpu cpu_self(void)
+struct cpu cpu_used(int who)
 {
     struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
+    getrusage(who, &u);
     return (struct cpu){ (uint64_t)u.ru_utime.tv_sec * 1000000 + (uint64_t)u.ru_utime.tv_usec,
                          (uint64_t)u.ru_stime.tv_sec * 1000000 + (uint64_t)u.ru_stime.tv_usec };
 }
@@ -107,6 +106,15 @@ static bool all_taken(const struct driver *d)
 
 /* ---- taking ---- */
 
+/* The moment that the next request is due at, and on to the one after it. */
+static uint64_t due_take(struct driver *d)
+{
+    uint64_t due = (uint64_t)d->due_ns;
+    double gap = d->steady ? 1.0 : -log(1.0 - random_share(&d->arrival));
+    d->due_ns += gap * (double)SECOND / d->rate;
+    return due;
+}
+
 static bool take_due(struct driver *d, uint64_t now, struct shot *shot)
 {
     if (all_taken(d)) return false;
@@ -117,9 +125,7 @@ static bool take_due(struct driver *d, uint64_t now, struct shot *shot)
     }
     if (d->due_ns > (double)now || d->due_ns >= (double)d->end_ns || now >= d->give_up_ns)
         return false;
-    shot->due_ns = (uint64_t)d->due_ns;
-    double gap = d->steady ? 1.0 : -log(1.0 - random_share(&d->arrival));
-    d->due_ns += gap * (double)SECOND / d->rate;
+    shot->due_ns = due_take(d);
     if (shot->due_ns >= d->begin_ns) histogram_add(&d->lag, now - shot->due_ns);
     return true;
 }
@@ -247,9 +253,7 @@ void driver_answer(struct driver *d, const struct shot *shot, const struct answe
 static void unsent_count(struct driver *d, uint64_t now)
 {
     while (d->due_ns < (double)d->end_ns) {
-        uint64_t due = (uint64_t)d->due_ns;
-        double gap = d->steady ? 1.0 : -log(1.0 - random_share(&d->arrival));
-        d->due_ns += gap * (double)SECOND / d->rate;
+        uint64_t due = due_take(d);
         if (due < d->begin_ns) continue;
         d->unsent++;
         histogram_add(&d->all.latency, now - due);

@@ -8,6 +8,8 @@
 #ifndef WEIR_BENCH_DRIVER_H
 #define WEIR_BENCH_DRIVER_H
 
+#include <sys/resource.h>
+
 #include "bench/histogram.h"
 #include "bench/workload.h"
 
@@ -127,7 +129,8 @@ struct door *door_port_open(const struct workload *workload,
 /** Fills in what is 0, by the processors. */
 void door_port_shards(uint32_t *shards, uint32_t *threads);
 
-struct cpu cpu_self(void);
+/** Of getrusage(): RUSAGE_SELF or RUSAGE_THREAD. */
+struct cpu cpu_used(int who);
 bool cpu_of_process(int pid, struct cpu *cpu);
 
 #endif

@@ -2,7 +2,6 @@
  * run.c - one run: a server and a folder for it, the workload loaded, measured, verified, reported.
  * SPDX-License-Identifier: MIT
  */
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -37,19 +36,6 @@ static int complain(struct run *run, int code, const char *text)
 }
 
 /* ---- the folder ---- */
-
-static void folder_remove(const char *path)
-{
-    DIR *dir = opendir(path);
-    for (struct dirent *e; dir && (e = readdir(dir)) != NULL;) {
-        char name[1024];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
-        if (unlink(name) != 0) folder_remove(name);
-    }
-    if (dir) closedir(dir);
-    rmdir(path);
-}
 
 /* In the current folder, as /tmp is often in memory, where a sync costs nothing. */
 static int folder_make(struct run *run)
@@ -314,13 +300,6 @@ static int measure(struct run *run)
     if (good && code == 0) code = plot_write_file(run, sweep, count);
     buf_free(&points);
     return !good || !holds ? SERVER_EXIT_FAILED : code;
-}
-
-static const struct workload *workload_named(const char *name)
-{
-    for (unsigned i = 0; workloads[i]; i++)
-        if (strcmp(workloads[i]->name, name) == 0) return workloads[i];
-    return NULL;
 }
 
 /* Settings that another workload has are no mistake of spelling: say whose they are. */

@@ -272,10 +272,6 @@ enum weir_status smallbank_native(struct weir_app *app)
     struct weir_verb *const used[] = { &open_of[0],  &open_of[1],  &add_to[0],  &add_to[1],
                                        &empty_of[0], &empty_of[1], &read_of[0], &read_of[1],
                                        &pay,         &known };
-    enum weir_status status = WEIR_OK;
-    for (size_t i = 0; i < sizeof(entities) / sizeof(entities[0]) && status == WEIR_OK; i++)
-        status = weir_add_entity(app, &entities[i]);
-    for (size_t i = 0; i < sizeof(used) / sizeof(used[0]) && status == WEIR_OK; i++)
-        status = weir_use(app, used[i]);
-    return status;
+    return native_add(app, entities, sizeof(entities) / sizeof(entities[0]), used,
+                      sizeof(used) / sizeof(used[0]));
 }

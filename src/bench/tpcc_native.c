@@ -279,17 +279,8 @@ struct key {
 
 static void key_number(struct key *key, int64_t n)
 {
-    char digits[24];
-    uint32_t at = sizeof(digits);
-    uint64_t rest = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-    do {
-        digits[--at] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    if (n < 0) digits[--at] = '-';
     if (key->len > 0) key->text[key->len++] = ':';
-    memcpy(key->text + key->len, digits + at, sizeof(digits) - at);
-    key->len += (uint32_t)sizeof(digits) - at;
+    key->len += (uint32_t)int_text(n, key->text + key->len);
 }
 
 static struct weir_ref at_one(struct key *key, int64_t w)
@@ -909,10 +900,6 @@ enum weir_status tpcc_native(struct weir_app *app)
                                        &left,
                                        &named,
                                        &deliver };
-    enum weir_status status = WEIR_OK;
-    for (size_t i = 0; i < sizeof(entities) / sizeof(entities[0]) && status == WEIR_OK; i++)
-        status = weir_add_entity(app, &entities[i]);
-    for (size_t i = 0; i < sizeof(used) / sizeof(used[0]) && status == WEIR_OK; i++)
-        status = weir_use(app, used[i]);
-    return status;
+    return native_add(app, entities, sizeof(entities) / sizeof(entities[0]), used,
+                      sizeof(used) / sizeof(used[0]));
 }

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "store/store.h"
 
 const struct workload *const workloads[] = { &workload_ycsb,   &workload_smallbank, &workload_tpcc,
                                              &workload_travel, &workload_voter,     NULL };
@@ -46,15 +47,8 @@ void shot_key(struct shot *shot, const char *format, ...)
 
 static uint32_t number_write(char *out, char letter, uint64_t n)
 {
-    char digits[24];
-    uint32_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    digits[--at] = letter;
-    memcpy(out, digits + at, sizeof(digits) - at);
-    return (uint32_t)sizeof(digits) - at;
+    out[0] = letter;
+    return 1 + (uint32_t)int_text((int64_t)n, out + 1);
 }
 
 void shot_key_number(struct shot *shot, char letter, uint64_t n)
@@ -108,7 +102,7 @@ int64_t *shot_rows(struct shot *shot, uint32_t rows, const char *const *names, u
 
 uint32_t key_shard(struct weir_str key, uint32_t shards)
 {
-    return (uint32_t)(hash64(0, key.ptr, key.len) % 256 % shards);
+    return (uint32_t)(hash64(0, key.ptr, key.len) % STORE_SLOTS % shards);
 }
 
 /* ---- answers ---- */
@@ -194,13 +188,30 @@ bool setting_word(struct workload_setup *setup, const char *name, const char *co
     return false;
 }
 
+/* ---- handlers in C ---- */
+
+enum weir_status native_add(struct weir_app *app, const struct weir_entity *entities, size_t count,
+                            struct weir_verb *const *used, size_t used_count)
+{
+    enum weir_status status = WEIR_OK;
+    for (size_t i = 0; i < count && status == WEIR_OK; i++)
+        status = weir_add_entity(app, &entities[i]);
+    for (size_t i = 0; i < used_count && status == WEIR_OK; i++) status = weir_use(app, used[i]);
+    return status;
+}
+
 /* ---- the list ---- */
+
+const struct workload *workload_named(const char *name)
+{
+    for (unsigned i = 0; workloads[i]; i++)
+        if (strcmp(workloads[i]->name, name) == 0) return workloads[i];
+    return NULL;
+}
 
 bool bench_workload_exists(const char *name)
 {
-    for (unsigned i = 0; workloads[i]; i++)
-        if (strcmp(workloads[i]->name, name) == 0) return true;
-    return false;
+    return workload_named(name) != NULL;
 }
 
 const char *bench_workload_name(unsigned place)

@@ -85,6 +85,6 @@ static const struct weir_entity account = {
 
 enum weir_status ycsb_native(struct weir_app *app)
 {
-    enum weir_status status = weir_add_entity(app, &account);
-    return status == WEIR_OK ? weir_use(app, &receive) : status;
+    struct weir_verb *const used[] = { &receive };
+    return native_add(app, &account, 1, used, 1);
 }

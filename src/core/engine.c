@@ -63,6 +63,27 @@ static void limits_set(struct engine *engine)
 #undef X
 }
 
+bool engine_limit_set(struct engine_limits *limits, struct weir_str name, uint64_t value)
+{
+#define X(member, standard, text)                                                                  \
+    if (str_eq(name, STR(#member))) {                                                              \
+        limits->member = value;                                                                    \
+        return true;                                                                               \
+    }
+    ENGINE_LIMITS(X)
+#undef X
+    return false;
+}
+
+void engine_shards_choose(uint32_t processors, uint32_t *shards, uint32_t *threads)
+{
+    uint32_t spare = processors > 1 ? processors - 1 : 1;
+    if (*shards == 0) *shards = spare;
+    if (*shards > ENGINE_SHARDS_MAX) *shards = ENGINE_SHARDS_MAX;
+    if (*threads == 0) *threads = spare;
+    if (*threads > *shards) *threads = *shards;
+}
+
 static void shard_init(struct engine *engine, uint32_t index)
 {
     struct shard *s = &engine->shards[index];

@@ -86,6 +86,11 @@ struct engine_options {
 };
 
 /** Opens and recovers the data. On failure `error` says what and what to do. */
+/** Fills what is 0: as many shards and threads as processors less one, which is left to doors and log writer; holds both to
+ *  their bounds. */
+void engine_shards_choose(uint32_t processors, uint32_t *shards, uint32_t *threads);
+/** Sets the limit of that name; false when there is none. */
+bool engine_limit_set(struct engine_limits *limits, struct weir_str name, uint64_t value);
 enum weir_status engine_open(const struct engine_options *options, struct engine **engine,
                              struct store_recovery *recovery, char *error, size_t error_bytes);
 /** Starts shards and log writer. */

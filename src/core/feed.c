@@ -104,8 +104,8 @@ struct feed {
     uint64_t named_seen;
     uint64_t taken; /* all epochs up to it are in the logs */
     uint64_t retention_ns, retry_ns;
-    bool
-        hold_late; /* forced by the simulator, for a whole turn: one draw for each follower would nearly always be one */
+    /* Forced by the simulator, for a whole turn: of a draw for each follower nearly always one would hit. */
+    bool hold_late;
     uint64_t compact_ns;   /* not before: the last one failed */
     uint32_t compact_next; /* stream looked at first, so that each has its turn */
     bool pending;          /* events of files known, positions set */

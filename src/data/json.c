@@ -44,13 +44,8 @@ void json_write_text(struct buf *out, struct weir_str text)
 
 static void write_int(struct buf *out, int64_t n)
 {
-    char text[24];
-    char *at = text + sizeof(text);
-    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-    do *--at = (char)('0' + left % 10);
-    while ((left /= 10) != 0);
-    if (n < 0) *--at = '-';
-    buf_add(out, at, (size_t)(text + sizeof(text) - at));
+    char text[INT_TEXT_MAX];
+    buf_add(out, text, int_text(n, text));
 }
 
 static void write_float(struct buf *out, double n)

@@ -58,31 +58,25 @@ static void pack_text(const struct field *f, const void *at, struct buf *out)
     buf_add_str(out, text);
 }
 
+static void pack_int(const struct field *f, int64_t n, struct buf *out)
+{
+    bool nil = n == WEIR_NIL && f->size == 8, start_nil = start_is_nil(f);
+    if (nil ? start_nil : !start_nil && n == (f->has_start ? f->start_int : 0)) return;
+    add_tag(out, f, nil ? WIRE_NIL : WIRE_VARINT);
+    if (!nil) buf_add_varint(out, zigzag(n));
+}
+
 static void pack_field(const struct field *f, const void *at, struct buf *out)
 {
-    if (f->kind == WEIR_INT && !f->optional && !f->has_start) {
-        int64_t n = int_load(f, at);
-        if (n == 0) return;
-        if (f->size < 8 || n != WEIR_NIL) {
-            add_tag(out, f, WIRE_VARINT);
-            buf_add_varint(out, zigzag(n));
-            return;
-        }
+    if (kind_is_int(f->kind)) {
+        pack_int(f, int_load(f, at), out);
+        return;
     }
     if (value_is_nil(f, at)) {
         if (!start_is_nil(f)) add_tag(out, f, WIRE_NIL);
         return;
     }
     switch (f->kind) {
-    case WEIR_INT:
-    case WEIR_TIME:
-    case WEIR_ENUM: {
-        int64_t n = int_load(f, at);
-        if (!start_is_nil(f) && n == (f->has_start ? f->start_int : 0)) return;
-        add_tag(out, f, WIRE_VARINT);
-        buf_add_varint(out, zigzag(n));
-        return;
-    }
     case WEIR_BOOL: {
         bool set = *(const bool *)at;
         if (set == (f->has_start && f->start_int != 0)) return;
@@ -109,6 +103,9 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
         return;
     }
     case WEIR_LIST: pack_list(f, at, out); return;
+    case WEIR_INT:
+    case WEIR_TIME:
+    case WEIR_ENUM: /* above */
     case WEIR_NONE: return;
     }
 }

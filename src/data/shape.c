@@ -286,6 +286,13 @@ void problem_within(struct problem *problem, struct weir_str outer, int64_t inde
     text_print(problem->text, sizeof(problem->text), "%s: %s", problem->field, rest);
 }
 
+/* Of a whole number or time; nil keeps to nothing. */
+static inline bool int_keeps(const struct field *f, int64_t n)
+{
+    return n <= WEIR_INT_MAX && n >= -WEIR_INT_MAX && (!f->has_min || n >= f->min) &&
+           (!f->has_max || n <= f->max);
+}
+
 static enum weir_status judge_int(const struct field *f, int64_t n, struct problem *problem)
 {
     if (f->kind == WEIR_ENUM) {
@@ -293,16 +300,15 @@ static enum weir_status judge_int(const struct field *f, int64_t n, struct probl
         return problem_set(problem, WEIR_RANGE, f->name, "range",
                            "%lld is no place of the enum's %u words", (long long)n, f->word_count);
     }
+    if (int_keeps(f, n)) return WEIR_OK;
     if (n > WEIR_INT_MAX || n < -WEIR_INT_MAX)
         return problem_set(problem, WEIR_RANGE, f->name, "range", "%lld is beyond 2^53 - 1",
                            (long long)n);
     if (f->has_min && n < f->min)
         return problem_set(problem, WEIR_CHECK, f->name, "min", "%lld is below its least, %lld",
                            (long long)n, (long long)f->min);
-    if (f->has_max && n > f->max)
-        return problem_set(problem, WEIR_CHECK, f->name, "max", "%lld is above its most, %lld",
-                           (long long)n, (long long)f->max);
-    return WEIR_OK;
+    return problem_set(problem, WEIR_CHECK, f->name, "max", "%lld is above its most, %lld",
+                       (long long)n, (long long)f->max);
 }
 
 static enum weir_status judge_float(const struct field *f, double n, struct problem *problem)
@@ -400,12 +406,8 @@ enum weir_status shape_judge(const struct shape *shape, const void *value, bool 
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
         const char *at = (const char *)value + f->offset;
-        if (f->kind == WEIR_INT && f->check == NULL) { /* most fields, and most keep their rules */
-            int64_t n = int_load(f, at), least = f->has_min ? f->min : -WEIR_INT_MAX;
-            if (n >= least && n >= -WEIR_INT_MAX && n <= (f->has_max ? f->max : WEIR_INT_MAX) &&
-                n <= WEIR_INT_MAX)
-                continue;
-        }
+        /* Most fields are such, and most keep their rules. */
+        if (f->kind == WEIR_INT && f->check == NULL && int_keeps(f, int_load(f, at))) continue;
         enum weir_status st = judge_field(f, at, nil_allowed, problem);
         if (st != WEIR_OK) return st;
     }

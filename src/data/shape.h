@@ -75,6 +75,41 @@ bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape *
               const char **why);
 /** A text, bytes, reference or JSON member: char[n] or struct weir_str. */
 struct weir_str text_load(const struct field *f, const void *at);
+void text_store(const struct field *f, void *at, struct weir_str text);
+/** A whole number, time or enum of any size; `at` is the member. */
+static inline int64_t int_load(const struct field *f, const void *at)
+{
+    switch (f->size) {
+    case 1: return *(const int8_t *)at;
+    case 2: {
+        int16_t n;
+        memcpy(&n, at, sizeof(n));
+        return n;
+    }
+    case 4: {
+        int32_t n;
+        memcpy(&n, at, sizeof(n));
+        return n;
+    }
+    default: {
+        int64_t n;
+        memcpy(&n, at, sizeof(n));
+        return n;
+    }
+    }
+}
+static inline void int_store(const struct field *f, void *at, int64_t n)
+{
+    int8_t n8 = (int8_t)n;
+    int16_t n16 = (int16_t)n;
+    int32_t n32 = (int32_t)n;
+    switch (f->size) {
+    case 1: memcpy(at, &n8, 1); return;
+    case 2: memcpy(at, &n16, 2); return;
+    case 4: memcpy(at, &n32, 4); return;
+    default: memcpy(at, &n, 8); return;
+    }
+}
 /** Start values into `out` (shape->size bytes). */
 void shape_start(const struct shape *shape, void *out);
 /** Deep copy with texts and lists in `arena`. */

@@ -344,8 +344,14 @@ void json_push(lua_State *L, struct weir_str json);
 bool json_take(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth);
 /** A copy in the invocation's transaction memory; raises when too much is used. */
 struct weir_str text_keep(lua_State *L, struct arena *arena, struct weir_str text);
-int64_t whole_load(const struct field *field, const char *base);
-void whole_store(const struct field *field, char *base, int64_t n);
+/** The number at idx, if it is whole and within 2^53. */
+static inline bool whole_take(lua_State *L, int idx, int64_t *n)
+{
+    double x = lua_tonumber(L, idx);
+    if (!(x >= -(double)WEIR_INT_MAX && x <= (double)WEIR_INT_MAX)) return false; /* NaN, too */
+    *n = (int64_t)x;
+    return (double)*n == x;
+}
 
 /* ---- lua_row.c: proxies, handles --------------------------------------------------------------------------- */
 void rows_open(lua_State *L); /* metatables; helpers for the prelude into the table on top */

@@ -65,12 +65,11 @@ static void need_writable(lua_State *L, bool writable)
 static void field_assign(lua_State *L, int idx, const struct field *f, char *base,
                          const char *owner)
 {
-    if (f->kind == WEIR_INT && f->size == 8 && lua_type(L, idx) == LUA_TNUMBER) {
-        double x = lua_tonumber(L, idx);
-        if (x >= -(double)WEIR_INT_MAX && x <= (double)WEIR_INT_MAX && (double)(int64_t)x == x) {
-            whole_store(f, base, (int64_t)x);
-            return;
-        }
+    int64_t n;
+    if (f->kind == WEIR_INT && f->size == 8 && lua_type(L, idx) == LUA_TNUMBER &&
+        whole_take(L, idx, &n)) {
+        int_store(f, base + f->offset, n);
+        return;
     }
     char scratch[16] __attribute__((aligned(16))) = { 0 };
     struct conv conv;

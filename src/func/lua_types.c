@@ -266,7 +266,7 @@ static void start_build(struct builder *b, lua_State *L, int idx, struct field *
     if (f->kind == WEIR_FLOAT) memcpy(&f->start_float, at, sizeof(double));
     else if (f->kind == WEIR_TEXT) memcpy(&f->start_text, at, sizeof(struct weir_str));
     else if (f->kind == WEIR_BOOL) f->start_int = at[0] != 0;
-    else f->start_int = whole_load(&one, at);
+    else f->start_int = int_load(&one, (const char *)at + one.offset);
     lua_pop(L, 1);
 }
 

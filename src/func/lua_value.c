@@ -15,34 +15,6 @@
 
 #define JSON_ITEMS_MAX 100000u
 
-int64_t whole_load(const struct field *field, const char *base)
-{
-    const char *at = base + field->offset;
-    switch (field->size) {
-    case 1: return *(const int8_t *)at;
-    case 2: {
-        int16_t n;
-        memcpy(&n, at, 2);
-        return n;
-    }
-    case 4: {
-        int32_t n;
-        memcpy(&n, at, 4);
-        return n;
-    }
-    default: {
-        int64_t n;
-        memcpy(&n, at, 8);
-        return n;
-    }
-    }
-}
-
-void whole_store(const struct field *field, char *base, int64_t n)
-{
-    memcpy(base + field->offset, &n, field->size < 8 ? field->size : 8);
-}
-
 struct weir_str text_keep(lua_State *L, struct arena *arena, struct weir_str text)
 {
     struct invocation *inv = vm_of(L)->current;
@@ -109,20 +81,18 @@ static bool expected(struct conv *c, lua_State *L, int idx, const struct field *
 
 static bool whole_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
+    int64_t n;
     if (lua_type(L, idx) != LUA_TNUMBER)
         return expected(c, L, idx, f, f->kind == WEIR_TIME ? "time in milliseconds" : "int");
-    double x = lua_tonumber(L, idx);
-    bool within = x >= -(double)WEIR_INT_MAX && x <= (double)WEIR_INT_MAX; /* no NaN */
-    if (!within || (double)(int64_t)x != x)
+    if (!whole_take(L, idx, &n))
         return expected(c, L, idx, f, "int: a whole number within 2^53 (weir.round(x) makes one)");
-    int64_t n = (int64_t)x;
     int bits = (int)f->size * 8;
     if (bits < 64 && (n < -((int64_t)1 << (bits - 1)) || n >= (int64_t)1 << (bits - 1)))
         return expected(c, L, idx, f,
                         bits == 8    ? "int of 8 bits"
                         : bits == 16 ? "int of 16 bits"
                                      : "int of 32 bits");
-    whole_store(f, base, n);
+    int_store(f, base + f->offset, n);
     return true;
 }
 
@@ -154,7 +124,7 @@ static bool enum_read(struct conv *c, lua_State *L, int idx, const struct field 
         word.ptr = lua_tolstring(L, idx, &word.len);
         for (uint32_t i = 0; i < f->word_count; i++) {
             if (!str_eq(word, f->words[i])) continue;
-            whole_store(f, base, i);
+            int_store(f, base + f->offset, i);
             return true;
         }
     }
@@ -255,7 +225,7 @@ static bool nil_read(struct conv *c, lua_State *L, int idx, const struct field *
         double nil = (double)NAN;
         memcpy(base + f->offset, &nil, sizeof(nil));
     } else if (f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_ENUM) {
-        whole_store(f, base, WEIR_NIL);
+        int_store(f, base + f->offset, WEIR_NIL);
     } else {
         memset(base + f->offset, 0, f->size);
     }
@@ -354,7 +324,7 @@ static void text_push(lua_State *L, struct weir_str text)
 
 static void whole_push(lua_State *L, const struct field *f, const char *base)
 {
-    int64_t n = whole_load(f, base);
+    int64_t n = int_load(f, base + f->offset);
     if (f->size == 8 && n == WEIR_NIL) lua_pushnil(L);
     else if (f->kind != WEIR_ENUM) lua_pushnumber(L, (double)n);
     else if (n >= 0 && n < (int64_t)f->word_count)
@@ -378,13 +348,6 @@ void value_push(lua_State *L, const struct field *f, const char *base)
 {
     const char *at = base + f->offset;
     struct weir_str text;
-    if (f->kind == WEIR_INT && f->size == 8) {
-        int64_t n;
-        memcpy(&n, at, sizeof(n));
-        if (n == WEIR_NIL) lua_pushnil(L);
-        else lua_pushnumber(L, (double)n);
-        return;
-    }
     switch (f->kind) {
     case WEIR_INT:
     case WEIR_TIME:

@@ -18,15 +18,8 @@
 
 static void add_number(struct buf *out, int64_t n)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-    do {
-        digits[--at] = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    if (n < 0) buf_add_byte(out, '-');
-    buf_add(out, digits + at, sizeof(digits) - at);
+    char digits[INT_TEXT_MAX];
+    buf_add(out, digits, int_text(n, digits));
 }
 
 static void add_head(struct buf *out, char kind, int64_t n)
@@ -109,28 +102,6 @@ void resp_add_float(struct buf *out, uint8_t protocol, double n)
 
 /* ---- values by their shape ---- */
 
-static int64_t int_at(const void *at, uint32_t size)
-{
-    switch (size) {
-    case 1: return *(const int8_t *)at;
-    case 2: {
-        int16_t n;
-        memcpy(&n, at, sizeof(n));
-        return n;
-    }
-    case 4: {
-        int32_t n;
-        memcpy(&n, at, sizeof(n));
-        return n;
-    }
-    default: {
-        int64_t n;
-        memcpy(&n, at, sizeof(n));
-        return n;
-    }
-    }
-}
-
 static void add_struct(struct buf *out, uint8_t protocol, const struct shape *shape,
                        const void *value);
 
@@ -164,7 +135,7 @@ static void add_field(struct buf *out, uint8_t protocol, const struct field *fie
     switch (field->kind) {
     case WEIR_INT:
     case WEIR_TIME:
-    case WEIR_ENUM: add_whole(out, protocol, field, int_at(at, field->size)); break;
+    case WEIR_ENUM: add_whole(out, protocol, field, int_load(field, at)); break;
     case WEIR_FLOAT: {
         double n;
         memcpy(&n, at, sizeof(n));
@@ -214,8 +185,8 @@ static bool field_is_nil(const struct field *f, const char *at)
     double n;
     switch (f->kind) {
     case WEIR_INT:
-    case WEIR_TIME: return f->size == 8 && int_at(at, 8) == WEIR_NIL;
-    case WEIR_ENUM: return int_at(at, f->size) < 0 || int_at(at, f->size) >= f->word_count;
+    case WEIR_TIME: return f->size == 8 && int_load(f, at) == WEIR_NIL;
+    case WEIR_ENUM: return int_load(f, at) < 0 || int_load(f, at) >= f->word_count;
     case WEIR_FLOAT: memcpy(&n, at, sizeof(n)); return !isfinite(n);
     case WEIR_TEXT:
     case WEIR_BYTES:
@@ -237,9 +208,9 @@ static void add_field_text(struct buf *out, const struct field *f, const char *e
     case WEIR_BYTES:
     case WEIR_REF:
     case WEIR_ANY: resp_add_bulk(out, text_load(f, at)); return;
-    case WEIR_ENUM: resp_add_bulk(out, f->words[int_at(at, f->size)]); return;
+    case WEIR_ENUM: resp_add_bulk(out, f->words[int_load(f, at)]); return;
     case WEIR_INT:
-    case WEIR_TIME: buf_printf(&json, "%lld", (long long)int_at(at, f->size)); break;
+    case WEIR_TIME: buf_printf(&json, "%lld", (long long)int_load(f, at)); break;
     default: json_write(&one, event, &json); break;
     }
     resp_add_bulk(out, buf_str(&json));

@@ -429,15 +429,13 @@ static void app_close(struct weir_app *app)
 static enum weir_status data_open(struct weir_engine *engine, struct weir_error *error)
 {
     struct embed *embed = engine->app->embed;
-    uint32_t spare = signal_processors() > 1 ? signal_processors() - 1 : 1;
-    uint32_t shards = embed->options.shards ? embed->options.shards : spare;
-    uint32_t threads = embed->options.threads ? embed->options.threads : spare;
-    if (shards > ENGINE_SHARDS_MAX) shards = ENGINE_SHARDS_MAX;
+    uint32_t shards = embed->options.shards, threads = embed->options.threads;
+    engine_shards_choose(signal_processors(), &shards, &threads);
     struct engine_options options = {
         .env = engine->env,
         .data = embed->data,
         .shards = shards,
-        .threads = threads < shards ? threads : shards,
+        .threads = threads,
         .ports = 2, /* the program's requests; reports of asks */
         .catalog = engine->app->catalog,
     };

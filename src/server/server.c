@@ -79,13 +79,7 @@ static int fail(const struct server_options *options, int code, const char *text
 /* Sets the limit of that name; false if there is none. */
 static bool limit_set(struct server *server, struct weir_str name, uint64_t value)
 {
-#define X(member, standard, text)                                                                  \
-    if (str_eq(name, STR(#member))) {                                                              \
-        server->engine_limits.member = value;                                                      \
-        return true;                                                                               \
-    }
-    ENGINE_LIMITS(X)
-#undef X
+    if (engine_limit_set(&server->engine_limits, name, value)) return true;
 #define X(member, standard, text)                                                                  \
     if (str_eq(name, STR(#member))) {                                                              \
         server->net_limits.member = value;                                                         \
@@ -142,12 +136,9 @@ static int limits_parse(struct server *server)
 
 static void shards_choose(struct server *server)
 {
-    uint32_t processors = signal_processors();
-    uint32_t spare = processors > 1 ? processors - 1 : 1; /* one is left to net and log writer */
-    server->shards = server->options->shards ? server->options->shards : spare;
-    if (server->shards > ENGINE_SHARDS_MAX) server->shards = ENGINE_SHARDS_MAX;
-    server->threads = server->options->threads ? server->options->threads : spare;
-    if (server->threads > server->shards) server->threads = server->shards;
+    server->shards = server->options->shards;
+    server->threads = server->options->threads;
+    engine_shards_choose(signal_processors(), &server->shards, &server->threads);
 }
 
 static int application_load(struct server *server)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -280,6 +281,19 @@ static void text_print_cuts_behind_a_whole_character(void **state)
     }
 }
 
+static void int_text_is_what_printf_writes(void **state)
+{
+    static const int64_t edges[] = { 0, 9, 10, -1, INT64_MAX, INT64_MIN, -10, 99, 100 };
+    uint64_t random = 1;
+    for (int i = 0; i < 2000; i++) {
+        int64_t n = i < 9 ? edges[i] : (int64_t)(draw(&random) >> draw_below(&random, 64));
+        char out[INT_TEXT_MAX], want[32];
+        size_t len = int_text(n, out);
+        int wanted = snprintf(want, sizeof(want), "%lld", (long long)n);
+        if (len != (size_t)wanted || memcmp(out, want, len) != 0) fail_msg("%s is written %.*s", want, (int)len, out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +310,7 @@ int main(void)
         cmocka_unit_test(str_is_utf8_agrees_with_the_definition),
         cmocka_unit_test(status_table_answers_for_every_number),
         cmocka_unit_test(text_print_cuts_behind_a_whole_character),
+        cmocka_unit_test(int_text_is_what_printf_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
