@@ -21,7 +21,7 @@ struct entry {
 struct frame {
     struct frame *next;
     uint64_t epoch;
-    int64_t wall_ms;
+    int64_t wall_ms, wall_first; /* one that found the disk full is written again, at a later time */
     char *bytes;
     size_t len;
 };
@@ -30,7 +30,7 @@ struct model {
     struct entry *events[TABLE]; /* by their keys without the kind: stream, epoch, n */
     size_t count, records, event_counts[STREAMS_MAX];
     uint64_t epoch; /* folded */
-    int64_t wall_ms;
+    int64_t wall_ms, wall_first;
     struct frame *frames, **tail;
     uint64_t synced, written, seen;
     int64_t wall_seen;
@@ -147,6 +147,7 @@ static void fold(struct model *m, const struct frame *f)
     frame_each(f, row_change, m);
     m->epoch = f->epoch;
     m->wall_ms = f->wall_ms;
+    m->wall_first = f->wall_first;
 }
 
 /* ---- frames ---- */
@@ -189,6 +190,7 @@ static void frame_add(struct model *m, const struct store_frame *frame)
     while (*at != NULL && (*at)->epoch < frame->epoch) at = &(*at)->next;
     if (frame->epoch <= m->synced && m->wrong[0] == '\0')
         snprintf(m->wrong, sizeof(m->wrong), "epoch %llu is written again, though synced", (unsigned long long)frame->epoch);
+    int64_t wall_first = *at != NULL && (*at)->epoch == frame->epoch ? (*at)->wall_first : frame->wall_ms;
     frames_drop(m, at);
     struct frame *f = calloc(1, sizeof(*f));
     size_t len = 0;
@@ -200,6 +202,7 @@ static void frame_add(struct model *m, const struct store_frame *frame)
     }
     f->epoch = frame->epoch;
     f->wall_ms = frame->wall_ms;
+    f->wall_first = wall_first;
     *m->tail = f;
     m->tail = &f->next;
     m->written = frame->epoch;
@@ -212,14 +215,11 @@ static void frame_add(struct model *m, const struct store_frame *frame)
 
 enum weir_status __wrap_store_write(struct store *store, const struct store_frame *frame)
 {
-    /* Before: a crash inside may leave it whole. A full disk leaves nothing of it. */
+    /* Before: a crash inside may leave it whole. So may one after a full disk, if it comes before the wiping is synced. */
+    uint64_t written = current != NULL ? current->written : 0;
     if (current != NULL) frame_add(current, frame);
     enum weir_status st = __real_store_write(store, frame);
-    if (st == WEIR_DISKFULL && current != NULL) {
-        struct frame **at = &current->frames;
-        while ((*at)->next != NULL) at = &(*at)->next;
-        frames_drop(current, at);
-    }
+    if (st == WEIR_DISKFULL && current != NULL) current->written = written;
     return st;
 }
 
@@ -256,14 +256,14 @@ bool model_recover(struct model *m, const struct store_recovery *recovery, unsig
     while (m->frames != NULL && m->frames->epoch <= recovery->durable_epoch) fold_first(m);
     frames_drop(m, &m->frames);
     /* The last frame up to there may lie below: epochs without effects have none, and a checkpoint uses them up. */
-    if (m->wall_ms != recovery->wall_ms) {
+    if (recovery->wall_ms < m->wall_first || recovery->wall_ms > m->wall_ms) {
         snprintf(why, why_bytes, "recovered epoch %llu of %lld ms, the last frame up to there is %llu of %lld ms",
                  (unsigned long long)recovery->durable_epoch, (long long)recovery->wall_ms, (unsigned long long)m->epoch,
                  (long long)m->wall_ms);
         return false;
     }
     m->synced = m->written = m->epoch;
-    m->wall_seen = m->wall_ms;
+    m->wall_ms = m->wall_first = m->wall_seen = recovery->wall_ms;
     return true;
 }
 
@@ -481,7 +481,7 @@ struct model *model_create(void)
     struct model *m = calloc(1, sizeof(*m));
     if (m == NULL) abort();
     m->tail = &m->frames;
-    m->wall_ms = m->wall_seen = INT64_MIN;
+    m->wall_ms = m->wall_first = m->wall_seen = INT64_MIN;
     return m;
 }
 
