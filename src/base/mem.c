@@ -3,7 +3,8 @@
  *
  * The only callers of malloc in Weir. Blocks of 256 bytes or more stand on a cache line, so that
  * structs with _Alignas(64) members may be allocated here. An arena is a chain of chunks filled one
- * after the other; `current` is the one being filled, those behind it are empty.
+ * after the other; `current` is the one being filled, those behind it are empty. What an arena has not
+ * handed out is zero: a reset clears what was used at once, which costs less than clearing each block.
  * SPDX-License-Identifier: MIT
  */
 #include "base/mem.h"
@@ -125,13 +126,16 @@ void buf_free(struct buf *buf)
 uint64_t reader_varint_long(struct reader *reader)
 {
     uint64_t n = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        uint8_t byte = reader_byte(reader);
+    const char *at = reader->at;
+    for (unsigned shift = 0; shift < 64 && at < reader->end && !reader->failed; shift += 7) {
+        uint8_t byte = (uint8_t)*at++;
         /* the tenth group holds one bit: more would be a number beyond 64 bits */
-        if (shift == 63 && byte > 1) reader->failed = true;
-        if (reader->failed) return 0;
+        if (shift == 63 && byte > 1) break;
         n |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) return n;
+        if (byte < 0x80) {
+            reader->at = at;
+            return n;
+        }
     }
     reader->failed = true;
     return 0;
@@ -154,8 +158,8 @@ struct weir_str reader_bytes(struct reader *reader, size_t len)
 static struct arena_chunk *chunk_create(size_t cap)
 {
     if (cap > PTRDIFF_MAX - sizeof(struct arena_chunk)) mem_exhausted(cap);
-    struct arena_chunk *chunk = mem_realloc(NULL, sizeof(*chunk) + cap);
-    *chunk = (struct arena_chunk){ .cap = cap };
+    struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + cap);
+    chunk->cap = cap;
     MEM_POISON(chunk->bytes, cap);
     return chunk;
 }
@@ -194,7 +198,7 @@ void *arena_alloc_more(struct arena *arena, size_t bytes)
     arena->at += whole;
     arena->used += bytes;
     MEM_UNPOISON(ptr, bytes);
-    return memset(ptr, 0, bytes);
+    return ptr;
 }
 
 struct weir_str arena_copy(struct arena *arena, struct weir_str text)
@@ -228,14 +232,20 @@ struct weir_str arena_printf(struct arena *arena, const char *format, ...)
 void arena_reset(struct arena *arena)
 {
     size_t kept = 0;
+    bool used = arena->current != NULL;
     for (struct arena_chunk **link = &arena->first; *link;) {
         struct arena_chunk *chunk = *link;
+        bool last = chunk == arena->current;
         if (kept + chunk->cap > ARENA_KEEP_BYTES) {
             *link = chunk->next;
             chunk_destroy(chunk);
+            used = used && !last;
             continue;
         }
         kept += chunk->cap;
+        MEM_UNPOISON(chunk->bytes, chunk->cap);
+        if (used) memset(chunk->bytes, 0, last ? (size_t)(arena->at - chunk->bytes) : chunk->cap);
+        used = used && !last;
         MEM_POISON(chunk->bytes, chunk->cap);
         link = &chunk->next;
     }

@@ -55,8 +55,10 @@ static inline void buf_add_byte(struct buf *buf, uint8_t byte)
 static inline void buf_add_varint(struct buf *buf, uint64_t n)
 {
     buf_reserve(buf, 10);
-    for (; n >= 0x80; n >>= 7) buf->ptr[buf->len++] = (char)(n | 0x80);
-    buf->ptr[buf->len++] = (char)n;
+    char *at = buf->ptr + buf->len;
+    for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
+    *at++ = (char)n;
+    buf->len = (size_t)(at - buf->ptr);
 }
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_free(struct buf *buf);
@@ -134,7 +136,7 @@ static inline void *arena_alloc(struct arena *arena, size_t bytes)
     char *ptr = arena->at;
     arena->at += (bytes + 15) & ~(size_t)15;
     arena->used += bytes;
-    return memset(ptr, 0, bytes);
+    return ptr;
 }
 struct weir_str arena_copy(struct arena *arena, struct weir_str text);
 /** As arena_copy() with a NUL behind. */

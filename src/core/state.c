@@ -31,9 +31,10 @@ static void add_be16(struct buf *out, uint16_t n)
 
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key)
 {
-    buf_add_byte(out, ROW_ENTITY);
-    add_be16(out, type_id);
-    buf_add_str(out, key);
+    const char head[3] = { ROW_ENTITY, (char)(type_id >> 8), (char)type_id };
+    buf_reserve(out, sizeof(head) + key.len);
+    buf_add(out, head, sizeof(head));
+    buf_add(out, key.ptr, key.len);
 }
 
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key)

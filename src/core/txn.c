@@ -75,7 +75,7 @@ void txn_end(struct txn *t)
         ASSERT(a->entity->owner == t);
         a->entity->owner = NULL;
         a->entity->access = NULL;
-        tree_free(&a->overlay);
+        if (a->overlay.root != NULL) tree_free(&a->overlay);
         lock_release(s, a->entity);
     }
     struct txn **at = txn_place(s, t->id);

@@ -26,6 +26,11 @@ static inline bool start_is_nil(const struct field *f)
     if (f->has_start) return false;
     return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
 }
+/** A whole number that starts as 0: most fields are such. */
+static inline bool field_is_plain(const struct field *f)
+{
+    return f->kind == WEIR_INT && !f->has_start && !f->optional;
+}
 bool value_is_nil(const struct field *f, const void *at);
 void value_set_nil(const struct field *f, void *at);
 enum weir_status problem_set(struct problem *problem, enum weir_status status,

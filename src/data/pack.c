@@ -58,8 +58,9 @@ static void pack_text(const struct field *f, const void *at, struct buf *out)
     buf_add_str(out, text);
 }
 
-static void pack_int(const struct field *f, int64_t n, struct buf *out)
+static inline void pack_int(const struct field *f, int64_t n, struct buf *out)
 {
+    if (n == 0 && field_is_plain(f)) return;
     bool nil = n == WEIR_NIL && f->size == 8, start_nil = start_is_nil(f);
     if (nil ? start_nil : !start_nil && n == (f->has_start ? f->start_int : 0)) return;
     add_tag(out, f, nil ? WIRE_NIL : WIRE_VARINT);
@@ -116,7 +117,9 @@ void pack(const struct shape *shape, const void *in, struct buf *out)
 {
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
-        pack_field(f, (const char *)in + f->offset, out);
+        const char *at = (const char *)in + f->offset;
+        if (field_is_plain(f)) pack_int(f, int_load(f, at), out);
+        else pack_field(f, at, out);
     }
 }
 
@@ -127,7 +130,7 @@ static const struct field *field_by_id(const struct shape *shape, uint64_t id, u
     for (uint32_t n = 0; n < shape->count; n++) {
         uint32_t i = *hint + n < shape->count ? *hint + n : *hint + n - shape->count;
         if (shape->fields[i].id == id) {
-            *hint = i + 1 < shape->count ? i + 1 : 0;
+            *hint = i + 1;
             return &shape->fields[i];
         }
     }
@@ -175,7 +178,9 @@ enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct
     uint32_t hint = 0;
     while (reader.at < reader.end && !reader.failed) {
         uint64_t tag = reader_varint(&reader);
-        const struct field *f = field_by_id(shape, tag >> 2, &hint);
+        const struct field *f = hint < shape->count ? &shape->fields[hint] : NULL;
+        if (f != NULL && f->id == tag >> 2) hint++;
+        else f = field_by_id(shape, tag >> 2, &hint);
         char *at = f ? (char *)out + f->offset : NULL;
         uint64_t n;
         struct weir_str text;

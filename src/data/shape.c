@@ -211,7 +211,7 @@ void shape_start(const struct shape *shape, void *out)
     memset(out, 0, shape->size);
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
-        if (f->kind == WEIR_INT && !f->has_start && !f->optional) continue; /* 0, as it is */
+        if (field_is_plain(f)) continue; /* 0, as it is */
         field_start(f, (char *)out + f->offset);
     }
 }

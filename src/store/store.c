@@ -17,12 +17,13 @@
 
 void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value)
 {
+    buf_reserve(batch, 22 + key.len + value.len);
     buf_add_byte(batch, slot);
     buf_add_byte(batch, STORE_PUT);
     buf_add_varint(batch, key.len);
-    buf_add_str(batch, key);
+    buf_add(batch, key.ptr, key.len);
     buf_add_varint(batch, value.len);
-    buf_add_str(batch, value);
+    buf_add(batch, value.ptr, value.len);
 }
 
 void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key)
