@@ -402,6 +402,11 @@ unsigned fiber_pool_in_use(const struct fiber_pool *pool)
     return pool->in_use;
 }
 
+size_t fiber_stack_used(const struct fiber *fiber)
+{
+    return (size_t)((uintptr_t)fiber - (uintptr_t)__builtin_frame_address(0));
+}
+
 void **fiber_user(struct fiber *fiber)
 {
     return &fiber->user;

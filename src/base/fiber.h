@@ -30,6 +30,8 @@ void fiber_suspend(struct fiber *fiber);
 /** Puts a suspended fiber back without running the rest of it. */
 void fiber_drop(struct fiber *fiber);
 unsigned fiber_pool_in_use(const struct fiber_pool *pool);
+/** Inside a fiber: bytes of its stack in use. */
+size_t fiber_stack_used(const struct fiber *fiber);
 /** A slot for the user: e.g. the Lua thread that goes with this stack. */
 void **fiber_user(struct fiber *fiber);
 

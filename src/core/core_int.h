@@ -26,6 +26,8 @@
 #define EPOCH_BUFFERS 4u /* at most two epochs are open and one is being written */
 #define RING_CAPACITY 4096u
 #define CHECKPOINT_BATCH_BYTES (1u << 20)
+#define STACK_SHARED_BYTES                                                                         \
+    ((size_t)16 * 1024) /* in use at most where one more frame begins on a stack */
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
 
@@ -245,6 +247,7 @@ struct weir_ctx {
     struct txn *txn;
     struct weir_ctx *below;         /* the frame under it in this shard's record */
     struct weir_ctx *caller;        /* local caller; NULL: root or called from another shard */
+    struct weir_ctx *bottom;        /* the first frame on its stack: itself or a caller above it */
     struct weir_ctx *remote_caller; /* the waiting frame there: only handed back */
     uint32_t called_from;           /* shard of the remote caller */
     uint32_t waits_for;             /* shard that it called */

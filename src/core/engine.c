@@ -11,7 +11,7 @@
 
 #include "core/core_int.h"
 
-#define FIBER_STACK_BYTES FIBER_STACK_BYTES_DEFAULT
+#define FIBER_STACK_BYTES (FIBER_STACK_BYTES_DEFAULT + STACK_SHARED_BYTES)
 #define LOCK_WAIT_NS UINT64_C(5000000000)
 
 int64_t engine_now_ms(struct engine *engine)
@@ -194,7 +194,7 @@ static void shard_deinit(struct engine *engine, uint32_t index)
             next = t->chain;
             for (struct weir_ctx *f = t->top, *below; f != NULL; f = below) {
                 below = f->below;
-                if (f->fiber != NULL) fiber_drop(f->fiber);
+                if (f->fiber != NULL && f->bottom == f) fiber_drop(f->fiber);
                 mem_free(f);
             }
             for (struct access *a = t->accesses; a != NULL; a = a->next) tree_free(&a->overlay);

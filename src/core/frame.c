@@ -119,6 +119,7 @@ struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct
     f->handler = handler;
     f->entity = e;
     f->args = args;
+    f->bottom = f;
     f->read_only = handler->kind == WEIR_QUERY;
     return f;
 }
@@ -257,7 +258,25 @@ static bool fibers_never(struct shard *s, const struct weir_ctx *f)
     return true;
 }
 
-/* Runs the frame until it waits (false) or is done (true). */
+/* The stack will not be gone on with: its frames end, the one at its bottom with what ended the transaction. */
+static void stack_drop(struct weir_ctx *bottom)
+{
+    struct txn *t = bottom->txn;
+    struct shard *s = t->shard;
+    fiber_drop(bottom->fiber);
+    for (struct weir_ctx *f = t->top;; f = t->top) {
+        const struct runtime *runtime = f->handler->runtime;
+        if (!f->lost && runtime->dropped != NULL)
+            runtime->dropped(s->states[runtime_index(s->engine, runtime)], f->user);
+        if (f == bottom) break;
+        MARK("a stack with several frames is dropped");
+        frame_pop(f);
+    }
+    bottom->status = t->cancelled ? WEIR_ABORTED : t->failure.status;
+    if (bottom->status == WEIR_OK) bottom->status = WEIR_ABORTED;
+}
+
+/* Runs the frame, and those under it on its stack, until one waits (false) or the one at the bottom is done (true). */
 static bool frame_switch(struct weir_ctx *f)
 {
     struct shard *s = f->txn->shard;
@@ -285,25 +304,19 @@ static bool frame_switch(struct weir_ctx *f)
         }
         f->result = arena_alloc(&f->txn->arena, f->handler->result->size + 8u);
     }
-    struct weir_ctx *outer = s->running;
-    bool more = false;
-    if (f->state != FRAME_DONE && !f->lost) {
+    struct weir_ctx *outer = s->running, *bottom = f->bottom, *last = f;
+    bool more = false, lost = f->lost;
+    if (f->state != FRAME_DONE && !lost) {
         f->state = FRAME_RUNS;
         s->running = f;
         more = fiber_switch_in(f->fiber);
+        last = s->running;
         s->running = outer;
     }
-    if (more && !f->abandoned && !f->lost) return false;
-    if (f->fiber != NULL && (more || f->lost)) {
-        const struct runtime *runtime = f->handler->runtime;
-        fiber_drop(f->fiber);
-        if (!f->lost && runtime->dropped != NULL)
-            runtime->dropped(s->states[runtime_index(s->engine, runtime)], f->user);
-        f->status = f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
-        if (f->status == WEIR_OK) f->status = WEIR_ABORTED;
-    }
-    f->fiber = NULL;
-    f->state = FRAME_DONE;
+    if (more && !last->abandoned && !last->lost) return false;
+    if (bottom->fiber != NULL && (more || lost)) stack_drop(bottom);
+    bottom->fiber = NULL;
+    bottom->state = FRAME_DONE;
     return true;
 }
 
@@ -335,7 +348,10 @@ static void read_lock_release(struct weir_ctx *f)
 
 void frame_run(struct weir_ctx *f)
 {
-    while (frame_switch(f)) {
+    for (;;) {
+        struct weir_ctx *bottom = f->bottom;
+        if (!frame_switch(f)) return;
+        f = bottom;
         struct txn *t = f->txn;
         struct weir_ctx *caller = f->caller;
 #if defined(MUTANT_read_locks_released) || defined(MUTANT_remote_read_locks_released)
@@ -529,6 +545,28 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
     return true;
 }
 
+/* May the callee run on its caller's stack? One that may be dropped stands only on others such: one in C must return.
+ * Each has as much room as if it were alone, so only so much may be in use. */
+static bool stack_is_shared(const struct weir_ctx *f, const struct weir_ctx *callee)
+{
+    if (callee->handler->runtime->drops && !f->handler->runtime->drops) return false;
+    if (ENV_CHANCE(f->txn->shard->env, "call.own_stack")) return false;
+    return fiber_stack_used(f->fiber) <= STACK_SHARED_BYTES;
+}
+
+/* Runs the callee to its end on the caller's stack; the caller's fiber may be suspended meanwhile. */
+static void frame_run_here(struct weir_ctx *f, struct weir_ctx *callee)
+{
+    struct shard *s = f->txn->shard;
+    callee->fiber = f->fiber;
+    callee->bottom = f->bottom;
+    callee->result = arena_alloc(&f->txn->arena, callee->handler->result->size + 8u);
+    callee->state = FRAME_RUNS;
+    s->running = callee;
+    callee->status = invoke(callee);
+    s->running = f;
+}
+
 static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler,
                                    struct weir_str key, struct key_place place, const void *args)
 {
@@ -540,9 +578,18 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
     callee->depth = f->depth + 1;
     callee->read_only = callee->read_only || f->read_only;
     f->state = FRAME_WAITS_LOCAL;
-    bool locked = frame_lock(callee);
-    if (locked && ENV_CHANCE(s->env, "call.later")) frame_ready(callee);
-    else if (locked && frame_switch(callee)) {
+    bool done = false;
+    if (!frame_lock(callee)) {
+        /* it waits, on no stack */
+    } else if (ENV_CHANCE(s->env, "call.later")) {
+        frame_ready(callee);
+    } else if (stack_is_shared(f, callee)) {
+        frame_run_here(f, callee);
+        done = true;
+    } else {
+        done = frame_switch(callee);
+    }
+    if (done) {
 #ifdef MUTANT_read_locks_released
         read_lock_release(callee);
 #endif
