@@ -26,8 +26,8 @@
 #define EPOCH_BUFFERS 4u /* at most two epochs are open and one is being written */
 #define RING_CAPACITY 4096u
 #define CHECKPOINT_BATCH_BYTES (1u << 20)
-#define STACK_SHARED_BYTES                                                                         \
-    ((size_t)16 * 1024) /* in use at most where one more frame begins on a stack */
+/* In use at most where one more frame begins on a stack. */
+#define STACK_SHARED_BYTES ((size_t)16 * 1024)
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
 
@@ -389,6 +389,8 @@ struct shard {
     uint64_t effect_epoch;                /* of its newest effect */
     uint64_t clock; /* within the local epoch: orders decisions, see epoch_meet() */
     uint64_t sealed_local;
+    uint64_t wanted; /* newest epoch that somebody here waits for */
+    bool wakes_writer;
     struct buf buffers[EPOCH_BUFFERS];
     struct buf events[EPOCH_BUFFERS]; /* the events among them once more, for the feed */
     /* rings: in[p] from shard p, out lists behind full rings */
@@ -797,7 +799,12 @@ static inline void epoch_meet(struct shard *s, uint64_t epoch, uint64_t clock)
 uint64_t shard_turn(struct shard *s);
 void shard_publish(struct shard *s);
 void shard_wake(struct shard *s);
+/** Somebody waits for this epoch to become durable. On the shard's thread; the writer hears of it at the turn's end. */
 void shard_wanted(struct shard *s, uint64_t epoch);
+/** The same from any thread. */
+void engine_wants(struct engine *engine, uint64_t epoch);
+/** Who raised G tells the shards, which then seal. */
+void epoch_raised(struct engine *engine);
 uint64_t writer_turn(void *self);
 void walk_step(struct shard *s);
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes);

@@ -688,7 +688,7 @@ static void follow_safe(struct feed *feed, struct follow_state *f)
     if (f->asking && f->safe_epoch == 0 && sent_is_done(feed, f, f->asked_to))
         f->safe_epoch = atomic_load(&feed->engine->epoch);
     /* Nobody else may want it: with no more work the last events would never be safe. */
-    if (f->safe_epoch != 0) shard_wanted(&feed->engine->shards[0], f->safe_epoch);
+    if (f->safe_epoch != 0) engine_wants(feed->engine, f->safe_epoch);
 }
 
 /* A read that failed is tried again: the disk may come back, and nobody else would. A damaged block stays what it is. */
@@ -851,7 +851,7 @@ static void hold_step(struct feed *feed, struct follow_state *f)
     if (!f->chained) return;
     if (f->holding && f->held_epoch == 0 && sent_is_done(feed, f, f->held_to)) {
         f->held_epoch = atomic_load(&feed->engine->epoch);
-        shard_wanted(&feed->engine->shards[0], f->held_epoch);
+        engine_wants(feed->engine, f->held_epoch);
     }
     if (f->holding && f->held_epoch != 0 && feed->taken >= f->held_epoch) {
         f->done_low = f->held_low;

@@ -2,11 +2,11 @@
  * shard.c - the loop of a shard, and when it may seal an epoch or park.
  *
  * The order of a turn is the policy of fairness: messages of other shards first, for they end what is open;
- * then frames that got their lock; then timers, deliveries and new requests while few transactions hold
- * locks; then seal, then hand everything out at once.
+ * then seal, for the disk waits for that; then frames that got their lock; then timers, deliveries and new
+ * requests while few transactions hold locks; then hand everything out at once.
  *
- * Epochs (ENGINE 5 as amended by DECISIONS H1, H2). G is the newest open epoch; only the log writer raises
- * it. A shard works in its local epoch, at most G. Its buffer of epoch e is sealed, given to the writer for
+ * Epochs (ENGINE 5 as amended by DECISIONS H1, H2). G is the newest open epoch; it is raised once all before it
+ * are durable, by the log writer or, to save it the way, by a shard: see writer_call(). A shard works in its local epoch, at most G. Its buffer of epoch e is sealed, given to the writer for
  * good, once (a) its own epoch is above e, so it decides nothing more in e, and (b) every other shard has
  * shown that it will send no effect of e any more: by a mark on the ring at or above e, read before the ring
  * was drained, or by being seen parked before the ring was drained.
@@ -32,14 +32,31 @@ void shard_wake(struct shard *s)
     s->env->actor_wake(s->env, &s->worker->actor);
 }
 
-/* Somebody waits for this epoch to become durable: the writer raises G when it is free. */
+static void wanted_raise(struct engine *engine, uint64_t epoch)
+{
+    uint64_t seen = atomic_load_explicit(&engine->wanted, memory_order_relaxed);
+    while (seen < epoch && !atomic_compare_exchange_weak(&engine->wanted, &seen, epoch)) {}
+}
+
+void engine_wants(struct engine *engine, uint64_t epoch)
+{
+    wanted_raise(engine, epoch);
+    engine->env->actor_wake(engine->env, &engine->writer.actor);
+}
+
 void shard_wanted(struct shard *s, uint64_t epoch)
 {
-    struct engine *engine = s->engine;
-    uint64_t seen = atomic_load_explicit(&engine->wanted, memory_order_relaxed);
-    if (seen >= epoch) return;
-    while (seen < epoch && !atomic_compare_exchange_weak(&engine->wanted, &seen, epoch)) {}
-    s->env->actor_wake(s->env, &engine->writer.actor);
+    if (s->wanted >= epoch) return;
+    s->wanted = epoch;
+    s->wakes_writer = true;
+    wanted_raise(s->engine, epoch);
+}
+
+void epoch_raised(struct engine *engine)
+{
+    for (uint32_t i = 0; i < engine->shard_count; i++) {
+        if (atomic_load(&engine->shards[i].state) == SHARD_RUNNING) shard_wake(&engine->shards[i]);
+    }
 }
 
 /* ---- parking ---- */
@@ -143,6 +160,28 @@ static bool shard_seal(struct shard *s)
         s->env->actor_wake(s->env, &s->engine->writer.actor);
     }
     return sealed;
+}
+
+/*
+ * At the end of a turn in which somebody began to wait for the open epoch. With nothing left to do while the writer is
+ * idle, this shard raises G in its place, for the writer would do the same and nothing else: its next turn seals, and the
+ * writer is woken once, to write. True when G was raised.
+ */
+static bool writer_call(struct shard *s)
+{
+    struct engine *engine = s->engine;
+    uint64_t open = atomic_load(&engine->epoch);
+    s->wakes_writer = false;
+    bool idle = s->pending == NULL && s->ready == NULL && !has_input(s) &&
+                atomic_load(&engine->durable) + 1 == open;
+    if (idle && s->wanted == open && !ENV_CHANCE(s->env, "shard.raise_none") &&
+        atomic_compare_exchange_strong(&engine->epoch, &open, open + 1)) {
+        MARK("a shard raises the epoch");
+        epoch_raised(engine);
+        return true;
+    }
+    s->env->actor_wake(s->env, &engine->writer.actor);
+    return false;
 }
 
 /* ---- input and output ---- */
@@ -333,6 +372,8 @@ static bool begin_requests(struct shard *s)
         begin_first(s);
         begun++;
         if (s->env->mono_ns(s->env) - s->now_ns > TURN_NS) break;
+        /* The log writer waits for this shard to seal, and with it everyone whose epoch that is. */
+        if (atomic_load_explicit(&s->engine->epoch, memory_order_relaxed) > s->epoch_seen) break;
     }
     any = any || begun > 0;
     pace_measure(s, begun, patience_ns);
@@ -381,6 +422,7 @@ uint64_t shard_turn(struct shard *s)
     }
     bool busy = was_cut; /* a wake may have come in the cut: another turn looks what for */
     busy |= shard_receive(s);
+    busy |= shard_seal(s);
     busy |= run_ready(s);
     if (!ENV_CHANCE(s->env, "shard.deadlines_late")) root_deadlines(s);
     if (s->answer_deadlines.count > 0 && !ENV_CHANCE(s->env, "shard.answers_late"))
@@ -403,10 +445,10 @@ uint64_t shard_turn(struct shard *s)
             if (engine->runtimes[i]->idle != NULL) engine->runtimes[i]->idle(s->states[i]);
         }
     }
-    busy |= shard_seal(s);
     if (busy) shard_publish(s);
     if (ENV_CHANCE(s->env, "shard.flush_late")) return 0;
     shard_flush(s);
+    if (s->wakes_writer && writer_call(s)) return 0;
     if (busy || s->ready != NULL) return 0;
     if (shard_try_park(s)) return has_input(s) ? 0 : next_due(s);
     bool stalled = s->fiber_waiters != NULL || s->walk.active;

@@ -2,7 +2,7 @@
  * writer.c - the log writer: raises epochs, gathers what the shards sealed, writes one frame, syncs it, and
  * only then lets replies of that epoch go. Also drives checkpoints, whose rows the shards hand over.
  *
- *   IDLE -> SEALING   something waits for the open epoch: G is raised, e = G - 1 is being sealed
+ *   IDLE -> SEALING   something waits for the open epoch: G is raised, here or by a shard, e = G - 1 is being sealed
  *   SEALING -> WRITTEN  all shards sealed e or are parked; its frame is on the file
  *   WRITTEN -> IDLE   synced: durable = e
  *
@@ -46,15 +46,23 @@ static void disk_full_set(struct engine *engine, bool full)
 
 /* ---- epochs ---- */
 
+static bool must_raise(const struct engine *engine)
+{
+    uint64_t open = atomic_load(&engine->durable) + 1;
+    return atomic_load(&engine->epoch) != open || atomic_load(&engine->wanted) >= open;
+}
+
+/* Idle: all below the open epoch is durable, so whoever raised G, this one is to be sealed. */
 static void writer_raise(struct engine *engine)
 {
     struct writer *w = &engine->writer;
-    w->epoch = atomic_load_explicit(&engine->epoch, memory_order_relaxed);
+    uint64_t open = w->epoch = atomic_load_explicit(&engine->durable, memory_order_relaxed) + 1;
     w->state = WRITER_SEALING;
-    atomic_store(&engine->epoch, w->epoch + 1);
-    for (uint32_t i = 0; i < engine->shard_count; i++) {
-        if (atomic_load(&engine->shards[i].state) == SHARD_RUNNING) shard_wake(&engine->shards[i]);
+    if (!atomic_compare_exchange_strong(&engine->epoch, &open, open + 1)) {
+        MARK("a shard had raised the epoch");
+        return;
     }
+    epoch_raised(engine);
 }
 
 /* A shard's state is read before what it sealed: one that parks in between has sealed what it had. */
@@ -229,7 +237,7 @@ static bool checkpoint_step(struct engine *engine)
     if (!w->checkpoint_failed && atomic_load(&engine->durable) < end) {
         MARK("checkpoint waits for the sync of what its walk saw");
         /* Others raise it meanwhile: a plain store could take back what they want. */
-        shard_wanted(&engine->shards[0], end);
+        engine_wants(engine, end);
         return false;
     }
     if (!w->checkpoint_failed && !feed_covers(engine, w->checkpoint_begin)) return false;
@@ -305,14 +313,11 @@ uint64_t writer_turn(void *self)
     if (w->checkpoint != 0 && ENV_CHANCE(engine->env, "writer.checkpoint_later")) return 0;
     if (checkpoint_step(engine)) {
         if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
-        if (atomic_load(&engine->wanted) >= atomic_load(&engine->epoch) &&
-            !ENV_CHANCE(engine->env, "writer.raise_late"))
+        if (must_raise(engine) && !ENV_CHANCE(engine->env, "writer.raise_late"))
             writer_raise(engine);
         return 0;
     }
-    if (atomic_load(&engine->wanted) >=
-            atomic_load_explicit(&engine->epoch, memory_order_relaxed) ||
-        ENV_CHANCE(engine->env, "writer.raise_early")) {
+    if (must_raise(engine) || ENV_CHANCE(engine->env, "writer.raise_early")) {
         writer_raise(engine);
         return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }
