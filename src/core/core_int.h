@@ -299,6 +299,7 @@ struct message {
             struct age age;
             const struct handler *handler;
             struct weir_str key;
+            struct key_place place;
             const void *args;
             struct weir_ctx *frame;
             int64_t now_ms;
@@ -389,7 +390,8 @@ struct shard {
     uint64_t effect_epoch;                /* of its newest effect */
     uint64_t clock; /* within the local epoch: orders decisions, see epoch_meet() */
     uint64_t sealed_local;
-    uint64_t wanted; /* newest epoch that somebody here waits for */
+    uint64_t wanted;                 /* newest epoch that somebody here waits for */
+    uint64_t clock_ns, wall_read_ns; /* mono_ns as read last, and when the wall clock was */
     bool wakes_writer;
     struct buf buffers[EPOCH_BUFFERS];
     struct buf events[EPOCH_BUFFERS]; /* the events among them once more, for the feed */
@@ -541,6 +543,7 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
                           uint8_t slot); /* or a new ghost */
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place); /* the same */
+void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again);
 void entity_set(struct shard *s, struct entity *e,
                 struct weir_str value); /* value.ptr NULL: no row */
 void entity_maybe_remove(struct shard *s, struct entity *e);
@@ -603,7 +606,6 @@ void frame_ready(struct weir_ctx *f);
 /** Ends the top frame, which waits, with ABORTED. */
 void txn_cancel(struct txn *t);
 void lock_release(struct shard *s, struct entity *e);
-struct entity *handler_entity(struct shard *s, const struct handler *handler, struct weir_str key);
 
 /* ---- proto.c: between shards --------------------------------------------------------------------- */
 struct message *message_new(struct shard *s, enum message_kind kind, uint64_t txn);
@@ -611,7 +613,7 @@ void message_free(struct message *m);
 void message_post(struct shard *s, uint32_t to, struct message *m);
 void message_handle(struct shard *s, struct message *m);
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
-                 struct weir_str key, const void *args, bool read_only);
+                 struct weir_str key, struct key_place place, const void *args, bool read_only);
 void answer_remote(struct weir_ctx *f);
 void wound_send(struct shard *s, struct txn *owner);
 
@@ -817,6 +819,8 @@ static inline uint32_t slot_shard(const struct engine *engine, uint8_t slot)
 /** Wall clock, never less than anybody was told before, in any frame of the log included: clocks are set back, and what a
  *  transaction took for now must not lie in the future of a later one. Any thread. */
 int64_t engine_now_ms(struct engine *engine);
+/** The same for a shard's transactions; at most CLOCK_KEPT_NS old. */
+int64_t shard_now_ms(struct shard *s);
 void engine_trace(struct engine *engine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 extern const struct runtime native_runtime;

@@ -527,8 +527,8 @@ void port_submit(struct port *port, struct request *request)
         port_refuse(port, request, WEIR_ARG, "the key is not of the form that its type declares");
         return;
     }
-    to = slot_shard(engine, type_slot(request->handler->type, request->key));
-    port_push(port, to, request);
+    request->place = type_place(request->handler->type, request->key);
+    port_push(port, slot_shard(engine, request->place.slot), request);
 }
 
 void port_flush(struct port *port)

@@ -132,6 +132,7 @@ struct request {
     bool replayed;              /* answered from its record */
     struct weir_str request_id; /* 26 characters; made at submission */
     /* the engine's */
+    struct key_place place; /* of the key */
     struct request *next;
     struct port *port;
     uint64_t arrival_ns;

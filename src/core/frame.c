@@ -133,11 +133,6 @@ static void frame_pop(struct weir_ctx *f)
     t->shard->frame_free = f;
 }
 
-struct entity *handler_entity(struct shard *s, const struct handler *handler, struct weir_str key)
-{
-    return entity_get_at(s, handler->type->id, key, type_place(handler->type, key));
-}
-
 /* ---- running ---- */
 
 static uint32_t runtime_index(const struct engine *engine, const struct runtime *runtime)
@@ -607,21 +602,21 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
 
 /* Runs a call; *answer is the result in memory of this transaction or of the callee's record, until the end. */
 static enum weir_status call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
-                             const void *args, void **answer)
+                             struct key_place place, const void *args, void **answer)
 {
     *answer = NULL;
     f->last = (struct weir_ticket){ 0 };
     if (ctx_is_doomed(f)) return doom_status(f);
     if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
     struct shard *s = f->txn->shard;
-    struct key_place place = type_place(handler->type, key);
+    if (handler->type->service) place = type_place(handler->type, key);
     uint32_t to = slot_shard(s->engine, place.slot);
     enum weir_status st;
     if (to == s->index) {
         st = call_local(f, handler, key, place, args);
     } else {
         s->stats.remote_calls_total++;
-        call_remote(f, to, handler, key, args, f->read_only || handler->kind == WEIR_QUERY);
+        call_remote(f, to, handler, key, place, args, f->read_only || handler->kind == WEIR_QUERY);
         f->state = FRAME_WAITS_REMOTE;
         f->waits_for = to;
         fiber_suspend(f->fiber);
@@ -642,8 +637,14 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
 enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
                           const void *args, void *result)
 {
+    return ctx_call_at(f, handler, key, type_place(handler->type, key), args, result);
+}
+
+enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                             struct key_place place, const void *args, void *result)
+{
     void *answer;
-    enum weir_status st = call(f, handler, key, args, &answer);
+    enum weir_status st = call(f, handler, key, place, args, &answer);
     if (result == NULL) return st;
     if (st == WEIR_OK && answer != NULL)
         shape_copy(handler->result, answer, &f->txn->arena, result);
@@ -715,7 +716,8 @@ enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct 
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
                         verb->handler);
-    enum weir_status st = call(f, bound->handler, to.key, converted, &answer);
+    struct key_place place = type_place(bound->handler->type, to.key);
+    enum weir_status st = call(f, bound->handler, to.key, place, converted, &answer);
     if (st == WEIR_OK && result != NULL && answer != NULL)
         st = verb_result(f, bound, answer, result);
     return st;

@@ -63,6 +63,10 @@ struct arena *ctx_arena(struct weir_ctx *ctx);
 /** weir_call() by handler instead of verb. `args` must stay until return; `result` is a struct of handler->result. */
 enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args, void *result);
+/** The same for who knows the key's place already: type_place(handler->type, key). */
+enum weir_status ctx_call_at(struct weir_ctx *ctx, const struct handler *handler,
+                             struct weir_str key, struct key_place place, const void *args,
+                             void *result);
 enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args);
 /** weir_emit() by stream. */

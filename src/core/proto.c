@@ -46,13 +46,14 @@ void message_post(struct shard *s, uint32_t to, struct message *m)
 }
 
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
-                 struct weir_str key, const void *args, bool read_only)
+                 struct weir_str key, struct key_place place, const void *args, bool read_only)
 {
     struct txn *t = f->txn;
     struct message *m = message_new(t->shard, MSG_CALL, t->id);
     m->call.age = t->age;
     m->call.handler = handler;
     m->call.key = key;
+    m->call.place = place;
     m->call.args = args;
     m->call.frame = f;
     m->call.now_ms = t->now_ms;
@@ -101,8 +102,9 @@ static void handle_call(struct shard *s, struct message *m)
         t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
     }
-    struct weir_ctx *f = frame_push(t, m->call.handler,
-                                    handler_entity(s, m->call.handler, m->call.key), m->call.args);
+    struct weir_ctx *f = frame_push(
+        t, m->call.handler, entity_get_at(s, m->call.handler->type->id, m->call.key, m->call.place),
+        m->call.args);
     f->from_shard = true;
     f->called_from = m->from;
     f->remote_caller = m->call.frame;

@@ -64,7 +64,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     t->root = r;
     r->txn = t;
     r->attempts++;
-    t->now_ms = engine_now_ms(s->engine);
+    t->now_ms = shard_now_ms(s);
     t->seed = s->env->random(s->env);
     if (r->request != NULL) {
         t->caller = r->request->caller;
@@ -78,7 +78,9 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
         t->request_id = arena_copy(&t->arena, (struct weir_str){ id, 26 });
     }
     struct weir_str key = r->handler->type->service && r->key.len == 0 ? t->request_id : r->key;
-    t->root_entity = handler_entity(s, r->handler, key);
+    struct key_place place = r->request != NULL ? r->request->place
+                                                : type_place(r->handler->type, key);
+    t->root_entity = entity_get_at(s, r->handler->type->id, key, place);
     return frame_push(t, r->handler, t->root_entity, r->args);
 }
 

@@ -24,8 +24,19 @@
 #define STANDING_NS UINT64_C(20000000)
 #define ROOTS_PER_TURN 128u
 #define TURN_NS UINT64_C(2000000)
+#define CLOCK_KEPT_NS UINT64_C(500000)
 #define PACE_NS_MAX UINT64_C(100000000)
 #define RECORDS_EVERY_NS UINT64_C(60000000000)
+
+/* Reading the wall clock for each transaction is dear, and milliseconds are what it is read for. What another shard told
+ * somebody meanwhile is in engine->now_ms. */
+int64_t shard_now_ms(struct shard *s)
+{
+    if (s->clock_ns - s->wall_read_ns < CLOCK_KEPT_NS)
+        return atomic_load_explicit(&s->engine->now_ms, memory_order_relaxed);
+    s->wall_read_ns = s->clock_ns;
+    return engine_now_ms(s->engine);
+}
 
 void shard_wake(struct shard *s)
 {
@@ -337,6 +348,15 @@ static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
     s->pace_begun = 0;
 }
 
+/* What it will need is on its way from memory, or another processor, while others run. */
+static void request_expect(struct shard *s, const struct request *r, bool again)
+{
+    if (r->parked != NULL || r->waits) return;
+    if (!again) __builtin_prefetch(r->args);
+    if (!again) __builtin_prefetch(r->key.ptr);
+    entity_expect(s, r->handler->type->id, r->place, again);
+}
+
 static void begin_first(struct shard *s)
 {
     struct request *r = s->pending;
@@ -344,6 +364,7 @@ static void begin_first(struct shard *s)
     if (s->pending == NULL) s->pending_tail = &s->pending;
     s->pending_count--;
     r->next = NULL;
+    if (s->pending != NULL) request_expect(s, s->pending, true);
     root_begin_request(s, r);
 }
 
@@ -365,13 +386,15 @@ static bool begin_requests(struct shard *s)
             *s->pending_tail = r;
             s->pending_tail = &r->next;
             s->pending_count++;
+            request_expect(s, r, false);
         }
     }
     uint64_t begun = 0, most = ENV_CHANCE(s->env, "shard.begin_one") ? 1 : ROOTS_PER_TURN;
     while (begun < most && s->pending != NULL && shard_may_begin(s)) {
         begin_first(s);
         begun++;
-        if (s->env->mono_ns(s->env) - s->now_ns > TURN_NS) break;
+        s->clock_ns = s->env->mono_ns(s->env);
+        if (s->clock_ns - s->now_ns > TURN_NS) break;
         /* The log writer waits for this shard to seal, and with it everyone whose epoch that is. */
         if (atomic_load_explicit(&s->engine->epoch, memory_order_relaxed) > s->epoch_seen) break;
     }
@@ -404,7 +427,7 @@ void shard_publish(struct shard *s)
 uint64_t shard_turn(struct shard *s)
 {
     struct engine *engine = s->engine;
-    s->now_ns = s->env->mono_ns(s->env);
+    s->now_ns = s->clock_ns = s->wall_read_ns = s->env->mono_ns(s->env);
     s->now_ms = engine_now_ms(engine);
     bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) !=
                 atomic_load_explicit(&s->walk.ended, memory_order_relaxed);

@@ -119,6 +119,15 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
     return entity_get_at(s, type_id, key, place);
 }
 
+/* Two steps, each for who comes back some time later: what a key hashes to, then the entity that stands there. */
+void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again)
+{
+    if (s->index_cap == 0) return;
+    struct entity **at = &s->index_table[entity_mix(type_id, place.hash) & (s->index_cap - 1)];
+    if (!again) __builtin_prefetch(at);
+    else if (*at != NULL) __builtin_prefetch(*at);
+}
+
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place)
 {

@@ -21,6 +21,8 @@
 #include "data/duration.h"
 
 #define TICKET_META "weir.ticket"
+/* A new thread's stack has room for so many without growing. */
+#define DIRECT_ARGS_MAX 8u
 /* Garbage to have gathered before an idle shard collects. */
 #define IDLE_BYTES ((size_t)64 * 1024)
 
@@ -60,7 +62,7 @@ static void spend_leave(struct vm *vm, struct spend *spend)
 
 /* ---- invocations ---- */
 
-static int invoke_body(lua_State *L);
+static int invoke_body(lua_State *L), result_body(lua_State *L);
 
 static struct invocation *invocation_take(struct vm *vm)
 {
@@ -75,6 +77,7 @@ static struct invocation *invocation_take(struct vm *vm)
         inv->L = lua_newthread(vm->L);
         inv->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
         lua_pushcfunction(inv->L, invoke_body);
+        lua_pushcfunction(inv->L, result_body);
     }
     inv->vm = vm;
     inv->serial = ++vm->serial;
@@ -91,7 +94,7 @@ static void invocation_give(struct invocation *inv, bool clean)
         luaL_unref(vm->L, LUA_REGISTRYINDEX, inv->anchor);
         inv->anchor = LUA_NOREF;
     } else {
-        lua_settop(inv->L, 1);
+        lua_settop(inv->L, 2);
     }
     spend_leave(vm, inv->spend);
     inv->spend = NULL;
@@ -191,7 +194,33 @@ static const char *text_on_stack(lua_State *L, struct weir_str text)
     return lua_tostring(L, -1);
 }
 
-/* Stands at the bottom of each handler's thread, so that calling it makes nothing. */
+/* What the handler returned, on top of the stack. */
+static int result_take(lua_State *L, struct invocation *inv)
+{
+    const struct ud_ticket *later = ud_test(L, -1, UD_TICKET);
+    if (later != NULL) {
+        if (weir_defer(inv->ctx, later->ticket) != WEIR_OK) abandon(inv);
+        return 0;
+    }
+    const struct shape *result = inv->handler->result;
+    if (result->count == 0 || inv->result == NULL) return 0;
+    struct conv conv;
+    conv_init(&conv, inv->vm, inv->arena);
+    bool fine = result->scalar
+                    ? value_read(&conv, L, lua_gettop(L), &result->fields[0], inv->result)
+                    : record_read(&conv, L, lua_gettop(L), result, inv->result);
+    if (fine) return 0;
+    const char *at = text_on_stack(L, inv->handler->at);
+    return luaL_error(L, "%s: the result%s%s: %s", at, conv.path[0] != 0 ? ", " : "", conv.path,
+                      conv.text);
+}
+
+/* These two stand at the bottom of each handler's thread, so that calling them makes nothing. */
+static int result_body(lua_State *L)
+{
+    return result_take(L, vm_of(L)->current);
+}
+
 static int invoke_body(lua_State *L)
 {
     struct vm *vm = vm_of(L);
@@ -203,22 +232,70 @@ static int invoke_body(lua_State *L)
     luaL_checkstack(L, (int)args->count + 10, "arguments");
     for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
     lua_call(L, (int)args->count + 1, 1);
-    const struct ud_ticket *later = ud_test(L, -1, UD_TICKET);
-    if (later != NULL) {
-        if (weir_defer(inv->ctx, later->ticket) != WEIR_OK) abandon(inv);
-        return 0;
+    return result_take(L, inv);
+}
+
+/* ---- the short way: what makes nothing in Lua's memory needs no protection ---- */
+
+static bool arg_push_plain(struct invocation *inv, const struct field *f)
+{
+    if (f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_FLOAT ||
+        f->kind == WEIR_BOOL) {
+        value_push(inv->L, f, inv->args);
+        return true;
     }
+    if (f->kind != WEIR_REF) return false;
+    struct weir_str key;
+    memcpy(&key, (const char *)inv->args + f->offset, sizeof(key));
+    struct lua_type *type = key.ptr != NULL ? type_known(inv->vm, f->type) : NULL;
+    return type != NULL && handle_push_recent(inv->L, type, key);
+}
+
+/* Pushes the handler, `self` and its arguments, if all of them are there or plain numbers. */
+static bool direct_push(struct invocation *inv, const struct lua_code *code)
+{
+    const struct shape *args = inv->handler->args;
+    if (!code->lends_self || inv->self == NULL || inv->type->self_meta == LUA_NOREF ||
+        args->count > DIRECT_ARGS_MAX)
+        return false;
+    lua_rawgeti(inv->L, LUA_REGISTRYINDEX, inv->vm->refs[code->function]);
+    self_lend(inv->L, inv);
+    for (uint32_t i = 0; i < args->count; i++) {
+        if (arg_push_plain(inv, &args->fields[i])) continue;
+        lua_settop(inv->L, 2);
+        return false;
+    }
+    return true;
+}
+
+static bool result_take_plain(struct invocation *inv)
+{
     const struct shape *result = inv->handler->result;
-    if (result->count == 0 || inv->result == NULL) return 0;
-    struct conv conv;
-    conv_init(&conv, vm, inv->arena);
-    bool fine = result->scalar
-                    ? value_read(&conv, L, lua_gettop(L), &result->fields[0], inv->result)
-                    : record_read(&conv, L, lua_gettop(L), result, inv->result);
-    if (fine) return 0;
-    const char *at = text_on_stack(L, inv->handler->at);
-    return luaL_error(L, "%s: the result%s%s: %s", at, conv.path[0] != 0 ? ", " : "", conv.path,
-                      conv.text);
+    int type = lua_type(inv->L, -1);
+    if (type == LUA_TUSERDATA) return false; /* it may be a ticket */
+    if (result->count == 0 || inv->result == NULL) return true;
+    const struct field *f = &result->fields[0];
+    int64_t n;
+    if (!result->scalar || f->kind != WEIR_INT || f->size != 8 || type != LUA_TNUMBER ||
+        !whole_take(inv->L, -1, &n))
+        return false;
+    int_store(f, (char *)inv->result + f->offset, n);
+    return true;
+}
+
+static int invoke_run(struct invocation *inv)
+{
+    struct vm *vm = inv->vm;
+    const struct lua_code *code = inv->handler->code;
+    if (!direct_push(inv, code)) {
+        lua_pushvalue(inv->L, 1);
+        return vm_call_watched(vm, inv->L, &inv->run, 0, 0);
+    }
+    int status = vm_call_watched(vm, inv->L, &inv->run, (int)inv->handler->args->count + 1, 1);
+    if (status != 0 || result_take_plain(inv)) return status;
+    lua_pushvalue(inv->L, 2);
+    lua_insert(inv->L, -2);
+    return vm_call_watched(vm, inv->L, &inv->run, 1, 0);
 }
 
 static struct vm *vm_ready(struct lua_app *app)
@@ -294,10 +371,9 @@ static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const stru
     inv->run.ticks = &inv->spend->ticks;
     inv->run.ticks_max = ticks_of(vm->app);
     *ctx_user(ctx) = inv;
-    lua_pushvalue(inv->L, 1);
     struct invocation *outer = vm->current;
     vm->current = inv;
-    int status = vm_call_watched(vm, inv->L, &inv->run, 0, 0);
+    int status = invoke_run(inv);
     if (status < 0) invocation_stopped(shard, ctx);
     vm->current = outer;
     *ctx_user(ctx) = NULL;
@@ -547,6 +623,18 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
     return args;
 }
 
+/* A handle remembers where its key lies. */
+static struct key_place handle_place(lua_State *L, const struct handler *handler,
+                                     struct weir_str key)
+{
+    struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
+    if (handle != NULL && handle->placed) return handle->place;
+    struct key_place place = type_place(handler->type, key);
+    if (handle != NULL) handle->place = place;
+    if (handle != NULL) handle->placed = true;
+    return place;
+}
+
 /* account("ann"):deposit(5); upvalue 1: the handler. */
 int handler_call(lua_State *L)
 {
@@ -563,11 +651,12 @@ int handler_call(lua_State *L)
     if (type == NULL || type->type != handler->type)
         return luaL_error(L, "a handler is called with a colon: h:name(...)");
     stack_check(L);
+    struct key_place place = handle_place(L, handler, key);
     key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 2);
     char *result = arena_alloc(inv->arena, handler->result->size + 8u);
     invocation_pause(inv);
-    enum weir_status st = ctx_call(inv->ctx, handler, key, args, result);
+    enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, result);
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
     lua_settop(L, 1);

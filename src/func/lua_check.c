@@ -13,7 +13,40 @@
 #include <stdio.h>
 #include <string.h>
 
-enum opcode { OP_USETV = 46, OP_USETP = 49, OP_GGET = 54, OP_GSET = 55 };
+/* Those that mark where the form of the operands changes; lj_bc.h. */
+enum opcode {
+    OP_ISEQV = 4,
+    OP_ISEQS = 6,
+    OP_ISTC = 12,
+    OP_IST = 14,
+    OP_ISTYPE = 16,
+    OP_MOV = 18,
+    OP_ADDVN = 22,
+    OP_ADDVV = 32,
+    OP_CAT = 38,
+    OP_KSTR = 39,
+    OP_UGET = 45,
+    OP_USETV = 46,
+    OP_USETS = 47,
+    OP_USETP = 49,
+    OP_UCLO = 50,
+    OP_FNEW = 51,
+    OP_GGET = 54,
+    OP_GSET = 55,
+    OP_TGETV = 56,
+    OP_TGETS = 57,
+    OP_TGETB = 58,
+    OP_TGETR = 59,
+    OP_TSETV = 60,
+    OP_TSETS = 61,
+    OP_TSETB = 62,
+    OP_TSETM = 63,
+    OP_TSETR = 64,
+    OP_CALLM = 65,
+    OP_ITERC = 69,
+    OP_VARG = 71,
+    OP_RET0 = 75
+};
 enum { DUMP_STRIPPED = 2, UPVALUE_LOCAL = 0x8000, UPVALUE_INDEX = 0x3fff, REACHED_MAX = 20000 };
 
 struct proto {
@@ -282,6 +315,63 @@ static void function_judge(struct finder *f, lua_State *L, int idx)
     mem_free(d);
 }
 
+/* ---- what leaves a handler ---- */
+
+/* May the instruction hand on what register 0 holds, or overwrite it? Indexing it, with another value, does neither.
+ * Operands: A, then C and B, which together are D. Calls and loops take a row of registers from A on. */
+static bool op_hands_on_first(const uint8_t *op)
+{
+    bool a = op[1] == 0, c = op[2] == 0, b = op[3] == 0, d = c && b;
+    unsigned code = op[0];
+    if (code < OP_ISEQS) return a || d;
+    if (code < OP_ISTC) return a;
+    if (code < OP_ISTYPE) return code < OP_IST ? a || d : d;
+    if (code < OP_MOV) return a;
+    if (code < OP_ADDVN) return a || d;
+    if (code < OP_ADDVV) return a || b;
+    if (code <= OP_CAT) return a || b || c;
+    if (code <= OP_UGET) return a; /* constants, and variables outside */
+    if (code == OP_USETV) return d;
+    if (code <= OP_UCLO) return false;
+    if (code < OP_TGETV) return a;
+    if (code == OP_TGETV || code == OP_TSETV) return a || c;
+    if (code == OP_TGETS || code == OP_TGETB || code == OP_TSETS || code == OP_TSETB) return a;
+    if (code == OP_TGETR || code == OP_TSETR) return true; /* not made from sources */
+    if (code == OP_TSETM) return op[1] <= 1;
+    if (code == OP_ITERC || code == OP_ITERC + 1) return op[1] <= 3;
+    if (code == OP_VARG) return true;
+    return code != OP_RET0 && a;
+}
+
+static bool proto_lends_first(const struct dump *d)
+{
+    const struct proto *p = &d->protos[d->proto_count - 1];
+    for (uint32_t pc = 0; pc < p->code_count; pc++) {
+        if (op_hands_on_first(p->code + (size_t)pc * 4)) return false;
+    }
+    for (uint32_t i = 0; i < p->child_count; i++) {
+        const struct proto *child = &d->protos[p->children[i]];
+        for (uint32_t u = 0; u < child->upvalue_count; u++) {
+            uint32_t mark = (uint32_t)child->upvalues[u * 2] | (uint32_t)child->upvalues[u * 2 + 1]
+                                                                   << 8;
+            if ((mark & UPVALUE_LOCAL) && (mark & UPVALUE_INDEX) == 0) return false;
+        }
+    }
+    return true;
+}
+
+bool function_lends_first(lua_State *L, int idx)
+{
+    struct dump *d = mem_alloc(sizeof(*d));
+    lua_pushvalue(L, idx);
+    lua_dump(L, dump_write, &d->bytes);
+    lua_pop(L, 1);
+    bool lends = dump_read(d) && proto_lends_first(d);
+    dump_free(d);
+    mem_free(d);
+    return lends;
+}
+
 /* ---- what handlers reach ---- */
 
 enum { SEEN = 1, QUEUE = 2 }; /* stack places in reach_body */
@@ -430,6 +520,44 @@ void byte_code_verify(lua_State *L)
     lua_pop(L, 1);
     ASSERT(finder.count == 3 &&
            problems[0].line + problems[1].line + problems[2].line == 3 + 4 + 5);
+    static const struct {
+        const char *text;
+        bool lends;
+    } tries[] = {
+        { "function(s, x) s.a = s.b + x; if x > 1 then s[x] = s[x].c end; for i = 1, x do s.n = i "
+          "end; return s.a, x end",
+          true },
+        { "function(s, x) for k, v in pairs(x) do s.a = v .. s.b end x:f(s.c, s.d) return s.e end",
+          true },
+        { "function(s) return s end", false },
+        { "function(s, x) return x(s) end", false },
+        { "function(s, x) x(s) end", false },
+        { "function(s, x) s:f(x) end", false },
+        { "function(s, x) x.s = s end", false },
+        { "function(s, x) x[s] = 1 end", false },
+        { "function(s, x) x[1] = s end", false },
+        { "function(s, x) local y = x[s]; x.z = y end", false },
+        { "function(s, x) local y = s; x.z = y end", false },
+        { "function(s, x) s = x; s.y = 1 end", false },
+        { "function(s, x) return { s } end", false },
+        { "function(s, x) return s .. x end", false },
+        { "function(s, x) return s == x end", false },
+        { "function(s, x) return s and x end", false },
+        { "function(s, x) return #s end", false },
+        { "function(s, x) n = s end", false },
+        { "function(s, x) fresh = s end", false },
+        { "function(s, x) return function() return s end end", false },
+        { "function(s, x) return function() return x end end", true },
+        { "function(s, ...) return ... end", false },
+        { "function(s, x) return function() return function() return s end end end", false },
+    };
+    for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+        lua_pushfstring(L, "local n\nreturn %s", tries[i].text);
+        ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);
+        lua_call(L, 0, 1);
+        ASSERT(function_lends_first(L, lua_gettop(L)) == tries[i].lends);
+        lua_pop(L, 2);
+    }
 }
 
 /* ---- weir check ---- */

@@ -78,6 +78,7 @@ struct lua_code {
     struct lua_app *app;
     uint32_t function;         /* its number */
     const struct field *field; /* rule of a field */
+    bool lends_self;           /* a handler that nowhere keeps or passes on its `self` */
 };
 
 /* ---- virtual machine ------------------------------------------------------------------------------- */
@@ -108,8 +109,10 @@ struct invocation {
     void *result;
     struct arena *arena;
     bool read_only, memory_hit;
-    lua_State *L; /* its thread */
-    int anchor;   /* registry place of the thread; LUA_NOREF: none */
+    lua_State *L;           /* its thread; at the bottom invoke_body() and result_body() */
+    int anchor;             /* registry place of the thread; LUA_NOREF: none */
+    struct ud_record *self; /* lent to one handler after the other; NULL before the first */
+    int self_anchor;
     struct spend *spend;
     const char *stack_top;
     void *grown; /* the list grown last and the room it has */
@@ -197,6 +200,8 @@ struct ud_handle {
     enum ud_tag tag;
     struct lua_type *type;
     uint32_t len;
+    bool placed; /* `place` is known */
+    struct key_place place;
     char key[];
 };
 struct ud_record {
@@ -262,7 +267,8 @@ bool name_is_fit(const char *name, size_t len);
 /* ---- lua_types.c: declarations ------------------------------------------------------------------------- */
 void types_open(lua_State *L); /* fills the module table on top */
 struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool service);
-struct type *type_resolve(struct vm *vm, struct lua_type *type); /* NULL: not declared */
+struct lua_type *type_known(const struct vm *vm, struct weir_str name); /* NULL: not yet */
+struct type *type_resolve(struct vm *vm, struct lua_type *type);        /* NULL: not declared */
 /** "bank.lua:12" of the Lua code that called; nil outside. */
 struct weir_str where_called(lua_State *L, struct arena *arena);
 extern const char *const lua_kind_words[];
@@ -362,6 +368,10 @@ struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
 int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
 void self_push(lua_State *L, struct invocation *inv);
+/** The invocation's own, which must be there: makes nothing, so it may stand outside a protected call. */
+void self_lend(lua_State *L, struct invocation *inv);
+/** Pushes the handle if it was used lately; makes nothing either. */
+bool handle_push_recent(lua_State *L, struct lua_type *type, struct weir_str key);
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);
 void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list,
                      bool writable);
@@ -398,6 +408,8 @@ void vm_hook(lua_State *L, lua_Debug *debug);
 /** Looks at every kept function and what it reaches; reports assignments to variables outside. Count. */
 unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max);
 void byte_code_verify(lua_State *L);
+/** True when the function only reads and assigns fields of its first parameter: nothing can hold it afterwards. */
+bool function_lends_first(lua_State *L, int idx);
 
 /* ---- lua_test.c ------------------------------------------------------------------------------------------ */
 struct lua_test;

@@ -314,21 +314,52 @@ static void self_meta_make(lua_State *L, struct lua_type *lt)
     lt->names = arena_alloc(&vm_of(L)->arena, sizeof(*lt->names));
 }
 
-void self_push(lua_State *L, struct invocation *inv)
+static void self_fill(struct ud_record *record, const struct invocation *inv)
 {
-    struct lua_type *lt = inv->type;
-    if (lt->self_meta == LUA_NOREF) self_meta_make(L, lt);
-    struct ud_record *record = lua_newuserdata(L, sizeof(*record));
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = !inv->read_only,
                                   .serial = inv->serial,
                                   .vm = inv->vm,
-                                  .names = lt->names,
-                                  .shape = lt->type->row,
+                                  .names = inv->type->names,
+                                  .shape = inv->type->type->row,
                                   .base = inv->row,
-                                  .self = lt };
+                                  .self = inv->type };
+}
+
+static struct ud_record *self_new(lua_State *L, struct invocation *inv)
+{
+    struct lua_type *lt = inv->type;
+    if (lt->self_meta == LUA_NOREF) self_meta_make(L, lt);
+    struct ud_record *record = lua_newuserdata(L, sizeof(*record));
+    self_fill(record, inv);
     lua_rawgeti(L, LUA_REGISTRYINDEX, lt->self_meta);
     lua_setmetatable(L, -2);
+    return record;
+}
+
+/* A new one for each call of a handler that might keep it, so that one kept too long is refused. */
+void self_push(lua_State *L, struct invocation *inv)
+{
+    bool lends = ((const struct lua_code *)inv->handler->code)->lends_self;
+    if (lends && inv->self != NULL && inv->type->self_meta != LUA_NOREF) {
+        self_lend(L, inv);
+        return;
+    }
+    struct ud_record *record = self_new(L, inv);
+    if (!lends || inv->self != NULL) return;
+    lua_pushvalue(L, -1);
+    inv->self_anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    inv->self = record;
+}
+
+void self_lend(lua_State *L, struct invocation *inv)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, inv->self_anchor);
+    if (inv->self->self != inv->type) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->type->self_meta);
+        lua_setmetatable(L, -2);
+    }
+    self_fill(inv->self, inv);
 }
 
 /* ---- lists ---- */
@@ -558,6 +589,7 @@ static struct ud_handle *handle_find(lua_State *L, struct lua_type *type, struct
         handle->tag = UD_HANDLE;
         handle->type = type;
         handle->len = (uint32_t)key.len;
+        handle->placed = false;
         memcpy(handle->key, key.ptr, key.len);
         handle->key[key.len] = 0;
         lua_rawgeti(L, LUA_REGISTRYINDEX, type->handle_meta);
@@ -578,21 +610,38 @@ static void recents_make(lua_State *L, struct lua_type *type)
     type->recents = arena_alloc(&vm_of(L)->arena, HANDLES_RECENT * sizeof(struct ud_handle *));
 }
 
+/* Cheap: two keys of one place only cost a look into the table of handles. */
+static uint32_t recent_place(struct weir_str key)
+{
+    uint64_t head = 0, tail = 0;
+    memcpy(&head, key.ptr, key.len < 8 ? key.len : 8);
+    if (key.len > 8) tail = load_le64(key.ptr + key.len - 8);
+    head = (head ^ key.len) * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint32_t)(((head ^ tail) * UINT64_C(0xd6e8feb86659fd93)) >> 40) % HANDLES_RECENT;
+}
+
+bool handle_push_recent(lua_State *L, struct lua_type *type, struct weir_str key)
+{
+    uint32_t place = recent_place(key);
+    struct ud_handle *handle = type->recents != NULL ? type->recents[place] : NULL;
+    if (handle == NULL || !str_eq(key, (struct weir_str){ handle->key, handle->len })) return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
+    lua_rawgeti(L, -1, (int)place + 1);
+    lua_remove(L, -2);
+    return true;
+}
+
 /* What was used last is found without making the key a text of Lua's, and is kept from the collector. */
 void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
 {
-    uint32_t place = (uint32_t)hash64(0, key.ptr, key.len) % HANDLES_RECENT;
+    if (handle_push_recent(L, type, key)) return;
+    uint32_t place = recent_place(key);
     if (type->recents == NULL) recents_make(L, type);
-    struct ud_handle *handle = type->recents[place];
     lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
-    if (handle != NULL && str_eq(key, (struct weir_str){ handle->key, handle->len })) {
-        lua_rawgeti(L, -1, (int)place + 1);
-    } else {
-        handle = handle_find(L, type, key);
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, -3, (int)place + 1);
-        type->recents[place] = handle;
-    }
+    struct ud_handle *handle = handle_find(L, type, key);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, (int)place + 1);
+    type->recents[place] = handle;
     lua_remove(L, -2);
 }
 

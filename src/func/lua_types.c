@@ -469,16 +469,22 @@ struct type *type_resolve(struct vm *vm, struct lua_type *type)
     return type->type;
 }
 
+struct lua_type *type_known(const struct vm *vm, struct weir_str name)
+{
+    struct lua_type *type = vm->types;
+    while (type != NULL && !str_eq(name, (struct weir_str){ type->name, type->name_len }))
+        type = type->next;
+    return type;
+}
+
 struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool service)
 {
     struct vm *vm = vm_of(L);
-    for (struct lua_type *type = vm->types; type != NULL; type = type->next) {
-        if (type->name_len != len || memcmp(type->name, name, len) != 0) continue;
-        if (type->service != service)
-            refuse(L, "`%s` is both an entity and a service: names of types are global", name);
-        return type;
-    }
-    struct lua_type *type = mem_alloc(sizeof(*type));
+    struct lua_type *type = type_known(vm, (struct weir_str){ name, len });
+    if (type != NULL && type->service != service)
+        refuse(L, "`%s` is both an entity and a service: names of types are global", name);
+    if (type != NULL) return type;
+    type = mem_alloc(sizeof(*type));
     type->name = arena_cstr(&vm->arena, (struct weir_str){ name, len });
     type->name_len = len;
     type->service = service;
@@ -796,6 +802,7 @@ static int handler_add(lua_State *L)
     handler.args = parameters_build(&b, L, 3, 4);
     handler.result = result_build(&b, L, 3);
     struct lua_code *code = code_new(&b, L, b.path);
+    code->lends_self = function_lends_first(L, 4);
     handler.code = code;
     handler.at = where_called(L, b.arena);
     if (vm->declaring) {

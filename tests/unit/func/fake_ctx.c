@@ -439,8 +439,8 @@ void ctx_abandon(struct weir_ctx *f)
     for (;;) fiber_suspend(f->fiber);
 }
 
-enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
-                          const void *args, void *result)
+enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                             struct key_place place, const void *args, void *result)
 {
     struct fake_txn *t = frame_of(f)->fake_txn;
     if (t->status != WEIR_OK) return t->status;
