@@ -424,7 +424,7 @@ void shard_publish(struct shard *s)
 #undef X
 }
 
-uint64_t shard_turn(struct shard *s)
+__attribute__((noinline)) uint64_t shard_turn(struct shard *s)
 {
     struct engine *engine = s->engine;
     s->now_ns = s->clock_ns = s->wall_read_ns = s->env->mono_ns(s->env);
