@@ -142,6 +142,8 @@ class World:
         self.lock, self.died = threading.Lock(), threading.Event()
         self.choice, self.answered, self.failure = choice, 0, None
         self.faults = sorted(choice.randrange(inputs // 20, inputs - inputs // 20) for _ in range(kills))
+        self.before = [n % 2 == 0 for n in range(kills)]    # of both kinds, in whatever order
+        choice.shuffle(self.before)
         self.kills_before = self.kills_after = self.cuts = 0
         self.counts = collections.Counter()
 
@@ -156,7 +158,7 @@ class World:
             if not self.faults or self.answered < self.faults[0] or self.died.is_set():
                 return
             self.faults.pop(0)
-            if self.choice.random() < 0.5:
+            if self.before.pop():
                 source.is_killer = True
             else:
                 self.kills_after += 1
