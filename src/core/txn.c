@@ -120,11 +120,12 @@ struct access *txn_access(struct txn *t, struct entity *e)
     return a;
 }
 
-static void row_start(struct access *a, struct arena *arena, void *row)
+static void row_start(struct access *a, void *row)
 {
     shape_start(a->type->row, row);
     if (a->type->key.count > 0) {
-        (void)key_apply(&a->type->key, a->type->row, arena_copy(arena, entity_key(a->entity)), row);
+        /* its texts point into the entity, which stays while it is locked */
+        (void)key_apply(&a->type->key, a->type->row, entity_key(a->entity), row);
     }
 }
 
@@ -159,10 +160,9 @@ bool access_open(struct weir_ctx *f)
                                   STR_ARG(a->type->name), STR_ARG(entity_key(a->entity))));
             return false;
         }
-        if (!a->exists) row_start(a, &t->arena, a->row);
+        if (!a->exists) row_start(a, a->row);
         else if (a->type->key.count > 0)
-            (void)key_apply(&a->type->key, a->type->row,
-                            arena_copy(&t->arena, entity_key(a->entity)), a->row);
+            (void)key_apply(&a->type->key, a->type->row, entity_key(a->entity), a->row);
     }
     if (h->kind == WEIR_CREATE && !a->exists) {
         a->exists = true;
@@ -286,7 +286,7 @@ static struct weir_str packed_start(struct access *a, struct txn *t)
 {
     if (a->type->key.count == 0) return STR("");
     void *row = arena_alloc(&t->arena, a->type->row->size + 8u);
-    row_start(a, &t->arena, row);
+    row_start(a, row);
     struct buf bytes = { 0 };
     pack(a->type->row, row, &bytes);
     struct weir_str copy = arena_copy(&t->arena, buf_str(&bytes));
@@ -303,10 +303,9 @@ enum weir_status access_judge(struct weir_ctx *f)
     bool wrote_rows = false;
     enum weir_status st = overlays_judge(f, &wrote_rows);
     if (st != WEIR_OK) return st;
-    if (a->type->key.count > 0) {
-        (void)key_apply(&a->type->key, a->type->row, arena_copy(&t->arena, entity_key(a->entity)),
-                        a->row);
-    }
+    /* Lua refuses to assign what is part of the key. */
+    if (a->type->key.count > 0 && f->handler->runtime == &native_runtime)
+        (void)key_apply(&a->type->key, a->type->row, entity_key(a->entity), a->row);
     struct buf *scratch = &t->shard->scratch;
     buf_reset(scratch);
     pack(a->type->row, a->row, scratch);
@@ -359,7 +358,7 @@ void access_erase(struct weir_ctx *f)
     a->exists = false;
     a->changed = true;
     a->packed = STR_NIL;
-    row_start(a, &t->arena, a->row);
+    row_start(a, a->row);
 }
 
 /* ---- overlays ---- */
