@@ -18,6 +18,7 @@
 #include "base/heap.h"
 #include "base/mark.h"
 #include "base/ring.h"
+#include "base/slab.h"
 #include "base/tree.h"
 #include "core/ask.h"
 #include "core/feed.h"
@@ -53,20 +54,19 @@ struct waitq {
 /* The header of an entity. A ghost (blob NULL) carries the lock or the tombstone of one that has no row. */
 struct entity {
     struct entity *chain;
-    struct entity *prev, *next; /* all of the shard, for the walk of a checkpoint */
-    struct txn *owner;          /* who holds the lock */
-    struct waitq *waiters;      /* NULL when none */
-    char *blob;                 /* the committed row, packed; NULL: no row */
+    struct txn *owner;     /* who holds the lock */
+    struct access *access; /* the owner's, while it holds the lock */
+    struct waitq *waiters; /* NULL when none */
+    char *blob;            /* the committed row, packed; NULL: no row */
+    uint64_t version;      /* epoch of the newest committed change, deletion included */
     uint32_t blob_len;
     uint32_t pending; /* messages of this sender not yet delivered */
-    uint64_t version; /* epoch of the newest committed change, deletion included */
-    uint64_t hash;
+    uint32_t hash;
     uint16_t type_id;
     uint16_t key_len;
     uint8_t slot;
-    bool listed;           /* among the ghosts to reap: not freed elsewhere */
-    struct access *access; /* the owner's, while it holds the lock */
-    char key[];
+    bool listed; /* among the ghosts to reap: not freed elsewhere */
+    char key[];  /* from here on the size is its own: offsetof(), not sizeof */
 };
 static inline struct weir_str entity_key(const struct entity *e)
 {
@@ -359,7 +359,7 @@ struct walk {
     uint64_t begin, end;
     _Atomic(struct walk_batch *) batch; /* one at a time, shard to writer */
     bool active, in_rows;
-    struct entity *at;
+    size_t bucket; /* of the index, which does not grow meanwhile */
     struct buf row_at;
 };
 struct walk_batch {
@@ -408,7 +408,7 @@ struct shard {
     /* tables */
     struct entity **index_table;
     size_t index_cap, entity_count;
-    struct entity *first, *last; /* all entities, oldest first */
+    struct slab slab; /* entities and small rows of theirs */
     struct tree rows;
     struct heap timers;
     struct row *records, **records_tail; /* by age */
@@ -543,6 +543,8 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
                           uint8_t slot); /* or a new ghost */
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place); /* the same */
+/** The next of all entities, in the order of the index; NULL begins. */
+struct entity *entity_after(const struct shard *s, const struct entity *e);
 void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again);
 void entity_set(struct shard *s, struct entity *e,
                 struct weir_str value); /* value.ptr NULL: no row */

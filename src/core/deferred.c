@@ -344,7 +344,7 @@ void answer_deadlines(struct shard *s)
 void answer_recover(struct shard *s)
 {
     uint16_t type_id = s->engine->catalog->answers->id;
-    for (struct entity *e = s->first; e != NULL; e = e->next) {
+    for (struct entity *e = entity_after(s, NULL); e != NULL; e = entity_after(s, e)) {
         if (e->type_id != type_id || e->blob == NULL) continue;
         (*answer_counter(s, is_done(s, (struct weir_str){ e->blob, e->blob_len })))++;
     }

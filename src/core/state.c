@@ -91,19 +91,56 @@ static void index_grow(struct shard *s)
 
 /* What rows take in memory: the value, its key, what holds them, and what the allocator and the indexes add. */
 #define BLOCK_EXTRA 16u
-#define ENTITY_EXTRA (BLOCK_EXTRA + 2 * sizeof(void *))
+#define INDEX_EXTRA (2 * sizeof(void *))
 #define ROW_EXTRA (2 * BLOCK_EXTRA + 4 * sizeof(void *))
+
+static size_t block_cost(size_t bytes)
+{
+    if (bytes > SLAB_BYTES_MAX) return bytes + BLOCK_EXTRA;
+    return (bytes + SLAB_STEP - 1) / SLAB_STEP * SLAB_STEP;
+}
+
+/* Not zeroed. */
+static void *block_alloc(struct shard *s, size_t bytes)
+{
+    return bytes <= SLAB_BYTES_MAX ? slab_alloc(&s->slab, bytes) : mem_realloc(NULL, bytes);
+}
+
+static void block_free(struct shard *s, void *block, size_t bytes)
+{
+    if (bytes <= SLAB_BYTES_MAX) slab_free(&s->slab, block, bytes);
+    else mem_free(block);
+}
+
+static size_t entity_bytes(size_t key_len)
+{
+    return offsetof(struct entity, key) + key_len;
+}
+
+static size_t blob_bytes(size_t len)
+{
+    return len ? len : 1;
+}
 
 static uint64_t blob_cost(const struct entity *e)
 {
-    return e->blob != NULL ? e->blob_len + BLOCK_EXTRA : 0;
+    return e->blob != NULL ? block_cost(blob_bytes(e->blob_len)) : 0;
+}
+
+struct entity *entity_after(const struct shard *s, const struct entity *e)
+{
+    if (e != NULL && e->chain != NULL) return e->chain;
+    size_t bucket = e != NULL ? (e->hash & (s->index_cap - 1)) + 1 : 0;
+    while (bucket < s->index_cap && s->index_table[bucket] == NULL) bucket++;
+    return bucket < s->index_cap ? s->index_table[bucket] : NULL;
 }
 
 struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash)
 {
     if (s->index_cap == 0) return NULL;
     for (struct entity *e = s->index_table[hash & (s->index_cap - 1)]; e != NULL; e = e->chain) {
-        if (e->hash == hash && e->type_id == type_id && str_eq(entity_key(e), key)) return e;
+        if (e->hash == (uint32_t)hash && e->type_id == type_id && str_eq(entity_key(e), key))
+            return e;
     }
     return NULL;
 }
@@ -134,21 +171,18 @@ struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str 
     uint64_t hash = entity_mix(type_id, place.hash);
     struct entity *e = entity_find(s, type_id, key, hash);
     if (e != NULL) return e;
-    if (s->entity_count >= s->index_cap) index_grow(s);
-    e = mem_alloc(sizeof(*e) + key.len + 1);
+    while (s->entity_count >= s->index_cap && (!s->walk.active || s->index_cap == 0)) index_grow(s);
+    e = block_alloc(s, entity_bytes(key.len));
+    memset(e, 0, entity_bytes(0));
     e->type_id = type_id;
-    e->hash = hash;
+    e->hash = (uint32_t)hash;
     e->slot = place.slot;
     e->key_len = (uint16_t)key.len;
     memcpy(e->key, key.ptr, key.len);
     e->chain = s->index_table[hash & (s->index_cap - 1)];
     s->index_table[hash & (s->index_cap - 1)] = e;
-    e->prev = s->last;
-    if (s->last != NULL) s->last->next = e;
-    else s->first = e;
-    s->last = e;
     s->entity_count++;
-    s->memory_bytes += sizeof(*e) + key.len + ENTITY_EXTRA;
+    s->memory_bytes += block_cost(entity_bytes(key.len)) + INDEX_EXTRA;
     return e;
 }
 
@@ -157,31 +191,31 @@ static void entity_remove(struct shard *s, struct entity *e)
     struct entity **at = &s->index_table[e->hash & (s->index_cap - 1)];
     while (*at != e) at = &(*at)->chain;
     *at = e->chain;
-    if (s->walk.at == e) MARK("the walk's entity goes");
-    if (s->walk.at == e) s->walk.at = e->next;
-    if (e->prev != NULL) e->prev->next = e->next;
-    else s->first = e->next;
-    if (e->next != NULL) e->next->prev = e->prev;
-    else s->last = e->prev;
     s->entity_count--;
-    s->memory_bytes -= sizeof(*e) + e->key_len + ENTITY_EXTRA;
+    s->memory_bytes -= block_cost(entity_bytes(e->key_len)) + INDEX_EXTRA;
     mem_free(e->waiters);
-    mem_free(e);
+    block_free(s, e, entity_bytes(e->key_len));
 }
 
 void entity_set(struct shard *s, struct entity *e, struct weir_str value)
 {
+    if (e->blob != NULL && value.ptr != NULL && value.len == e->blob_len) {
+        memcpy(e->blob, value.ptr, value.len);
+        return;
+    }
     s->state_bytes -= e->blob_len;
     s->memory_bytes -= blob_cost(e);
+    char *blob = e->blob;
     if (value.ptr == NULL) {
-        mem_free(e->blob);
+        if (blob != NULL) block_free(s, blob, blob_bytes(e->blob_len));
         e->blob = NULL;
         e->blob_len = 0;
         return;
     }
-    char *blob = e->blob;
-    if (blob == NULL || e->blob_len != value.len)
-        blob = mem_realloc(blob, value.len ? value.len : 1);
+    if (blob == NULL || block_cost(blob_bytes(value.len)) != block_cost(blob_bytes(e->blob_len))) {
+        blob = block_alloc(s, blob_bytes(value.len));
+        if (e->blob != NULL) block_free(s, e->blob, blob_bytes(e->blob_len));
+    }
     memcpy(blob, value.ptr, value.len);
     e->blob = blob;
     e->blob_len = (uint32_t)value.len;
@@ -319,12 +353,13 @@ void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struc
 
 void state_free(struct shard *s)
 {
-    for (struct entity *e = s->first, *next; e != NULL; e = next) {
-        next = e->next;
-        mem_free(e->blob);
+    for (struct entity *e = entity_after(s, NULL), *next; e != NULL; e = next) {
+        next = entity_after(s, e);
+        if (e->blob != NULL) block_free(s, e->blob, blob_bytes(e->blob_len));
         mem_free(e->waiters);
-        mem_free(e);
+        block_free(s, e, entity_bytes(e->key_len));
     }
+    slab_destroy(&s->slab);
     struct tree_item *item = tree_seek(&s->rows, STR(""), false);
     while (item != NULL) {
         struct tree_item *next = tree_seek(&s->rows, item->key, true);

@@ -3,7 +3,7 @@
  *
  * begin is the first epoch this shard has not sealed (H9 1): whatever the walk misses or sees too early is in
  * the log from there on as full values, so replaying the log over the walked rows gives the state at its end.
- * Entities are walked along their list, other rows by key: neither moves when tables grow.
+ * Entities are walked along their index, which does not grow meanwhile, other rows by key: none can be missed.
  * SPDX-License-Identifier: MIT
  */
 #include "core/core_int.h"
@@ -15,7 +15,7 @@ static void walk_begin(struct shard *s)
     struct walk *w = &s->walk;
     w->active = true;
     w->in_rows = false;
-    w->at = s->first;
+    w->bucket = 0;
 #ifdef MUTANT_checkpoint_begin
     w->begin = s->epoch + 1;
 #else
@@ -30,16 +30,16 @@ static void walk_entities(struct shard *s, struct buf *out, unsigned rows)
 {
     struct walk *w = &s->walk;
     struct buf key = { 0 };
-    for (unsigned n = 0; n < rows && w->at != NULL; n++) {
-        struct entity *e = w->at;
-        w->at = e->next;
-        if (e->blob == NULL) continue;
-        buf_reset(&key);
-        key_entity(&key, e->type_id, entity_key(e));
-        store_change(out, e->slot, buf_str(&key), (struct weir_str){ e->blob, e->blob_len });
+    for (unsigned n = 0; n < rows && w->bucket < s->index_cap; n++) {
+        for (const struct entity *e = s->index_table[w->bucket++]; e != NULL; e = e->chain) {
+            if (e->blob == NULL) continue;
+            buf_reset(&key);
+            key_entity(&key, e->type_id, entity_key(e));
+            store_change(out, e->slot, buf_str(&key), (struct weir_str){ e->blob, e->blob_len });
+        }
     }
     buf_free(&key);
-    if (w->at == NULL) w->in_rows = true;
+    if (w->bucket >= s->index_cap) w->in_rows = true;
 }
 
 /* True at the end. */

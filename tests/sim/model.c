@@ -280,7 +280,7 @@ static bool shard_is_same(struct model *m, struct shard *s, size_t *rows, size_t
 {
     struct buf key = { 0 };
     bool good = true;
-    for (struct entity *e = s->first; e != NULL && good; e = e->next) {
+    for (struct entity *e = entity_after(s, NULL); e != NULL && good; e = entity_after(s, e)) {
         if (e->blob == NULL) continue;
         buf_reset(&key);
         key_entity(&key, e->type_id, entity_key(e));
