@@ -46,6 +46,47 @@ bool cpu_of_process(int pid, struct cpu *cpu)
     return true;
 }
 
+/* The first line of a small file; false when there is none, as the thread has ended. */
+static bool line_read(const char *path, char *text, size_t bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t got = read(fd, text, bytes - 1);
+    close(fd);
+    if (got <= 0) return false;
+    text[got] = 0;
+    text[strcspn(text, "\n")] = 0;
+    return true;
+}
+
+static void thread_add(struct thread_cpu *threads, const char *name, uint64_t ns)
+{
+    for (uint32_t i = 0; i < FIGURE_THREADS_MAX; i++) {
+        if (!threads[i].name[0]) snprintf(threads[i].name, sizeof(threads[i].name), "%s", name);
+        if (strcmp(threads[i].name, name) != 0) continue;
+        threads[i].ns += ns;
+        return;
+    }
+}
+
+void cpu_of_threads(int pid, struct thread_cpu *threads)
+{
+    char folder[64], path[128], name[16], times[128];
+    snprintf(folder, sizeof(folder), "/proc/%d/task", pid);
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir)) != NULL;) {
+        int thread = atoi(e->d_name);
+        if (thread <= 0) continue;
+        snprintf(path, sizeof(path), "%s/%d/comm", folder, thread);
+        if (!line_read(path, name, sizeof(name))) continue;
+        /* On a processor, waiting for one, how often: nanoseconds where `stat` has ticks. */
+        snprintf(path, sizeof(path), "%s/%d/schedstat", folder, thread);
+        if (line_read(path, times, sizeof(times)))
+            thread_add(threads, name, strtoull(times, NULL, 10));
+    }
+    if (dir) closedir(dir);
+}
+
 void folder_remove(const char *path)
 {
     DIR *dir = opendir(path);

@@ -9,6 +9,7 @@
  */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "bench/driver.h"
@@ -232,6 +233,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->server = (struct cpu){ all.user_us - f->client.user_us,
                               all.system_us - f->client.system_us };
     f->server_known = true;
+    cpu_of_threads(getpid(), f->thread);
     f->syncs = s.store.syncs;
     f->log_bytes = s.store.bytes_written;
     f->commits = s.commits_total;

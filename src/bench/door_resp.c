@@ -338,6 +338,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->entities = info_number(a.text, "entities");
     f->memory_bytes = info_number(a.text, "memory_bytes");
     f->server_known = door->pid > 0 && cpu_of_process(door->pid, &f->server);
+    if (f->server_known) cpu_of_threads(door->pid, f->thread);
     f->client = cpu_used(RUSAGE_SELF);
     return true;
 }

@@ -30,11 +30,13 @@ static bool shards_note(struct draw *draw, struct workload_setup *setup, char le
 bool draw_init(struct draw *draw, struct workload_setup *setup, char letter, uint64_t keys,
                double theta)
 {
-    double percent;
+    double percent, hot;
     *draw = (struct draw){ .keys = keys, .cross = CROSS_FREE };
     if (!setting_share(setup, "zipf", theta, 0.999, &theta) ||
-        !setting_share(setup, "cross", 0, 100, &percent))
+        !setting_share(setup, "cross", 0, 100, &percent) ||
+        !setting_share(setup, "hot", 0, 100, &hot))
         return false;
+    draw->hot = hot / 100;
     if (setting_text(setup, "cross")) {
         draw->cross = percent / 100;
         if (!shards_note(draw, setup, letter)) return false;
@@ -56,12 +58,13 @@ uint64_t draw_one(const struct draw *draw, struct random *random)
 void draw_two(const struct draw *draw, struct random *random, uint64_t *a, uint64_t *b)
 {
     bool across = draw->shard && random_share(random) < draw->cross;
+    bool hot = draw->hot > 0 && random_share(random) < draw->hot;
     uint32_t draws = 0;
     *a = random_below(random, draw->keys);
     do {
-        *b = zipf_next(&draw->zipf, random);
+        *b = hot ? 0 : zipf_next(&draw->zipf, random);
         /* A hot key may be alone on its shard: then another first one is drawn, too. */
-        if (++draws % DRAWS_OF_ONE == 0) *a = random_below(random, draw->keys);
+        if (++draws % DRAWS_OF_ONE == 0 || hot) *a = random_below(random, draw->keys);
     } while (*b == *a ||
              (draw->shard && draws < DRAWS_MAX && (draw->shard[*a] != draw->shard[*b]) != across));
 }

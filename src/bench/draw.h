@@ -11,6 +11,7 @@ struct draw {
     uint64_t keys;
     struct zipf zipf;
     double cross;   /* share of pairs on two shards; below 0: as the keys fall */
+    double hot;     /* share of pairs whose second one is key 0 */
     uint8_t *shard; /* of each key; only with --cross */
 };
 

@@ -15,6 +15,7 @@
 
 #define DRIVER_NEVER UINT64_MAX
 #define CAUSES_MAX 16u
+#define FIGURE_THREADS_MAX 8u
 
 enum pass { PASS_LOAD, PASS_MEASURE, PASS_VERIFY };
 
@@ -23,10 +24,17 @@ struct cpu {
     uint64_t user_us, system_us;
 };
 
+/* Processor time of a server's threads of one name, together. */
+struct thread_cpu {
+    char name[16];
+    uint64_t ns;
+};
+
 /* What can be read of a server and of ourselves at one moment. */
 struct figures {
     struct cpu server, client;
-    bool server_known; /* false: it runs elsewhere */
+    bool server_known;                            /* false: it runs elsewhere */
+    struct thread_cpu thread[FIGURE_THREADS_MAX]; /* of the server; zeroed ones behind */
     uint64_t syncs, log_bytes, commits, failures, wounds, multi_shard, overloads, timeouts,
         local_calls, remote_calls, checkpoints, entities, memory_bytes;
 };
@@ -132,5 +140,7 @@ void door_port_shards(uint32_t *shards, uint32_t *threads);
 /** Of getrusage(): RUSAGE_SELF or RUSAGE_THREAD. */
 struct cpu cpu_used(int who);
 bool cpu_of_process(int pid, struct cpu *cpu);
+/** Of its threads, by name; those that have ended are not in it. `threads` has FIGURE_THREADS_MAX places. */
+void cpu_of_threads(int pid, struct thread_cpu *threads);
 
 #endif

@@ -66,17 +66,55 @@ static void latency_line(const char *name, const struct tally *t, FILE *out)
     fprintf(out, "\n");
 }
 
+/* In process, the engine's share is a difference of what the kernel says of process and thread, each by its own ratio of
+   user to system: a short run may have less than none of one of them. */
+static double cpu_between(uint64_t from, uint64_t to)
+{
+    return (double)(int64_t)(to - from);
+}
+
 static void cpu_line(const char *name, struct cpu from, struct cpu to, const struct driver *d,
                      FILE *out)
 {
-    double user = (double)(to.user_us - from.user_us),
-           system = (double)(to.system_us - from.system_us);
+    double user = cpu_between(from.user_us, to.user_us),
+           system = cpu_between(from.system_us, to.system_us);
     double span_us = (double)(d->ended_ns - d->began_ns) / 1e3;
     fprintf(
         out,
         "%-12s  %.3f us of processor time a request (user %.3f, system %.3f), %.0f %% of a core\n",
         name, per(user + system, d), per(user, d), per(system, d),
         span_us > 0 ? 100 * (user + system) / span_us : 0);
+}
+
+/* Of one thread's time: what it was at the beginning. Threads may come in between. */
+static uint64_t thread_before(const struct driver *d, const struct thread_cpu *thread)
+{
+    for (uint32_t i = 0; i < FIGURE_THREADS_MAX; i++)
+        if (strcmp(d->at_begin.thread[i].name, thread->name) == 0) return d->at_begin.thread[i].ns;
+    return 0;
+}
+
+/* In microseconds; of the load's own threads, in this process, nothing. */
+static double thread_us(const struct report *r, const struct driver *d,
+                        const struct thread_cpu *thread)
+{
+    bool ours = r->options->in_process &&
+                (strcmp(thread->name, "bench") == 0 || strcmp(thread->name, "weir") == 0);
+    if (ours || !thread->name[0]) return 0;
+    return (double)(thread->ns - thread_before(d, thread)) / 1e3;
+}
+
+static void threads_line(const struct report *r, const struct driver *d, FILE *out)
+{
+    const char *before = "threads       ";
+    for (uint32_t i = 0; i < FIGURE_THREADS_MAX; i++) {
+        const struct thread_cpu *thread = &d->at_end.thread[i];
+        double us = per(thread_us(r, d, thread), d);
+        if (us < 0.001) continue;
+        fprintf(out, "%s%s %.3f us", before, thread->name, us);
+        before = ", ";
+    }
+    if (before[0] == ',') fprintf(out, " a request\n");
 }
 
 void report_point(const struct report *r, const struct driver *d, FILE *out)
@@ -100,6 +138,7 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
         fprintf(out, "\n");
     }
     if (b->server_known) cpu_line("server", a->server, b->server, d, out);
+    threads_line(r, d, out);
     cpu_line("client", a->client, b->client, d, out);
     uint64_t commits = b->commits - a->commits, syncs = b->syncs - a->syncs;
     fprintf(out, "log           %.1f bytes a commit, %llu syncs, %.1f commits a sync\n",
@@ -174,10 +213,23 @@ static void json_tally(const struct tally *t, struct buf *out)
 static void json_cpu(const char *name, struct cpu from, struct cpu to, const struct driver *d,
                      struct buf *out)
 {
-    double user = (double)(to.user_us - from.user_us),
-           system = (double)(to.system_us - from.system_us);
+    double user = cpu_between(from.user_us, to.user_us),
+           system = cpu_between(from.system_us, to.system_us);
     buf_printf(out, "\"%s_cpu_us\":{\"user\":%.0f,\"system\":%.0f,\"per_request\":%.4f},", name,
                user, system, per(user + system, d));
+}
+
+static void json_threads(const struct report *r, const struct driver *d, struct buf *out)
+{
+    buf_add_text(out, "\"server_threads_us\":{");
+    for (uint32_t i = 0; i < FIGURE_THREADS_MAX; i++) {
+        double us = thread_us(r, d, &d->at_end.thread[i]);
+        if (us <= 0) continue;
+        if (out->ptr[out->len - 1] != '{') buf_add_byte(out, ',');
+        json_string(out, d->at_end.thread[i].name);
+        buf_printf(out, ":%.1f", us);
+    }
+    buf_add_text(out, "},");
 }
 
 void report_point_json(const struct report *r, const struct driver *d, struct buf *out)
@@ -209,6 +261,7 @@ void report_point_json(const struct report *r, const struct driver *d, struct bu
     }
     buf_add_text(out, "},");
     if (b->server_known) json_cpu("server", a->server, b->server, d, out);
+    json_threads(r, d, out);
     json_cpu("client", a->client, b->client, d, out);
 #define X(name) buf_printf(out, "\"%s\":%llu,", #name, (unsigned long long)(b->name - a->name));
     COUNTERS(X)

@@ -15,7 +15,7 @@
 #include "bench/random.h"
 
 #define SHOT_ARGS_MAX 8u
-#define SHOT_KEY_BYTES_MAX 64u
+#define SHOT_KEY_BYTES_MAX 256u
 #define SHOT_TEXT_BYTES_MAX 1200u
 #define SHOT_CELLS_MAX 48u
 #define SHOT_NOTES_MAX 8u
@@ -150,13 +150,14 @@ extern const struct workload *const workloads[];
 /** NULL when there is none. */
 const struct workload *workload_named(const char *name);
 extern const struct workload workload_smallbank, workload_ycsb, workload_ycsb_rows, workload_tpcc,
-    workload_travel, workload_voter;
-workload_native_fn smallbank_native, tpcc_native, ycsb_native;
+    workload_travel, workload_voter, workload_fan;
+workload_native_fn smallbank_native, tpcc_native, ycsb_native, fan_native;
 /** Adds the entities, then the verbs that their handlers use. */
 enum weir_status native_add(struct weir_app *app, const struct weir_entity *entities, size_t count,
                             struct weir_verb *const *used, size_t used_count);
 
 /* Options that several take. */
-extern const struct bench_param param_keys, param_zipf, param_cross, param_initial, param_mix;
+extern const struct bench_param param_keys, param_zipf, param_cross, param_hot, param_initial,
+    param_mix;
 
 #endif

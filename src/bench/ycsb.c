@@ -1,5 +1,6 @@
 /*
- * ycsb.c - YCSB-T: transfers of one unit between accounts; with --mix m also reads, and updates that add one.
+ * ycsb.c - YCSB-T: transfers of one unit between accounts; with --mix m also reads, and updates that add one;
+ * with --mix read or update nothing but these.
  *
  * After K. Psarakis et al., "Styx: Transactional Stateful Functions on Streaming Dataflows" (their client: a uniform, b by
  * zipf, b != a, amount 1), and A. Dey et al., "YCSB+T", ICDEW 2014. Checked: each account holds what it began with, less
@@ -16,11 +17,13 @@ static const struct verb verbs[] = { { "account", "open" },
                                      { NULL, NULL } };
 enum { KIND_TRANSFER, KIND_READ, KIND_UPDATE };
 static const char *const kinds[] = { "transfer", "read", "update", NULL };
-static const char *const mixes[] = { "transfer", "m", "a", "b", "c", "e", "f", NULL };
-#define MIX_M 1u
-#define MIX_ROWS 2u /* from here on those of ycsb_rows.c */
-static const struct bench_param *const params[] = { &param_keys,    &param_zipf, &param_cross,
-                                                    &param_initial, &param_mix,  NULL };
+static const char *const mixes[] = { "transfer", "m", "update", "read", "a",
+                                     "b",        "c", "e",      "f",    NULL };
+enum { MIX_TRANSFER, MIX_M, MIX_UPDATE, MIX_READ };
+#define MIX_ROWS 4u /* from here on those of ycsb_rows.c */
+static const struct bench_param *const params[] = {
+    &param_keys, &param_zipf, &param_cross, &param_initial, &param_mix, &param_hot, NULL
+};
 
 struct ycsb {
     uint64_t keys, initial;
@@ -67,13 +70,24 @@ static void ycsb_load(void *ptr, uint64_t place, struct shot *shot)
     shot_int(shot, (int64_t)self->initial);
 }
 
+static uint32_t kind_draw(const struct ycsb *self, struct random *random)
+{
+    if (self->mix != MIX_M)
+        return self->mix == MIX_READ     ? KIND_READ
+               : self->mix == MIX_UPDATE ? KIND_UPDATE
+                                         : KIND_TRANSFER;
+    uint64_t n = random_below(random, 100);
+    return n < 10 ? KIND_TRANSFER : n < 55 ? KIND_READ : KIND_UPDATE;
+}
+
 static void ycsb_next(void *ptr, struct random *random, struct shot *shot)
 {
     struct ycsb *self = ptr;
-    uint64_t a, b, n = self->mix == MIX_M ? random_below(random, 100) : 0;
+    uint64_t a, b;
+    uint32_t kind = kind_draw(self, random);
     draw_two(&self->draw, random, &a, &b);
-    if (n >= 10) {
-        if (n < 55) shot_begin(shot, BALANCE, KIND_READ);
+    if (kind != KIND_TRANSFER) {
+        if (kind == KIND_READ) shot_begin(shot, BALANCE, KIND_READ);
         else shot_begin(shot, RECEIVE, KIND_UPDATE);
         shot_key_number(shot, 'u', b);
         shot->note[0] = (int64_t)b;
@@ -152,9 +166,9 @@ static const struct workload *ycsb_choose(struct workload_setup *setup)
 extern const char ycsb_lua[];
 const struct workload workload_ycsb = {
     .name = "ycsb",
-    .about = "YCSB-T: transfers between two of N accounts; --mix transfer, m (45 % reads, 45 % "
-             "updates,\n               "
-             "10 % transfers), or YCSB's a, b, c, e, f on records of ten fields",
+    .about = "YCSB-T: transfers between two of N accounts; --mix transfer, read, update, m (45 % "
+             "reads, 45 %\n               "
+             "updates, 10 % transfers), or YCSB's a, b, c, e, f on records of ten fields",
     .choose = ycsb_choose,
     .params = params,
     .verbs = verbs,

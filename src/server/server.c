@@ -337,10 +337,11 @@ static void report_json(struct server *server, struct buf *out)
     buf_printf(out, "{\"version\":\"%s\",\"data\":", WEIR_VERSION);
     json_write_text(out, str_of(options->data));
     buf_printf(out,
-               ",\"durable_epoch\":%" PRIu64 ",\"clean\":%s,\"torn_bytes\":%" PRIu64
-               ",\"shards\":%u,\"threads\":%u",
-               server->recovery.durable_epoch, server->recovery.clean ? "true" : "false",
-               server->recovery.torn_bytes, server->shards, server->threads);
+               ",\"durable_epoch\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"changes\":%" PRIu64
+               ",\"clean\":%s,\"torn_bytes\":%" PRIu64 ",\"shards\":%u,\"threads\":%u",
+               server->recovery.durable_epoch, server->recovery.rows, server->recovery.changes,
+               server->recovery.clean ? "true" : "false", server->recovery.torn_bytes,
+               server->shards, server->threads);
     if (options->http_host)
         buf_printf(out, ",\"http\":\"%s:%d\"", options->http_host, net_http_port(server->net));
     if (options->resp_host)

@@ -56,12 +56,14 @@ def figures_add_up(figures, workload, shards):
         equal(sum(kind["done"] for kind in point["kinds"].values()), point["done"], "kinds")
         equal(sum(point["causes"].values()), point["refused"] + point["failed"], "causes")
         true(point["commits"] > 0 and point["syncs"] > 0 and point["log_bytes"] > 0, "the engine's figures")
+        threads = point["server_threads_us"]
+        true(threads["weir-shards"] > 0 and threads["weir-log"] > 0 and "bench" not in threads, "the engine's threads: %s" % threads)
         for side in ("server_cpu_us", "client_cpu_us"):
             true(point[side]["user"] + point[side]["system"] >= 0, side)
 
 
 def each_workload(folder, *options, shards=2):
-    for workload in ("ycsb", "smallbank", *(() if "c" in options else ("voter",))):
+    for workload in ("ycsb", "smallbank", "fan", *(() if "c" in options else ("voter",))):
         keys = 300000 if workload == "voter" else 500
         out, _, figures = bench(folder, workload, "--keys", keys, "--shards", shards, *options)
         true("holds " in out, out)
@@ -86,7 +88,8 @@ def figures_of_the_engine_in_process_add_up_in_c(folder):
 @test
 def each_mix_of_ycsb_is_what_it_says_and_its_state_holds(folder):
     shares = {"m": {"read": 45, "update": 45, "transfer": 10}, "a": {"read": 50, "update": 50}, "b": {"read": 95, "update": 5},
-              "c": {"read": 100}, "e": {"scan": 95, "insert": 5}, "f": {"read": 50, "modify": 50}}
+              "c": {"read": 100},
+              "update": {"update": 100}, "read": {"read": 100}, "e": {"scan": 95, "insert": 5}, "f": {"read": 50, "modify": 50}}
     for mix, wanted in shares.items():
         for more in ((), ("--in-process",)):
             out, _, figures = bench(folder, "ycsb", "--mix", mix, "--keys", 1200, "--requests", 3000, *more)
@@ -115,7 +118,8 @@ def rows_that_an_application_forgets_or_mixes_up_are_found(folder):
 def money_that_an_application_loses_is_found(folder):
     plants = {"ycsb": ("self.balance = self.balance + 1\n", 'if self.key ~= "u7" then self.balance = self.balance + 1 end\n'),
               "smallbank": ("checking(to.key):add(all)", "checking(to.key):add(all - all % 2)"),
-              "voter": ("if counted then", "if counted and votes ~= 3 then")}
+              "voter": ("if counted then", "if counted and votes ~= 3 then"),
+              "fan": ("  self.n = self.n + (work(loops) > 0 and 1 or 0)\nend", "  self.n = math.max(1, self.n)\nend")}
     for workload, (right, wrong) in plants.items():
         text = lua_of(workload)
         true(right in text, "the plant has its place in " + workload)
@@ -124,6 +128,31 @@ def money_that_an_application_loses_is_found(folder):
             out, err, figures = bench(folder, workload, "--keys", 30000 if workload == "voter" else 50, "--app", app, *more, code=1)
             true("BROKEN" in out and "the invariant of %s is broken" % workload in err, out + err)
             true(figures["points"][0]["done"] > 0, "it ran")
+
+
+@test
+def a_fan_is_as_wide_and_lies_on_as_many_shards_as_asked(folder):
+    for calls, spread in ((1, 1), (5, 1), (4, 4), (7, 3)):
+        for more in ((), ("--lang", "c")):
+            point = bench(folder, "fan", "--keys", 300, "--calls", calls, "--spread", spread, "--shards", 4, "--key-bytes", 30, "--value-bytes", 700,
+                          "--work", 50, "--requests", 2000, "--in-process", *more)[2]["points"][0]
+            equal((point["done"], point["local_calls"] + point["remote_calls"] >= 2000 * (calls - 1)), (2000, True))
+            equal(point["multi_shard"], 2000 if spread > 1 else 0, "of %d shards" % spread)
+            # calls lie around the spread in turn, beginning with the first handler's own shard
+            if spread == calls:
+                true(point["local_calls"] == 0, "%s" % point)
+
+
+@test
+def a_hot_account_is_in_every_transfer(folder):
+    """Each of 49 others has one unit to give."""
+    for more in ((), ("--cross", 100, "--shards", 2)):
+        figures = bench(folder, "ycsb", "--keys", 50, "--initial", 1, "--hot", 100, "--requests", 5000, "--in-process", "--lang", "c", *more)[2]
+        if not more:
+            equal(figures["points"][0]["done"], 49)
+        else:
+            point = figures["points"][0]
+            true(0 < point["done"] < 49 and point["multi_shard"] == point["done"], "only from the other shard: %s" % point)
 
 
 SMALL = ("--items", 200, "--customers", 40)
@@ -353,6 +382,13 @@ MISTAKES = [
     (("ycsb", "--seed", "x"), 64, "--seed x"),
     (("tpcc", "--items", "99"), 64, "--items 99: a whole number from 100"),
     (("tpcc", "--mix", "transfer"), 64, "--mix transfer: one of two, full, neworder"),
+    (("fan", "--calls", "33"), 64, "--calls 33: a whole number from 1 to 32"),
+    (("fan", "--key-bytes", "4"), 64, "too few for 10000 keys"),
+    (("fan", "--calls", "32", "--key-bytes", "200"), 64, "are more than 1200"),
+    (("fan", "--spread", "2", "--shards", "1"), 64, "--spread 2: wants"),
+    (("fan", "--keys", "3", "--calls", "4"), 64, "as many --keys"),
+    (("fan", "--keys", "5", "--spread", "2", "--shards", "4"), 64, "more --keys are wanted"),
+    (("ycsb", "--hot", "101"), 64, "--hot 101"),
     (("ycsb", "--warehouses", "2"), 64, "takes no --warehouses"),
     (("ycsb", "--requests", "0"), 64, "--requests 0: at least 1"),
     (("ycsb", "--requests", "5"), 64, "in place of --seconds"),
