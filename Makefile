@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench bench-check bench-peers release install clean
+.PHONY: all deps demo test sim nightly check format asan tsan msan fuzz valgrind bench bench-check bench-peers bench-budgets bench-curves release install clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -83,6 +83,14 @@ bench-peers: all
 bench-check: all
 	@tools/install_deps --check
 	@bench/check --build $(BUILD)
+
+# Every budget of the design that one machine can answer: target, floor, measured. About eight minutes.
+bench-budgets: all
+	@bench/budgets --build $(BUILD) $(BUDGETS)
+
+# What a transaction costs against data size, keys, rows, calls, shards; latency against rate. About ten minutes; pictures in build/plots.
+bench-curves: all
+	@bench/curves --build $(BUILD) $(CURVES)
 
 # A faster build in build-release, optimised at link time and by a profile of `weir bench`.
 release: deps

@@ -436,6 +436,67 @@ def data_that_is_there_is_not_overwritten(folder):
     true("holds data already" in err, err)
 
 
+# ---- bench/budgets, bench/curves ----
+
+def tool(folder, name, *words):
+    """A run of one with tiny data; (stdout, JSON)."""
+    path = folder.join("figures.json")
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", name), "--build", harness.BUILD, "--tiny", "--json", path, *words],
+                          capture_output=True, text=True, timeout=300)
+    equal(done.returncode, 0, done.stdout + done.stderr)
+    with open(path) as file:
+        return done.stdout, json.load(file)
+
+
+@test
+def budgets_measure_each_row_and_judge_it(folder):
+    out, figures = tool(folder, "budgets")
+    rows = {row["row"]: row for row in figures["rows"]}
+    for name, row in rows.items():
+        equal(len(row["values"]), 0 if name == "cross-far" else 1, name)
+        value, up = (row["values"] or [0])[0], row["target"] > row["floor"]
+        verdict = "target" if (value >= row["target"] if up else value <= row["target"]) else \
+            "floor" if (value >= row["floor"] if up else value <= row["floor"]) else "missed"
+        if row["values"]:
+            equal(row["verdict"], verdict, name)
+        true(" %s |" % row["what"] in out, "%s stands in the table:\n%s" % (name, out))
+        true(value > 0 or name in ("cross-far", "aborts", "lua", "idle-cpu", "memory") or name.startswith("logic"), "%s: %s" % (name, value))
+    true(20 < rows["log"]["values"][0] < 1000 and rows["idle-rss"]["values"][0] < 500, "of a size that can be: %s" % rows)
+
+
+@test
+def curves_have_a_figure_for_each_place_and_a_picture(folder):
+    out, figures = tool(folder, "curves", "--out", folder.path)
+    for name, curve in figures["curves"].items():
+        root = xml.etree.ElementTree.parse(folder.join(name + ".svg")).getroot()
+        marks = sum(e.tag.endswith("circle") for e in root.iter())
+        true("plots/%s.svg" % name in out, out)
+        if name == "rates":
+            equal(marks, 4 * (len(curve["points"]) - 1), "marks of rates")
+            continue
+        equal(marks, len(curve["points"]) * len(curve["places"]), "marks of " + name)
+        for line in curve["points"].values():
+            true(all(points and points[0]["done"] > 0 for points in line.values()), name)
+    equal(figures["curves"]["size"]["places"], [10000])
+    true("50 M entities are left out" in out, "what is left out is said")
+
+
+@test
+def a_run_whose_state_is_wrong_ends_budgets_and_curves(folder):
+    sys.path.insert(0, os.path.join(ROOT, "bench"))
+    import runs
+    app = folder.write("ycsb.lua", lua_of("ycsb").replace("self.balance = self.balance + 1\n", 'if self.key ~= "u7" then self.balance = self.balance + 1 end\n'))
+    program = runs.Weir(harness.BUILD, harness.BUILD)
+    try:
+        program.point("ycsb", "--keys", 50, "--requests", 500)
+        program.point("ycsb", "--keys", 50, "--requests", 500, "--app", app)
+        raise harness.Fail("money was lost, and nobody said so")
+    except runs.Broken as error:
+        true("BROKEN" in str(error), error)
+    finally:
+        program.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     return harness.run_chosen(harness.options_read(parser))
