@@ -16,6 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 # What the kernel counts for a process of several threads grows in steps: less than this is no time to divide by.
 CPU_S_MIN = 0.01
+# Cost is measured here, not shedding: no request is refused because the machine was busy with something else.
+PATIENT = ("--limit", "queue_wait_max_ms=1000000", "--limit", "request_deadline_ms=1000000")
 
 
 class Broken(Exception):
@@ -94,7 +96,9 @@ class Weir:
             spans = ["--requests", str(self.requests)]
         elif seconds:
             spans = ["--seconds", str(seconds), "--warmup", str(seconds / 5)]
-        command = [self.path, "bench", *map(str, words), *spans, "--json", path, *([] if "--connect" in words else ["--data", place])]
+        command = [self.path, "bench", *map(str, words), *spans, "--json", path]
+        if "--connect" not in words:
+            command += ["--data", place, *PATIENT]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
