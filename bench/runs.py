@@ -43,8 +43,10 @@ def machine(build):
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    return "Commit %s, %s%s; %d cores, %s, %.0f GB; load %.1f before" % (
-        commit.stdout.strip() or "unknown", options["buildtype"], ", link-time optimised" if options.get("b_lto") else "", os.cpu_count(),
+    how = options["buildtype"] + (", optimised at link time" if options.get("b_lto") else "") + (
+        ", by a profile" if options.get("b_pgo") == "use" else "")
+    return "Commit %s, %s; %d cores, %s, %.0f GB; load %.1f before" % (
+        commit.stdout.strip() or "unknown", how, os.cpu_count(),
         model or platform.machine(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, os.getloadavg()[0])
 
 
