@@ -98,14 +98,16 @@ static uint64_t real_thread_cpu_ns(struct env *env)
 static uint64_t real_random(struct env *env)
 {
     /* of each thread, so that a number costs no kernel call and no lock; used numbers are wiped */
-    static _Thread_local uint64_t pool[32];
+    static _Thread_local uint64_t pool[512];
     static _Thread_local unsigned left;
     if (left == 0) {
-        ssize_t got;
-        do got = getrandom(pool, sizeof(pool), 0);
-        while (got < 0 && errno == EINTR);
-        ASSERT(got == sizeof(pool)); /* up to 256 bytes come whole */
-        left = 32;
+        size_t filled = 0;
+        while (filled < sizeof(pool)) { /* a signal may cut it short beyond 256 bytes */
+            ssize_t got = getrandom((char *)pool + filled, sizeof(pool) - filled, 0);
+            ASSERT(got > 0 || errno == EINTR);
+            if (got > 0) filled += (size_t)got;
+        }
+        left = sizeof(pool) / sizeof(pool[0]);
     }
     uint64_t n = pool[--left];
     pool[left] = 0;
