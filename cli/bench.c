@@ -99,8 +99,8 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
         fprintf(stderr, "weir: --connect or --in-process, not both\n");
         return false;
     }
-    if (t->connect && (t->shards || t->threads)) {
-        fprintf(stderr, "weir: --connect: the server has its shards and threads already\n");
+    if (t->connect && (t->shards || t->threads || o->conflict_policy)) {
+        fprintf(stderr, "weir: --connect: the server has its shards, threads and policy already\n");
         return false;
     }
     return true;
@@ -163,6 +163,8 @@ int verb_bench(int argc, char **argv)
           .flag_into = &o.in_process },
         { "--lang", "lua|c", "handlers in C, with --in-process (lua)", .text_into = &t.lang },
         { "--app", "FILE", "another application than the workload's own", .text_into = &o.app },
+        { "--conflict-policy", "WORD", "of the server, as `weir run` has it (wound_wait)",
+          .text_into = &o.conflict_policy },
         { "--limit", "NAME=N", "a limit of the server; may be repeated", .list_into = &limits },
         { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
           .list_into = &settings },

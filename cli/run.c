@@ -36,7 +36,7 @@ int verb_run(int argc, char **argv)
 {
     const char *data = NULL, *http = "127.0.0.1:8080", *resp = "127.0.0.1:6400";
     const char *shards = "0", *threads = "0", *format = "text";
-    const char *users = NULL, *password = NULL;
+    const char *users = NULL, *password = NULL, *policy = NULL;
     bool json = false, limits_wanted = false, insecure = false;
     struct args_list settings = { .count = 0 }, limits = { .count = 0 }, hosts = { .count = 0 };
     const struct args_option options[] = {
@@ -56,6 +56,9 @@ int verb_run(int argc, char **argv)
           .text_into = &threads },
         { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
           .list_into = &settings },
+        { "--conflict-policy", "WORD",
+          "when transactions meet at a lock: wound_wait, wait_die or no_wait (wound_wait)",
+          .text_into = &policy },
         { "--limit", "NAME=N", "changes a limit; may be repeated", .list_into = &limits },
         { "--limits", NULL, "lists the limits and their defaults", .flag_into = &limits_wanted },
         { "--log-format", "text|json", "form of the trace on stderr (text)", .text_into = &format },
@@ -104,6 +107,7 @@ int verb_run(int argc, char **argv)
         .data = data ? data : data_room,
         .settings = settings.item,
         .limits = limits.item,
+        .conflict_policy = policy,
         .users = users,
         .password_file = password,
         .insecure_bind = insecure,

@@ -484,6 +484,8 @@ struct weir_options {
     const char *data; /* data directory; created if absent */
     uint32_t shards;  /* 0: one per core less one */
     uint32_t threads; /* 0: as shards, at most cores less one */
+    /* When transactions meet at a lock: "wound_wait" (NULL), "wait_die", "no_wait"; see the README of core. */
+    const char *conflict_policy;
 };
 #define WEIR_OPTIONS                                                                               \
     {                                                                                              \

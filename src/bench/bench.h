@@ -39,6 +39,7 @@ struct bench_options {
     const char *data;          /* folder to work in; NULL: a new one here, removed at the end */
     const char *const *limits; /* passed to the server, NULL-terminated; may be NULL */
     const char *const *app_settings; /* likewise: "name=value" of the application */
+    const char *conflict_policy;     /* likewise; NULL: wound_wait */
     uint32_t shards, threads;
     uint32_t connections, pipeline;
     double rate; /* requests a second; 0: closed loop */

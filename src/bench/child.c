@@ -192,6 +192,10 @@ bool child_start(const struct child_options *o, struct child *child, char *error
         words[count++] = "--threads";
         words[count++] = threads;
     }
+    if (o->conflict_policy) {
+        words[count++] = "--conflict-policy";
+        words[count++] = o->conflict_policy;
+    }
     count = words_list(words, count, "--limit", o->limits);
     words_list(words, count, "--set", o->settings);
     int err = open(child->trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

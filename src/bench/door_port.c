@@ -239,6 +239,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->commits = s.commits_total;
     f->failures = s.failures_total;
     f->wounds = s.wounds_total;
+    f->deaths = s.deaths_total;
     f->multi_shard = s.multi_shard_total;
     f->overloads = s.overloads_total;
     f->timeouts = s.timeouts_total;
@@ -343,6 +344,8 @@ static bool engine_begin(struct door_port *door, const struct door_port_options 
     struct store_recovery recovery;
     if (door->lua) runtimes[options.runtime_count++] = lua_app_runtime(door->lua);
     if (!limits_take(o->limits, &options.limits, error, error_bytes)) return false;
+    if (o->conflict_policy)
+        (void)conflict_policy_read(str_of(o->conflict_policy), &options.conflict_policy);
     if (engine_open(&options, &door->engine, &recovery, error, error_bytes) != WEIR_OK) {
         door->engine = NULL;
         return false;

@@ -329,6 +329,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->commits = info_number(a.text, "commits_total");
     f->failures = info_number(a.text, "failures_total");
     f->wounds = info_number(a.text, "wounds_total");
+    f->deaths = info_number(a.text, "deaths_total");
     f->multi_shard = info_number(a.text, "multi_shard_total");
     f->overloads = info_number(a.text, "overloads_total");
     f->timeouts = info_number(a.text, "timeouts_total");

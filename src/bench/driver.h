@@ -35,7 +35,7 @@ struct figures {
     struct cpu server, client;
     bool server_known;                            /* false: it runs elsewhere */
     struct thread_cpu thread[FIGURE_THREADS_MAX]; /* of the server; zeroed ones behind */
-    uint64_t syncs, log_bytes, commits, failures, wounds, multi_shard, overloads, timeouts,
+    uint64_t syncs, log_bytes, commits, failures, wounds, deaths, multi_shard, overloads, timeouts,
         local_calls, remote_calls, checkpoints, entities, memory_bytes;
 };
 
@@ -129,6 +129,7 @@ struct door_port_options {
     uint32_t in_flight;          /* requests at most */
     const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
     const char *const *settings; /* of the application in Lua, likewise */
+    const char *conflict_policy; /* its word; NULL: wound_wait */
 };
 /** The engine in this process. NULL with the reason. */
 struct door *door_port_open(const struct workload *workload,

@@ -19,6 +19,7 @@ static const struct {
     X(commits)                                                                                     \
     X(failures)                                                                                    \
     X(wounds)                                                                                      \
+    X(deaths)                                                                                      \
     X(overloads)                                                                                   \
     X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs) X(log_bytes) X(checkpoints)
 
@@ -55,6 +56,7 @@ void report_head(const struct report *r, FILE *out)
             (unsigned long long)o->seed);
     for (unsigned i = 0; i < o->setting_count; i++)
         fprintf(out, ", %s %s", o->settings[i].name, o->settings[i].text);
+    if (o->conflict_policy) fprintf(out, ", %s", o->conflict_policy);
     fprintf(out, "\n");
 }
 
@@ -146,11 +148,16 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
             (unsigned long long)syncs, syncs ? (double)commits / (double)syncs : 0);
     fprintf(out,
             "transactions  %llu commits, %.1f %% over several shards, %llu undone for an older one "
-            "(%.4f a commit)\n",
+            "(%.4f a commit)",
             (unsigned long long)commits,
             commits ? 100.0 * (double)(b->multi_shard - a->multi_shard) / (double)commits : 0,
             (unsigned long long)(b->wounds - a->wounds),
             commits ? (double)(b->wounds - a->wounds) / (double)commits : 0);
+    if (b->deaths > a->deaths)
+        fprintf(out, ", %llu since another had a lock (%.4f a commit)",
+                (unsigned long long)(b->deaths - a->deaths),
+                commits ? (double)(b->deaths - a->deaths) / (double)commits : 0);
+    fprintf(out, "\n");
     fprintf(out, "answers       %llu done, %llu refused by a rule, %llu failed",
             (unsigned long long)t->done, (unsigned long long)t->refused,
             (unsigned long long)t->failed);
@@ -181,6 +188,7 @@ void report_head_json(const struct report *r, struct buf *out)
         WEIR_VERSION, BENCH_COMMIT, r->cores, r->workload->name, r->where);
     buf_printf(out, "\"shards\":%u,\"threads\":%u,\"connections\":%u,\"pipeline\":%u,", r->shards,
                r->threads, o->connections, o->pipeline);
+    if (o->conflict_policy) buf_printf(out, "\"conflict_policy\":\"%s\",", o->conflict_policy);
     if (o->requests > 0) buf_printf(out, "\"requests\":%llu,", (unsigned long long)o->requests);
     else buf_printf(out, "\"seconds\":%g,\"warmup_seconds\":%g,", o->seconds, o->warmup_seconds);
     buf_printf(out, "\"seed\":%llu,\"settings\":{", (unsigned long long)o->seed);

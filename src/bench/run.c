@@ -11,6 +11,7 @@
 #include "bench/child.h"
 #include "bench/plot.h"
 #include "bench/report.h"
+#include "core/engine.h"
 #include "server/server.h"
 
 #define SUSTAINED 0.97 /* of what was due must be answered in time */
@@ -99,7 +100,8 @@ static int engine_begin(struct run *run)
                                       .threads = o->threads,
                                       .in_flight = o->connections * o->pipeline,
                                       .limits = o->limits,
-                                      .settings = o->app_settings };
+                                      .settings = o->app_settings,
+                                      .conflict_policy = o->conflict_policy };
     door_port_shards(&door.shards, &door.threads);
     run->report.shards = door.shards;
     run->report.threads = door.threads;
@@ -121,7 +123,8 @@ static int server_reach(struct run *run)
                                        .shards = o->shards,
                                        .threads = o->threads,
                                        .limits = o->limits,
-                                       .settings = o->app_settings };
+                                       .settings = o->app_settings,
+                                       .conflict_policy = o->conflict_policy };
         int code = folder_make(run);
         if (code == 0) code = app_write(run);
         if (code != 0) return code;
@@ -336,6 +339,11 @@ int bench_run(const struct bench_options *options)
     if (code != 0) return code;
     if (options->native && !run.workload->native)
         return complain(&run, SERVER_EXIT_USAGE, "--lang c: this workload is in Lua only");
+    enum conflict_policy policy;
+    if (options->conflict_policy &&
+        !conflict_policy_read(str_of(options->conflict_policy), &policy))
+        return complain(&run, SERVER_EXIT_USAGE,
+                        "--conflict-policy: wound_wait, wait_die or no_wait");
     run.report = (struct report){ .options = options,
                                   .workload = run.workload,
                                   .where = "RESP",

@@ -178,6 +178,7 @@ enum root_kind { ROOT_REQUEST = 1, ROOT_MESSAGE, ROOT_TIMER, ROOT_EVENT };
 /* What started a transaction; lives over its retries. */
 struct root {
     struct heap_item deadline;
+    struct heap_item wake; /* while its attempt sleeps */
     enum root_kind kind;
     struct age age;
     const struct handler *handler;
@@ -191,6 +192,7 @@ struct root {
     struct lane *lane;         /* ROOT_EVENT: its head */
     struct txn *txn;           /* the attempt that runs */
     uint64_t attempts;
+    uint32_t deaths;
     bool timed_out, holding;
     struct root *next;
 };
@@ -198,6 +200,13 @@ struct root {
 struct failure {
     enum weir_status status; /* WEIR_OK: none */
     struct weir_str code, detail, text;
+};
+
+/* Its failure is the engine's wish to run it again. */
+enum retry {
+    RETRY_NO,
+    RETRY_LOST, /* what it stood on is gone */
+    RETRY_DIED  /* another one had a lock: it sleeps first */
 };
 
 struct txn {
@@ -222,7 +231,9 @@ struct txn {
     void *result;
     struct entity *root_entity;
     bool cancelled; /* wounded (root) or cancelled (participant): ends with nothing applied */
-    bool retry;     /* its failure is the engine's wish to run it again */
+    bool patient;   /* it died often enough: no_wait lets it wait for younger ones */
+    bool asleep;    /* a root in the queue of its entity that must not get the lock yet */
+    enum retry retry;
     int64_t now_ms;
     uint64_t seed;
     struct weir_str caller, roles, request_id;
@@ -306,13 +317,13 @@ struct message {
             uint64_t seed;
             struct weir_str caller, roles, request_id;
             uint32_t depth;
-            bool read_only;
+            bool read_only, patient;
         } call;
         struct {
             struct weir_ctx *frame;
             enum weir_status status;
             struct failure failure;
-            bool retry;
+            enum retry retry;
             void *result;
             struct weir_ticket ticket;
             uint64_t participants, read_epoch;
@@ -432,6 +443,7 @@ struct shard {
     struct weir_ctx *fiber_waiters; /* the oldest transaction's first */
     struct heap deadlines;
     struct heap retries;                  /* pairs to try again */
+    struct heap sleepers;                 /* roots that died, by when they go on */
     _Atomic(struct feed_event *) feed_in; /* from the feed, newest first */
     struct lane **lanes;                  /* by follower, 256 each */
     struct lane *lanes_ready, **lanes_ready_tail;
@@ -608,6 +620,8 @@ void frame_ready(struct weir_ctx *f);
 /** Ends the top frame, which waits, with ABORTED. */
 void txn_cancel(struct txn *t);
 void lock_release(struct shard *s, struct entity *e);
+/** Gives it on if it was left to a root that slept, which does no longer. */
+void lock_offer(struct shard *s, struct entity *e);
 
 /* ---- proto.c: between shards --------------------------------------------------------------------- */
 struct message *message_new(struct shard *s, enum message_kind kind, uint64_t txn);
@@ -634,6 +648,10 @@ bool root_before(struct weir_ctx *f);
 void id_make(struct env *env, char out[26]);
 void root_wound(struct txn *t);
 void root_deadlines(struct shard *s);
+/** Those that died and have slept long enough go on. */
+void roots_wake(struct shard *s);
+/** Out of its sleep; it stays where it is in the queue. */
+void root_rise(struct txn *t);
 uint64_t root_next_due(struct shard *s);
 void request_answer(struct shard *s, struct request *request);
 

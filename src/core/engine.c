@@ -75,6 +75,23 @@ bool engine_limit_set(struct engine_limits *limits, struct weir_str name, uint64
     return false;
 }
 
+static const char *const policy_words[] = { "wound_wait", "wait_die", "no_wait" };
+
+bool conflict_policy_read(struct weir_str word, enum conflict_policy *policy)
+{
+    for (unsigned i = 0; i < sizeof(policy_words) / sizeof(policy_words[0]); i++) {
+        if (!str_eq(word, str_of(policy_words[i]))) continue;
+        *policy = (enum conflict_policy)i;
+        return true;
+    }
+    return false;
+}
+
+const char *conflict_policy_word(enum conflict_policy policy)
+{
+    return policy_words[policy];
+}
+
 void engine_shards_choose(uint32_t processors, uint32_t *shards, uint32_t *threads)
 {
     uint32_t spare = processors > 1 ? processors - 1 : 1;
@@ -171,6 +188,7 @@ static void shard_deinit(struct engine *engine, uint32_t index)
     struct shard *s = &engine->shards[index];
     heap_free(&s->deadlines); /* before what is in them */
     heap_free(&s->retries);
+    heap_free(&s->sleepers);
     for (uint32_t i = 0; i < engine->runtime_count; i++) {
         if (engine->started && engine->runtimes[i]->shard_stop != NULL)
             engine->runtimes[i]->shard_stop(engine->runtimes[i]->self, s->states[i]);

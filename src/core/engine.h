@@ -61,6 +61,13 @@ struct parked_request;
     X(memory_max, 0,                                                                               \
       "bytes that rows may take in memory before what adds to them is refused; 0: no limit")
 
+/* What happens when a transaction wants what another one holds: conflict_judge() in frame.c. */
+enum conflict_policy {
+    CONFLICT_WOUND_WAIT, /* the older undoes the younger and waits; the younger waits */
+    CONFLICT_WAIT_DIE,   /* the older waits; the younger is undone and runs again */
+    CONFLICT_NO_WAIT /* who comes second is undone and runs again; after some times as wait_die */
+};
+
 struct engine_limits {
 #define X(name, value, text) uint64_t name;
     ENGINE_LIMITS(X)
@@ -76,6 +83,7 @@ struct engine_options {
     const struct runtime *const *runtimes; /* beside the native one */
     uint32_t runtime_count;
     struct engine_limits limits;
+    enum conflict_policy conflict_policy;
     struct store_options store; /* zeroed: STORE_OPTIONS */
     uint32_t
         ring_capacity; /* messages in a ring between threads, a power of two; 0: RING_CAPACITY */
@@ -91,6 +99,9 @@ struct engine_options {
 void engine_shards_choose(uint32_t processors, uint32_t *shards, uint32_t *threads);
 /** Sets the limit of that name; false when there is none. */
 bool engine_limit_set(struct engine_limits *limits, struct weir_str name, uint64_t value);
+/** `wound_wait`, `wait_die` or `no_wait`; false for another word. */
+bool conflict_policy_read(struct weir_str word, enum conflict_policy *policy);
+const char *conflict_policy_word(enum conflict_policy policy);
 enum weir_status engine_open(const struct engine_options *options, struct engine **engine,
                              struct store_recovery *recovery, char *error, size_t error_bytes);
 /** Starts shards and log writer. */
@@ -176,6 +187,7 @@ struct map_query {
     X(commits_total, "transactions committed")                               \
     X(failures_total, "transactions refused by the application or an error") \
     X(wounds_total, "transactions undone for an older one and run again")    \
+    X(deaths_total, "undone since another had the lock, and run again")      \
     X(remote_calls_total, "calls to another shard")                          \
     X(local_calls_total, "calls on the same shard")                          \
     X(multi_shard_total, "committed transactions over several shards")       \

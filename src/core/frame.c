@@ -7,10 +7,23 @@
  * transaction is unwound by resuming its frames, innermost first, with a failure: every later call fails at
  * once, so a C handler returns and a Lua one is abandoned.
  *
- * Locks: wound-wait of Rosenkrantz, Stearns and Lewis, "System Level Concurrency Control for Distributed
- * Database Systems", TODS 1978. An older requester that holds locks wounds a younger owner through its root;
- * everyone waits in order of age, and ages are kept over retries. A root that holds no lock yet wounds
- * nobody: nobody can wait for it.
+ * Locks: wound-wait and wait-die of Rosenkrantz, Stearns and Lewis, "System Level Concurrency Control for
+ * Distributed Database Systems", TODS 1978; ages are kept over retries. A root that holds no lock yet waits under
+ * every policy and wounds nobody: nobody can wait for it.
+ *
+ * wound_wait: an older requester wounds a younger owner through its root, then waits; everyone waits in order of
+ * age. Waits go from young to old or to a wounded holder.
+ *
+ * wait_die: who is younger than the owner dies: it is undone and runs again. All waits of those that hold locks go
+ * from old to young. That stays so when a lock is given on, as of those that hold locks the youngest is next. Each owner
+ * of that row is older than the last, so the row ends; then roots that hold nothing follow in order of age. The oldest
+ * transaction dies for none but those that are decided and about to let go.
+ *
+ * no_wait: who comes second dies. After NO_WAIT_DEATHS_MAX deaths a transaction is patient, it behaves as under
+ * wait_die: still no wait goes from young to old, and the oldest ends. So nobody starves under any policy.
+ *
+ * Who died sleeps before it runs again (root.c), in its place in the queue of its root entity, so that the order of
+ * requests stays, and without the lock, so that nobody waits for a sleeper but roots that hold nothing.
  * SPDX-License-Identifier: MIT
  */
 #include <stdarg.h>
@@ -20,12 +33,59 @@
 
 /* ---- locks ---- */
 
+/* Owner of a lock that nobody has, and that the first in its queue, asleep, must not get yet. */
+static struct txn sleeping;
+
+enum conflict { CONFLICT_WAITS, CONFLICT_WOUNDS, CONFLICT_DIES };
+
+/* A record on another shard than the root's belongs to a transaction that holds its root entity at least. */
+static bool holds_locks(const struct txn *t)
+{
+    return t->root == NULL || t->access_count > 0 || t->participants != 0;
+}
+
+static enum conflict_policy policy_of(const struct txn *t)
+{
+    return t->shard->engine->options.conflict_policy;
+}
+
+/* The policy: what becomes of a transaction that wants what `owner` has. */
+static enum conflict conflict_judge(const struct txn *t, const struct txn *owner)
+{
+    if (!holds_locks(t)) return CONFLICT_WAITS;
+    bool older = age_older(t->age, owner->age);
+    switch (policy_of(t)) {
+    case CONFLICT_WOUND_WAIT: return older ? CONFLICT_WOUNDS : CONFLICT_WAITS;
+    case CONFLICT_WAIT_DIE:
+#ifdef MUTANT_no_death
+        return CONFLICT_WAITS;
+#endif
+        return older ? CONFLICT_WAITS : CONFLICT_DIES;
+    case CONFLICT_NO_WAIT: return older && t->patient ? CONFLICT_WAITS : CONFLICT_DIES;
+    }
+    ASSERT(false);
+    return CONFLICT_WAITS;
+}
+
+/* Is its place in a queue ahead of the other's? */
+static bool waits_before(const struct txn *t, const struct txn *other)
+{
+    bool older = age_older(t->age, other->age);
+    if (policy_of(t) == CONFLICT_WOUND_WAIT) return older;
+    bool holds = holds_locks(t);
+    if (holds != holds_locks(other)) return holds;
+#ifdef MUTANT_die_queue_by_age
+    return older;
+#endif
+    return holds ? !older : older;
+}
+
 static void waiters_add(struct entity *e, struct weir_ctx *f)
 {
     if (e->waiters == NULL) e->waiters = mem_alloc(sizeof(*e->waiters));
     struct waitq *q = e->waiters;
     struct weir_ctx *at = q->tail;
-    while (at != NULL && age_older(f->txn->age, at->txn->age)) at = at->prev_wait;
+    while (at != NULL && waits_before(f->txn, at->txn)) at = at->prev_wait;
     f->prev_wait = at;
     f->next_wait = at ? at->next_wait : q->head;
     if (f->next_wait) f->next_wait->prev_wait = f;
@@ -56,6 +116,29 @@ static void lock_take(struct entity *e, struct weir_ctx *f)
     }
 }
 
+/* Dooms it: undone and run again, with its age. */
+static void txn_die(struct txn *t)
+{
+    MARK("a transaction dies for a lock");
+    t->retry = RETRY_DIED;
+    txn_doom(t, WEIR_ABORTED, STR(""), STR_NIL,
+             STR("undone since another one had a lock, to be run again"));
+}
+
+/* A lock that is left to one that sleeps: who holds locks takes it all the same, and so does an older root. */
+static bool lock_pass(struct weir_ctx *f)
+{
+    struct entity *e = f->entity;
+    if (!waits_before(f->txn, e->waiters->head->txn)) {
+        f->state = FRAME_WAITS_LOCK;
+        waiters_add(e, f);
+        return false;
+    }
+    e->owner = NULL;
+    lock_take(e, f);
+    return true;
+}
+
 bool frame_lock(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
@@ -64,20 +147,27 @@ bool frame_lock(struct weir_ctx *f)
         lock_take(e, f);
         return true;
     }
+    if (e->owner == &sleeping) return lock_pass(f);
+    enum conflict conflict = conflict_judge(t, e->owner);
+    if (conflict == CONFLICT_DIES) {
+        txn_die(t);
+        frame_ready(f); /* to end before it begins */
+        return false;
+    }
     f->state = FRAME_WAITS_LOCK;
     waiters_add(e, f);
-    bool holds_locks = t->root == NULL || t->access_count > 0 || t->participants != 0;
-    if (!holds_locks && age_older(t->age, e->owner->age))
+    if (!holds_locks(t) && age_older(t->age, e->owner->age)) {
         MARK("older, holds nothing: wounds nobody");
+        if (ENV_CHANCE(t->shard->env, "lock.wound")) conflict = CONFLICT_WOUNDS;
+    }
 #ifndef MUTANT_no_wound
-    if (age_older(t->age, e->owner->age) &&
-        (holds_locks || ENV_CHANCE(t->shard->env, "lock.wound")))
-        wound_send(t->shard, e->owner);
+    if (conflict == CONFLICT_WOUNDS) wound_send(t->shard, e->owner);
 #endif
     return false;
 }
 
-/* The oldest waiter gets the lock. Those left are younger than it: the rule of wound-wait holds by order. */
+/* The first waiter gets the lock. Those left are younger than it under wound_wait, older or without locks under the
+ * others: the rule holds by order. */
 void lock_release(struct shard *s, struct entity *e)
 {
     struct weir_ctx *f = e->waiters ? e->waiters->head : NULL;
@@ -85,10 +175,22 @@ void lock_release(struct shard *s, struct entity *e)
         if (e->blob == NULL) entity_maybe_remove(s, e);
         return;
     }
+    if (f->txn->asleep) {
+        MARK("a free lock is left to one that sleeps");
+        e->owner = &sleeping;
+        return;
+    }
     MARK("a lock is given on");
     waiters_remove(e, f);
     lock_take(e, f);
     frame_ready(f);
+}
+
+void lock_offer(struct shard *s, struct entity *e)
+{
+    if (e->owner != &sleeping) return;
+    e->owner = NULL;
+    lock_release(s, e);
 }
 
 /* ---- frames ---- */
@@ -207,8 +309,9 @@ static bool txn_has_fiber(const struct txn *t)
 
 /* Out of stacks: the youngest transaction here makes room, and the frame waits for it (DECISIONS H4). Only a younger
  * one than its own, as with locks: else two shards would take turns in wounding each other's oldest for ever. Waiters
- * stand in order of age. */
-static void fibers_short(struct shard *s, struct weir_ctx *f)
+ * stand in order of age. Where the old wait for the young and wound nobody, one of them may wait for this frame's lock:
+ * then only those may wait here that have wounded; others die. False: it has. */
+static bool fibers_short(struct shard *s, struct weir_ctx *f)
 {
     struct txn *youngest = NULL;
     for (size_t i = 0; i < s->txn_cap; i++) {
@@ -221,12 +324,17 @@ static void fibers_short(struct shard *s, struct weir_ctx *f)
     if (youngest != NULL) {
         MARK("out of fibers: the youngest is wounded");
         wound_send(s, youngest);
+    } else if (policy_of(f->txn) != CONFLICT_WOUND_WAIT) {
+        MARK("out of fibers: it dies");
+        txn_die(f->txn);
+        return false;
     }
     f->state = FRAME_READY;
     struct weir_ctx **at = &s->fiber_waiters;
     while (*at != NULL && !age_older(f->txn->age, (*at)->txn->age)) at = &(*at)->next_wait;
     f->next_wait = *at;
     *at = f;
+    return true;
 }
 
 /* A new stack: none for a younger transaction while an older one waits, else that would wound for ever. */
@@ -294,8 +402,10 @@ static bool frame_switch(struct weir_ctx *f)
         }
         if (f->fiber == NULL) {
             MARK("out of fibers");
-            fibers_short(s, f);
-            return false;
+            if (fibers_short(s, f)) return false;
+            f->status = f->txn->failure.status;
+            f->state = FRAME_DONE;
+            return true;
         }
         f->result = arena_alloc(&f->txn->arena, f->handler->result->size + 8u);
     }
@@ -381,7 +491,8 @@ void txn_cancel(struct txn *t)
         MARK("cancelled while it waits for a lock");
         waiters_remove(f->entity, f);
         f->status = WEIR_ABORTED;
-        if (f->fiber == NULL && f->entity->owner == NULL) entity_maybe_remove(t->shard, f->entity);
+        if (t->asleep) root_rise(t);
+        lock_offer(t->shard, f->entity);
         frame_ready(f);
     } else if (f->state == FRAME_WAITS_REMOTE) {
         MARK("cancelled while it waits for another shard");
@@ -626,7 +737,7 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
     if (st != WEIR_OK) {
         /* The callee was cancelled or lost its runtime's state, and what tells us so is still on its way. A handler
          * that does not look at the status must not end this attempt well. */
-        f->txn->retry = true;
+        if (f->txn->retry == RETRY_NO) f->txn->retry = RETRY_LOST;
         return txn_doom(f->txn, st, STR(""), STR_NIL, STR("undone below, to be run again"));
     }
     *answer = f->answer_result;

@@ -63,6 +63,7 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.request_id = t->request_id;
     m->call.depth = f->depth + 1;
     m->call.read_only = read_only;
+    m->call.patient = t->patient;
     message_post(t->shard, to, m);
 }
 
@@ -98,6 +99,7 @@ static void handle_call(struct shard *s, struct message *m)
         t = txn_begin(s, m->txn, m->call.age);
         t->now_ms = m->call.now_ms;
         t->seed = m->call.seed;
+        t->patient = m->call.patient;
         t->caller = arena_copy(&t->arena, m->call.caller);
         t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
@@ -131,7 +133,7 @@ static void handle_answer(struct shard *s, struct message *m)
 #ifndef MUTANT_H6_read_epoch
     if (m->answer.read_epoch > t->read_epoch) t->read_epoch = m->answer.read_epoch;
 #endif
-    if (m->answer.retry) t->retry = true;
+    if (m->answer.retry > t->retry) t->retry = m->answer.retry;
     const struct failure *failure = &m->answer.failure;
     if (failure->status != WEIR_OK)
         txn_doom(t, failure->status, failure->code, failure->detail, failure->text);

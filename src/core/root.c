@@ -10,6 +10,12 @@
 
 #include "core/core_int.h"
 
+/* Deaths of one transaction under no_wait before it waits as under wait_die. */
+#define NO_WAIT_DEATHS_MAX 16u
+/* How long one sleeps that died: less than so long after its first death, twice that after each further one. */
+#define SLEEP_NS_FIRST UINT64_C(4000)
+#define SLEEP_DOUBLINGS_MAX 8u
+
 /* Small answers are bounded by their number: no counter that two threads write for each of them. */
 #define LARGE_ANSWER_BYTES ((size_t)4 * 1024)
 
@@ -238,18 +244,54 @@ static void root_close(struct txn *t)
     root_free(s, r);
 }
 
+/* Who died at a lock would find it taken again at once, and burn the processor that its owner needs. It sleeps for a
+ * random time that doubles: to be woken when the owner ends would need a list at the owner's record, perhaps on another
+ * shard, and two more kinds of messages; and it would wake all at once that died of one hot key. */
+static void root_sleep(struct shard *s, struct root *r)
+{
+    uint64_t doublings = r->deaths - 1 < SLEEP_DOUBLINGS_MAX ? r->deaths - 1 : SLEEP_DOUBLINGS_MAX;
+    uint64_t most = SLEEP_NS_FIRST << doublings;
+    r->txn->asleep = true;
+    r->wake.at = (int64_t)(s->now_ns + most / 2 + s->env->random(s->env) % (most / 2));
+    r->wake.tie = r->age.sequence;
+    heap_add(&s->sleepers, &r->wake);
+}
+
+void root_rise(struct txn *t)
+{
+    heap_remove(&t->shard->sleepers, &t->root->wake);
+    t->asleep = false;
+}
+
+void roots_wake(struct shard *s)
+{
+    struct heap_item *first;
+    while ((first = heap_min(&s->sleepers)) != NULL && (uint64_t)first->at <= s->now_ns) {
+        struct root *r = (struct root *)((char *)first - offsetof(struct root, wake));
+        root_rise(r->txn);
+#ifndef MUTANT_wake_lost
+        lock_offer(s, r->txn->root_entity);
+#endif
+    }
+}
+
 /* Run again: first back into the queue of the root entity, then give up the locks, so that the order of
  * requests on that entity stays (ENGINE 5). */
 static void root_again(struct txn *t)
 {
     struct shard *s = t->shard;
     struct root *r = t->root;
-    s->stats.wounds_total++;
+    bool died = t->retry == RETRY_DIED;
+    if (died) s->stats.deaths_total++;
+    else s->stats.wounds_total++;
     send_to_participants(t, MSG_ABORT);
     if (r->holding) s->roots_holding--;
     r->holding = false;
     t->root = NULL; /* the next attempt's now */
     struct weir_ctx *f = root_attempt(s, r);
+    r->deaths += died;
+    f->txn->patient = r->deaths >= NO_WAIT_DEATHS_MAX;
+    if (died) root_sleep(s, r);
     if (frame_lock(f)) frame_ready(f);
     txn_end(t);
 }

@@ -87,6 +87,8 @@ static uint64_t next_due(struct shard *s)
 {
     uint64_t due = root_next_due(s);
     struct heap_item *retry = heap_min(&s->retries), *timer = heap_min(&s->timers);
+    struct heap_item *sleeper = heap_min(&s->sleepers);
+    if (sleeper != NULL && (uint64_t)sleeper->at < due) due = (uint64_t)sleeper->at;
     if (retry != NULL && (uint64_t)retry->at < due) due = (uint64_t)retry->at;
     uint64_t answer = answer_next_due(s);
     if (answer < due) due = answer;
@@ -450,6 +452,7 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
     if (!ENV_CHANCE(s->env, "shard.deadlines_late")) root_deadlines(s);
     if (s->answer_deadlines.count > 0 && !ENV_CHANCE(s->env, "shard.answers_late"))
         answer_deadlines(s);
+    if (s->sleepers.count > 0) roots_wake(s);
     if (s->timers.count > 0) timers_due(s);
     if (s->retries.count > 0) outbox_retries(s);
     if (s->lanes != NULL) busy |= follow_run(s);

@@ -67,6 +67,7 @@ struct embed {
     struct weir_app app;
     struct weir_options options;
     char *data;
+    enum conflict_policy policy;
 };
 
 /* ---- errors ---- */
@@ -394,6 +395,16 @@ enum weir_status weir_request(struct weir_engine *engine, struct weir_ref to,
 
 /* ---- opening and closing ---- */
 
+static void app_close(struct weir_app *app)
+{
+    struct embed *embed = app->embed;
+    struct catalog *catalog = app->catalog;
+    app_deinit(app);
+    catalog_destroy(catalog);
+    mem_free(embed->data);
+    mem_free(embed);
+}
+
 enum weir_status weir_open(const struct weir_options *options, struct weir_app **app,
                            struct weir_error *error)
 {
@@ -411,18 +422,13 @@ enum weir_status weir_open(const struct weir_options *options, struct weir_app *
     memcpy(embed->data, options->data, len);
     app_init(&embed->app, catalog_create());
     embed->app.embed = embed;
+    const char *policy = embed->options.conflict_policy;
+    if (policy && !conflict_policy_read(str_of(policy), &embed->policy)) {
+        app_close(&embed->app);
+        return error_text(error, WEIR_CONFIG, "conflict_policy is wound_wait, wait_die or no_wait");
+    }
     *app = &embed->app;
     return WEIR_OK;
-}
-
-static void app_close(struct weir_app *app)
-{
-    struct embed *embed = app->embed;
-    struct catalog *catalog = app->catalog;
-    app_deinit(app);
-    catalog_destroy(catalog);
-    mem_free(embed->data);
-    mem_free(embed);
 }
 
 /* Opens the data; while a process that was just killed still holds it, tries again for a while. */
@@ -438,6 +444,7 @@ static enum weir_status data_open(struct weir_engine *engine, struct weir_error 
         .threads = threads,
         .ports = 2, /* the program's requests; reports of asks */
         .catalog = engine->app->catalog,
+        .conflict_policy = embed->policy,
     };
     struct store_recovery recovery;
     char why[512] = "";

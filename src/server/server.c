@@ -42,6 +42,7 @@ struct server {
     struct asks *asks;
     struct store_recovery recovery;
     struct engine_limits engine_limits;
+    enum conflict_policy conflict_policy;
     struct net_limits net_limits;
     uint32_t shards, threads;
     uint64_t cpu_ms_max, memory_bytes_max;
@@ -130,6 +131,15 @@ static int limits_parse(struct server *server)
         }
     }
     return 0;
+}
+
+static int policy_parse(struct server *server)
+{
+    const char *word = server->options->conflict_policy;
+    char why[256];
+    if (word == NULL || conflict_policy_read(str_of(word), &server->conflict_policy)) return 0;
+    snprintf(why, sizeof why, "--conflict-policy %s: wound_wait, wait_die or no_wait", word);
+    return fail(server->options, SERVER_EXIT_USAGE, why);
 }
 
 /* ---- starting ---- */
@@ -238,6 +248,7 @@ static int data_open(struct server *server)
         .runtimes = server->load.runtimes,
         .runtime_count = server->load.runtime_count,
         .limits = server->engine_limits,
+        .conflict_policy = server->conflict_policy,
         .trace = trace_write,
         .trace_arg = &server->trace,
     };
@@ -416,6 +427,7 @@ int server_run(const struct server_options *options)
     signal_start();
     shards_choose(&server);
     int code = limits_parse(&server);
+    if (code == 0) code = policy_parse(&server);
     if (code == 0) code = application_load(&server);
     if (code != 0) goto unload;
     code = doors_open(&server);

@@ -35,6 +35,7 @@ struct server_options {
     uint32_t shards, threads;    /* 0: by the processors of this machine */
     const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
     const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
+    const char *conflict_policy; /* its word, as core/engine.h has it; NULL: wound_wait */
     const char *users,
         *password_file;       /* files; NULL: none. Both NULL: every caller is the operator */
     bool insecure_bind;       /* other addresses than loopback, without users too */

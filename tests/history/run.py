@@ -28,8 +28,9 @@ from harness import Fail, Server, equal, true  # noqa: E402
 
 APP = os.path.join(harness.ROOT, "tests", "harness", "history.lua")
 TXNS, KILL_EVERY, MUTANTS = 6000, 2000, 4
-COUNTERS = ("wounds_total", "multi_shard_total", "dedup_hits_total", "checkpoints_total", "timeouts_total",
+COUNTERS = ("wounds_total", "deaths_total", "multi_shard_total", "dedup_hits_total", "checkpoints_total", "timeouts_total",
             "messages_delivered_total", "timers_fired_total")
+POLICIES = ("wound_wait", "wait_die", "no_wait")
 SUMS = {"begun": 0, "ok": 0, "failed": 0, "unknown": 0, "http": 0, "embedded": 0, **{name: 0 for name in COUNTERS}}
 OPTIONS = None
 
@@ -97,10 +98,10 @@ def progress(process):
 class Killed:
     """A server that is killed and started again at its port."""
 
-    def __init__(self, folder, shards):
+    def __init__(self, folder, shards, policy):
         self.shards, self.sums, self.windows = shards, dict.fromkeys(COUNTERS, 0), []
         self.server = Server(APP, folder.join("data"), "--shards", shards, "--threads", shards,
-                             "--limit", "checkpoint_bytes_min=200000")
+                             "--limit", "checkpoint_bytes_min=200000", "--conflict-policy", policy)
         self.command = self.server.command
         self.command[self.command.index("--resp") + 1] = "127.0.0.1:%d" % self.server.resp
         self.command[self.command.index("--http") + 1] = "127.0.0.1:%d" % self.server.http
@@ -148,13 +149,13 @@ class Killed:
         self.windows.append((begin, time.monotonic_ns()))
 
 
-def served(folder, name, shards, kills):
-    seed = OPTIONS.seed * 100 + shards * 10 + (kills > 0)
+def served(folder, name, shards, kills, policy="wound_wait"):
+    seed = OPTIONS.seed * 100 + shards * 10 + (kills > 0) + 3 * POLICIES.index(policy)
     txns = OPTIONS.txns
     choice = random.Random(seed)
     faults = sorted(choice.randrange(txns // 20, txns - txns // 20) for _ in range(kills))
     history, windows = folder.join("history.txt"), folder.join("windows.txt")
-    killed = Killed(folder, shards)
+    killed = Killed(folder, shards, policy)
     counts, always_several = None, shards > 1
     with killed.server:
         client = subprocess.Popen([program("history", "history_client"), "--port", str(killed.server.resp), "--http",
@@ -185,8 +186,8 @@ def served(folder, name, shards, kills):
         file.writelines("%d %d\n" % window for window in killed.windows)
     said = check(history, name, seed, "--min-txns", txns, "--min-ok-share", 0.9, "--min-aborts", txns // 500, "--min-rate", 50,
                  "--min-multi-shard", 0.3 if always_several else 0, "--windows", windows)
-    print("     seed %d: %s, %d resent, %d wounds, %d answers remembered, %d checkpoints, %.0f /s" % (
-        seed, said, counts["resent"], killed.sums["wounds_total"], killed.sums["dedup_hits_total"],
+    print("     seed %d: %s, %d resent, %d wounds, %d deaths, %d answers remembered, %d checkpoints, %.0f /s" % (
+        seed, said, counts["resent"], killed.sums["wounds_total"], killed.sums["deaths_total"], killed.sums["dedup_hits_total"],
         killed.sums["checkpoints_total"], counts["begun"] / counts["seconds"]), flush=True)
     if txns <= TXNS:
         check_notices(history, seed)
@@ -253,13 +254,14 @@ def embedded(folder, name, shards, kills):
 
 def enough(folder):
     print("     %(begun)d begun through the doors (%(http)d answers over HTTP), %(embedded)d in a program; %(ok)d ok, %(failed)d refused, %(unknown)d "
-          "unknown; %(multi_shard_total)d over several shards, %(wounds_total)d wounds, %(dedup_hits_total)d answers "
+          "unknown; %(multi_shard_total)d over several shards, %(wounds_total)d wounds, %(deaths_total)d deaths, %(dedup_hits_total)d answers "
           "remembered, %(checkpoints_total)d checkpoints, %(timeouts_total)d timeouts, %(messages_delivered_total)d messages, "
           "%(timers_fired_total)d timers" % SUMS, flush=True)
     true(SUMS["begun"] >= 8 * OPTIONS.txns, "fewer transactions than were wanted")
     true(SUMS["failed"] * 200 >= SUMS["begun"], "fewer than one abort in 200")
     true(SUMS["http"] * 50 >= SUMS["begun"], "hardly anything over HTTP")
     true(SUMS["wounds_total"] >= 1000, "fewer than 1,000 wounds")
+    true(SUMS["deaths_total"] >= 1000, "fewer than 1,000 deaths")
     true(SUMS["messages_delivered_total"] >= 1000 and SUMS["timers_fired_total"] >= 1000, "hardly a message or timer")
     true(SUMS["multi_shard_total"] >= SUMS["begun"] * 0.3, "fewer than 30 % over several shards")
     true(SUMS["checkpoints_total"] > 0, "no checkpoint was taken")
@@ -277,6 +279,13 @@ def tests():
             run(folder, name, shards, kills)
         one.__name__ = name
         every.append(one)
+    for policy, shards in (("wait_die", 4), ("no_wait", 2)):
+        name = "history_under_%s_survives_kills" % policy
+
+        def other(folder, name=name, shards=shards, policy=policy):
+            served(folder, name, shards, kills, policy)
+        other.__name__ = name
+        every.append(other)
     enough.__name__ = "histories_hold_aborts_and_wounds_enough"
     return every if OPTIONS.only else every + [enough]
 

@@ -64,6 +64,7 @@ static void met_add(const struct model *m)
     met.fired += m->fired;
     met.cancelled += m->cancelled;
     met.tails += m->tails;
+    met.deaths += m->deaths;
     met.tails_wounded += m->tails_wounded;
 }
 
@@ -104,14 +105,15 @@ static bool run_one(const struct scenario *scenario, enum mutant mutant,
 /* Every kind of message and step, retries and failures must have been met. */
 static bool met_print(void)
 {
-    bool all = met.retries && met.failures && met.replays && met.fired && met.cancelled &&
+    bool all = met.retries && met.deaths && met.failures && met.replays && met.fired && met.cancelled &&
                met.tails && met.tails_wounded;
     for (size_t i = MSG_CALL; i <= MSG_DONE; i++) all &= met.handled[i] != 0;
     for (size_t i = 0; i <= STEP_CRASH; i++) all &= met.done[i] != 0;
     printf("%s clean coverage:", all ? "pass" : "FAIL");
     for (size_t i = MSG_CALL; i <= MSG_DONE; i++)
         printf(" %s %llu", message_names[i], (unsigned long long)met.handled[i]);
-    printf(", retries %llu, failures %llu, crashes %llu\n", (unsigned long long)met.retries,
+    printf(", retries %llu, %llu of them after deaths, failures %llu, crashes %llu\n",
+           (unsigned long long)met.retries, (unsigned long long)met.deaths,
            (unsigned long long)met.failures, (unsigned long long)met.done[STEP_CRASH]);
     printf("  requests replayed %llu, timers fired %llu, cancelled %llu, checkpoints %llu, "
            "tail-commits "

@@ -119,7 +119,16 @@
     X(wound_wait_reversed, "opposite", "the younger wounds the older")                             \
     X(wound_age_not_kept, "stream", "a retry begins with a new age")                               \
     X(wound_queue_unordered, "stream", "the youngest waiter gets the lock")                        \
-    X(wound_release_first, "queue", "a wounded root releases its entity, then queues again")
+    X(wound_release_first, "queue", "a wounded root releases its entity, then queues again")       \
+    X(die_not, "die_opposite", "wait_die: the younger waits for the older, too")                   \
+    X(die_reversed, "die_opposite", "wait_die: the older dies, the younger waits")                 \
+    X(die_queue_by_age, "die_queue", "wait_die: of those that hold locks the oldest is next")      \
+    X(die_place_lost, "die_order", "who died leaves the queue of its entity while it sleeps")      \
+    X(die_passed, "die_order", "a root takes a free lock past an older one that sleeps")           \
+    X(die_wake_lost, "die_opposite", "who wakes does not look whether its lock is free")           \
+    X(die_not_told, "die_far", "an answer does not carry that the callee died")                    \
+    X(patient_never, "no_wait_opposite", "no_wait: a transaction dies as often as it comes second") \
+    X(patient_waits_all, "no_wait_opposite", "no_wait: who died once waits for older ones, too")
 
 /* What a rule forbids, and yet breaks nothing here: each must hold. */
 #define LIBERTIES(X)                                                                               \
@@ -136,6 +145,9 @@ enum mutant {
 };
 
 /* ---- scenarios ------------------------------------------------------------------------------------ */
+
+/* As the engine's; no_wait: after one death a transaction is patient. */
+enum policy { POLICY_WOUND_WAIT, POLICY_WAIT_DIE, POLICY_NO_WAIT };
 
 enum op_kind { OP_RETURN, OP_CALL, OP_SEND, OP_FAIL, OP_SET, OP_UNSET };
 struct op {
@@ -160,6 +172,7 @@ struct client {
 struct scenario {
     const char *name, *text;
     bool large;
+    uint8_t policy;
     uint8_t shards, entities, txns;
     uint8_t entity_shard[ENTITIES_MAX];
     struct handler handlers[HANDLERS_MAX];
@@ -210,7 +223,8 @@ enum record_flag {
     RECORD_CANCELLED = 2,
     RECORD_FAILED = 4,
     RECORD_TAIL = 8,
-    RECORD_COMMITTED = 16
+    RECORD_COMMITTED = 16,
+    RECORD_DIED = 32
 };
 #define CALL_TAIL 0x80u
 /* What one shard knows of one attempt. */
@@ -238,6 +252,8 @@ struct txn {
     uint8_t now;      /* the time at which the attempt began */
     uint8_t replayed; /* its record was there: nothing happens again */
     uint8_t failed;
+    uint8_t asleep;  /* it died, and waits for its root entity without being given it */
+    uint8_t patient; /* it died before */
     /* what no shard knows; for the checks only */
     uint8_t applied; /* decided, with effects, in epoch `commit` */
     uint8_t commit;
@@ -280,7 +296,7 @@ struct image {
     uint8_t pending[SHARDS_MAX];
 };
 enum walk_at { WALK_NONE = 0, WALK_OVER = 0xff };
-#define ZEROS 4
+#define ZEROS 2
 struct state {
     uint32_t log[SHARDS_MAX][EPOCHS_MAX]; /* effects of each transaction, LOG_... */
     uint8_t global, durable, wanted, crashes;
@@ -326,6 +342,7 @@ enum step_kind {
     STEP_WRITE,
     STEP_SYNC,
     STEP_RELEASE,
+    STEP_WAKE,
     STEP_CLOCK,
     STEP_CLOCK_BACK,
     STEP_CHECKPOINT,
@@ -345,7 +362,7 @@ struct model {
     const char *broken;             /* the rule that the last step broke; NULL: none */
     uint64_t handled[MSG_DONE + 1]; /* steps by kind of message */
     uint64_t done[STEP_CRASH + 1];  /* steps by kind */
-    uint64_t retries, failures, replays, fired, cancelled, tails, tails_wounded;
+    uint64_t retries, failures, replays, fired, cancelled, tails, tails_wounded, deaths;
 };
 
 void state_init(const struct model *m, struct state *st);

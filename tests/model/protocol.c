@@ -15,6 +15,8 @@
 _Static_assert(offsetof(struct state, zero) + ZEROS == sizeof(struct state),
                "no padding: states compare by bytes");
 
+#define RECORD_DOOMED (RECORD_CANCELLED | RECORD_FAILED | RECORD_DIED)
+
 static void run(struct model *m, struct state *st, int t);
 
 void breaks(struct model *m, const char *rule)
@@ -275,6 +277,7 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
     if (e == root_entity(m, t)) txn->held_root = 1;
     for (int u = 0; u < m->scenario->txns; u++) {
         const struct txn *other = &st->txns[u];
+        if (m->scenario->policy != POLICY_WOUND_WAIT && txn->depth > 1) continue;
         if (u < t && (other->phase == TXN_LIVE || other->phase == TXN_NEW) && other->held_root &&
             root_entity(m, u) == e)
             breaks(m,
@@ -290,6 +293,46 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
     if (is_recorded(m, t) && !IS(H8_check_before_lock)) record_check(m, st, t);
 }
 
+/* Transactions that hold something have called: their innermost frame is not the first. */
+static bool stands_before(const struct model *m, const struct state *st, int t, int u)
+{
+    const struct txn *a = &st->txns[t], *b = &st->txns[u];
+    bool older = a->age < b->age;
+    if (m->scenario->policy == POLICY_WOUND_WAIT) return IS(wound_queue_unordered) ? !older : older;
+    if ((a->depth > 1) != (b->depth > 1)) return a->depth > 1;
+    return a->depth > 1 && !IS(die_queue_by_age) ? !older : older;
+}
+
+/* The first in an entity's queue; -1: nobody waits. */
+static int first_waiter(const struct model *m, const struct state *st, int e)
+{
+    int first = -1;
+    for (int t = 0; t < m->scenario->txns; t++) {
+        if (!(st->entities[e].waiters & 1u << t)) continue;
+        if (first < 0 || stands_before(m, st, t, first)) first = t;
+    }
+    return first;
+}
+
+static bool must_die(struct model *m, const struct state *st, int t, int owner)
+{
+    const struct txn *txn = &st->txns[t];
+    if (m->scenario->policy == POLICY_WOUND_WAIT || txn->depth == 1 || IS(die_not)) return false;
+    bool older = (txn->age < st->txns[owner].age) != IS(die_reversed);
+    bool waits = older;
+    if (m->scenario->policy == POLICY_NO_WAIT)
+        waits = txn->patient && !IS(patient_never) && (older || IS(patient_waits_all));
+    if (waits) return false;
+    /* of one that is decided it may: that is about to let go */
+    bool oldest = st->txns[owner].phase == TXN_LIVE &&
+                  (m->scenario->policy == POLICY_WAIT_DIE || txn->patient);
+    for (int u = 0; u < t; u++) {
+        if (st->txns[u].phase == TXN_LIVE) oldest = false;
+    }
+    if (oldest) breaks(m, "starvation: the oldest live transaction dies");
+    return true;
+}
+
 /* Takes the entity of the innermost frame, or waits. True: it may run. */
 static bool lock(struct model *m, struct state *st, int t)
 {
@@ -297,14 +340,22 @@ static bool lock(struct model *m, struct state *st, int t)
     int e = handler_at(m, txn->frames[txn->depth - 1].handler)->entity,
         s = m->scenario->entity_shard[e];
     struct entity *entity = &st->entities[e];
-    if (entity->owner == 0 || entity->owner == 1 + id_of(st, t)) {
+    int first = first_waiter(m, st, e);
+    bool is_free = entity->owner == 0 && (first < 0 || stands_before(m, st, t, first) || IS(die_passed));
+    if (is_free || entity->owner == 1 + id_of(st, t)) {
         entity->owner = (uint8_t)(1 + id_of(st, t));
         touch(m, st, t, e, s);
         return true;
     }
-    txn->state = FRAME_WAITS_LOCK;
-    entity->waiters |= (uint8_t)(1u << t);
     int owner = entity->owner - 1, u = owner / ATTEMPTS_MAX;
+    if (entity->owner && must_die(m, st, t, u)) {
+        record_of(st, t, s)->flags |= RECORD_DIED;
+        txn->state = FRAME_READY;
+        return true;
+    }
+    txn->state = FRAME_WAITS_LOCK;
+    if (!(txn->asleep && IS(die_place_lost))) entity->waiters |= (uint8_t)(1u << t);
+    if (!entity->owner || m->scenario->policy != POLICY_WOUND_WAIT) return false;
     bool older = txn->age < st->txns[u].age;
     if (IS(wound_wait_reversed)) older = txn->age > st->txns[u].age;
     if (txn->depth == 1 || !older || IS(wound_not_sent))
@@ -319,15 +370,9 @@ static bool lock(struct model *m, struct state *st, int t)
 static void release(struct model *m, struct state *st, int e)
 {
     struct entity *entity = &st->entities[e];
-    int next = -1;
     entity->owner = 0;
-    for (int t = 0; t < m->scenario->txns; t++) {
-        if (!(entity->waiters & 1u << t)) continue;
-        bool first = next < 0 || st->txns[t].age < st->txns[next].age;
-        if (IS(wound_queue_unordered)) first = next < 0 || st->txns[t].age > st->txns[next].age;
-        if (first) next = t;
-    }
-    if (next < 0) return;
+    int next = first_waiter(m, st, e);
+    if (next < 0 || st->txns[next].asleep) return;
     entity->waiters &= (uint8_t) ~(1u << next);
     entity->owner = (uint8_t)(1 + id_of(st, next));
     touch(m, st, next, e, m->scenario->entity_shard[e]);
@@ -534,6 +579,10 @@ static void root_again(struct model *m, struct state *st, int t)
     struct txn *txn = &st->txns[t];
     int id = id_of(st, t), s = root_shard(m, t);
     m->retries++;
+    if (record_of(st, t, s)->flags & RECORD_DIED) {
+        m->deaths++;
+        txn->asleep = txn->patient = 1;
+    }
     send_parts(m, st, t, s, MSG_ABORT, 0);
     txn_clear(txn);
     if (IS(wound_age_not_kept)) {
@@ -726,7 +775,7 @@ static void tail_committed(struct model *m, struct state *st, int t, int s, stru
 static void root_finish(struct model *m, struct state *st, int t)
 {
     uint8_t flags = record_of(st, t, root_shard(m, t))->flags;
-    if (flags & RECORD_CANCELLED) root_again(m, st, t);
+    if (flags & (RECORD_CANCELLED | RECORD_DIED)) root_again(m, st, t);
     else if (flags & RECORD_FAILED) root_fail(m, st, t);
     else root_commit(m, st, t);
 }
@@ -738,12 +787,13 @@ static void answer(struct model *m, struct state *st, int t, int s)
     struct txn *txn = &st->txns[t];
     struct record *record = record_of(st, t, s);
     if (record->flags & RECORD_TAIL && s != root_shard(m, t) &&
-        !(record->flags & (RECORD_CANCELLED | RECORD_FAILED))) {
+        !(record->flags & RECORD_DOOMED)) {
         tail_decide(m, st, t, s);
         return;
     }
     struct message msg = { .kind = MSG_ANSWER, .id = (uint8_t)id_of(st, t), .read = record->read };
-    msg.arg = record->flags & (RECORD_CANCELLED | RECORD_FAILED);
+    msg.arg = record->flags & RECORD_DOOMED;
+    if (IS(die_not_told)) msg.arg &= (uint8_t)~RECORD_DIED;
     msg.parts = (uint8_t)((IS(H5_no_participants) ? 0 : record->parts) | 1u << s);
     txn->state = FRAME_ANSWER_SENT;
     txn->answers_from = (uint8_t)s;
@@ -791,7 +841,7 @@ static void run(struct model *m, struct state *st, int t)
     for (;;) {
         struct frame *f = &txn->frames[txn->depth - 1];
         struct op op = { OP_RETURN, 0 };
-        bool doomed = record_of(st, t, s)->flags & (RECORD_CANCELLED | RECORD_FAILED);
+        bool doomed = record_of(st, t, s)->flags & RECORD_DOOMED;
         if (!doomed && f->pc < OPS_MAX && !txn->noop && !txn->replayed)
             op = handler_at(m, f->handler)->ops[f->pc];
         if (op.kind != OP_RETURN) {
@@ -825,7 +875,7 @@ static void handle_call(struct model *m, struct state *st, struct message msg, i
     record->flags |= RECORD_PRESENT;
     if (msg.arg & CALL_TAIL) record->flags |= RECORD_TAIL;
     txn->state = FRAME_READY;
-    if (record->flags & (RECORD_CANCELLED | RECORD_FAILED) || lock(m, st, t)) run(m, st, t);
+    if (record->flags & RECORD_DOOMED || lock(m, st, t)) run(m, st, t);
 }
 
 static void handle_answer(struct model *m, struct state *st, struct message msg, int s)
@@ -914,6 +964,15 @@ static void handle(struct model *m, struct state *st, int from, int s)
     case MSG_HINT: hint(m, st, msg.id); break;
     case MSG_DONE: done(m, st, s, msg.id, msg.arg); break;
     }
+}
+
+/* Who died and has slept: its lock may have come free meanwhile. */
+static void wake(struct model *m, struct state *st, int t)
+{
+    int e = root_entity(m, t);
+    st->txns[t].asleep = 0;
+    if (IS(die_place_lost)) st->entities[e].waiters |= (uint8_t)(1u << t);
+    if (!st->entities[e].owner && !IS(die_wake_lost)) release(m, st, e);
 }
 
 /* ---- replies --------------------------------------------------------------------------------------- */
@@ -1085,6 +1144,16 @@ static bool may_raise(const struct model *m, const struct state *st)
     return st->durable == st->global - 1 || (IS(H1_raise_early) && st->global < 6);
 }
 
+/* Only while an id is left for another attempt: that bounds the ABORTs of earlier ones on their way. */
+static bool may_wake(const struct model *m, const struct state *st, int t)
+{
+    if (!st->txns[t].asleep || st->shards[root_shard(m, t)].run != SHARD_RUNNING) return false;
+    for (int a = 0; a < ATTEMPTS_MAX; a++) {
+        if (!id_is_used(m, st, t * ATTEMPTS_MAX + a)) return true;
+    }
+    return false;
+}
+
 static int shard_steps(const struct model *m, const struct state *st, int s, struct step *steps)
 {
     const struct shard *shard = &st->shards[s];
@@ -1157,6 +1226,8 @@ int state_steps(const struct model *m, const struct state *st, struct step *step
         if (txn->state == FRAME_READY &&
             st->shards[handler_shard(m, txn->frames[txn->depth - 1].handler)].run == SHARD_RUNNING)
             steps[n++] = (struct step){ STEP_RUN, (uint8_t)t, 0 };
+        if (may_wake(m, st, t))
+            steps[n++] = (struct step){ STEP_WAKE, (uint8_t)t, 0 };
         if (txn->phase == TXN_REPLIES && st->durable >= txn->wait)
             steps[n++] = (struct step){ STEP_RELEASE, (uint8_t)t, 0 };
     }
@@ -1256,6 +1327,7 @@ bool state_step(struct model *m, struct state *st, struct step step)
     case STEP_WRITE: write_frame(m, st); break;
     case STEP_SYNC: sync_frame(m, st); break;
     case STEP_RELEASE: reply(m, st, a); break;
+    case STEP_WAKE: wake(m, st, a); break;
     case STEP_CLOCK: st->clock++; break;
     case STEP_CLOCK_BACK:
         st->clock--;

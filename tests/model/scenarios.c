@@ -128,6 +128,97 @@ const struct scenario scenarios[] = {
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
     },
     {
+        .name = "die_opposite", .text = "A calls B against B calls A; the younger dies; one crash",
+        .policy = POLICY_WAIT_DIE, .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "die_ring3", .text = "A calls B, B calls C, C calls A on three shards; the younger dies",
+        .policy = POLICY_WAIT_DIE, .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(5) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
+    },
+    {
+        .name = "die_queue", .text = "A calls C, then B; B calls C; C calls D: two that hold locks wait for C",
+        .policy = POLICY_WAIT_DIE, .shards = 2, .entities = 4, .txns = 3, .entity_shard = { 0, 0, 1, 0 },
+        .handlers = {
+            { A, true, { CALL(1), CALL(2) } }, { C, true, { { 0 } } }, { B, true, { { 0 } } },
+            { B, true, { CALL(1) } },
+            { C, true, { CALL(5) } }, { D, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 }, { .handler = 4 } },
+    },
+    {
+        .name = "die_order", .text = "two roots on B, the older dies at A: their order stays while it sleeps",
+        .policy = POLICY_WAIT_DIE, .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
+    },
+    {
+        .name = "die_far", .text = "A calls B calls C over three shards, against C calls B: death below is told",
+        .policy = POLICY_WAIT_DIE, .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { C, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { A, true, { CALL(3) } }, { B, true, { CALL(4) } }, { C, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 1,
+    },
+    {
+        .name = "die_message", .text = "A sends to B and calls it; the message calls A; B calls A; the younger dies",
+        .policy = POLICY_WAIT_DIE, .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { SEND(1), CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, true, { CALL(5) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2, .sender = 1 }, { .handler = 4 } },
+        .cuts = 1,
+    },
+    {
+        .name = "no_wait_opposite", .text = "A calls B against B calls A; who comes second dies, once",
+        .policy = POLICY_NO_WAIT, .shards = 2, .entities = 2, .txns = 2, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 } },
+        .cuts = 2,
+    },
+    {
+        .name = "no_wait_ring3", .text = "A calls B, B calls C, C calls A on two shards; who comes second dies, once",
+        .policy = POLICY_NO_WAIT, .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 0 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { C, true, { { 0 } } },
+            { C, true, { CALL(5) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
+    },
+    {
+        .name = "no_wait_order", .text = "the two roots on B, one of which calls A, under no_wait",
+        .policy = POLICY_NO_WAIT, .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
+    },
+    {
         .name = "epochs", .text = "A calls B, with writers of B and A alone, while epochs are cut",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {

@@ -22,6 +22,7 @@ static void print_message(const struct model *m, struct message msg)
     if (msg.kind == MSG_COMMIT || msg.kind == MSG_DONE) printf(" in epoch %u", msg.arg);
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_CANCELLED) printf(" cancelled");
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_FAILED) printf(" failed");
+    if (msg.kind == MSG_ANSWER && msg.arg & RECORD_DIED) printf(" died");
     printf(" [sent in epoch %u]", msg.epoch);
 }
 
@@ -69,6 +70,7 @@ static void print_step(const struct model *m, const struct state *st, struct ste
                m->scenario->disk ? "written" : "durable");
         break;
     case STEP_SYNC: printf("the frame of epoch %u is synced", st->written); break;
+    case STEP_WAKE: printf("T%d has slept", a); break;
     case STEP_CLOCK: printf("it is %u", st->clock + 1); break;
     case STEP_CLOCK_BACK: printf("the clock is set back to %u", st->clock - 1); break;
     case STEP_CHECKPOINT: printf("checkpoint %u begins", st->checkpoints + 1); break;

@@ -35,7 +35,7 @@
 
 /* Sums over all runs; shared between processes. */
 struct tally {
-    _Atomic uint64_t runs, failed, simulated_ms, begun, ok, failures, refused, unknown, replays, commits, multi, wounds, checkpoints,
+    _Atomic uint64_t runs, failed, simulated_ms, begun, ok, failures, refused, unknown, replays, commits, multi, wounds, deaths, wait_die, no_wait, checkpoints,
         delivered, fired, opens, open_failures, poisons, frames, window_rows, window_late, latest, rot_seeds, rot_found, rot_cut, tidy, histories, states, seconds;
     _Atomic uint64_t faults[SIM_FAULT_KINDS], crashes[8], least_ok;
     _Atomic uint64_t marks[MARKS_MAX];
@@ -312,6 +312,7 @@ static void plan_make(struct world *w)
     /* Answers that are kept go early, then: not where somebody asks for one again much later. */
     if (!w->plan.clock && !w->plan.short_window && !w->plan.misuse && !w->plan.pauses)
         w->plan.limits.deferred_max = PICK(w, 0, 0, 4, 30);
+    w->plan.policy = (enum conflict_policy)PICK(w, CONFLICT_WOUND_WAIT, CONFLICT_WOUND_WAIT, CONFLICT_WAIT_DIE, CONFLICT_NO_WAIT);
 }
 
 static void plan_print(const struct world *w)
@@ -330,6 +331,7 @@ static void plan_print(const struct world *w)
         if (p->rot_faults.per_million[i]) printf(" rot:%s=%u", sim_fault_name((enum sim_fault_kind)i), p->rot_faults.per_million[i]);
     }
     if (p->windows) printf("; windows %x, sources kept %s, pace %d", p->windows, p->windows_keep, (int)p->windows_pace);
+    printf("; %s", conflict_policy_word(p->policy));
     printf("; segment %llu to %llu, ring %u, limits", (unsigned long long)p->store.segment_bytes_first,
            (unsigned long long)p->store.segment_bytes_max, p->ring_capacity);
 #define X(name, value, text)                                                                                              \
@@ -423,7 +425,8 @@ static void engine_begin(void *arg)
                                  .threads = 1 + (uint32_t)sim_choose(w->sim, w->shards), .ports = 1 + (uint32_t)w->plan.asks,
                                  .catalog = w->app.catalog, .event_block_bytes = w->plan.event_block_bytes,
                                  .event_file_bytes = w->plan.event_file_bytes, .event_cache_bytes = w->plan.event_cache_bytes,
-                                 .limits = w->plan.limits, .store = w->plan.store, .ring_capacity = w->plan.ring_capacity };
+                                 .limits = w->plan.limits, .conflict_policy = w->plan.policy, .store = w->plan.store,
+                                 .ring_capacity = w->plan.ring_capacity };
     o->status = engine_open(&eo, &w->engine, &o->recovery, o->error, sizeof(o->error));
 }
 
@@ -467,6 +470,7 @@ static void stats_take(struct world *w)
     struct engine_stats s;
     engine_stats(w->engine, &s);
     w->wounds += s.wounds_total;
+    w->deaths += s.deaths_total;
     w->commits += s.commits_total;
     w->multi += s.multi_shard_total;
     w->checkpoints += s.checkpoints_total;
@@ -902,6 +906,9 @@ static void tally_add(struct world *w)
     tally->commits += w->commits;
     tally->multi += w->multi;
     tally->wounds += w->wounds;
+    tally->deaths += w->deaths;
+    tally->wait_die += w->plan.policy == CONFLICT_WAIT_DIE;
+    tally->no_wait += w->plan.policy == CONFLICT_NO_WAIT;
     tally->checkpoints += w->checkpoints;
     tally->delivered += w->delivered;
     tally->fired += w->fired;
@@ -1202,7 +1209,7 @@ static void report_write(void)
     for (int i = 0; i < ENDINGS; i++) fprintf(f, "end\t%s\t\t%" PRIu64 "\n", ends[i], (uint64_t)tally->crashes[i]);
 #define SUM(name) fprintf(f, "sum\t" #name "\t\t%" PRIu64 "\n", (uint64_t)tally->name)
     SUM(runs), SUM(failed), SUM(simulated_ms), SUM(begun), SUM(ok), SUM(failures), SUM(refused), SUM(unknown), SUM(replays), SUM(commits),
-        SUM(multi), SUM(wounds), SUM(checkpoints), SUM(delivered), SUM(fired), SUM(opens), SUM(open_failures), SUM(poisons), SUM(frames),
+        SUM(multi), SUM(wounds), SUM(deaths), SUM(wait_die), SUM(no_wait), SUM(checkpoints), SUM(delivered), SUM(fired), SUM(opens), SUM(open_failures), SUM(poisons), SUM(frames),
         SUM(window_rows), SUM(window_late), SUM(latest), SUM(rot_seeds), SUM(rot_found), SUM(rot_cut), SUM(tidy), SUM(histories), SUM(states), SUM(least_ok);
     fclose(f);
 }
