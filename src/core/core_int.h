@@ -54,8 +54,11 @@ struct waitq {
 /* The header of an entity. A ghost (blob NULL) carries the lock or the tombstone of one that has no row. */
 struct entity {
     struct entity *chain;
-    struct txn *owner;     /* who holds the lock */
-    struct access *access; /* the owner's, while it holds the lock */
+    struct txn *owner; /* who holds the lock */
+    union {
+        struct access *access; /* the owner's, while it holds the lock */
+        struct share *readers; /* of a lock that is shared */
+    };
     struct waitq *waiters; /* NULL when none */
     char *blob;            /* the committed row, packed; NULL: no row */
     uint64_t version;      /* epoch of the newest committed change, deletion included */
@@ -120,6 +123,13 @@ struct access {
     bool changed; /* `packed` or `exists` differs from what is committed */
     struct tree overlay;
     int64_t *map_delta; /* per map: rows added less rows removed */
+};
+
+/* The same of one that shares the lock. */
+struct share {
+    struct access access; /* first */
+    struct share *next;
+    struct txn *txn;
 };
 
 struct send {
@@ -233,6 +243,7 @@ struct txn {
     bool cancelled; /* wounded (root) or cancelled (participant): ends with nothing applied */
     bool patient;   /* it died often enough: no_wait lets it wait for younger ones */
     bool asleep;    /* a root in the queue of its entity that must not get the lock yet */
+    bool shares;    /* it only reads, and shares its locks with others that do */
     enum retry retry;
     int64_t now_ms;
     uint64_t seed;
@@ -317,7 +328,7 @@ struct message {
             uint64_t seed;
             struct weir_str caller, roles, request_id;
             uint32_t depth;
-            bool read_only, patient;
+            bool read_only, patient, shares;
         } call;
         struct {
             struct weir_ctx *frame;
@@ -590,6 +601,8 @@ static inline uint16_t load_be16(const char *at)
 struct txn *txn_begin(struct shard *s, uint64_t id, struct age age);
 struct txn *txn_find(struct shard *s, uint64_t id);
 struct access *txn_access(struct txn *t, struct entity *e);
+/** Of one that shares: its access, a new reader's if it has none yet. */
+struct access *txn_share(struct txn *t, struct entity *e);
 /** Whether its changes would make this shard's rows take more memory. Of other shards' parts it knows nothing, and says so: yes. */
 bool txn_grows(const struct txn *t);
 void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock);
@@ -620,8 +633,10 @@ void frame_ready(struct weir_ctx *f);
 /** Ends the top frame, which waits, with ABORTED. */
 void txn_cancel(struct txn *t);
 void lock_release(struct shard *s, struct entity *e);
-/** Gives it on if it was left to a root that slept, which does no longer. */
+/** Gives it on to those that may have it now that its queue is another: a root slept or a writer waited, and does no longer. */
 void lock_offer(struct shard *s, struct entity *e);
+/** A reader lets go of its share, which is its access. */
+void share_release(struct shard *s, struct access *a);
 
 /* ---- proto.c: between shards --------------------------------------------------------------------- */
 struct message *message_new(struct shard *s, enum message_kind kind, uint64_t txn);

@@ -14,6 +14,8 @@
  * wound_wait: an older requester wounds a younger owner through its root, then waits; everyone waits in order of
  * age. Waits go from young to old or to a wounded holder.
  *
+ * Under wound_wait, transactions that only read (root_may_share() in root.c) share locks among themselves.
+ *
  * wait_die: who is younger than the owner dies: it is undone and runs again. All waits of those that hold locks go
  * from old to young. That stays so when a lock is given on, as of those that hold locks the youngest is next. Each owner
  * of that row is older than the last, so the row ends; then roots that hold nothing follow in order of age. The oldest
@@ -35,6 +37,11 @@
 
 /* Owner of a lock that nobody has, and that the first in its queue, asleep, must not get yet. */
 static struct txn sleeping;
+/* Owner of a lock that several transactions may have that only read: their accesses hang at the entity. */
+static struct txn shared;
+
+/* Kept out of what runs for each lock that nobody else wants. */
+#define SLOW __attribute__((noinline, cold))
 
 enum conflict { CONFLICT_WAITS, CONFLICT_WOUNDS, CONFLICT_DIES };
 
@@ -104,11 +111,22 @@ static void waiters_remove(struct entity *e, struct weir_ctx *f)
     f->prev_wait = f->next_wait = NULL;
 }
 
+static SLOW void share_take(struct entity *e, struct weir_ctx *f)
+{
+    ASSERT(e->owner == NULL || e->owner == &shared);
+    e->owner = &shared;
+    f->access = txn_share(f->txn, e);
+}
+
 static void lock_take(struct entity *e, struct weir_ctx *f)
 {
-    ASSERT(e->owner == NULL || e->owner == f->txn);
-    e->owner = f->txn;
-    f->access = txn_access(f->txn, e);
+    if (f->txn->shares) {
+        share_take(e, f);
+    } else {
+        ASSERT(e->owner == NULL || e->owner == f->txn);
+        e->owner = f->txn;
+        f->access = txn_access(f->txn, e);
+    }
     struct root *root = f->txn->root;
     if (root != NULL && !root->holding) {
         root->holding = true;
@@ -139,15 +157,40 @@ static bool lock_pass(struct weir_ctx *f)
     return true;
 }
 
-bool frame_lock(struct weir_ctx *f)
+/* A reader joins other readers unless an older transaction waits that cannot. A writer waits, and wounds every younger
+ * reader, a root that holds nothing yet, too: others wait behind it for what they could share, so it is in their way as
+ * if it held something. (Without that four transactions stand for ever: tests/model, share_roots.) */
+static bool lock_shared(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
     struct txn *t = f->txn;
-    if (e->owner == NULL || e->owner == t) {
+    const struct weir_ctx *first = e->waiters ? e->waiters->head : NULL;
+    bool joins = first == NULL || waits_before(t, first->txn);
+    for (const struct share *r = e->readers; r != NULL && !joins; r = r->next) joins = r->txn == t;
+    if (t->shares && joins) {
+        MARK("a lock is shared");
         lock_take(e, f);
         return true;
     }
+    if (t->shares) MARK("a reader waits behind an older writer");
+    f->state = FRAME_WAITS_LOCK;
+    waiters_add(e, f);
+    for (struct share *r = e->readers; r != NULL && !t->shares; r = r->next) {
+        if (!age_older(t->age, r->txn->age)) continue;
+        MARK("a writer wounds a reader");
+#ifndef MUTANT_no_reader_wound
+        wound_send(t->shard, r->txn);
+#endif
+    }
+    return false;
+}
+
+static SLOW bool lock_wait(struct weir_ctx *f)
+{
+    struct entity *e = f->entity;
+    struct txn *t = f->txn;
     if (e->owner == &sleeping) return lock_pass(f);
+    if (e->owner == &shared) return lock_shared(f);
     enum conflict conflict = conflict_judge(t, e->owner);
     if (conflict == CONFLICT_DIES) {
         txn_die(t);
@@ -166,15 +209,31 @@ bool frame_lock(struct weir_ctx *f)
     return false;
 }
 
+bool frame_lock(struct weir_ctx *f)
+{
+    struct entity *e = f->entity;
+    if (e->owner != NULL && e->owner != f->txn) return lock_wait(f);
+    lock_take(e, f);
+    return true;
+}
+
+/* Readers at the head of the queue share what readers have. */
+static void share_more(struct entity *e)
+{
+    struct weir_ctx *f;
+    while ((f = e->waiters ? e->waiters->head : NULL) != NULL && f->txn->shares) {
+        MARK("a waiting reader shares the lock");
+        waiters_remove(e, f);
+        lock_take(e, f);
+        frame_ready(f);
+    }
+}
+
 /* The first waiter gets the lock. Those left are younger than it under wound_wait, older or without locks under the
  * others: the rule holds by order. */
-void lock_release(struct shard *s, struct entity *e)
+static SLOW void lock_give(struct entity *e)
 {
-    struct weir_ctx *f = e->waiters ? e->waiters->head : NULL;
-    if (f == NULL) {
-        if (e->blob == NULL) entity_maybe_remove(s, e);
-        return;
-    }
+    struct weir_ctx *f = e->waiters->head;
     if (f->txn->asleep) {
         MARK("a free lock is left to one that sleeps");
         e->owner = &sleeping;
@@ -184,11 +243,31 @@ void lock_release(struct shard *s, struct entity *e)
     waiters_remove(e, f);
     lock_take(e, f);
     frame_ready(f);
+    if (f->txn->shares) share_more(e);
+}
+
+void lock_release(struct shard *s, struct entity *e)
+{
+    if (e->waiters != NULL && e->waiters->head != NULL) lock_give(e);
+    else if (e->blob == NULL) entity_maybe_remove(s, e);
 }
 
 void lock_offer(struct shard *s, struct entity *e)
 {
+    if (e->owner == &shared) share_more(e);
     if (e->owner != &sleeping) return;
+    e->owner = NULL;
+    lock_release(s, e);
+}
+
+void share_release(struct shard *s, struct access *a)
+{
+    struct entity *e = a->entity;
+    struct share **at = &e->readers;
+    ASSERT(e->owner == &shared);
+    while (&(*at)->access != a) at = &(*at)->next;
+    *at = (*at)->next;
+    if (e->readers != NULL) return;
     e->owner = NULL;
     lock_release(s, e);
 }
@@ -445,6 +524,10 @@ static void read_lock_release(struct weir_ctx *f)
     if (*at == NULL) return;
     *at = a->next;
     f->access = NULL;
+    if (t->shares) {
+        share_release(t->shard, a);
+        return;
+    }
     f->entity->owner = NULL;
     f->entity->access = NULL;
     lock_release(t->shard, f->entity);

@@ -64,6 +64,7 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.depth = f->depth + 1;
     m->call.read_only = read_only;
     m->call.patient = t->patient;
+    m->call.shares = t->shares;
     message_post(t->shard, to, m);
 }
 
@@ -100,6 +101,7 @@ static void handle_call(struct shard *s, struct message *m)
         t->now_ms = m->call.now_ms;
         t->seed = m->call.seed;
         t->patient = m->call.patient;
+        t->shares = m->call.shares;
         t->caller = arena_copy(&t->arena, m->call.caller);
         t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);

@@ -63,6 +63,12 @@ void root_free(struct shard *s, struct root *r)
     s->roots_open--;
 }
 
+/* A query only reads, and so does what it calls. One with an id leaves a record at its entity. */
+static bool root_may_share(const struct shard *s, const struct root *r)
+{
+    return r->request->id.len == 0 && s->engine->options.conflict_policy == CONFLICT_WOUND_WAIT;
+}
+
 /* A new attempt: a new transaction id, so that nothing meant for the last one can hit it; the same age. */
 struct weir_ctx *root_attempt(struct shard *s, struct root *r)
 {
@@ -76,6 +82,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
         t->caller = r->request->caller;
         t->roles = r->request->roles;
         t->request_id = r->request->request_id;
+        if (r->handler->kind == WEIR_QUERY) t->shares = root_may_share(s, r);
     } else if (r->reply.len > 0) {
         t->request_id = r->reply; /* it goes on for that request */
     } else {

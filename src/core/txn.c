@@ -72,10 +72,14 @@ void txn_end(struct txn *t)
     struct shard *s = t->shard;
     ASSERT(t->top == NULL);
     for (struct access *a = t->accesses; a != NULL; a = a->next) {
+        if (a->overlay.root != NULL) tree_free(&a->overlay);
+        if (t->shares) {
+            share_release(s, a);
+            continue;
+        }
         ASSERT(a->entity->owner == t);
         a->entity->owner = NULL;
         a->entity->access = NULL;
-        if (a->overlay.root != NULL) tree_free(&a->overlay);
         lock_release(s, a->entity);
     }
     struct txn **at = txn_place(s, t->id);
@@ -104,10 +108,8 @@ enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_st
 
 /* ---- accesses ---- */
 
-struct access *txn_access(struct txn *t, struct entity *e)
+static inline void access_begin(struct access *a, struct txn *t, struct entity *e)
 {
-    if (e->owner == t && e->access != NULL) return e->access;
-    struct access *a = arena_alloc(&t->arena, sizeof(*a));
     a->entity = e;
     a->type = type_of(t->shard, e->type_id);
     a->exists = e->blob != NULL;
@@ -115,9 +117,29 @@ struct access *txn_access(struct txn *t, struct entity *e)
     a->next = t->accesses;
     t->accesses = a;
     t->access_count++;
-    e->access = a;
     if (e->version > t->read_epoch) t->read_epoch = e->version;
+}
+
+struct access *txn_access(struct txn *t, struct entity *e)
+{
+    if (e->owner == t && e->access != NULL) return e->access;
+    struct access *a = arena_alloc(&t->arena, sizeof(*a));
+    access_begin(a, t, e);
+    e->access = a;
     return a;
+}
+
+struct access *txn_share(struct txn *t, struct entity *e)
+{
+    for (struct share *share = e->readers; share != NULL; share = share->next) {
+        if (share->txn == t) return &share->access;
+    }
+    struct share *share = arena_alloc(&t->arena, sizeof(*share));
+    access_begin(&share->access, t, e);
+    share->txn = t;
+    share->next = e->readers;
+    e->readers = share;
+    return &share->access;
 }
 
 static void row_start(struct access *a, void *row)

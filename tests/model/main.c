@@ -65,6 +65,7 @@ static void met_add(const struct model *m)
     met.cancelled += m->cancelled;
     met.tails += m->tails;
     met.deaths += m->deaths;
+    met.shared += m->shared;
     met.tails_wounded += m->tails_wounded;
 }
 
@@ -105,7 +106,7 @@ static bool run_one(const struct scenario *scenario, enum mutant mutant,
 /* Every kind of message and step, retries and failures must have been met. */
 static bool met_print(void)
 {
-    bool all = met.retries && met.deaths && met.failures && met.replays && met.fired && met.cancelled &&
+    bool all = met.retries && met.deaths && met.shared && met.failures && met.replays && met.fired && met.cancelled &&
                met.tails && met.tails_wounded;
     for (size_t i = MSG_CALL; i <= MSG_DONE; i++) all &= met.handled[i] != 0;
     for (size_t i = 0; i <= STEP_CRASH; i++) all &= met.done[i] != 0;

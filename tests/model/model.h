@@ -120,6 +120,11 @@
     X(wound_age_not_kept, "stream", "a retry begins with a new age")                               \
     X(wound_queue_unordered, "stream", "the youngest waiter gets the lock")                        \
     X(wound_release_first, "queue", "a wounded root releases its entity, then queues again")       \
+    X(share_passes_older, "share_opposite", "a reader shares a lock past an older writer that waits") \
+    X(share_wounds_one, "share_all", "an older writer wounds one reader only")                      \
+    X(share_root_wounds_none, "share_roots", "a root that writes and holds nothing wounds no reader") \
+    X(share_with_writer, "share_opposite", "a reader shares a lock that a writer holds")            \
+    X(share_released_first, "share_all", "the first reader that ends lets a writer in")             \
     X(die_not, "die_opposite", "wait_die: the younger waits for the older, too")                   \
     X(die_reversed, "die_opposite", "wait_die: the older dies, the younger waits")                 \
     X(die_queue_by_age, "die_queue", "wait_die: of those that hold locks the oldest is next")      \
@@ -168,6 +173,7 @@ struct client {
         sender; /* 1 + the transaction that sends the message that this one delivers; 0: a request */
     bool fires;      /* begins when the timer of its root entity is due */
     uint8_t repeats; /* 1 + the transaction whose request this one is, sent again */
+    bool shares;     /* it only reads, and shares its locks with others that do */
 };
 struct scenario {
     const char *name, *text;
@@ -276,6 +282,7 @@ struct shard {
 };
 struct entity {
     uint8_t owner;   /* 1 + id */
+    uint8_t readers[(IDS_MAX + 7) / 8]; /* who shares it, by id */
     uint8_t waiters; /* transactions */
     uint8_t version; /* 1 + the transaction that wrote it */
     uint8_t version_epoch;
@@ -362,7 +369,7 @@ struct model {
     const char *broken;             /* the rule that the last step broke; NULL: none */
     uint64_t handled[MSG_DONE + 1]; /* steps by kind of message */
     uint64_t done[STEP_CRASH + 1];  /* steps by kind */
-    uint64_t retries, failures, replays, fired, cancelled, tails, tails_wounded, deaths;
+    uint64_t retries, failures, replays, fired, cancelled, tails, tails_wounded, deaths, shared;
 };
 
 void state_init(const struct model *m, struct state *st);

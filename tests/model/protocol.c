@@ -216,6 +216,33 @@ static void record_check(const struct model *m, struct state *st, int t)
 
 /* ---- locks ---------------------------------------------------------------------------------------- */
 
+static bool is_reader(const struct entity *entity, int id)
+{
+    return entity->readers[id / 8] >> id % 8 & 1;
+}
+static bool has_readers(const struct entity *entity)
+{
+    uint8_t any = 0;
+    for (size_t i = 0; i < sizeof(entity->readers); i++) any |= entity->readers[i];
+    return any;
+}
+static bool holds(const struct entity *entity, int id)
+{
+    return entity->owner == 1 + id || is_reader(entity, id);
+}
+static bool shares(const struct model *m, int t)
+{
+    return m->scenario->clients[t].shares;
+}
+static void hold(const struct model *m, const struct state *st, struct entity *entity, int t)
+{
+    int id = id_of(st, t);
+    if (shares(m, t)) entity->readers[id / 8] |= (uint8_t)(1u << id % 8);
+    else entity->owner = (uint8_t)(1 + id);
+}
+
+static void release(struct model *m, struct state *st, int e);
+
 /* Top frame of t's record on shard s: the innermost that has reached it. -1: none. */
 static int top_on(const struct model *m, const struct state *st, int t, int s)
 {
@@ -238,6 +265,7 @@ static void cancel(struct model *m, struct state *st, int t, int s)
         int e = handler_at(m, txn->frames[top].handler)->entity;
         st->entities[e].waiters &= (uint8_t) ~(1u << t);
         txn->state = FRAME_READY;
+        if (!st->entities[e].owner) release(m, st, e); /* readers behind it may share what it waited for */
         return;
     }
     if (innermost && txn->state != FRAME_ANSWER_SENT) return;
@@ -278,6 +306,7 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
     for (int u = 0; u < m->scenario->txns; u++) {
         const struct txn *other = &st->txns[u];
         if (m->scenario->policy != POLICY_WOUND_WAIT && txn->depth > 1) continue;
+        if (shares(m, t) && shares(m, u)) continue;
         if (u < t && (other->phase == TXN_LIVE || other->phase == TXN_NEW) && other->held_root &&
             root_entity(m, u) == e)
             breaks(m,
@@ -333,6 +362,25 @@ static bool must_die(struct model *m, const struct state *st, int t, int owner)
     return true;
 }
 
+static void wound_send(struct model *m, struct state *st, int s, int id)
+{
+    int to = root_shard(m, id / ATTEMPTS_MAX);
+    if (to == s) root_wound(m, st, id);
+    else post(m, st, s, to, (struct message){ .kind = MSG_WOUND, .id = (uint8_t)id });
+}
+
+/* A writer wounds every younger reader, also when it holds nothing: others wait behind it for what they could share. */
+static void wound_readers(struct model *m, struct state *st, int t, int e, int s)
+{
+    for (int id = 0; id < IDS_MAX; id++) {
+        if (!is_reader(&st->entities[e], id)) continue;
+        if (st->txns[t].age > st->txns[id / ATTEMPTS_MAX].age) continue;
+        if (st->txns[t].depth == 1 && IS(share_root_wounds_none)) continue;
+        wound_send(m, st, s, id);
+        if (IS(share_wounds_one)) return;
+    }
+}
+
 /* Takes the entity of the innermost frame, or waits. True: it may run. */
 static bool lock(struct model *m, struct state *st, int t)
 {
@@ -342,8 +390,11 @@ static bool lock(struct model *m, struct state *st, int t)
     struct entity *entity = &st->entities[e];
     int first = first_waiter(m, st, e);
     bool is_free = entity->owner == 0 && (first < 0 || stands_before(m, st, t, first) || IS(die_passed));
-    if (is_free || entity->owner == 1 + id_of(st, t)) {
-        entity->owner = (uint8_t)(1 + id_of(st, t));
+    if (shares(m, t)) is_free |= entity->owner ? IS(share_with_writer) : IS(share_passes_older);
+    else is_free &= !has_readers(entity);
+    if (is_free || holds(entity, id_of(st, t))) {
+        m->shared += shares(m, t) && has_readers(entity);
+        hold(m, st, entity, t);
         touch(m, st, t, e, s);
         return true;
     }
@@ -355,15 +406,13 @@ static bool lock(struct model *m, struct state *st, int t)
     }
     txn->state = FRAME_WAITS_LOCK;
     if (!(txn->asleep && IS(die_place_lost))) entity->waiters |= (uint8_t)(1u << t);
+    if (!shares(m, t)) wound_readers(m, st, t, e, s);
     if (!entity->owner || m->scenario->policy != POLICY_WOUND_WAIT) return false;
     bool older = txn->age < st->txns[u].age;
     if (IS(wound_wait_reversed)) older = txn->age > st->txns[u].age;
     if (txn->depth == 1 || !older || IS(wound_not_sent))
         return false; /* a root without locks wounds nobody */
-    if (root_shard(m, u) == s) root_wound(m, st, owner);
-    else
-        post(m, st, s, root_shard(m, u),
-             (struct message){ .kind = MSG_WOUND, .id = (uint8_t)owner });
+    wound_send(m, st, s, owner);
     return false;
 }
 
@@ -371,12 +420,16 @@ static void release(struct model *m, struct state *st, int e)
 {
     struct entity *entity = &st->entities[e];
     entity->owner = 0;
-    int next = first_waiter(m, st, e);
-    if (next < 0 || st->txns[next].asleep) return;
-    entity->waiters &= (uint8_t) ~(1u << next);
-    entity->owner = (uint8_t)(1 + id_of(st, next));
-    touch(m, st, next, e, m->scenario->entity_shard[e]);
-    st->txns[next].state = FRAME_READY;
+    for (;;) {
+        int next = first_waiter(m, st, e);
+        if (next < 0 || st->txns[next].asleep) return;
+        if (!shares(m, next) && has_readers(entity) && !IS(share_released_first)) return;
+        entity->waiters &= (uint8_t) ~(1u << next);
+        hold(m, st, entity, next);
+        touch(m, st, next, e, m->scenario->entity_shard[e]);
+        st->txns[next].state = FRAME_READY;
+        if (!shares(m, next)) return;
+    }
 }
 
 /* Ends the attempt's record on a shard. */
@@ -384,8 +437,9 @@ static void record_end(struct model *m, struct state *st, int id, int s, bool re
 {
     memset(&st->records[id][s], 0, sizeof(st->records[id][s]));
     for (int e = 0; e < m->scenario->entities; e++) {
-        if (st->entities[e].owner == 1 + id && m->scenario->entity_shard[e] == s && releases)
-            release(m, st, e);
+        if (!holds(&st->entities[e], id) || m->scenario->entity_shard[e] != s || !releases) continue;
+        st->entities[e].readers[id / 8] &= (uint8_t) ~(1u << id % 8);
+        release(m, st, e);
     }
 }
 
@@ -487,7 +541,7 @@ static void apply(struct model *m, struct state *st, int id, int s, uint8_t epoc
     bool happens = !st->txns[t].noop && !st->txns[t].replayed;
     for (int e = 0; e < m->scenario->entities; e++) {
         struct entity *entity = &st->entities[e];
-        if (entity->owner != 1 + id || m->scenario->entity_shard[e] != s) continue;
+        if (!holds(entity, id) || m->scenario->entity_shard[e] != s) continue;
         entity->access_epoch = max_of(entity->access_epoch, epoch);
         if (!happens) continue;
         apply_timer(m, st, t, e, s, epoch);
@@ -528,7 +582,7 @@ static bool id_is_used(const struct model *m, const struct state *st, int id)
         }
     }
     for (int e = 0; e < m->scenario->entities; e++) {
-        if (st->entities[e].owner == 1 + id) return true;
+        if (holds(&st->entities[e], id)) return true;
     }
     return false;
 }
@@ -631,7 +685,7 @@ static void check_decision(struct model *m, const struct state *st, int t, uint8
     for (int e = 0; e < m->scenario->entities; e++) {
         const struct entity *entity = &st->entities[e];
         if (!(txn->touched & 1u << e)) continue;
-        if (entity->owner != 1 + id_of(st, t))
+        if (!holds(entity, id_of(st, t)))
             breaks(m, "a transaction decides without a lock it needs");
         if (entity->version != txn->seen[e])
             breaks(m, "a transaction decides on a version that is not the newest");
@@ -639,7 +693,9 @@ static void check_decision(struct model *m, const struct state *st, int t, uint8
             breaks(m, "a transaction decides on a version that nobody committed");
         if (entity->version_epoch > epoch)
             breaks(m, "a dependency points to a later epoch (ww, wr)");
-        if (entity->access_epoch > epoch) breaks(m, "a dependency points to a later epoch (rw)");
+        /* two that only read do not depend on each other */
+        if (entity->access_epoch > epoch && !shares(m, t))
+            breaks(m, "a dependency points to a later epoch (rw)");
     }
     int sender = m->scenario->clients[t].sender;
     if (!sender) return;
@@ -1369,7 +1425,7 @@ bool state_is_final(const struct model *m, const struct state *st)
     }
     for (int e = 0; e < m->scenario->entities; e++) {
         const struct entity *entity = &st->entities[e];
-        if (entity->owner || entity->waiters) return false;
+        if (entity->owner || entity->waiters || has_readers(entity)) return false;
         if (entity->timer && TIMER_DUE(entity->timer) <= m->scenario->clock) return false;
     }
     return true;

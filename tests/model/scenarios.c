@@ -219,6 +219,57 @@ const struct scenario scenarios[] = {
         .clients = { { .handler = 0 }, { .handler = 2 }, { .handler = 4 } },
     },
     {
+        .name = "share_opposite", .text = "a reader of A and B; a writer of B and A; a reader of B and A",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, false, { CALL(1) } }, { B, false, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, false, { CALL(5) } }, { A, false, { { 0 } } },
+        },
+        .clients = { { .handler = 2 }, { .handler = 0, .shares = true }, { .handler = 4, .shares = true } },
+        .cuts = 2,
+    },
+    {
+        .name = "share_younger", .text = "the same, the writer between two readers in age",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, false, { CALL(1) } }, { B, false, { { 0 } } },
+            { B, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { B, false, { CALL(5) } }, { A, false, { { 0 } } },
+        },
+        .clients = { { .handler = 0, .shares = true }, { .handler = 2 }, { .handler = 4, .shares = true } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "share_all", .text = "two readers of A and B; an older writer of C, B and A",
+        .shards = 2, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 1 },
+        .handlers = {
+            { A, false, { CALL(1) } }, { B, false, { { 0 } } },
+            { C, true, { CALL(3), CALL(4) } }, { B, true, { { 0 } } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 2 }, { .handler = 0, .shares = true }, { .handler = 0, .shares = true } },
+        .cuts = 2,
+    },
+    {
+        .name = "share_roots", .text = "readers of A and B, of B and A; writers of A alone and of B alone, older than both",
+        .shards = 2, .entities = 2, .txns = 4, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, true, { { 0 } } }, { B, true, { { 0 } } },
+            { A, false, { CALL(3) } }, { B, false, { { 0 } } },
+            { B, false, { CALL(5) } }, { A, false, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 1 }, { .handler = 2, .shares = true }, { .handler = 4, .shares = true } },
+    },
+    {
+        .name = "share_cycle", .text = "a reader of A, B and A again; another; a writer of B alone, between them in age",
+        .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
+        .handlers = {
+            { A, false, { CALL(1) } }, { B, false, { CALL(2) } }, { A, false, { { 0 } } },
+            { B, true, { CALL(4) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0, .shares = true }, { .handler = 3 }, { .handler = 0, .shares = true } },
+    },
+    {
         .name = "epochs", .text = "A calls B, with writers of B and A alone, while epochs are cut",
         .shards = 2, .entities = 2, .txns = 3, .entity_shard = { 0, 1 },
         .handlers = {

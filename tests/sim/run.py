@@ -38,7 +38,7 @@ MUTANTS = {
     "M4d": "store_checkpoint_dir_not_synced", "H19": "H19", "F1": "follow_no_cursor",
     "F2": "store_events_not_synced", "A1": "ask_early", "R1": "retire_ahead", "R2": "store_events_deleted_early",
     "K1": "store_compacted_delete_early", "K2": "store_compacted_not_synced", "K3": "store_compacted_dir_not_synced",
-    "K4": "store_compacted_walk_lost", "P1": "no_death", "P2": "die_queue_by_age", "P3": "wake_lost", "D1": "derive_no_cursor", "D2": "derive_low_lost",
+    "K4": "store_compacted_walk_lost", "P1": "no_death", "P2": "die_queue_by_age", "P3": "wake_lost", "P4": "no_reader_wound", "D1": "derive_no_cursor", "D2": "derive_low_lost",
 }
 CONTROLS = {"M9": "store_control_split_write", "C2": "control_checkpoint_later", "C3": "control_replies_reordered"}
 
