@@ -124,7 +124,8 @@ static void list_take(struct door_port *door, const struct field *field, const c
     const struct weir_list *list = (const struct weir_list *)(const void *)at;
     *a = (struct answer){ .kind = ANSWER_NUMBERS,
                           .numbers = door->numbers,
-                          .items = (uint32_t)list->count };
+                          .items = (uint32_t)list->count,
+                          .rows = (uint32_t)list->count };
     if (!field->shape->scalar || field->shape->fields[0].kind != WEIR_INT) return;
     for (uint32_t i = 0; i < list->count && i < ANSWER_NUMBERS_MAX; i++)
         door->numbers[a->count++] = ((const int64_t *)list->items)[i];

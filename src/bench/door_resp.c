@@ -171,7 +171,10 @@ static bool reply_value(struct reply *r, int depth)
     }
     case '*':
         if (n < 0) break;
-        if (depth == 0) *a = (struct answer){ .kind = ANSWER_NUMBERS, .numbers = r->numbers };
+        if (depth == 0)
+            *a = (struct answer){ .kind = ANSWER_NUMBERS,
+                                  .numbers = r->numbers,
+                                  .rows = (uint32_t)n };
         for (int64_t i = 0; i < n && depth < DEPTH_MAX; i++)
             if (!reply_value(r, depth + 1)) return false;
         return true;

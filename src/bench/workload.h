@@ -78,7 +78,8 @@ struct answer {
     enum answer_kind kind;
     int64_t number;
     const int64_t *numbers;
-    uint32_t count, items; /* numbers; all elements */
+    uint32_t count, items; /* numbers; all elements, of what is nested, too */
+    uint32_t rows;         /* elements of the list itself */
     struct weir_str text;  /* of an error "CODE detail": all of it */
     struct weir_str
         word; /* of an error: the application's own word, else the engine's; lower case not guaranteed */
