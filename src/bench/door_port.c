@@ -222,7 +222,7 @@ static bool door_run(struct door *base, struct driver *driver)
     return driver->error[0] == 0;
 }
 
-/* On the actor's thread. */
+/* On the actor's thread; between passes on any. */
 static bool door_figures(struct door *base, struct figures *f)
 {
     struct door_port *door = (struct door_port *)base;
@@ -248,6 +248,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->checkpoints = s.checkpoints_total;
     f->entities = s.entities;
     f->memory_bytes = s.memory_bytes;
+    f->pending = s.messages_pending + (s.events_emitted_total - s.events_followed_total);
     return true;
 }
 

@@ -340,6 +340,9 @@ static bool door_figures(struct door *base, struct figures *f)
     f->checkpoints = info_number(a.text, "checkpoints_total");
     f->entities = info_number(a.text, "entities");
     f->memory_bytes = info_number(a.text, "memory_bytes");
+    f->pending = info_number(a.text, "messages_pending") +
+                 info_number(a.text, "events_emitted_total") -
+                 info_number(a.text, "events_followed_total");
     f->server_known = door->pid > 0 && cpu_of_process(door->pid, &f->server);
     if (f->server_known) cpu_of_threads(door->pid, f->thread);
     f->client = cpu_used(RUSAGE_SELF);

@@ -19,6 +19,7 @@ const struct workload *const workloads[] = { &workload_ycsb,
                                              &workload_travel,
                                              &workload_voter,
                                              &workload_fan,
+                                             &workload_market,
                                              NULL };
 
 const struct bench_param param_keys = { "keys", "N", "entities that are drawn from" };
@@ -31,7 +32,8 @@ const struct bench_param param_cross = {
 const struct bench_param param_hot = {
     "hot", "PERCENT", "share of requests whose account, or second one, is u0 (0)"
 };
-const struct bench_param param_initial = { "initial", "N", "what each account holds at first" };
+const struct bench_param param_initial = { "initial", "N",
+                                           "what each account, place or product has at first" };
 const struct bench_param param_mix = { "mix", "NAME", "which transactions; see below" };
 
 /* ---- calls ---- */
