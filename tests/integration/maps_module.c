@@ -1,12 +1,13 @@
 /*
  * maps_module.c - a map in C: queries that look, one that their own entity asks while it changes rows, one that changes what it was
- * given to look at.
+ * given to look at; and an answer that lies in the row.
  * SPDX-License-Identifier: MIT
  */
 #include <weir/weir.h>
 
 struct pile {
     int64_t n;
+    struct weir_str name;
 };
 struct item {
     int64_t v;
@@ -15,12 +16,14 @@ struct pair {
     int64_t k, v;
 };
 
-static const struct weir_field pile_fields[] = { WEIR_FIELD(struct pile, n, WEIR_INT), WEIR_END };
+static const struct weir_field pile_fields[] = { WEIR_FIELD(struct pile, n, WEIR_INT),
+                                                 WEIR_FIELD(struct pile, name, WEIR_TEXT), WEIR_END };
 static const struct weir_field item_fields[] = { WEIR_FIELD(struct item, v, WEIR_INT), WEIR_END };
 static const struct weir_field pair_fields[] = { WEIR_FIELD(struct pair, k, WEIR_INT),
                                                  WEIR_FIELD(struct pair, v, WEIR_INT), WEIR_END };
 
 #define NUMBER WEIR_SCALAR(WEIR_INT)
+#define TEXT WEIR_SCALAR(WEIR_TEXT)
 #define PAIR WEIR_SHAPE(struct pair, pair_fields)
 
 static struct weir_verb sum = { .type = "pile", .handler = "sum", .args = WEIR_NOTHING, .result = NUMBER };
@@ -72,10 +75,31 @@ static enum weir_status pile_meddle(struct weir_ctx *ctx, void *row, const void 
     return WEIR_OK;
 }
 
+static enum weir_status pile_name(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct pile *self = row;
+    (void)ctx;
+    (void)result;
+    self->name = *(const struct weir_str *)args;
+    return WEIR_OK;
+}
+
+/* Answers a text of the row as it lies there, and changes what stands before it. */
+static enum weir_status pile_count(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct pile *self = row;
+    (void)ctx;
+    self->n = *(const int64_t *)args;
+    *(struct weir_str *)result = self->name;
+    return WEIR_OK;
+}
+
 static const struct weir_handler pile_handlers[] = {
     { "put", WEIR_ON, pile_put, PAIR, WEIR_NOTHING, NULL },
     { "sum", WEIR_QUERY, pile_sum, WEIR_NOTHING, NUMBER, NULL },
     { "sum_within", WEIR_ON, pile_sum_within, PAIR, NUMBER, NULL },
+    { "name", WEIR_ON, pile_name, TEXT, WEIR_NOTHING, NULL },
+    { "count", WEIR_ON, pile_count, NUMBER, TEXT, NULL },
     { "meddle", WEIR_QUERY, pile_meddle, WEIR_NOTHING, WEIR_NOTHING, NULL },
     WEIR_END
 };

@@ -55,6 +55,20 @@ def so_does_one_in_c_and_what_it_changes_itself_is_refused(folder):
 
 
 @test
+def a_text_of_the_row_is_answered_as_it_was_when_the_handler_returned(folder):
+    so = folder.join("maps.so")
+    compile_c(["-std=gnu17", "-shared", "-fPIC", "-Iinclude", *sanitizers(), "tests/integration/maps_module.c", "-o", so], "a module")
+    with Server(so, folder.join("d")) as server:
+        connection = server.connect()
+        name = "".join(chr(ord("a") + i % 26) for i in range(100))
+        equal(connection.call("pile", "a", "name", name), None)
+        for turn, n in enumerate((1, 1000, 2 ** 40, 5, 2 ** 50, 0)):
+            equal(connection.call("pile", "a", "count", n), name, "n = %d" % n)
+            for _ in range(2):      # and the record of the request
+                equal(connection.ask("CALL.ONCE", "id%d" % turn, "pile", "a", "count", n + 2 ** (8 * turn)), name, "once, n = %d" % n)
+
+
+@test
 def rows_are_answered_as_records_whole_or_by_name(folder):
     with Server(MAPS, folder.join("d")) as server:
         connection = server.connect()
