@@ -315,6 +315,10 @@ bool str_is_utf8(struct weir_str text)
 {
     const uint8_t *bytes = (const uint8_t *)text.ptr;
     size_t i = 0;
+    for (uint64_t four[4]; text.len - i >= sizeof(four); i += sizeof(four)) { /* most is ASCII */
+        memcpy(four, bytes + i, sizeof(four));
+        if ((four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080u) break;
+    }
     while (i < text.len) {
         uint64_t eight;
         if (text.len - i >= 8) {

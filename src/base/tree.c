@@ -286,6 +286,7 @@ void tree_add(struct tree *tree, struct tree_item *item)
         inner_insert(tree->root, 1, right);
     }
     tree->count++;
+    tree->changes++;
     tree_check(tree);
 }
 
@@ -301,6 +302,7 @@ struct tree_item *tree_remove(struct tree *tree, struct weir_str key)
         tree->root = only;
     }
     tree->count--;
+    tree->changes++;
     tree_check(tree);
     return item;
 }
@@ -331,6 +333,65 @@ struct tree_item *tree_seek_back(const struct tree *tree, struct weir_str key, b
         if (node->leaf) return node->items[i - 1];
         node = inner_of(node)->children[i - 1];
     }
+}
+
+/* The place of entry i of a leaf; the end of a leaf is the first entry below `beyond`, NULL at the end of the tree. */
+static struct tree_item *place_note(const struct tree_node *leaf, unsigned i,
+                                    const struct tree_node *beyond, struct tree_place *place)
+{
+    if (i == leaf->count) {
+        if (!beyond) return NULL;
+        while (!beyond->leaf) beyond = inner_of(beyond)->children[0];
+        leaf = beyond;
+        i = 0;
+    }
+    place->leaf = leaf;
+    place->at = i;
+    return leaf->items[i];
+}
+
+static struct tree_item *place_seek(const struct tree_node *node, const struct probe *probe,
+                                    bool after, struct tree_place *place)
+{
+    const struct tree_node *beyond = NULL;
+    while (!node->leaf) {
+        unsigned i = node_rank(node, probe, true);
+        if (i < node->count) beyond = inner_of(node)->children[i];
+        node = inner_of(node)->children[i ? i - 1 : 0];
+    }
+    return place_note(node, node_rank(node, probe, after), beyond, place);
+}
+
+static struct tree_item *place_seek_back(const struct tree_node *node, const struct probe *probe,
+                                         bool before, struct tree_place *place)
+{
+    for (;;) {
+        unsigned i = node_rank(node, probe, !before);
+        if (i == 0) return NULL;
+        if (node->leaf) return place_note(node, i - 1, NULL, place);
+        node = inner_of(node)->children[i - 1];
+    }
+}
+
+struct tree_item *tree_seek_place(const struct tree *tree, struct weir_str key, bool after,
+                                  bool reverse, struct tree_place *place)
+{
+    struct probe probe = probe_of(key);
+    *place = (struct tree_place){ .changes = tree->changes };
+    if (!tree->root) return NULL;
+    return reverse ? place_seek_back(tree->root, &probe, after, place)
+                   : place_seek(tree->root, &probe, after, place);
+}
+
+struct tree_item *tree_step(const struct tree *tree, struct tree_place *place, struct weir_str at,
+                            bool reverse)
+{
+    const struct tree_node *leaf = place->leaf;
+    if (leaf && place->changes == tree->changes) {
+        if (!reverse && place->at + 1 < leaf->count) return leaf->items[++place->at];
+        if (reverse && place->at > 0) return leaf->items[--place->at];
+    }
+    return tree_seek_place(tree, at, true, reverse, place);
 }
 
 size_t tree_count(const struct tree *tree, struct weir_str from, struct weir_str to)

@@ -124,7 +124,8 @@ static void list_take(struct door_port *door, const struct field *field, const c
     const struct weir_list *list = (const struct weir_list *)(const void *)at;
     *a = (struct answer){ .kind = ANSWER_NUMBERS,
                           .numbers = door->numbers,
-                          .items = (uint32_t)list->count };
+                          .items = (uint32_t)list->count,
+                          .rows = (uint32_t)list->count };
     if (!field->shape->scalar || field->shape->fields[0].kind != WEIR_INT) return;
     for (uint32_t i = 0; i < list->count && i < ANSWER_NUMBERS_MAX; i++)
         door->numbers[a->count++] = ((const int64_t *)list->items)[i];
@@ -221,7 +222,7 @@ static bool door_run(struct door *base, struct driver *driver)
     return driver->error[0] == 0;
 }
 
-/* On the actor's thread. */
+/* On the actor's thread; between passes on any. */
 static bool door_figures(struct door *base, struct figures *f)
 {
     struct door_port *door = (struct door_port *)base;
@@ -248,6 +249,7 @@ static bool door_figures(struct door *base, struct figures *f)
     f->checkpoints = s.checkpoints_total;
     f->entities = s.entities;
     f->memory_bytes = s.memory_bytes;
+    f->pending = s.messages_pending + (s.events_emitted_total - s.events_followed_total);
     return true;
 }
 

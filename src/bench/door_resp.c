@@ -171,7 +171,10 @@ static bool reply_value(struct reply *r, int depth)
     }
     case '*':
         if (n < 0) break;
-        if (depth == 0) *a = (struct answer){ .kind = ANSWER_NUMBERS, .numbers = r->numbers };
+        if (depth == 0)
+            *a = (struct answer){ .kind = ANSWER_NUMBERS,
+                                  .numbers = r->numbers,
+                                  .rows = (uint32_t)n };
         for (int64_t i = 0; i < n && depth < DEPTH_MAX; i++)
             if (!reply_value(r, depth + 1)) return false;
         return true;
@@ -338,6 +341,9 @@ static bool door_figures(struct door *base, struct figures *f)
     f->checkpoints = info_number(a.text, "checkpoints_total");
     f->entities = info_number(a.text, "entities");
     f->memory_bytes = info_number(a.text, "memory_bytes");
+    f->pending = info_number(a.text, "messages_pending") +
+                 info_number(a.text, "events_emitted_total") -
+                 info_number(a.text, "events_followed_total");
     f->server_known = door->pid > 0 && cpu_of_process(door->pid, &f->server);
     if (f->server_known) cpu_of_threads(door->pid, f->thread);
     f->client = cpu_used(RUSAGE_SELF);

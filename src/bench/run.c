@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench/child.h"
@@ -15,6 +16,8 @@
 #include "server/server.h"
 
 #define SUSTAINED 0.97 /* of what was due must be answered in time */
+#define SETTLE_SECONDS 60
+#define SETTLE_LOOK_NS 5000000
 
 struct run {
     const struct bench_options *options;
@@ -163,10 +166,42 @@ static bool pass_run(struct run *run, const char *name)
     return false;
 }
 
+/*
+ * Waits until what the transactions left to later ones has been done. Shards tell their figures one after another, and what is on
+ * its way from one to another may be in neither: so twice in a row nothing is pending and nothing was committed between.
+ */
+static bool settle(struct run *run)
+{
+    struct figures now = { 0 }, before = { .pending = 1 };
+    const struct timespec pause = { .tv_nsec = SETTLE_LOOK_NS };
+    char text[160];
+    uint64_t begin = mono_ns(), end;
+    for (;;) {
+        end = mono_ns();
+        if (!run->door->figures(run->door, &now)) {
+            complain(run, 0, "the server tells no figures");
+            return false;
+        }
+        if (now.pending == 0 && before.pending == 0 && now.commits == before.commits) break;
+        if (end - begin > SETTLE_SECONDS * UINT64_C(1000000000)) {
+            snprintf(text, sizeof(text), "%llu messages and events are still not done after %d s",
+                     (unsigned long long)now.pending, SETTLE_SECONDS);
+            complain(run, 0, text);
+            return false;
+        }
+        before = now;
+        nanosleep(&pause, NULL);
+    }
+    fprintf(run->options->out, "settled       %.2f s after the last answer\n",
+            (double)(end - begin) / 1e9);
+    return true;
+}
+
 /* Whether what the workload promises holds now. */
 static bool verify(struct run *run, bool *holds)
 {
     struct buf what = { 0 };
+    if (run->workload->settles && !settle(run)) return false;
     driver_begin_all(run->driver, PASS_VERIFY);
     if (!pass_run(run, "verifying")) return false;
     *holds = run->workload->conclude(run->self, &what);

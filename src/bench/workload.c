@@ -13,13 +13,10 @@
 #include "base/hash.h"
 #include "store/store.h"
 
-const struct workload *const workloads[] = { &workload_ycsb,
-                                             &workload_smallbank,
-                                             &workload_tpcc,
-                                             &workload_travel,
-                                             &workload_voter,
-                                             &workload_fan,
-                                             NULL };
+const struct workload *const workloads[] = { &workload_ycsb,   &workload_smallbank,
+                                             &workload_tpcc,   &workload_travel,
+                                             &workload_voter,  &workload_fan,
+                                             &workload_market, NULL };
 
 const struct bench_param param_keys = { "keys", "N", "entities that are drawn from" };
 const struct bench_param param_zipf = {
@@ -31,7 +28,8 @@ const struct bench_param param_cross = {
 const struct bench_param param_hot = {
     "hot", "PERCENT", "share of requests whose account, or second one, is u0 (0)"
 };
-const struct bench_param param_initial = { "initial", "N", "what each account holds at first" };
+const struct bench_param param_initial = { "initial", "N",
+                                           "what each account, place or product has at first" };
 const struct bench_param param_mix = { "mix", "NAME", "which transactions; see below" };
 
 /* ---- calls ---- */

@@ -78,7 +78,8 @@ struct answer {
     enum answer_kind kind;
     int64_t number;
     const int64_t *numbers;
-    uint32_t count, items; /* numbers; all elements */
+    uint32_t count, items; /* numbers; all elements, of what is nested, too */
+    uint32_t rows;         /* elements of the list itself */
     struct weir_str text;  /* of an error "CODE detail": all of it */
     struct weir_str
         word; /* of an error: the application's own word, else the engine's; lower case not guaranteed */
@@ -108,7 +109,9 @@ struct workload {
     const struct verb *verbs;                /* ends with a zeroed one */
     const char *const *kinds;                /* of measured requests; ends with NULL */
     const char *lua;                         /* the application */
-    workload_native_fn *native;              /* the same in C; NULL: there is none */
+    bool
+        settles; /* verified only when its messages and events, of one follower each, are worked off */
+    workload_native_fn *native; /* the same in C; NULL: there is none */
     /** Another workload for some settings; may be NULL. NULL with setup->why. */
     const struct workload *(*choose)(struct workload_setup *setup);
     /** NULL with setup->why. */
@@ -150,7 +153,7 @@ extern const struct workload *const workloads[];
 /** NULL when there is none. */
 const struct workload *workload_named(const char *name);
 extern const struct workload workload_smallbank, workload_ycsb, workload_ycsb_rows, workload_tpcc,
-    workload_travel, workload_voter, workload_fan;
+    workload_travel, workload_voter, workload_fan, workload_market;
 workload_native_fn smallbank_native, tpcc_native, ycsb_native, fan_native;
 /** Adds the entities, then the verbs that their handlers use. */
 enum weir_status native_add(struct weir_app *app, const struct weir_entity *entities, size_t count,

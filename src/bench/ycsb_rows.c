@@ -193,10 +193,7 @@ static enum outcome rows_judge(void *ptr, const struct shot *shot, const struct 
         /* What was loaded is there for sure; beyond, what has been inserted meanwhile may be. */
         most = (uint64_t)shot->note[1];
         least = self->keys - record < most ? self->keys - record : most;
-        return answer->items % FIELDS == 0 && answer->items >= least * FIELDS &&
-                       answer->items <= most * FIELDS
-                   ? OUTCOME_DONE
-                   : OUTCOME_WRONG;
+        return answer->rows >= least && answer->rows <= most ? OUTCOME_DONE : OUTCOME_WRONG;
     default: return OUTCOME_WRONG;
     }
 }

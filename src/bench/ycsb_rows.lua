@@ -61,14 +61,14 @@ range:on("insert", { int, text }, function(self, n, values)
   self.rows:put(n, row)
 end)
 
-range:query("scan", { int, int { min = 1, max = 100 }, returns = list(text) }, function(self, from, limit)
+range:query("scan", { int, int { min = 1, max = 100 }, returns = list(fields) }, function(self, from, limit)
   local found, count = {}, 0
   for _, row in self.rows:scan { from = from, limit = limit } do
-    add(found, row)
     count = count + 1
+    found[count] = row                        -- the record as it is: its texts never become Lua's
   end
   if count < limit and from + limit > (self.g + 1) * RANGE then
-    for _, value in ipairs(range(self.g + 1):scan((self.g + 1) * RANGE, limit - count)) do found[#found + 1] = value end
+    for _, row in ipairs(range(self.g + 1):scan((self.g + 1) * RANGE, limit - count)) do found[#found + 1] = row end
   end
   return found
 end)

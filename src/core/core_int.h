@@ -110,9 +110,23 @@ struct overlay {
     bool present;
     bool changed;  /* differs from the committed row */
     bool editable; /* handed out for change: judged when the handler returns */
+    const struct weir_ctx
+        *reader; /* a query in C that was given the row as it was: nobody changes it */
 };
 
 /* What a transaction holds of one entity: the lock, the working row, changed map rows and timers. */
+/*
+ * The walk over a map's rows that took its last step on this entity: what the next step needs. Both trees may change between two
+ * steps, by what the transaction does and by others; what lies beyond is then sought anew.
+ */
+struct map_walk {
+    const struct weir_scan *scan; /* whose it is */
+    const struct map_def *map;
+    struct weir_str at;            /* the row met last; nil: none yet */
+    struct weir_str prefix, bound; /* of the map's rows; of this walk */
+    struct tree_item *kept, *own;  /* what is beyond `at`: a committed row, an overlay */
+    struct tree_place kept_place, own_place;
+};
 struct access {
     struct access *next;
     struct entity *entity;
@@ -122,7 +136,8 @@ struct access {
     bool exists;
     bool changed; /* `packed` or `exists` differs from what is committed */
     struct tree overlay;
-    int64_t *map_delta; /* per map: rows added less rows removed */
+    int64_t *map_delta;    /* per map: rows added less rows removed */
+    struct map_walk *walk; /* NULL before the first */
 };
 
 /* The same of one that shares the lock. */
@@ -615,9 +630,12 @@ enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_st
                           struct weir_str detail, struct weir_str text);
 struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key);
 struct overlay *overlay_find(struct access *a, struct weir_str key);
+/** The same of a committed row that has no overlay yet. */
+struct overlay *overlay_of_row(struct txn *t, struct access *a, const struct map_def *map,
+                               struct row *row);
 /** The next row with this prefix beyond `at` as the transaction sees it. */
-struct overlay *overlay_next(struct txn *t, struct access *a, const struct map_def *map,
-                             struct weir_str prefix, struct weir_str at, bool after, bool reverse);
+struct overlay *overlay_next(struct txn *t, struct access *a, struct weir_str prefix,
+                             struct weir_str at, bool after);
 void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key,
                 struct weir_str value);
 void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key);

@@ -227,7 +227,7 @@ enum weir_status ctx_timer_cancel(struct weir_ctx *f, const struct handler *hand
     struct weir_str at = buf_str(&key);
     bool after = false;
     for (;;) {
-        struct overlay *o = overlay_next(f->txn, f->access, NULL, buf_str(&key), at, after, false);
+        struct overlay *o = overlay_next(f->txn, f->access, buf_str(&key), at, after);
         if (o == NULL) break;
         if (args == NULL || str_eq(o->item.key, buf_str(&key))) {
             o->present = false;

@@ -74,6 +74,22 @@ static void *row_value(struct weir_ctx *f, struct overlay *o)
     return o->value;
 }
 
+/*
+ * The struct, for a handler that may change it. Queries in Lua are given no way to; one in C is trusted with the struct, and what it
+ * did to rows that no caller of its had before is looked at.
+ */
+static void *row_lend(struct weir_ctx *f, struct overlay *o)
+{
+    if (!f->read_only) {
+        o->editable = true;
+        o->reader = NULL;
+    } else if (!o->editable && f->handler->runtime == &native_runtime) {
+        o->editable = true;
+        o->reader = f;
+    }
+    return row_value(f, o);
+}
+
 static void *scratch_value(struct weir_ctx *f, const struct map_def *map)
 {
     return arena_alloc(&f->txn->arena, (map ? map->value->size : 1024u) + 8u);
@@ -106,9 +122,7 @@ void *weir_map_edit(struct weir_ctx *f, int at, struct weir_key key)
     if (map == NULL) return scratch_value(f, NULL);
     struct overlay *o = map_row(f, map, &key);
     if (o == NULL) return scratch_value(f, map);
-    if (!o->present) return NULL;
-    o->editable = true;
-    return row_value(f, o);
+    return o->present ? row_lend(f, o) : NULL;
 }
 
 /* Makes an absent row present, with start values. */
@@ -122,8 +136,7 @@ static void *overlay_make(struct weir_ctx *f, struct overlay *o)
         shape_start(o->map->value, o->value);
         f->access->map_delta[o->map - f->access->type->maps]++;
     }
-    o->editable = true;
-    return row_value(f, o);
+    return row_lend(f, o);
 }
 
 void *weir_map_put(struct weir_ctx *f, int at, struct weir_key key)
@@ -184,6 +197,59 @@ int64_t weir_map_count(struct weir_ctx *f, int at)
     return count;
 }
 
+/* ---- walks ---- */
+
+static bool has_prefix(const struct tree_item *item, struct weir_str prefix)
+{
+    return item != NULL && item->key.len >= prefix.len &&
+           memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
+}
+
+/* Prefix and bounds are written once for a walk; where it stands, if it has begun, is scan->at. */
+static struct map_walk *walk_begin(struct weir_ctx *f, const struct map_def *map,
+                                   const struct weir_scan *scan)
+{
+    struct txn *t = f->txn;
+    struct access *a = f->access;
+    if (!key_fits(f, map, &scan->from, false) || !key_fits(f, map, &scan->to, false)) return NULL;
+    struct buf bytes = { 0 };
+    map_prefix(&bytes, f, map);
+    size_t prefix_len = bytes.len;
+    map_key_write(map->key, scan->reverse ? scan->from : scan->to, &bytes);
+    if (a->walk == NULL) a->walk = arena_alloc(&t->arena, sizeof(*a->walk));
+    struct map_walk *w = a->walk;
+    *w = (struct map_walk){ .scan = scan,
+                            .map = map,
+                            .bound = arena_copy(&t->arena, buf_str(&bytes)) };
+    w->prefix = (struct weir_str){ w->bound.ptr, prefix_len };
+    bytes.len = prefix_len;
+    map_key_write(map->key, scan->reverse ? scan->to : scan->from, &bytes);
+    if (scan->reverse) buf_add_text(&bytes, KEY_END);
+    struct weir_str from = scan->started ? scan->at : buf_str(&bytes);
+    w->at = scan->at;
+    w->kept = tree_seek_place(&t->shard->rows, from, scan->started, scan->reverse, &w->kept_place);
+    w->own = tree_seek_place(&a->overlay, from, scan->started, scan->reverse, &w->own_place);
+    buf_free(&bytes);
+    return w;
+}
+
+/* The walk again after a step: nothing is sought anew but what has changed meanwhile. */
+static struct map_walk *walk_resume(struct weir_ctx *f, const struct map_def *map,
+                                    const struct weir_scan *scan)
+{
+    struct access *a = f->access;
+    struct map_walk *w = a->walk;
+    const struct tree *rows = &f->txn->shard->rows;
+    if (w == NULL || !scan->started || w->scan != scan || w->map != map ||
+        w->at.ptr != scan->at.ptr)
+        return walk_begin(f, map, scan);
+    if (w->kept_place.changes != rows->changes)
+        w->kept = tree_seek_place(rows, w->at, true, scan->reverse, &w->kept_place);
+    if (w->own_place.changes != a->overlay.changes)
+        w->own = tree_seek_place(&a->overlay, w->at, true, scan->reverse, &w->own_place);
+    return w;
+}
+
 static bool beyond(struct weir_str key, struct weir_str bound, bool reverse)
 {
     if (reverse) return str_cmp(key, bound) < 0;
@@ -191,34 +257,54 @@ static bool beyond(struct weir_str key, struct weir_str bound, bool reverse)
     return !within && str_cmp(key, bound) > 0;
 }
 
+static void walk_pass_kept(struct weir_ctx *f, struct map_walk *w)
+{
+    w->kept = tree_step(&f->txn->shard->rows, &w->kept_place, w->kept->key, w->scan->reverse);
+}
+
+/* The committed row as an overlay. Adding it moves what is beyond it in the other tree, but not which item that is. */
+static struct overlay *walk_take_kept(struct weir_ctx *f, struct map_walk *w)
+{
+    struct access *a = f->access;
+    struct overlay *o = overlay_of_row(f->txn, a, w->map, (struct row *)w->kept);
+    if (o == NULL) return NULL;
+    w->own_place = (struct tree_place){ .changes = a->overlay.changes };
+    walk_pass_kept(f, w);
+    return o;
+}
+
+/* Both trees in one order; a row in both is the transaction's. NULL at the end. */
+static struct overlay *walk_next(struct weir_ctx *f, struct map_walk *w)
+{
+    bool reverse = w->scan->reverse;
+    for (;;) {
+        struct tree_item *kept = has_prefix(w->kept, w->prefix) ? w->kept : NULL;
+        struct tree_item *own = has_prefix(w->own, w->prefix) ? w->own : NULL;
+        if (kept == NULL && own == NULL) return NULL;
+        int order = kept == NULL ? 1 : own == NULL ? -1 : str_cmp(kept->key, own->key);
+        if (reverse && kept != NULL && own != NULL) order = -order;
+        if (beyond(order < 0 ? kept->key : own->key, w->bound, reverse)) return NULL;
+        if (order < 0) return walk_take_kept(f, w);
+        if (order == 0) walk_pass_kept(f, w);
+        struct overlay *o = (struct overlay *)own;
+        w->own = tree_step(&f->access->overlay, &w->own_place, own->key, reverse);
+        if (o->present) return o;
+    }
+}
+
 bool weir_map_next(struct weir_ctx *f, int at, struct weir_scan *scan, struct weir_key *key,
                    void **row)
 {
     const struct map_def *map = is_doomed(f) ? NULL : map_at(f, at);
     if (map == NULL || (scan->limit > 0 && scan->seen >= scan->limit)) return false;
-    if (!key_fits(f, map, &scan->from, false) || !key_fits(f, map, &scan->to, false)) return false;
-    struct buf prefix = { 0 }, first = { 0 }, bound = { 0 };
-    map_prefix(&prefix, f, map);
-    buf_add_str(&first, buf_str(&prefix));
-    buf_add_str(&bound, buf_str(&prefix));
-    map_key_write(map->key, scan->reverse ? scan->to : scan->from, &first);
-    map_key_write(map->key, scan->reverse ? scan->from : scan->to, &bound);
-    if (scan->reverse) buf_add_text(&first, KEY_END);
-    struct weir_str seek = scan->started ? scan->at : buf_str(&first);
-    struct overlay *o = overlay_next(f->txn, f->access, map, buf_str(&prefix), seek, scan->started,
-                                     scan->reverse);
-    bool found = o != NULL && !beyond(o->item.key, buf_str(&bound), scan->reverse);
-    if (found) {
-        struct weir_str part = { o->item.key.ptr + prefix.len, o->item.key.len - prefix.len };
-        found = map_key_read(map->key, part, &f->txn->arena, key);
-        scan->started = true;
-        scan->at = o->item.key;
-        scan->seen++;
-        o->editable = true;
-        *row = row_value(f, o);
-    }
-    buf_free(&prefix);
-    buf_free(&first);
-    buf_free(&bound);
+    struct map_walk *w = walk_resume(f, map, scan);
+    struct overlay *o = w ? walk_next(f, w) : NULL;
+    if (o == NULL) return false;
+    struct weir_str part = { o->item.key.ptr + w->prefix.len, o->item.key.len - w->prefix.len };
+    bool found = map_key_read(map->key, part, &f->txn->arena, key);
+    scan->started = true;
+    scan->at = w->at = o->item.key;
+    scan->seen++;
+    *row = row_lend(f, o);
     return found;
 }

@@ -326,6 +326,17 @@ static void root_abort(struct txn *t)
     root_close(t);
 }
 
+/* Before the rows change: what a handler in C answers may be a text of a row as it lies there. */
+static void result_keep(struct txn *t)
+{
+    struct request *request = t->root->request;
+    const struct shape *shape = t->root->handler->result;
+    if (request->replayed || t->tied.place != 0 || shape->count == 0) return;
+    request->result = arena_alloc(&request->arena, shape->size + 8u);
+    shape_copy(shape, t->result, &request->arena, request->result);
+    t->result = request->result;
+}
+
 static void root_commit(struct txn *t, struct entity *e)
 {
     struct shard *s = t->shard;
@@ -337,8 +348,12 @@ static void root_commit(struct txn *t, struct entity *e)
     send_to_participants(t, MSG_COMMIT);
     if (t->tied.place != 0 && t->tied.shard == s->index) txn_tie(t, t->tied.place, t->request_id);
     uint64_t before = s->buffers[epoch % EPOCH_BUFFERS].len;
+    if (r->kind == ROOT_REQUEST) result_keep(t);
     txn_apply(t, epoch, clock);
-    if (t->emit_count > 0 && r->handler->type->builtin) emits_answer(t, epoch, clock);
+    if (t->emit_count > 0 && r->handler->type->builtin) {
+        emits_answer(t, epoch, clock);
+        if (r->kind == ROOT_REQUEST) result_keep(t);
+    }
     if (record) record_make(t, e, epoch);
     if (r->kind == ROOT_MESSAGE) outbox_delivered(s, r->delivery, epoch);
     if (r->kind == ROOT_EVENT) follow_done(s, r->lane, epoch);
@@ -359,9 +374,6 @@ static void root_commit(struct txn *t, struct entity *e)
         if (t->tied.place != 0) {
             s->stats.answers_deferred_total++;
             request->answer_id = request->request_id;
-        } else if (!request->replayed && r->handler->result->count > 0) {
-            request->result = arena_alloc(&request->arena, r->handler->result->size + 8u);
-            shape_copy(r->handler->result, t->result, &request->arena, request->result);
         }
         request_answer(s, request);
     } else if (r->kind == ROOT_TIMER) {

@@ -57,7 +57,8 @@ bool key_build(const struct key_form *form, const struct weir_part *parts, struc
     for (uint32_t i = 0; i < form->count; i++) {
         if (i > 0) buf_add_byte(out, ':');
         if (form->part[i].kind == WEIR_INT) {
-            buf_printf(out, "%lld", (long long)parts[i].n);
+            char digits[INT_TEXT_MAX];
+            buf_add(out, digits, int_text(parts[i].n, digits));
             continue;
         }
         struct weir_str text = parts[i].text;
@@ -100,7 +101,8 @@ bool key_apply(const struct key_form *form, const struct shape *row, struct weir
     for (uint32_t i = 0; i < form->count; i++) {
         size_t end = at;
         bool last = i + 1 == form->count;
-        while (end < key.len && (last || key.ptr[end] != ':')) end++;
+        if (last) end = key.len;
+        while (end < key.len && key.ptr[end] != ':') end++;
         if (!last && end == key.len) return false;
         struct weir_str part = { key.ptr + at, end - at };
         const struct field *f = field_named(row, form->part[i].name, form->part[i].place);

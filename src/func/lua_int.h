@@ -35,6 +35,7 @@
 #define FANOUT_MAX 256
 #define HANDLES_RECENT 4096u /* a power of two; each keeps about 100 bytes alive */
 #define NAMES_KNOWN 32u      /* a power of two */
+#define SHAPES_KNOWN 16u     /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
 
@@ -147,10 +148,15 @@ struct vm {
     struct lua_test *test;       /* of `weir test`: handles make requests */
     struct buf json, text; /* scratch: kept here since an error may leave its user at any place */
     int records;           /* registry: metatable by shape */
-    int globals;           /* registry: what every file sees */
-    int modules;           /* registry: path -> value */
-    int envs;              /* registry: path -> globals of the file */
-    int load_line;         /* of the file being loaded: where it is, and its chunk's name */
+    struct {
+        const struct shape *shape; /* NULL: none yet */
+        struct names *names;
+    } shapes[SHAPES_KNOWN];       /* of records met last, by the shape's address */
+    const struct shape *alike[2]; /* a pair of shapes found alike last */
+    int globals;                  /* registry: what every file sees */
+    int modules;                  /* registry: path -> value */
+    int envs;                     /* registry: path -> globals of the file */
+    int load_line;                /* of the file being loaded: where it is, and its chunk's name */
     const char *load_chunk;
     uint64_t started_ns; /* of the run under a sanitizer; see vm_hook() */
     uint64_t random;     /* seed of what happens outside transactions */
@@ -222,6 +228,7 @@ struct names {
         const struct field *field;
         bool fixed; /* part of the key: never assigned */
     } known[NAMES_KNOWN];
+    int meta; /* of a record's shape; registry: the metatable of its proxies */
 };
 struct ud_list {
     enum ud_tag tag;

@@ -256,34 +256,51 @@ static void record_meta_push(lua_State *L)
     lua_remove(L, names);
 }
 
-void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable)
+/* Names and metatable of a shape, made at first sight. */
+static struct names *shape_learn(lua_State *L, const struct shape *shape)
 {
     struct vm *vm = vm_of(L);
-    struct ud_record *record = lua_newuserdata(L, sizeof(*record));
-    *record = (struct ud_record){ .tag = UD_RECORD,
-                                  .writable = writable,
-                                  .serial = vm->current->serial,
-                                  .vm = vm,
-                                  .shape = shape,
-                                  .base = base };
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->records);
     lua_pushlightuserdata(L, (void *)(uintptr_t)shape);
     lua_rawget(L, -2);
     if (lua_isnil(L, -1)) {
+        struct names *names = arena_alloc(&vm->arena, sizeof(*names));
         lua_pop(L, 1);
         shape_names_push(L, shape);
         record_meta_push(L);
-        lua_pushlightuserdata(L, arena_alloc(&vm->arena, sizeof(struct names)));
+        lua_pushlightuserdata(L, names);
         lua_setfield(L, -2, "names");
+        lua_pushvalue(L, -1);
+        names->meta = luaL_ref(L, LUA_REGISTRYINDEX);
         lua_pushlightuserdata(L, (void *)(uintptr_t)shape);
         lua_pushvalue(L, -2);
         lua_rawset(L, -4);
     }
     lua_getfield(L, -1, "names");
-    record->names = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    lua_setmetatable(L, -3);
-    lua_pop(L, 1);
+    struct names *names = lua_touserdata(L, -1);
+    lua_pop(L, 3);
+    size_t at = ((uintptr_t)shape >> 4) % SHAPES_KNOWN;
+    vm->shapes[at].shape = shape;
+    vm->shapes[at].names = names;
+    return names;
+}
+
+void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable)
+{
+    struct vm *vm = vm_of(L);
+    size_t at = ((uintptr_t)shape >> 4) % SHAPES_KNOWN;
+    struct names *names = vm->shapes[at].shape == shape ? vm->shapes[at].names
+                                                        : shape_learn(L, shape);
+    struct ud_record *record = lua_newuserdata(L, sizeof(*record));
+    *record = (struct ud_record){ .tag = UD_RECORD,
+                                  .writable = writable,
+                                  .serial = vm->current->serial,
+                                  .vm = vm,
+                                  .names = names,
+                                  .shape = shape,
+                                  .base = base };
+    lua_rawgeti(L, LUA_REGISTRYINDEX, names->meta);
+    lua_setmetatable(L, -2);
 }
 
 static void self_meta_make(lua_State *L, struct lua_type *lt)

@@ -277,12 +277,36 @@ static bool field_is_in(const struct shape *shape, struct weir_str name)
     return false;
 }
 
+/* Whether a struct of one is a struct of the other, too: the same fields at the same places, of kinds that say all by themselves. */
+static bool shapes_alike(struct vm *vm, const struct shape *a, const struct shape *b)
+{
+    if (vm->alike[0] == a && vm->alike[1] == b) return true;
+    if (a->count != b->count || a->size != b->size) return false;
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct field *f = &a->fields[i], *g = &b->fields[i];
+        bool plain = f->kind == WEIR_INT || f->kind == WEIR_FLOAT || f->kind == WEIR_BOOL ||
+                     f->kind == WEIR_TEXT || f->kind == WEIR_BYTES;
+        if (!plain || f->kind != g->kind || f->offset != g->offset || f->size != g->size ||
+            f->inline_text != g->inline_text || f->optional != g->optional ||
+            !str_eq(f->name, g->name))
+            return false;
+    }
+    vm->alike[0] = a;
+    vm->alike[1] = b;
+    return true;
+}
+
 bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shape, char *base)
 {
     luaL_checkstack(L, 10, "values");
     struct ud_record *live = ud_test(L, idx, UD_RECORD);
     if (live != NULL && record_live(L, idx)->shape == shape) {
         shape_copy(shape, live->base, c->arena, base);
+        return true;
+    }
+    if (live != NULL && shapes_alike(c->vm, live->shape, shape)) {
+        memcpy(base, live->base,
+               shape->size); /* no lists; texts do not change while the transaction runs */
         return true;
     }
     if (live == NULL && !lua_istable(L, idx)) {

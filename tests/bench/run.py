@@ -222,6 +222,52 @@ def reservations_take_a_room_and_a_seat_or_nothing(folder):
         true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
 
 
+MARKET_PLANTS = [
+    # a checkout is there as a whole
+    ("for i = 1, #lines do stock(lines[i].p):confirm", "for i = 1, #lines - 1 do stock(lines[i].p):confirm", "left in stock"),
+    ("  shipment(self.c, self.n):prepare(#lines, parcels)\n", "  if #lines < 9 then shipment(self.c, self.n):prepare(#lines, parcels) end\n", "parcels"),
+    ("vouchers[i] } end", "vouchers[i] - 1 } end", "vouchers"),
+    # the stock has the version of its product
+    ("  stock(self.p):follow(self.version, gone)\n", "  if self.version % 2 == 1 then stock(self.p):follow(self.version, gone) end\n", "version of the stock"),
+    # prices come into carts, none of them twice
+    ("  for c in self.carts:scan {} do weir.send(cart(c), \"reprice\", self.p, self.price, self.changes) end\n", "", "price number"),
+    ("held.price, held.change = price, change end", "held.price, held.change = price, change - 2 end", "checkout was answered"),
+    ("function(self, c) self.carts:remove(c) end", "function(self, c) if c % 5 > 0 then self.carts:remove(c) end end", "carts"),
+    # sellers see each step, one after another
+    ("  tell(self, PAID)\n", "", "open orders"),
+    ("  tell(self, INVOICED)\n", "  tell(self, PAID)\n  tell(self, INVOICED)\n", "steps out of order"),
+    # a dashboard is of one state
+    ("self.value = self.open + 1, self.value + e.amount\n", "self.value = self.open + 1, self.value + e.amount + (e.n == 2 and 1 or 0)\n",
+     "dashboard was answered"),
+    # a parcel is delivered once, the last one ends its order, the customer is told
+    ("      self.waiting:remove(place)\n", "      if c % 7 > 0 then self.waiting:remove(place) end\n", "delivered anew"),
+    ("    order(self.c, self.n):conclude()\n", "", "total"),
+    ("self.spent + total end)", "self.spent + total - (total % 20 == 0 and 1 or 0) end)", "spent"),
+]
+
+
+@test
+def the_market_keeps_what_it_promises_over_services(folder):
+    for more in (("--zipf", "0.9"), ("--in-process",), ("--in-process", "--initial", 60)):
+        out, _, figures = bench(folder, "market", "--keys", 500, "--shards", 2, *more)
+        figures_add_up(figures, "market", 2)
+        point = figures["points"][0]
+        true("holds " in out and "settled" in out and point["multi_shard"] > 0, out)
+        equal(sorted(kind for kind, figure in point["kinds"].items() if figure["done"]),
+              ["add", "checkout", "dashboard", "delivery", "price", "product"])
+    true("(0 were left out)" not in out, "60 of each are sold out: " + out)
+
+
+@test
+def each_promise_that_a_market_breaks_is_found(folder):
+    for right, wrong, finding in MARKET_PLANTS:
+        text = lua_of("market")
+        equal(text.count(right), 1, "the plant has its place: " + right)
+        app = folder.write("market.lua", text.replace(right, wrong))
+        _, err, _ = bench(folder, "market", "--keys", 200, "--requests", 4000, "--in-process", "--app", app, code=1)
+        true(finding in err, "%s: %s" % (finding, err))
+
+
 @test
 def state_that_somebody_else_changes_is_found(folder):
     """The same server, and one deposit from outside while the workload runs."""
@@ -390,6 +436,7 @@ MISTAKES = [
     (("fan", "--keys", "5", "--spread", "2", "--shards", "4"), 64, "more --keys are wanted"),
     (("ycsb", "--hot", "101"), 64, "--hot 101"),
     (("ycsb", "--warehouses", "2"), 64, "takes no --warehouses"),
+    (("market", "--keys", "99"), 64, "--keys 99: a whole number from 100"),
     (("ycsb", "--requests", "0"), 64, "--requests 0: at least 1"),
     (("ycsb", "--requests", "5"), 64, "in place of --seconds"),
     (("ycsb", "--schedule", "random", "--rate", "5"), 64, "poisson or steady"),
@@ -423,7 +470,7 @@ def each_mistake_is_explained(folder):
 def the_help_names_every_workload_and_option(folder):
     _, help_all, _ = weir("help", "bench", cwd=folder.path)
     equal(help_all, weir("bench", "--help")[1])
-    for word in ("ycsb", "smallbank", "tpcc", "travel", "voter", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+    for word in ("ycsb", "smallbank", "tpcc", "travel", "voter", "market", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
         true(word in help_all, word)
 
 

@@ -60,6 +60,20 @@ def weir(*words, cwd=None, timeout=60, environment=None):
     return done.returncode, done.stdout, done.stderr
 
 
+def compile_c(arguments, what):
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        raise Skip("no C compiler for " + what)
+    done = subprocess.run([compiler, *arguments], capture_output=True, text=True, cwd=ROOT)
+    equal(done.returncode, 0, done.stderr)
+
+
+def sanitizers():
+    """The flags of a sanitized build, which what is linked to it needs too."""
+    name = os.path.basename(BUILD)
+    return ["-fsanitize=address,undefined"] if "asan" in name else ["-fsanitize=thread"] if "tsan" in name else []
+
+
 class Resp:
     """One RESP connection. ask() is one command; send() and read() pipeline."""
 

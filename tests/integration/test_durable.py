@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from harness import BUILD, EXAMPLES, ROOT, Fail, RespError, Server, Skip, equal, test, true
+from harness import BUILD, EXAMPLES, ROOT, Fail, RespError, Server, Skip, compile_c, equal, sanitizers, test, true
 
 BANK = os.path.join(EXAMPLES, "bank.lua")
 WRONG = os.path.join(ROOT, "tests", "integration", "wrong.lua")
@@ -174,20 +174,6 @@ def a_full_disk_refuses_writes_and_keeps_answering_reads(folder):
         reply = server.post("/account/one-more-%s/deposit" % ("n" * 900), [1])
         equal((reply.status, reply.code), (507, "diskfull"))
         equal(server.get("/livez").status, 200)
-
-
-def compile_c(arguments, what):
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if not compiler:
-        raise Skip("no C compiler for " + what)
-    done = subprocess.run([compiler, *arguments], capture_output=True, text=True, cwd=ROOT)
-    equal(done.returncode, 0, done.stderr)
-
-
-def sanitizers():
-    """The flags of a sanitized build, which what is linked to it needs too."""
-    name = os.path.basename(BUILD)
-    return ["-fsanitize=address,undefined"] if "asan" in name else ["-fsanitize=thread"] if "tsan" in name else []
 
 
 @test

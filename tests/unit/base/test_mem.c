@@ -241,6 +241,14 @@ static void str_is_utf8_agrees_with_the_definition(void **state)
         size_t len = 1 + (n >> 2 & 3);
         assert_int_equal(str_is_utf8((struct weir_str){ (const char *)bytes, len }),
                          naive_utf8(bytes, len));
+        /* and somewhere in a longer text, which is read in larger pieces */
+        uint8_t text[100];
+        size_t at = n * 7 % 90, whole = at + len + n % 7;
+        if (n % 5 > 0) continue;
+        memset(text, 'a', sizeof(text));
+        memcpy(text + at, bytes, len);
+        assert_int_equal(str_is_utf8((struct weir_str){ (const char *)text, whole }),
+                         naive_utf8(text, whole));
     }
 }
 

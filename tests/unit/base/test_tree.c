@@ -196,6 +196,39 @@ static void tree_walk_by_seeking_survives_removals(void **state)
     twin_free(&twin);
 }
 
+/* A step is the neighbour of where the walk stood, whatever was added and taken out meanwhile. */
+static void tree_steps_are_neighbours_while_the_tree_changes(void **state)
+{
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct twin twin = { .random = seed };
+        struct tree_place place = { 0 };
+        char room[4], at_room[4];
+        struct weir_str at = key_number(at_room, (unsigned)draw_below(&twin.random, 3000));
+        for (unsigned i = 0; i < 1500; i++)
+            twin_add(&twin, key_number(room, (unsigned)draw_below(&twin.random, 3000)));
+        uint64_t still = seed % 4 * 16; /* steps between two changes, on the average */
+        for (int step = 0; step < 8000; step++) {
+            bool reverse = draw_below(&twin.random, 200) < 60, seek = draw_below(&twin.random, 50) == 0;
+            bool after = draw_below(&twin.random, 2) == 0;
+            if (seek) at = key_number(at_room, (unsigned)draw_below(&twin.random, 3000));
+            size_t rank = twin_rank(&twin, at);
+            bool has = twin_has(&twin, at, rank), beyond = !seek || after;
+            struct tree_item *wanted =
+                reverse ? twin_at(&twin, rank - (beyond || !has)) : twin_at(&twin, rank + (beyond && has));
+            struct tree_item *item = seek ? tree_seek_place(&twin.tree, at, after, reverse, &place)
+                                          : tree_step(&twin.tree, &place, at, reverse);
+            CHECK(seed, item == wanted);
+            if (item) memcpy(at_room, item->key.ptr, 4);
+            else place = (struct tree_place){ 0 }; /* at is no item's key now */
+            if (draw_below(&twin.random, still + 1) > 0) continue;
+            struct weir_str key = key_number(room, (unsigned)draw_below(&twin.random, 3000));
+            if (draw_below(&twin.random, 2)) twin_add(&twin, key);
+            else twin_remove(&twin, key, seed);
+        }
+        twin_free(&twin);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +236,7 @@ int main(void)
         cmocka_unit_test(tree_survives_queues_and_stacks_of_keys),
         cmocka_unit_test(tree_that_is_empty_finds_nothing),
         cmocka_unit_test(tree_walk_by_seeking_survives_removals),
+        cmocka_unit_test(tree_steps_are_neighbours_while_the_tree_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,92 @@
+"""Maps of entities: each step of a walk is what a list changed in the same way says, also while the transaction and others change rows.
+
+SPDX-License-Identifier: MIT
+"""
+import os
+import random
+
+from harness import ROOT, RespError, Server, compile_c, equal, sanitizers, test, true
+
+MAPS = os.path.join(ROOT, "tests", "integration", "maps.lua")
+
+
+@test
+def walks_meet_each_row_once_in_order_whatever_changes_meanwhile(folder):
+    seed = int(os.environ.get("MAPS_SEED", random.randrange(1 << 30)))
+    where = "MAPS_SEED=%d tests/integration/run.py --only walks_meet" % seed
+    with Server(MAPS, folder.join("d"), "--shards", 2, "--threads", 1) as server:
+        connection = server.connect()
+        judged = 0
+        for turn in range(12):
+            # 32 at a time on 8 boxes over two shards: walks wait for calls while others commit
+            calls = [("CALL", "box", "b%d" % (n % 8), "walk", seed + 1000 * turn + n, 12, "true" if n % 2 else "false") for n in range(32)]
+            connection.send(*calls)
+            for call in calls:
+                answer = connection.read()
+                true(isinstance(answer, int), "%s: %s: %r" % (where, call, answer))
+                judged += answer
+        true(judged > 5000, "%s: only %d steps were judged" % (where, judged))
+        equal(server.stop(), 0)
+
+
+@test
+def a_query_asked_by_its_own_entity_sees_what_is_changed_so_far(folder):
+    with Server(MAPS, folder.join("d")) as server:
+        connection = server.connect()
+        equal(connection.call("box", "a", "sum_within", 5), [0, 6])
+        equal(connection.call("box", "a", "sum_within", 5), [6, 12])
+        equal(connection.call("box", "a", "sum"), 12)
+
+
+@test
+def so_does_one_in_c_and_what_it_changes_itself_is_refused(folder):
+    so = folder.join("maps.so")
+    compile_c(["-std=gnu17", "-shared", "-fPIC", "-Iinclude", *sanitizers(), "tests/integration/maps_module.c", "-o", so], "a module")
+    with Server(so, folder.join("d")) as server:
+        connection = server.connect()
+        for k in range(1, 5):
+            equal(connection.call("pile", "a", "put", k, 10 * k), None)
+        equal(connection.call("pile", "a", "sum"), 100)
+        equal(connection.call("pile", "a", "sum_within", 2, 7), 108)
+        equal(connection.call("pile", "a", "sum"), 108)
+        answer = connection.call("pile", "a", "meddle")
+        true(isinstance(answer, RespError) and "changed a row of `items`" in answer.text, repr(answer))
+        equal(connection.call("pile", "a", "sum"), 108)
+
+
+@test
+def a_text_of_the_row_is_answered_as_it_was_when_the_handler_returned(folder):
+    so = folder.join("maps.so")
+    compile_c(["-std=gnu17", "-shared", "-fPIC", "-Iinclude", *sanitizers(), "tests/integration/maps_module.c", "-o", so], "a module")
+    with Server(so, folder.join("d")) as server:
+        connection = server.connect()
+        name = "".join(chr(ord("a") + i % 26) for i in range(100))
+        equal(connection.call("pile", "a", "name", name), None)
+        for turn, n in enumerate((1, 1000, 2 ** 40, 5, 2 ** 50, 0)):
+            equal(connection.call("pile", "a", "count", n), name, "n = %d" % n)
+            for _ in range(2):      # and the record of the request
+                equal(connection.ask("CALL.ONCE", "id%d" % turn, "pile", "a", "count", n + 2 ** (8 * turn)), name, "once, n = %d" % n)
+
+
+@test
+def rows_are_answered_as_records_whole_or_by_name(folder):
+    with Server(MAPS, folder.join("d")) as server:
+        connection = server.connect()
+        connection.call("box", "a", "fill", 3)
+        equal(server.request("GET", "/box/a/rows_of").json, [{"note": "", "v": v} for v in (1, 2, 3)])
+        equal(server.request("GET", "/box/a/values_of").json, [{"v": v} for v in (1, 2, 3)])
+
+
+@test
+def a_row_counts_once_for_map_rows_max_however_often_it_is_met(folder):
+    with Server(MAPS, folder.join("d"), "--limit", "map_rows_max=40") as server:
+        connection = server.connect()
+        equal(connection.call("box", "a", "fill", 40), None)
+        equal(connection.call("box", "a", "twice", 40), 80)
+        answer = connection.call("box", "a", "fill", 41)
+        true(isinstance(answer, RespError) and answer.code == "BUDGET", repr(answer))
+    with Server(MAPS, folder.join("d"), "--limit", "map_rows_max=39") as server:
+        connection = server.connect()
+        equal(connection.call("box", "a", "twice", 39), 78)
+        answer = connection.call("box", "a", "twice", 40)
+        true(isinstance(answer, RespError) and answer.code == "BUDGET", repr(answer))
