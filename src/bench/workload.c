@@ -13,13 +13,10 @@
 #include "base/hash.h"
 #include "store/store.h"
 
-const struct workload *const workloads[] = { &workload_ycsb,
-                                             &workload_smallbank,
-                                             &workload_tpcc,
-                                             &workload_travel,
-                                             &workload_voter,
-                                             &workload_fan,
-                                             NULL };
+const struct workload *const workloads[] = { &workload_ycsb,  &workload_smallbank,
+                                             &workload_tpcc,  &workload_travel,
+                                             &workload_voter, &workload_fan,
+                                             &workload_hot,   NULL };
 
 const struct bench_param param_keys = { "keys", "N", "entities that are drawn from" };
 const struct bench_param param_zipf = {
