@@ -352,6 +352,16 @@ WEIR_EXPORT struct weir_str weir_self(struct weir_ctx *ctx);
 WEIR_EXPORT enum weir_status weir_call(struct weir_ctx *ctx, struct weir_ref to,
                                        const struct weir_verb *verb, const void *args,
                                        void *result);
+/**
+ * Calls a handler once this one has returned, as its last act: `return weir_call_last(ctx, to, &deposit, &amount);`
+ *
+ * What that handler answers is the answer of this one, whose own result must fit it or be none; how it fails, this one
+ * fails. `args` are copied. Else as weir_call(), and faster where the last call of a request goes to another shard: that
+ * shard decides, so a busy entity there is held for the time of its handler and no longer.
+ * Errors: WEIR_HANDLER  a second one in a handler, or results that do not fit
+ */
+WEIR_EXPORT enum weir_status weir_call_last(struct weir_ctx *ctx, struct weir_ref to,
+                                            const struct weir_verb *verb, const void *args);
 /** Sends a message: delivered after commit, exactly once, in order per sender and receiver. */
 WEIR_EXPORT enum weir_status weir_send(struct weir_ctx *ctx, struct weir_ref to,
                                        const struct weir_verb *verb, const void *args);

@@ -13,10 +13,9 @@
 #include "base/hash.h"
 #include "store/store.h"
 
-const struct workload *const workloads[] = { &workload_ycsb,   &workload_smallbank,
-                                             &workload_tpcc,   &workload_travel,
-                                             &workload_voter,  &workload_fan,
-                                             &workload_market, NULL };
+const struct workload *const workloads[] = { &workload_ycsb,   &workload_smallbank, &workload_tpcc,
+                                             &workload_travel, &workload_voter,     &workload_fan,
+                                             &workload_market, &workload_hot,       NULL };
 
 const struct bench_param param_keys = { "keys", "N", "entities that are drawn from" };
 const struct bench_param param_zipf = {

@@ -153,8 +153,8 @@ extern const struct workload *const workloads[];
 /** NULL when there is none. */
 const struct workload *workload_named(const char *name);
 extern const struct workload workload_smallbank, workload_ycsb, workload_ycsb_rows, workload_tpcc,
-    workload_travel, workload_voter, workload_fan, workload_market;
-workload_native_fn smallbank_native, tpcc_native, ycsb_native, fan_native;
+    workload_travel, workload_voter, workload_fan, workload_market, workload_hot;
+workload_native_fn smallbank_native, tpcc_native, ycsb_native, fan_native, hot_native;
 /** Adds the entities, then the verbs that their handlers use. */
 enum weir_status native_add(struct weir_app *app, const struct weir_entity *entities, size_t count,
                             struct weir_verb *const *used, size_t used_count);

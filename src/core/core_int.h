@@ -233,6 +233,8 @@ enum retry {
     RETRY_LOST, /* what it stood on is gone */
     RETRY_DIED  /* another one had a lock: it sleeps first */
 };
+/* Whether the root left the decision to this record's first handler. */
+enum tail { TAIL_NONE, TAIL_GIVEN, TAIL_DECIDED };
 
 struct txn {
     uint64_t id; /* sequence << 6 | root's shard */
@@ -260,14 +262,27 @@ struct txn {
     bool asleep;    /* a root in the queue of its entity that must not get the lock yet */
     bool shares;    /* it only reads, and shares its locks with others that do */
     enum retry retry;
+    enum tail tail;
     int64_t now_ms;
     uint64_t seed;
     struct weir_str caller, roles, request_id;
-    struct root *root;       /* on the root's shard */
+    struct root *root; /* on the root's shard */
+    const struct last_call
+        *decided;            /* there: decided by the callee, whatever was wished meanwhile */
     struct weir_ticket tied; /* there: what the client's answer comes of; place 0: its own result */
     void *list_items;        /* the list that weir_list_add() grew last, and the room it has */
     size_t list_room;
     struct buf trace;
+};
+
+/* The call that is a handler's last act, made once it has returned; see last.c. */
+struct last_call {
+    const struct handler *handler;
+    struct weir_str key;
+    struct key_place place;
+    const void *args;
+    bool decided, effects; /* COMMITTED came; something was written there */
+    uint64_t epoch, clock; /* of that decision */
 };
 
 enum frame_state {
@@ -300,6 +315,7 @@ struct weir_ctx {
     struct weir_ticket answer_ticket; /* that it returned in place of a result */
     struct weir_ticket last;          /* weir_ticket() */
     struct weir_ticket ticket;        /* returned by this one: weir_defer() */
+    struct last_call *last_call;
     struct fiber *fiber;
     struct weir_ctx *prev_wait, *next_wait; /* in the entity's queue, or the ready list */
     void *user;
@@ -319,16 +335,19 @@ enum message_kind {
     MSG_WOUND,
     MSG_CANCEL,
     MSG_HINT,
+    MSG_COMMITTED, /* from here on they may own memory */
     MSG_DONE
 };
 
+#define RESULT_INLINE 24u
+
 /* Pointers in it stay valid by the protocol: a call's until its answer, an answer's until COMMIT or ABORT,
- * a hint's row until DONE. */
+ * a hint's row until DONE. A tail-committed result travels packed in the message: its record is gone. */
 struct message {
     struct message *next; /* overflow list */
     enum message_kind kind;
     uint32_t from;
-    uint64_t epoch; /* of the sender: E1; of the decision for COMMIT and DONE */
+    uint64_t epoch; /* of the sender: E1; of the decision for COMMITTED, COMMIT and DONE */
     uint64_t clock; /* likewise, within the epoch */
     uint64_t txn;
     union {
@@ -344,6 +363,7 @@ struct message {
             struct weir_str caller, roles, request_id;
             uint32_t depth;
             bool read_only, patient, shares;
+            bool tail; /* the callee decides, if it can */
         } call;
         struct {
             struct weir_ctx *frame;
@@ -354,6 +374,13 @@ struct message {
             struct weir_ticket ticket;
             uint64_t participants, read_epoch;
         } answer;
+        struct {
+            struct weir_ctx *frame;
+            uint64_t read_epoch;
+            bool effects;
+            struct weir_str result; /* packed: in `bytes`, or the message's own */
+            char bytes[RESULT_INLINE];
+        } committed;
         struct {
             uint32_t tied; /* place of what the answer comes of, when this shard makes it */
         } commit;
@@ -647,6 +674,9 @@ struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct
 bool frame_lock(struct weir_ctx *f);
 /** Runs it from the loop and unwinds through local callers; answers the remote one or ends the root. */
 void frame_run(struct weir_ctx *f);
+/** Runs a call; *answer is the result in memory of this transaction or of the callee's record, until the end. */
+enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                            struct key_place place, const void *args, void **answer);
 void frame_ready(struct weir_ctx *f);
 /** Ends the top frame, which waits, with ABORTED. */
 void txn_cancel(struct txn *t);
@@ -662,9 +692,25 @@ void message_free(struct message *m);
 void message_post(struct shard *s, uint32_t to, struct message *m);
 void message_handle(struct shard *s, struct message *m);
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
-                 struct weir_str key, struct key_place place, const void *args, bool read_only);
+                 struct weir_str key, struct key_place place, const void *args, bool read_only,
+                 bool tail);
 void answer_remote(struct weir_ctx *f);
 void wound_send(struct shard *s, struct txn *owner);
+
+/* ---- last.c: last calls, and who decides after them ---------------------------------------------- */
+/** `own` may answer what `callee` does; else *why says what differs. */
+bool last_call_fits(const struct handler *own, const struct handler *callee, struct arena *arena,
+                    const char **why);
+/** `key` and `args` must stay until the transaction's end. */
+void last_call_set(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                   struct key_place place, const void *args);
+/** The handler has returned and its rules were judged: makes its last call and hands on what that answers. */
+enum weir_status last_call_run(struct weir_ctx *f);
+/** May the root give the decision away with this call to another shard? */
+bool tail_fits(const struct weir_ctx *f, const struct handler *handler);
+/** The callee's handler has returned: decides, applies, tells the root, if it may. The record is to be ended then. */
+bool tail_decide(struct weir_ctx *f);
+void tail_committed(struct shard *s, struct message *m);
 
 /* ---- root.c: what starts transactions and ends them ---------------------------------------------- */
 void root_begin_request(struct shard *s, struct request *request);

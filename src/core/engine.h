@@ -191,6 +191,7 @@ struct map_query {
     X(remote_calls_total, "calls to another shard")                          \
     X(local_calls_total, "calls on the same shard")                          \
     X(multi_shard_total, "committed transactions over several shards")       \
+    X(tail_commits_total, "of these decided by the shard of the last call")  \
     X(messages_sent_total, "messages sent")                                  \
     X(messages_delivered_total, "messages delivered")                        \
     X(messages_failed, "messages that stay, marked failed")                  \

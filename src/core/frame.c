@@ -357,6 +357,10 @@ static enum weir_status invoke(struct weir_ctx *f)
         st = access_judge(f);
         if (st != WEIR_OK) return t->failure.status;
     }
+    if (f->last_call != NULL) {
+        st = last_call_run(f);
+        if (st != WEIR_OK || f->last_call->decided) return st;
+    }
     struct problem problem;
     problem_clear(&problem);
     if (f->ticket.place != 0 && h->result->count > 0) {
@@ -559,6 +563,7 @@ void frame_run(struct weir_ctx *f)
         t->result = f->result;
         frame_pop(f);
         if (!from_shard) root_finish(t);
+        else if (t->tail == TAIL_DECIDED) txn_end(t);
         return;
     }
 }
@@ -642,7 +647,9 @@ void ctx_state_lost(struct weir_ctx *f)
             next = t->chain;
             bool hit = false;
             for (struct weir_ctx *g = t->top; g != NULL; g = g->below) {
-                if (g == f || g->handler->runtime != runtime || g->fiber == NULL) continue;
+                bool returned = g->last_call != NULL; /* nothing of the runtime is on its stack */
+                if (g == f || g->handler->runtime != runtime || g->fiber == NULL || returned)
+                    continue;
                 g->lost = true;
                 hit = true;
             }
@@ -794,9 +801,8 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
     return f->answer;
 }
 
-/* Runs a call; *answer is the result in memory of this transaction or of the callee's record, until the end. */
-static enum weir_status call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
-                             struct key_place place, const void *args, void **answer)
+enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                            struct key_place place, const void *args, void **answer)
 {
     *answer = NULL;
     f->last = (struct weir_ticket){ 0 };
@@ -810,7 +816,9 @@ static enum weir_status call(struct weir_ctx *f, const struct handler *handler, 
         st = call_local(f, handler, key, place, args);
     } else {
         s->stats.remote_calls_total++;
-        call_remote(f, to, handler, key, place, args, f->read_only || handler->kind == WEIR_QUERY);
+        bool tail = f->last_call != NULL && tail_fits(f, handler);
+        call_remote(f, to, handler, key, place, args, f->read_only || handler->kind == WEIR_QUERY,
+                    tail);
         f->state = FRAME_WAITS_REMOTE;
         f->waits_for = to;
         fiber_suspend(f->fiber);
@@ -838,7 +846,7 @@ enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, 
                              struct key_place place, const void *args, void *result)
 {
     void *answer;
-    enum weir_status st = call(f, handler, key, place, args, &answer);
+    enum weir_status st = frame_call(f, handler, key, place, args, &answer);
     if (result == NULL) return st;
     if (st == WEIR_OK && answer != NULL)
         shape_copy(handler->result, answer, &f->txn->arena, result);
@@ -853,16 +861,23 @@ struct bound {
     bool same_args, same_result;
 };
 
-static bool verb_args(struct weir_ctx *f, const struct bound *bound, const void *args, void **out)
+static bool verb_args_convert(struct weir_ctx *f, const struct bound *bound, const void *args,
+                              void **out)
 {
-    *out = (void *)(uintptr_t)args;
-    if (bound->same_args || bound->handler->args->count == 0) return true;
     struct buf bytes = { 0 };
     pack(bound->args, args, &bytes);
     struct weir_str packed = arena_copy(&f->txn->arena, buf_str(&bytes));
     buf_free(&bytes);
     *out = arena_alloc(&f->txn->arena, bound->handler->args->size + 8u);
     return unpack(bound->handler->args, packed, &f->txn->arena, false, *out) == WEIR_OK;
+}
+
+static inline bool verb_args(struct weir_ctx *f, const struct bound *bound, const void *args,
+                             void **out)
+{
+    *out = (void *)(uintptr_t)args;
+    return bound->same_args || bound->handler->args->count == 0 ||
+           verb_args_convert(f, bound, args, out);
 }
 
 static enum weir_status verb_result(struct weir_ctx *f, const struct bound *bound,
@@ -911,10 +926,39 @@ enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct 
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
                         verb->handler);
     struct key_place place = type_place(bound->handler->type, to.key);
-    enum weir_status st = call(f, bound->handler, to.key, place, converted, &answer);
+    enum weir_status st = frame_call(f, bound->handler, to.key, place, converted, &answer);
     if (st == WEIR_OK && result != NULL && answer != NULL)
         st = verb_result(f, bound, answer, result);
     return st;
+}
+
+enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
+                                const struct weir_verb *verb, const void *args)
+{
+    if (ctx_is_doomed(f)) return doom_status(f);
+    struct arena *arena = &f->txn->arena;
+    const struct bound *bound = verb_bound(f, verb);
+    const char *why = "";
+    void *converted;
+    if (bound == NULL) return f->txn->failure.status;
+    if (f->last_call != NULL)
+        return ctx_fail(f, WEIR_HANDLER, "%.*s:%.*s makes a second last call",
+                        STR_ARG(f->handler->type->name), STR_ARG(f->handler->name));
+    if (!last_call_fits(f->handler, bound->handler, arena, &why))
+        return ctx_fail(f, WEIR_HANDLER, "the result of %s:%s is not that of %.*s:%.*s: %s",
+                        verb->type, verb->handler, STR_ARG(f->handler->type->name),
+                        STR_ARG(f->handler->name), why);
+    if (!verb_args(f, bound, args, &converted))
+        return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
+                        verb->handler);
+    /* the handler's stack will be gone */
+    if (converted == args && bound->handler->args->count > 0) {
+        converted = arena_alloc(arena, bound->handler->args->size + 8u);
+        shape_copy(bound->handler->args, args, arena, converted);
+    }
+    struct weir_str key = arena_copy(arena, to.key);
+    last_call_set(f, bound->handler, key, type_place(bound->handler->type, key), converted);
+    return WEIR_OK;
 }
 
 enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, struct weir_str key,

@@ -67,6 +67,12 @@ enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, s
 enum weir_status ctx_call_at(struct weir_ctx *ctx, const struct handler *handler,
                              struct weir_str key, struct key_place place, const void *args,
                              void *result);
+/** May a call now leave the decision to another shard, if it is the handler's last act? Cheap: asks for no key. */
+bool ctx_may_end(const struct weir_ctx *ctx);
+/** weir_call_last(), by handler; `key` and `args` stay. False: nothing is gained by it, or the results differ in form: make it
+ *  by ctx_call(). True: it is made when the handler has returned, and `result` is not to be filled in. */
+bool ctx_call_last(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
+                   struct key_place place, const void *args);
 enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args);
 /** weir_emit() by stream. */

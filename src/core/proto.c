@@ -3,6 +3,7 @@
  *
  *   CALL     caller -> callee      run a handler; makes the transaction's record there
  *   ANSWER   callee -> caller      exactly one per CALL, with the shards below that hold a record
+ *   COMMITTED callee -> root       in its place, if the CALL left the decision to the callee: decided in that epoch
  *   COMMIT   root -> each          apply in that epoch; there is no prepare: who answered cannot refuse
  *   ABORT    root -> each          drop the record
  *   WOUND    requester -> root     an older transaction waits for yours
@@ -26,9 +27,16 @@ struct message *message_new(struct shard *s, enum message_kind kind, uint64_t tx
     return m;
 }
 
-void message_free(struct message *m)
+static void message_free_own(struct message *m)
 {
     if (m->kind == MSG_DONE) mem_free(m->hint.failure);
+    else if (m->committed.result.ptr != m->committed.bytes)
+        mem_free((void *)(uintptr_t)m->committed.result.ptr);
+}
+
+void message_free(struct message *m)
+{
+    if (m->kind >= MSG_COMMITTED) message_free_own(m);
     mem_free(m);
 }
 
@@ -46,7 +54,8 @@ void message_post(struct shard *s, uint32_t to, struct message *m)
 }
 
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
-                 struct weir_str key, struct key_place place, const void *args, bool read_only)
+                 struct weir_str key, struct key_place place, const void *args, bool read_only,
+                 bool tail)
 {
     struct txn *t = f->txn;
     struct message *m = message_new(t->shard, MSG_CALL, t->id);
@@ -65,12 +74,14 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.read_only = read_only;
     m->call.patient = t->patient;
     m->call.shares = t->shares;
+    m->call.tail = tail;
     message_post(t->shard, to, m);
 }
 
 void answer_remote(struct weir_ctx *f)
 {
     struct txn *t = f->txn;
+    if (t->tail == TAIL_GIVEN && tail_decide(f)) return;
     struct message *m = message_new(t->shard, MSG_ANSWER, t->id);
     m->answer.frame = f->remote_caller;
     m->answer.status = f->status;
@@ -105,6 +116,7 @@ static void handle_call(struct shard *s, struct message *m)
         t->caller = arena_copy(&t->arena, m->call.caller);
         t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
+        t->tail = m->call.tail ? TAIL_GIVEN : TAIL_NONE;
     }
     struct weir_ctx *f = frame_push(
         t, m->call.handler, entity_get_at(s, m->call.handler->type->id, m->call.key, m->call.place),
@@ -171,8 +183,8 @@ static void handle_commit(struct shard *s, struct message *m)
 
 void message_handle(struct shard *s, struct message *m)
 {
-    /* E1: nobody acts on a message before its own epoch has reached the sender's. COMMIT and DONE carry the
-     * epoch of their decision, which is the sender's at that moment. */
+    /* E1: nobody acts on a message before its own epoch has reached the sender's. COMMITTED, COMMIT and DONE carry
+     * the epoch of their decision, which is the sender's at that moment. */
 #ifndef MUTANT_E1
     epoch_meet(s, m->epoch, m->clock);
 #endif
@@ -180,6 +192,7 @@ void message_handle(struct shard *s, struct message *m)
     switch (m->kind) {
     case MSG_CALL: handle_call(s, m); break;
     case MSG_ANSWER: handle_answer(s, m); break;
+    case MSG_COMMITTED: tail_committed(s, m); break;
     case MSG_COMMIT: handle_commit(s, m); break;
     case MSG_ABORT: t = txn_find(s, m->txn); ASSERT(t != NULL && t->top == NULL);
 #ifdef MUTANT_H3

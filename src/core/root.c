@@ -341,7 +341,12 @@ static void root_commit(struct txn *t, struct entity *e)
 {
     struct shard *s = t->shard;
     struct root *r = t->root;
-    uint64_t epoch = s->epoch, clock = ++s->clock;
+    const struct last_call *decided = t->decided;
+    uint64_t epoch = decided ? decided->epoch : s->epoch;
+    uint64_t clock = decided ? decided->clock : ++s->clock;
+#ifdef MUTANT_H11_own_epoch
+    epoch = s->epoch;
+#endif
     ASSERT(t->read_epoch <= epoch);
     bool record = r->kind == ROOT_REQUEST && r->request->id.len > 0 && !r->request->replayed;
     bool wrote = record || r->kind == ROOT_MESSAGE || r->handler->kind != WEIR_QUERY;
@@ -359,6 +364,11 @@ static void root_commit(struct txn *t, struct entity *e)
     if (r->kind == ROOT_EVENT) follow_done(s, r->lane, epoch);
     bool effects = s->buffers[epoch % EPOCH_BUFFERS].len != before;
     if (t->participants != 0) s->stats.multi_shard_total++;
+    if (decided != NULL) {
+        effects = effects || decided->effects;
+        s->stats.multi_shard_total++;
+        s->stats.tail_commits_total++;
+    }
     s->stats.commits_total++;
     if (r->kind == ROOT_REQUEST) {
         struct request *request = r->request;
@@ -382,7 +392,8 @@ static void root_commit(struct txn *t, struct entity *e)
     root_close(t);
 }
 
-void root_finish(struct txn *t)
+/* True: it is, by a new attempt or by its answer. */
+static bool root_is_undone(struct txn *t)
 {
     struct root *r = t->root;
     struct shard *s = t->shard;
@@ -395,15 +406,15 @@ void root_finish(struct txn *t)
         };
         s->stats.timeouts_total++;
         root_abort(t);
-        return;
+        return true;
     }
     if (t->cancelled || t->retry || ENV_CHANCE(s->env, "root.again")) {
         root_again(t);
-        return;
+        return true;
     }
     if (t->failure.status != WEIR_OK) {
         root_abort(t);
-        return;
+        return true;
     }
     /* Judged here and not before the handler runs, so that deletions go on: they are the way out. */
     if (r->kind == ROOT_REQUEST && !r->request->replayed && memory_is_full(s) && txn_grows(t)) {
@@ -413,9 +424,14 @@ void root_finish(struct txn *t)
             .text = STR("rows in memory are above memory_max; reads and deletions continue")
         };
         root_abort(t);
-        return;
+        return true;
     }
-    root_commit(t, t->root_entity);
+    return false;
+}
+
+void root_finish(struct txn *t)
+{
+    if (t->decided != NULL || !root_is_undone(t)) root_commit(t, t->root_entity);
 }
 
 void root_wound(struct txn *t)

@@ -455,3 +455,24 @@ bool shape_same_layout(const struct shape *a, const struct shape *b)
     }
     return true;
 }
+
+static bool field_takes(const struct field *own, const struct field *from)
+{
+    if (own->check != NULL || (from->optional && !own->optional)) return false;
+    if (own->kind == WEIR_FLOAT && (own->has_min || own->has_max)) return false;
+    if (own->has_min && !(from->has_min && from->min >= own->min)) return false;
+    if (own->has_max && !(from->has_max && from->max <= own->max)) return false;
+    if (own->kind == WEIR_LIST && !own->has_max && from->has_max && from->max > SHAPE_LIST_MAX)
+        return false;
+    return own->shape == NULL || shape_takes(own->shape, from->shape);
+}
+
+bool shape_takes(const struct shape *own, const struct shape *from)
+{
+    if (own == from) return true;
+    if (!shape_same_layout(own, from)) return false;
+    for (uint32_t i = 0; i < own->count; i++) {
+        if (!field_takes(&own->fields[i], &from->fields[i])) return false;
+    }
+    return true;
+}

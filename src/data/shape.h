@@ -122,6 +122,8 @@ enum weir_status shape_judge(const struct shape *shape, const void *value, bool 
  *  judged. `why` says the first difference. */
 bool shape_fits(const struct shape *a, const struct shape *b, struct arena *arena,
                 const char **why);
+/** True when the layout is the same and every value that keeps the rules of `from` keeps those of `own`. */
+bool shape_takes(const struct shape *own, const struct shape *from);
 /** True when structs of both have the very same layout, so that a pointer may be passed on. */
 bool shape_same_layout(const struct shape *a, const struct shape *b);
 

@@ -82,6 +82,7 @@ static struct invocation *invocation_take(struct vm *vm)
     inv->vm = vm;
     inv->serial = ++vm->serial;
     inv->memory_hit = false;
+    inv->ends = false;
     inv->grown = NULL;
     return inv;
 }
@@ -232,7 +233,7 @@ static int invoke_body(lua_State *L)
     luaL_checkstack(L, (int)args->count + 10, "arguments");
     for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
     lua_call(L, (int)args->count + 1, 1);
-    return result_take(L, inv);
+    return inv->ends ? 0 : result_take(L, inv);
 }
 
 /* ---- the short way: what makes nothing in Lua's memory needs no protection ---- */
@@ -287,12 +288,13 @@ static int invoke_run(struct invocation *inv)
 {
     struct vm *vm = inv->vm;
     const struct lua_code *code = inv->handler->code;
-    if (!direct_push(inv, code)) {
+    inv->direct = direct_push(inv, code);
+    if (!inv->direct) {
         lua_pushvalue(inv->L, 1);
         return vm_call_watched(vm, inv->L, &inv->run, 0, 0);
     }
     int status = vm_call_watched(vm, inv->L, &inv->run, (int)inv->handler->args->count + 1, 1);
-    if (status != 0 || result_take_plain(inv)) return status;
+    if (status != 0 || inv->ends || result_take_plain(inv)) return status;
     lua_pushvalue(inv->L, 2);
     lua_insert(inv->L, -2);
     return vm_call_watched(vm, inv->L, &inv->run, 1, 0);
@@ -635,6 +637,15 @@ static struct key_place handle_place(lua_State *L, const struct handler *handler
     return place;
 }
 
+/* `return other:f()` in a handler: a tail call, whose caller's frame is gone. Below this function stands what ran the
+ * handler, invoke_body() or nothing; under a pcall, a comparator, a callback there is more, in a routine another thread. */
+static bool is_last_act(lua_State *L, const struct invocation *inv)
+{
+    lua_Debug debug;
+    return L == inv->L && ctx_may_end(inv->ctx) &&
+           lua_getstack(L, inv->direct ? 1 : 2, &debug) == 0;
+}
+
 /* account("ann"):deposit(5); upvalue 1: the handler. */
 int handler_call(lua_State *L)
 {
@@ -654,6 +665,10 @@ int handler_call(lua_State *L)
     struct key_place place = handle_place(L, handler, key);
     key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 2);
+    if (is_last_act(L, inv) && ctx_call_last(inv->ctx, handler, key, place, args)) {
+        inv->ends = true;
+        return 0;
+    }
     char *result = arena_alloc(inv->arena, handler->result->size + 8u);
     invocation_pause(inv);
     enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, result);

@@ -110,6 +110,8 @@ struct invocation {
     void *result;
     struct arena *arena;
     bool read_only, memory_hit;
+    bool direct;            /* the handler stands at the bottom of its thread, not invoke_body() */
+    bool ends;              /* its last act was a call that the engine makes now */
     lua_State *L;           /* its thread; at the bottom invoke_body() and result_body() */
     int anchor;             /* registry place of the thread; LUA_NOREF: none */
     struct ud_record *self; /* lent to one handler after the other; NULL before the first */

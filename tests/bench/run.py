@@ -63,7 +63,7 @@ def figures_add_up(figures, workload, shards):
 
 
 def each_workload(folder, *options, shards=2):
-    for workload in ("ycsb", "smallbank", "fan", *(() if "c" in options else ("voter",))):
+    for workload in ("ycsb", "smallbank", "fan", "hot", *(() if "c" in options else ("voter",))):
         keys = 300000 if workload == "voter" else 500
         out, _, figures = bench(folder, workload, "--keys", keys, "--shards", shards, *options)
         true("holds " in out, out)
@@ -118,6 +118,7 @@ def rows_that_an_application_forgets_or_mixes_up_are_found(folder):
 def money_that_an_application_loses_is_found(folder):
     plants = {"ycsb": ("self.balance = self.balance + 1\n", 'if self.key ~= "u7" then self.balance = self.balance + 1 end\n'),
               "smallbank": ("checking(to.key):add(all)", "checking(to.key):add(all - all % 2)"),
+              "hot": ("self.balance = self.balance + amount\n", "self.balance = self.balance + (self.balance == 30 and 0 or amount)\n"),
               "voter": ("if counted then", "if counted and votes ~= 3 then"),
               "fan": ("  self.n = self.n + (work(loops) > 0 and 1 or 0)\nend", "  self.n = math.max(1, self.n)\nend")}
     for workload, (right, wrong) in plants.items():
@@ -470,7 +471,7 @@ def each_mistake_is_explained(folder):
 def the_help_names_every_workload_and_option(folder):
     _, help_all, _ = weir("help", "bench", cwd=folder.path)
     equal(help_all, weir("bench", "--help")[1])
-    for word in ("ycsb", "smallbank", "tpcc", "travel", "voter", "market", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
+    for word in ("ycsb", "smallbank", "tpcc", "travel", "voter", "market", "hot", "--last", "--warehouses", "--keys", "--zipf", "--cross", "--initial", "--mix", "--rate", "--sweep", "--in-process"):
         true(word in help_all, word)
 
 

@@ -21,8 +21,30 @@ account:on("transfer", { account, int, returns = moved, allow = "anyone" }, func
   if before < amount then weir.fail("insufficient", self.key) end
   local seq = self.seq + 1
   self.seq, self.balance = seq, before - amount
+  if amount % 4 == 3 then return to:take_back(self, amount, seq, before) end
+  if amount % 4 ~= 0 then return to:take(self, amount, seq, before) end      -- the last act: its shard may decide
   local other = to:credit(amount)
   return { a = seq, b = before, c = other.c, d = other.d }
+end)
+
+account:on("take", { account, int, int, int, returns = moved }, function(self, from, amount, a, b)
+  local seq, before = self.seq + 1, self.balance
+  self.seq, self.balance = seq, before + amount
+  return { a = a, b = b, c = seq, d = before }
+end)
+
+-- Sees through the one who pays what both have changed: a handler within each of the two.
+account:on("take_back", { account, int, int, int, returns = moved }, function(self, from, amount, a, b)
+  local seen = from:glance(self)
+  if seen.a ~= a or seen.b ~= b - amount then weir.fail("astray", self.key) end
+  local seq, before = self.seq + 1, self.balance
+  self.seq, self.balance = seq, before + amount
+  return { a = a, b = b, c = seq, d = before }
+end)
+
+account:query("glance", { account, returns = moved }, function(self, to)
+  to:audit()
+  return { a = self.seq, b = self.balance, c = 0, d = 0 }
 end)
 
 -- A cycle: this account calls the other, which calls back into this one.

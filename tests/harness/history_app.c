@@ -52,6 +52,19 @@ static const struct weir_field moved_fields[] = {
     WEIR_FIELD(struct moved, c, WEIR_INT), WEIR_FIELD(struct moved, d, WEIR_INT), WEIR_END
 };
 
+/* What the one who pays has to say; who gets the money says both, as the last act of the transfer. */
+struct paid {
+    struct weir_ref from;
+    int64_t amount, a, b;
+};
+static const struct weir_field paid_fields[] = {
+    WEIR_FIELD(struct paid, from, WEIR_REF, .type = "account"), WEIR_FIELD(struct paid, amount, WEIR_INT),
+    WEIR_FIELD(struct paid, a, WEIR_INT), WEIR_FIELD(struct paid, b, WEIR_INT), WEIR_END
+};
+static struct weir_verb take = { "account", "take", WEIR_SHAPE(struct paid, paid_fields), WEIR_SHAPE(struct moved, moved_fields) };
+static struct weir_verb take_back = { "account", "take_back", WEIR_SHAPE(struct paid, paid_fields),
+                                      WEIR_SHAPE(struct moved, moved_fields) };
+static struct weir_verb glance = { "account", "glance", WEIR_SHAPE(struct move, move_fields), WEIR_SHAPE(struct moved, moved_fields) };
 static struct weir_verb credit = { "account", "credit", WEIR_SCALAR(WEIR_INT), WEIR_SHAPE(struct moved, moved_fields) };
 static struct weir_verb transfer = { "account", "transfer", WEIR_SHAPE(struct move, move_fields),
                                      WEIR_SHAPE(struct moved, moved_fields) };
@@ -112,6 +125,10 @@ static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const 
     out->a = ++self->seq;
     out->b = self->balance;
     self->balance -= in->amount;
+    if (in->amount % 4 != 0) { /* the last act: the other's shard may decide, unless it calls back */
+        struct paid paid = { { weir_self(ctx) }, in->amount, out->a, out->b };
+        return weir_call_last(ctx, in->to, in->amount % 4 == 3 ? &take_back : &take, &paid);
+    }
     memset(&other, 0x7f, sizeof(other));
     enum weir_status st = weir_call(ctx, in->to, &credit, &in->amount, &other);
     /* the engine's promise to handlers that do not look: zeros, and the attempt is over */
@@ -119,6 +136,34 @@ static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const 
     out->c = other.c;
     out->d = other.d;
     return WEIR_OK;
+}
+
+static enum weir_status account_take(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    struct account *self = row;
+    const struct paid *in = args;
+    *(struct moved *)result = (struct moved){ in->a, in->b, ++self->seq, self->balance };
+    self->balance += in->amount;
+    return WEIR_OK;
+}
+
+/* Sees through the one who pays what both have changed: a handler within each of the two. */
+static enum weir_status account_take_back(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    const struct paid *in = args;
+    struct move self = { { weir_self(ctx) }, 0 };
+    struct moved seen;
+    enum weir_status st = weir_call(ctx, in->from, &glance, &self, &seen);
+    if (st == WEIR_OK && (seen.a != in->a || seen.b != in->b - in->amount)) abort();
+    return account_take(ctx, row, args, result);
+}
+
+static enum weir_status account_glance(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    const struct account *self = row;
+    struct moved ignored;
+    *(struct moved *)result = (struct moved){ .a = self->seq, .b = self->balance };
+    return weir_call(ctx, ((const struct move *)args)->to, &audit, NULL, &ignored);
 }
 
 /* A cycle: this account calls the other, which calls back into this one. */
@@ -165,6 +210,9 @@ static const struct weir_handler account_handlers[] = {
     { "transfer", WEIR_ON, account_transfer, WEIR_SHAPE(struct move, move_fields), WEIR_SHAPE(struct moved, moved_fields), "anyone" },
     { "cycle", WEIR_ON, account_cycle, WEIR_SHAPE(struct move, move_fields), WEIR_SHAPE(struct moved, moved_fields), "anyone" },
     { "relay", WEIR_ON, account_relay, WEIR_SHAPE(struct move, move_fields), WEIR_SHAPE(struct moved, moved_fields), NULL },
+    { "take", WEIR_ON, account_take, WEIR_SHAPE(struct paid, paid_fields), WEIR_SHAPE(struct moved, moved_fields), NULL },
+    { "take_back", WEIR_ON, account_take_back, WEIR_SHAPE(struct paid, paid_fields), WEIR_SHAPE(struct moved, moved_fields), NULL },
+    { "glance", WEIR_QUERY, account_glance, WEIR_SHAPE(struct move, move_fields), WEIR_SHAPE(struct moved, moved_fields), NULL },
     { "audit", WEIR_QUERY, account_audit, WEIR_NOTHING, WEIR_SHAPE(struct moved, moved_fields), "anyone" },
     WEIR_END
 };
@@ -455,7 +503,7 @@ static const struct weir_service work_service = { "work", work_handlers };
 enum weir_status history_app(struct weir_app *app)
 {
     struct weir_verb *verbs[] = { &credit, &transfer, &cycle, &relay, &audit, &append, &read_list, &write_reg, &get_reg,
-                                  &post, &later, &count_up, &read_tally, &set_node, &get_node };
+                                  &post, &later, &count_up, &read_tally, &set_node, &get_node, &take, &take_back, &glance };
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) weir_use(app, verbs[i]);
     enum weir_status st = weir_add_entity(app, &account_entity);
     if (st == WEIR_OK) st = weir_add_entity(app, &list_entity);

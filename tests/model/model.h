@@ -99,6 +99,14 @@
       "a root with another participant gives the decision away, and relays it")                    \
     X(H11_callee_calls, "tail_below",                                                              \
       "a callee that called decides, and the root relays it to those below")                       \
+    X(H11_inner_decides, "tail_cycle",                                                             \
+      "a handler that the callee's shard called back decides, before the callee is at its end")    \
+    X(H11_answer_later, "tail",                                                                    \
+      "the callee's shard tells of its decision in a later step, its mark may go before")          \
+    X(H11_applied_later, "tail",                                                                   \
+      "COMMITTED is taken from the ring, and what the root changed logged in a later step")        \
+    X(H11_seals_alone, "tail",                                                                     \
+      "a root's shard seals without waiting for the shard that it gave the decision to")           \
     X(H11_message, "tail_message",                                                                 \
       "the root of a message gives the decision away, and sends DONE after it")                    \
     X(H11_check_after, "tail_check", "the root's own check comes after CALL(TAIL)")                \
@@ -260,6 +268,7 @@ struct txn {
     uint8_t failed;
     uint8_t asleep;  /* it died, and waits for its root entity without being given it */
     uint8_t patient; /* it died before */
+    uint8_t owed; /* mutants: the epoch of a tail-commit that is still to be told of */
     /* what no shard knows; for the checks only */
     uint8_t applied; /* decided, with effects, in epoch `commit` */
     uint8_t commit;
@@ -303,7 +312,7 @@ struct image {
     uint8_t pending[SHARDS_MAX];
 };
 enum walk_at { WALK_NONE = 0, WALK_OVER = 0xff };
-#define ZEROS 2
+#define ZEROS 1
 struct state {
     uint32_t log[SHARDS_MAX][EPOCHS_MAX]; /* effects of each transaction, LOG_... */
     uint8_t global, durable, wanted, crashes;

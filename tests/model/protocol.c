@@ -682,6 +682,8 @@ static void root_fail(struct model *m, struct state *st, int t)
 static void check_decision(struct model *m, const struct state *st, int t, uint8_t epoch)
 {
     const struct txn *txn = &st->txns[t];
+    /* the root may wait for what the callee of its last call decides */
+    if (txn->depth > 1) breaks(m, "a transaction decides before its handlers have returned");
     for (int e = 0; e < m->scenario->entities; e++) {
         const struct entity *entity = &st->entities[e];
         if (!(txn->touched & 1u << e)) continue;
@@ -781,6 +783,35 @@ static void tail_release(struct model *m, struct state *st, int t, int s)
     }
 }
 
+/* May the callee, whose handler has just returned on shard s? Not when a shard below it holds a record, nor when it was
+ * called by a handler of its own shard's record: that one is not at its end. */
+static bool tail_may_decide(const struct model *m, struct state *st, int t, int s)
+{
+    const struct txn *txn = &st->txns[t];
+    const struct record *record = record_of(st, t, s);
+    bool wider = IS(H11_wider);
+    if (!(record->flags & RECORD_TAIL) || s == root_shard(m, t)) return false;
+    if (record->flags & RECORD_DOOMED) return false;
+    if (record->parts && !wider && !IS(H11_callee_calls)) return false;
+    if (record->sends && !wider) return false;
+    for (int i = 0; i < txn->depth && !IS(H11_inner_decides); i++) {
+        if (handler_shard(m, txn->frames[i].handler) == s) return false;
+    }
+    return true;
+}
+
+/* Says so to the root. The epoch is that of the decision, which but for a mutant is the shard's. */
+static void tail_tell(struct model *m, struct state *st, int t, int s, struct message msg,
+                      uint8_t epoch)
+{
+    struct txn *txn = &st->txns[t];
+    int root = root_shard(m, t);
+    txn->state = FRAME_ANSWER_SENT;
+    txn->answers_from = (uint8_t)s;
+    post(m, st, s, root, msg);
+    st->rings[s][root].slots[st->rings[s][root].count - 1].epoch = epoch;
+}
+
 /* The callee's shard decides in its own epoch, applies, lets go, and tells the root. */
 static void tail_decide(struct model *m, struct state *st, int t, int s)
 {
@@ -793,9 +824,14 @@ static void tail_decide(struct model *m, struct state *st, int t, int s)
     msg.read = IS(H11_read_lost) ? 0 : record->read;
     m->tails++;
     decide(m, st, t, epoch);
-    txn->state = FRAME_ANSWER_SENT;
-    txn->answers_from = (uint8_t)s;
-    post(m, st, s, root_shard(m, t), msg);
+    if (IS(H11_answer_later)) {
+        txn->owed = epoch;
+        txn->answers_from = (uint8_t)s;
+        txn->state = FRAME_READY;
+        record_of(st, t, root_shard(m, t))->read |= msg.read;
+    } else {
+        tail_tell(m, st, t, s, msg, epoch);
+    }
     record->parts &= (uint8_t) ~(1u << root_shard(m, t));
     if (IS(H11_wider)) send_parts(m, st, t, s, MSG_COMMIT, epoch);
     apply(m, st, id_of(st, t), s, epoch);
@@ -842,8 +878,7 @@ static void answer(struct model *m, struct state *st, int t, int s)
 {
     struct txn *txn = &st->txns[t];
     struct record *record = record_of(st, t, s);
-    if (record->flags & RECORD_TAIL && s != root_shard(m, t) &&
-        !(record->flags & RECORD_DOOMED)) {
+    if (tail_may_decide(m, st, t, s)) {
         tail_decide(m, st, t, s);
         return;
     }
@@ -872,9 +907,6 @@ static bool run_op(struct model *m, struct state *st, int t, int s, struct op op
         record->sends |= (uint8_t)(1u << op.arg);
         if (IS(H7_hint_early)) hint_post(m, st, s, op.arg);
     }
-    /* a callee that calls or sends leaves the decision to the root */
-    bool leaves = (op.kind == OP_CALL && !IS(H11_callee_calls)) || op.kind == OP_SEND;
-    if (leaves && !IS(H11_wider)) record->flags &= (uint8_t)~RECORD_TAIL;
     if (op.kind != OP_CALL) return true;
     bool tail = s == root_shard(m, t) && handler_shard(m, op.arg) != s && tail_fits(m, st, t, s);
     if (tail) record->flags |= RECORD_TAIL;
@@ -889,10 +921,27 @@ static bool run_op(struct model *m, struct state *st, int t, int s, struct op op
     return false;
 }
 
+/* What two mutants put off: that the callee tells of its decision, or that the root does what it was told. */
+static void run_owed(struct model *m, struct state *st, int t)
+{
+    struct txn *txn = &st->txns[t];
+    uint8_t epoch = txn->owed;
+    int s = root_shard(m, t);
+    struct message msg = { .kind = MSG_ANSWER, .id = (uint8_t)id_of(st, t), .epoch = epoch };
+    msg.arg = RECORD_COMMITTED;
+    txn->owed = 0;
+    if (IS(H11_answer_later)) tail_tell(m, st, t, txn->answers_from, msg, epoch);
+    else tail_committed(m, st, t, s, msg);
+}
+
 /* Runs the innermost frame until it waits, and what returns into. */
 static void run(struct model *m, struct state *st, int t)
 {
     struct txn *txn = &st->txns[t];
+    if (txn->owed) {
+        run_owed(m, st, t);
+        return;
+    }
     int s = handler_shard(m, txn->frames[txn->depth - 1].handler);
     for (;;) {
         struct frame *f = &txn->frames[txn->depth - 1];
@@ -943,6 +992,12 @@ static void handle_answer(struct model *m, struct state *st, struct message msg,
         return;
     }
     struct record *record = record_of(st, t, s);
+    if (msg.arg & RECORD_COMMITTED && IS(H11_applied_later)) {
+        record->read = max_of(record->read, msg.read);
+        txn->owed = msg.epoch;
+        txn->state = FRAME_READY;
+        return;
+    }
     if (msg.arg & RECORD_COMMITTED) {
         tail_committed(m, st, t, s, msg);
         return;
@@ -1151,6 +1206,17 @@ static bool may_read_tail(const struct model *m, const struct state *st, int s, 
     return shard->mark_read[p] || IS(H2_mark_after_tail) || IS(H2_state_after_tail);
 }
 
+/* The mutant: a root here has given its decision to shard p. */
+static bool has_given_away(const struct model *m, const struct state *st, int s, int p)
+{
+    for (int t = 0; t < m->scenario->txns; t++) {
+        const struct txn *txn = &st->txns[t];
+        if (txn->phase != TXN_LIVE || root_shard(m, t) != s) continue;
+        if (st->records[id_of(st, t)][s].flags & RECORD_TAIL && p != s) return true;
+    }
+    return false;
+}
+
 static bool may_seal(const struct model *m, const struct state *st, int s)
 {
     const struct shard *shard = &st->shards[s];
@@ -1164,6 +1230,7 @@ static bool may_seal(const struct model *m, const struct state *st, int s)
         }
         bool parked = is_parked(m, st, p);
         int mark = st->rings[p][s].mark + (IS(E3_mark_too_low) ? 1 : 0);
+        if (IS(H11_seals_alone) && has_given_away(m, st, s, p)) continue;
         if (mark <= epoch && !parked && !IS(E3_no_marks)) return false;
         if (st->rings[p][s].published && !IS(E3_no_drain)) return false;
     }

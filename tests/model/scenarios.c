@@ -525,6 +525,26 @@ const struct scenario scenarios[] = {
         .cuts = 2,
     },
     {
+        .name = "tail_cycle", .text = "A ends in a call of B, which calls A back, which calls B, against C that calls B beside it",
+        .shards = 2, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 1 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { CALL(2) } }, { A, true, { CALL(3) } }, { B, true, { { 0 } } },
+            { C, true, { CALL(3), CALL(5) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 4 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "tail_hot", .text = "A and C end in a call of B, which calls D beside it, against D that ends in a call of A; one crash",
+        .shards = 2, .entities = 4, .txns = 3, .entity_shard = { 0, 1, 0, 1 }, .tail = true,
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { CALL(4) } }, { C, true, { CALL(1) } }, { D, true, { CALL(5) } },
+            { D, true, { { 0 } } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 3 }, { .handler = 0 }, { .handler = 2 } },
+        .cuts = 2, .crashes = 1,
+    },
+    {
         .name = "tail_message", .text = "A sends to B, whose handler ends in a call of C; three shards; one crash",
         .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 }, .tail = true,
         .handlers = { { A, true, { SEND(1) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } } },

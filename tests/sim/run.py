@@ -39,6 +39,7 @@ MUTANTS = {
     "F2": "store_events_not_synced", "A1": "ask_early", "R1": "retire_ahead", "R2": "store_events_deleted_early",
     "K1": "store_compacted_delete_early", "K2": "store_compacted_not_synced", "K3": "store_compacted_dir_not_synced",
     "K4": "store_compacted_walk_lost", "P1": "no_death", "P2": "die_queue_by_age", "P3": "wake_lost", "P4": "no_reader_wound", "D1": "derive_no_cursor", "D2": "derive_low_lost",
+    "T1": "H11_abort", "T2": "H11_own_epoch", "T3": "H11_late", "T4": "H11_participant", "T5": "H11_inner",
 }
 CONTROLS = {"M9": "store_control_split_write", "C2": "control_checkpoint_later", "C3": "control_replies_reordered"}
 
@@ -118,6 +119,8 @@ def swarm(program, options, budget):
         say(not silent, "every kind of fault was met%s" % (" 20 times" if options.large else ""), ", ".join(silent))
         say(sums["latest"] > 0 and sums["window_rows"] > sums["window_late"] > 0, "streams were compacted, windows had results, late ones too",
             "%d seeds, %d rows, %d late" % (sums["latest"], sums["window_rows"], sums["window_late"]))
+        say(sums["tails"] * 200 >= sums["multi"], "one in 200 transactions over shards was decided by that of its last call",
+            "%d of %d" % (sums["tails"], sums["multi"]))
         say(sums["ok"] / sums["runs"] >= 1000, "a seed commits 1000 transactions for its clients on average",
             "%.0f" % (sums["ok"] / sums["runs"]))
 

@@ -35,7 +35,7 @@
 
 /* Sums over all runs; shared between processes. */
 struct tally {
-    _Atomic uint64_t runs, failed, simulated_ms, begun, ok, failures, refused, unknown, replays, commits, multi, wounds, deaths, wait_die, no_wait, checkpoints,
+    _Atomic uint64_t runs, failed, simulated_ms, begun, ok, failures, refused, unknown, replays, commits, multi, tails, wounds, deaths, wait_die, no_wait, checkpoints,
         delivered, fired, opens, open_failures, poisons, frames, window_rows, window_late, latest, rot_seeds, rot_found, rot_cut, tidy, histories, states, seconds;
     _Atomic uint64_t faults[SIM_FAULT_KINDS], crashes[8], least_ok;
     _Atomic uint64_t marks[MARKS_MAX];
@@ -473,6 +473,7 @@ static void stats_take(struct world *w)
     w->deaths += s.deaths_total;
     w->commits += s.commits_total;
     w->multi += s.multi_shard_total;
+    w->tails += s.tail_commits_total;
     w->checkpoints += s.checkpoints_total;
     w->delivered += s.messages_delivered_total;
     w->fired += s.timers_fired_total;
@@ -905,6 +906,7 @@ static void tally_add(struct world *w)
     tally->replays += w->replays;
     tally->commits += w->commits;
     tally->multi += w->multi;
+    tally->tails += w->tails;
     tally->wounds += w->wounds;
     tally->deaths += w->deaths;
     tally->wait_die += w->plan.policy == CONFLICT_WAIT_DIE;
@@ -1209,7 +1211,7 @@ static void report_write(void)
     for (int i = 0; i < ENDINGS; i++) fprintf(f, "end\t%s\t\t%" PRIu64 "\n", ends[i], (uint64_t)tally->crashes[i]);
 #define SUM(name) fprintf(f, "sum\t" #name "\t\t%" PRIu64 "\n", (uint64_t)tally->name)
     SUM(runs), SUM(failed), SUM(simulated_ms), SUM(begun), SUM(ok), SUM(failures), SUM(refused), SUM(unknown), SUM(replays), SUM(commits),
-        SUM(multi), SUM(wounds), SUM(deaths), SUM(wait_die), SUM(no_wait), SUM(checkpoints), SUM(delivered), SUM(fired), SUM(opens), SUM(open_failures), SUM(poisons), SUM(frames),
+        SUM(multi), SUM(tails), SUM(wounds), SUM(deaths), SUM(wait_die), SUM(no_wait), SUM(checkpoints), SUM(delivered), SUM(fired), SUM(opens), SUM(open_failures), SUM(poisons), SUM(frames),
         SUM(window_rows), SUM(window_late), SUM(latest), SUM(rot_seeds), SUM(rot_found), SUM(rot_cut), SUM(tidy), SUM(histories), SUM(states), SUM(least_ok);
     fclose(f);
 }
@@ -1232,10 +1234,10 @@ static void run_seeds(void)
     double seconds = (double)(time(NULL) - begin);
     uint64_t runs = tally->runs ? (uint64_t)tally->runs : 1;
     printf("swarm: %" PRIu64 " seeds from %" PRIu64 " in %.0f s, %.1f simulated min and %" PRIu64 " transactions committed for clients a seed; "
-           "%" PRIu64 " commits, %" PRIu64 " over shards, %" PRIu64 " recoveries, %" PRIu64 " checkpoints, %" PRIu64 " poisoned logs, %" PRIu64
+           "%" PRIu64 " commits, %" PRIu64 " over shards (%" PRIu64 " tail-commits), %" PRIu64 " recoveries, %" PRIu64 " checkpoints, %" PRIu64 " poisoned logs, %" PRIu64
            " messages, %" PRIu64 " timers\n",
            runs, options.seed, seconds, (double)tally->simulated_ms / 60000.0 / (double)runs, (uint64_t)tally->ok / runs,
-           (uint64_t)tally->commits, (uint64_t)tally->multi, (uint64_t)tally->opens, (uint64_t)tally->checkpoints, (uint64_t)tally->poisons,
+           (uint64_t)tally->commits, (uint64_t)tally->multi, (uint64_t)tally->tails, (uint64_t)tally->opens, (uint64_t)tally->checkpoints, (uint64_t)tally->poisons,
            (uint64_t)tally->delivered, (uint64_t)tally->fired);
     report_write();
     printf("%" PRIu64 " passed, %" PRIu64 " failed, 0 skipped\n", (uint64_t)(tally->runs - tally->failed), (uint64_t)tally->failed);

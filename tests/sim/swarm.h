@@ -176,7 +176,7 @@ struct world {
     size_t history_len;
     uint64_t begun, acts, target, settled_target;
     uint64_t ok, failed, refused, unknown, replays;
-    uint64_t commits, multi, wounds, deaths, checkpoints, delivered, fired, opens, open_failures, poisons, rot_found, rot_cut;
+    uint64_t commits, multi, tails, wounds, deaths, checkpoints, delivered, fired, opens, open_failures, poisons, rot_found, rot_cut;
     uint32_t shards, busy;
     bool stop, quiet_wanted, final, silent; /* silent: nothing new is asked */
     uint64_t final_next, pause_until_ns;

@@ -197,9 +197,48 @@ static void shapes_that_fit_and_that_do_not(void **state)
     assert_non_null(strstr(why, "`f` is float here and int there"));
 }
 
+/* Each rule of the taker at one below, at and above the giver's. */
+static void shapes_that_take_what_another_gives(void **state)
+{
+    (void)state;
+    struct shape *wide = form(&wide_shape), *inner = form(&inner_shape);
+    assert_true(shape_takes(wide, wide));
+    assert_false(shape_takes(wide, inner));
+    struct field own = { .kind = WEIR_INT, .size = 8 }, from = own;
+    struct shape to = { &own, 1, 8, true }, given = { &from, 1, 8, true };
+    assert_true(shape_takes(&to, &given));
+    own.has_max = true;
+    own.max = 5;
+    assert_false(shape_takes(&to, &given));
+    from.has_max = true;
+    for (from.max = 4; from.max <= 6; from.max++)
+        assert_int_equal(shape_takes(&to, &given), from.max <= 5);
+    from.max = 5;
+    own.has_min = true;
+    own.min = 2;
+    assert_false(shape_takes(&to, &given));
+    from.has_min = true;
+    for (from.min = 1; from.min <= 3; from.min++)
+        assert_int_equal(shape_takes(&to, &given), from.min >= 2);
+    from.optional = true;
+    assert_false(shape_takes(&to, &given));
+    own.optional = true;
+    assert_true(shape_takes(&to, &given));
+    own.kind = from.kind = WEIR_FLOAT;
+    assert_false(shape_takes(&to, &given)); /* bounds of floats are not compared */
+    struct field number = { .kind = WEIR_INT, .size = 8 };
+    struct shape numbers = { &number, 1, 8, true };
+    own = from = (struct field){ .kind = WEIR_LIST, .size = 16, .shape = &numbers };
+    to.size = given.size = 16;
+    from.has_max = true;
+    for (from.max = SHAPE_LIST_MAX - 1; from.max <= (int64_t)SHAPE_LIST_MAX + 1; from.max++)
+        assert_int_equal(shape_takes(&to, &given), from.max <= (int64_t)SHAPE_LIST_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes_that_take_what_another_gives),
         cmocka_unit_test(start_values_are_the_declared_ones), cmocka_unit_test(copy_is_deep_and_equal),
         cmocka_unit_test(layout_is_that_of_a_c_struct), cmocka_unit_test(bounds_of_numbers),
         cmocka_unit_test(bounds_of_texts_and_lists), cmocka_unit_test(nil_is_allowed_where_declared),

@@ -41,6 +41,9 @@ const char *fake_map(struct fake *fake, const char *type, const char *key, const
 /** Messages, timers, traces since the last call of this, one a line. */
 const char *fake_effects(struct fake *fake);
 
+/** How many handlers ended in a call that the engine made after them. */
+unsigned fake_last_calls(struct fake *fake);
+
 struct fake_txn *fake_begin(struct fake *fake, const char *type, const char *key,
                             const char *handler, const char *args);
 /** True while it waits. */

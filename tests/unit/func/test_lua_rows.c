@@ -266,6 +266,74 @@ static void calls_cross_as_values(void **state)
     RUN(probes);
 }
 
+/* `return other:f()` and nothing else: whatever has a frame of its own below the call is no end of a handler. */
+static void last_acts_are_seen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *want;
+        bool last;
+    } acts[] = {
+        { "return b('c'):add(5)", "ok 5", true },
+        { "self.i = 7 return b('c'):add(5)", "ok 5", true },
+        { "local x = b('c'):add(5) return x", "ok 5", false },
+        { "return (b('c'):add(5))", "ok 5", false },
+        { "return b('c'):add(5) + 1", "ok 6", false },
+        { "b('c'):add(5)", "ok null", false },
+        { "return b('c'):add(5), 2", "ok 5", false },
+        { "return { b('c'):add(5) }", "ok [5]", false },
+        { "local function f(h) return h:add(5) end return f(b 'c')", "ok 5", true },
+        { "local function f(h) return h:add(5) end local x = f(b 'c') return x + 1", "ok 6",
+          false },
+        { "local function f(h, ...) return h:add(...) end return f(b 'c', 5)", "ok 5", true },
+        { "local function f(h, ...) return h:add(...) end f(b 'c', 5) return 1", "ok 1", false },
+        { "return pcall(function() return b('c'):add(5) end)", "ok true", false },
+        { "return select(2, pcall(function() return b('c'):add(5) end))", "ok 5", false },
+        { "local c = b('c') return pcall(c.add, c, 5)", "ok true", false },
+        { "local c = b('c') return xpcall(function() return c:add(5) end, function() end)",
+          "ok true", false },
+        { "return (('a'):gsub('.', function() return b('c'):add(5) end))", "ok \"5\"", false },
+        { "return ('a'):gsub('.', function() return b('c'):add(5) end)", "ok \"5\"", false },
+        { "local t = { 2, 1 } table.sort(t, function(x, y) return b('c'):add(1) and x < y end) "
+          "return t",
+          "ok [1,2]", false },
+        { "return weir.all { function() return b('c'):add(5) end }", "ok [5]", false },
+        { "local c = setmetatable({}, { __call = function(_, n) return b('c'):add(n) end }) return "
+          "c(5)",
+          "ok 5", true },
+        { "local c = setmetatable({}, { __index = function() return b('c'):add(5) end }) return "
+          "c.x",
+          "ok 5", false },
+        { "local c = setmetatable({}, { __add = function() return b('c'):add(5) end }) return c + "
+          "c",
+          "ok 5", false },
+        { "for i = 1, 200 do b('c'):add(1) end return b('c'):add(1)", "ok 201", true },
+        { "return b('c'):echo({}, 'z')", "ok {\"l\":[],\"n\":0,\"s\":\"z\"}", false },
+        { "self.i = 200 return b('c'):add(5)", "check", false },
+        { "return b('c'):add(0)", "arg", true },
+        { "return b('c'):fail()", "refused", true },
+        { "return b('c'):err()", "handler", true },
+    };
+    static char app[65536];
+    size_t count = sizeof(acts) / sizeof(acts[0]);
+    size_t used = (size_t)snprintf(app, sizeof(app), "%s", head);
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(app + used, sizeof(app) - used,
+                                 "a:on('h%zu', {}, function(self)\n%s\nend)\n", i, acts[i].text);
+    used += (size_t)snprintf(app + used, sizeof(app) - used, "a:on('warm', {}, function(self) self.i = 1 end)\n");
+    for (size_t i = 0; i < 2 * count; i++) {
+        const char *text = acts[i / 2].text, *want = acts[i / 2].want;
+        struct fake *fake = fake_create(app);
+        char name[32];
+        snprintf(name, sizeof(name), "h%zu", i / 2);
+        if (i % 2) fake_call(fake, "a", "other", "warm", ""); /* a used thread may run a handler the short way */
+        const char *got = fake_call(fake, "a", "k", name, "");
+        if (strncmp(got, want, strlen(want)) != 0 || fake_last_calls(fake) != (acts[i / 2].last ? 1 : 0))
+            fail_msg("%s\n  gave %s, %u last calls, %s", text, got, fake_last_calls(fake), i % 2 ? "warm" : "cold");
+        fake_destroy(fake);
+    }
+}
+
 static void effects_wait_for_the_commit(void **state)
 {
     (void)state;
@@ -355,6 +423,7 @@ int main(void)
         cmocka_unit_test(list_and_record_are_part_of_the_row),
         cmocka_unit_test(map_rows_are_the_rows_themselves),
         cmocka_unit_test(calls_cross_as_values),
+        cmocka_unit_test(last_acts_are_seen),
         cmocka_unit_test(effects_wait_for_the_commit),
         cmocka_unit_test(typed_keys_and_services),
         cmocka_unit_test(row_is_kept_over_transactions),
