@@ -49,18 +49,21 @@ int64_t mem_blocks(void)
 #define BLOCKS_ADD(n) ((void)0)
 #endif
 
+static void *mem_zeroed(size_t bytes)
+{
+    void *ptr = calloc(1, bytes);
+    if (!ptr) mem_exhausted(bytes);
+    BLOCKS_ADD(1);
+    return ptr;
+}
+
 void *mem_alloc(size_t bytes)
 {
-    void *ptr;
+    void *ptr = NULL;
     if (bytes > PTRDIFF_MAX) mem_exhausted(bytes);
-    if (bytes < LINE_ALIGNED_FROM) {
-        ptr = calloc(1, bytes ? bytes : 1);
-    } else {
-        ptr = NULL;
-        if (posix_memalign(&ptr, LINE_BYTES, bytes)) ptr = NULL;
-        if (ptr) memset(ptr, 0, bytes);
-    }
-    if (!ptr) mem_exhausted(bytes);
+    if (bytes < LINE_ALIGNED_FROM) return mem_zeroed(bytes ? bytes : 1);
+    if (posix_memalign(&ptr, LINE_BYTES, bytes)) mem_exhausted(bytes);
+    memset(ptr, 0, bytes);
     BLOCKS_ADD(1);
     return ptr;
 }
@@ -158,7 +161,8 @@ struct weir_str reader_bytes(struct reader *reader, size_t len)
 static struct arena_chunk *chunk_create(size_t cap)
 {
     if (cap > PTRDIFF_MAX - sizeof(struct arena_chunk)) mem_exhausted(cap);
-    struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + cap);
+    struct arena_chunk *chunk = mem_zeroed(sizeof(*chunk) +
+                                           cap); /* not touched where it is fresh */
     chunk->cap = cap;
     MEM_POISON(chunk->bytes, cap);
     return chunk;
