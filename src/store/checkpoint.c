@@ -14,8 +14,6 @@
 #define BLOCK_MAGIC 0x4b424357u /* "WCBK" */
 #define BLOCK_HEADER_BYTES 32u
 #define BLOCK_BYTES_MAX (64u << 20)
-#define SYNC_BYTES                                                                                 \
-    (2u << 20) /* between epochs' syncs: all at once, at the end, they would wait for it */
 
 enum block_kind { BLOCK_ROWS = 1, BLOCK_FOOTER = 2 };
 
@@ -66,7 +64,6 @@ enum weir_status store_checkpoint_begin(struct store *store, uint64_t begin)
     store->checkpoint_begin = begin;
     store->checkpoint_offset = FILE_HEADER_BYTES;
     store->checkpoint_rows = store->checkpoint_blocks = store->checkpoint_hash = 0;
-    store->checkpoint_unsynced = 0;
     store_name(name, "writing", store->checkpoint_sequence);
     int fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
     if (fd < 0) return status_of_errno(-fd);
@@ -84,12 +81,8 @@ enum weir_status store_checkpoint_add(struct store *store, struct weir_str batch
     uint64_t rows = 0, hash;
     ASSERT(changes_apply(batch, NULL, NULL, &rows));
     int64_t error = block_write(store, BLOCK_ROWS, batch, &hash);
-    store->checkpoint_unsynced += batch.len;
-    if (error >= 0 && (store->checkpoint_unsynced >= SYNC_BYTES ||
-                       ENV_CHANCE(store->env, "checkpoint.sync_early"))) {
-        store->checkpoint_unsynced = 0;
+    if (error >= 0 && ENV_CHANCE(store->env, "checkpoint.sync_early"))
         error = store->env->sync(store->env, store->checkpoint_fd);
-    }
     if (error < 0) return checkpoint_fail(store, error);
     store->checkpoint_rows += rows;
     store->checkpoint_blocks++;

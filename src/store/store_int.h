@@ -85,7 +85,6 @@ struct store {
     int checkpoint_fd;
     uint64_t checkpoint_sequence, checkpoint_begin, checkpoint_offset, checkpoint_rows,
         checkpoint_blocks, checkpoint_hash;
-    uint64_t checkpoint_unsynced; /* bytes since the last sync of the file being written */
     struct store_stats stats;
     char *error;
     size_t error_bytes;
