@@ -26,11 +26,12 @@ static void walk_begin(struct shard *s)
     s->env->actor_wake(s->env, &s->engine->writer.actor);
 }
 
-static void walk_entities(struct shard *s, struct buf *out, unsigned rows)
+/* Large rows end a slice early, so that a batch is never much more than `full` bytes. */
+static void walk_entities(struct shard *s, struct buf *out, unsigned rows, size_t full)
 {
     struct walk *w = &s->walk;
     struct buf key = { 0 };
-    for (unsigned n = 0; n < rows && w->bucket < s->index_cap; n++) {
+    for (unsigned n = 0; n < rows && out->len < full && w->bucket < s->index_cap; n++) {
         for (const struct entity *e = s->index_table[w->bucket++]; e != NULL; e = e->chain) {
             if (e->blob == NULL) continue;
             buf_reset(&key);
@@ -43,10 +44,10 @@ static void walk_entities(struct shard *s, struct buf *out, unsigned rows)
 }
 
 /* True at the end. */
-static bool walk_rows(struct shard *s, struct buf *out, unsigned rows)
+static bool walk_rows(struct shard *s, struct buf *out, unsigned rows, size_t full)
 {
     struct walk *w = &s->walk;
-    for (unsigned n = 0; n < rows; n++) {
+    for (unsigned n = 0; n < rows && out->len < full; n++) {
         struct row *row = (struct row *)tree_seek(&s->rows, buf_str(&w->row_at), w->row_at.len > 0);
         if (row == NULL) return true;
 #ifdef MUTANT_dedup_not_in_checkpoint
@@ -77,8 +78,8 @@ void walk_step(struct shard *s)
     bool over = false, few = ENV_CHANCE(s->env, "walk.few");
     size_t full = few ? 1 : CHECKPOINT_BATCH_BYTES / 4;
     while (!over && batch->bytes.len < full) {
-        if (!w->in_rows) walk_entities(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE);
-        else over = walk_rows(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE);
+        if (!w->in_rows) walk_entities(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE, full);
+        else over = walk_rows(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE, full);
     }
     if (over) {
         w->active = false;

@@ -223,6 +223,7 @@ def reservations_take_a_room_and_a_seat_or_nothing(folder):
         true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
 
 
+MARKET_SEEDS = 8
 MARKET_PLANTS = [
     # a checkout is there as a whole
     ("for i = 1, #lines do stock(lines[i].p):confirm", "for i = 1, #lines - 1 do stock(lines[i].p):confirm", "left in stock"),
@@ -261,12 +262,18 @@ def the_market_keeps_what_it_promises_over_services(folder):
 
 @test
 def each_promise_that_a_market_breaks_is_found(folder):
-    for right, wrong, finding in MARKET_PLANTS:
+    for place, (right, wrong, finding) in enumerate(MARKET_PLANTS):
         text = lua_of("market")
         equal(text.count(right), 1, "the plant has its place: " + right)
         app = folder.write("market.lua", text.replace(right, wrong))
-        _, err, _ = bench(folder, "market", "--keys", 200, "--requests", 4000, "--in-process", "--app", app, code=1)
-        true(finding in err, "%s: %s" % (finding, err))
+        # some show only when two meet: what a request finds depends on how far messages and events are
+        for seed in range(1, MARKET_SEEDS + 1):
+            found = weir("bench", "market", "--keys", "200", "--requests", "4000", "--in-process", "--app", app, "--seed", str(seed),
+                         "--data", folder.join("market-%d-%d" % (place, seed)))
+            if found[0] != 0:
+                break
+        equal(found[0], 1, "exit code with `%s` (%d seeds)" % (wrong, MARKET_SEEDS))
+        true(finding in found[2], "%s: %s" % (finding, found[2]))
 
 
 @test
