@@ -100,15 +100,16 @@ static size_t block_cost(size_t bytes)
     return (bytes + SLAB_STEP - 1) / SLAB_STEP * SLAB_STEP;
 }
 
-/* Not zeroed. */
+/* Not zeroed. A small one may be filled up to its cost. */
 static void *block_alloc(struct shard *s, size_t bytes)
 {
-    return bytes <= SLAB_BYTES_MAX ? slab_alloc(&s->slab, bytes) : mem_realloc(NULL, bytes);
+    if (bytes > SLAB_BYTES_MAX) return mem_realloc(NULL, bytes);
+    return slab_alloc(&s->slab, block_cost(bytes));
 }
 
 static void block_free(struct shard *s, void *block, size_t bytes)
 {
-    if (bytes <= SLAB_BYTES_MAX) slab_free(&s->slab, block, bytes);
+    if (bytes <= SLAB_BYTES_MAX) slab_free(&s->slab, block, block_cost(bytes));
     else mem_free(block);
 }
 
