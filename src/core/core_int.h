@@ -114,7 +114,6 @@ struct overlay {
         *reader; /* a query in C that was given the row as it was: nobody changes it */
 };
 
-/* What a transaction holds of one entity: the lock, the working row, changed map rows and timers. */
 /*
  * The walk over a map's rows that took its last step on this entity: what the next step needs. Both trees may change between two
  * steps, by what the transaction does and by others; what lies beyond is then sought anew.
@@ -127,6 +126,8 @@ struct map_walk {
     struct tree_item *kept, *own;  /* what is beyond `at`: a committed row, an overlay */
     struct tree_place kept_place, own_place;
 };
+
+/* What a transaction holds of one entity: the lock, the working row, changed map rows and timers. */
 struct access {
     struct access *next;
     struct entity *entity;
