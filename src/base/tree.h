@@ -29,6 +29,13 @@ struct tree_place {
     uint64_t changes; /* of the tree, at that time */
 };
 
+/** `item` may be NULL, which has no prefix. */
+static inline bool tree_item_has_prefix(const struct tree_item *item, struct weir_str prefix)
+{
+    return item != NULL && item->key.len >= prefix.len &&
+           memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
+}
+
 struct tree_item *tree_find(const struct tree *tree, struct weir_str key);
 /** Adds; the key must be absent (asserted). */
 void tree_add(struct tree *tree, struct tree_item *item);

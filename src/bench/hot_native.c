@@ -4,28 +4,15 @@
  */
 #include "bench/workload.h"
 
-struct account {
-    int64_t balance;
-};
-struct open {
-    int64_t balance;
-};
 struct payment {
     struct weir_ref to;
     int64_t amount;
 };
 
-static const struct weir_field account_fields[] = {
-    WEIR_FIELD(struct account, balance, WEIR_INT, .min = WEIR_BOUND(0)), WEIR_END
-};
-static const struct weir_field open_fields[] = {
-    WEIR_FIELD(struct open, balance, WEIR_INT, .min = WEIR_BOUND(0)), WEIR_END
-};
 static const struct weir_field payment_fields[] = {
     WEIR_FIELD(struct payment, to, WEIR_REF, .type = "account"),
     WEIR_FIELD(struct payment, amount, WEIR_INT), WEIR_END
 };
-#define OPEN WEIR_SHAPE(struct open, open_fields)
 #define PAYMENT WEIR_SHAPE(struct payment, payment_fields)
 #define NUMBER WEIR_SCALAR(WEIR_INT)
 
@@ -33,19 +20,10 @@ static struct weir_verb credit = {
     .type = "account", .handler = "credit", .args = NUMBER, .result = NUMBER
 };
 
-static enum weir_status account_open(struct weir_ctx *ctx, void *row, const void *args,
-                                     void *result)
-{
-    (void)ctx;
-    (void)result;
-    ((struct account *)row)->balance = ((const struct open *)args)->balance;
-    return WEIR_OK;
-}
-
 static enum weir_status account_credit(struct weir_ctx *ctx, void *row, const void *args,
                                        void *result)
 {
-    struct account *self = row;
+    struct native_account *self = row;
     (void)ctx;
     self->balance += *(const int64_t *)args;
     *(int64_t *)result = self->balance;
@@ -57,38 +35,29 @@ static enum weir_status account_pay_last(struct weir_ctx *ctx, void *row, const 
 {
     const struct payment *in = args;
     (void)result;
-    ((struct account *)row)->balance -= in->amount;
+    ((struct native_account *)row)->balance -= in->amount;
     return weir_call_last(ctx, in->to, &credit, &in->amount);
 }
 
 static enum weir_status account_pay(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     const struct payment *in = args;
-    ((struct account *)row)->balance -= in->amount;
+    ((struct native_account *)row)->balance -= in->amount;
     return weir_call(ctx, in->to, &credit, &in->amount, result);
 }
 
-static enum weir_status account_balance(struct weir_ctx *ctx, void *row, const void *args,
-                                        void *result)
-{
-    (void)ctx;
-    (void)args;
-    *(int64_t *)result = ((const struct account *)row)->balance;
-    return WEIR_OK;
-}
-
 static const struct weir_handler handlers[] = {
-    { "open", WEIR_ON, account_open, OPEN, WEIR_NOTHING, NULL },
+    { "open", WEIR_ON, native_account_open, NATIVE_ACCOUNT, WEIR_NOTHING, NULL },
     { "credit", WEIR_ON, account_credit, NUMBER, NUMBER, NULL },
     { "pay_last", WEIR_ON, account_pay_last, PAYMENT, NUMBER, NULL },
     { "pay", WEIR_ON, account_pay, PAYMENT, NUMBER, NULL },
-    { "balance", WEIR_QUERY, account_balance, WEIR_NOTHING, NUMBER, NULL },
+    { "balance", WEIR_QUERY, native_account_balance, WEIR_NOTHING, NUMBER, NULL },
     WEIR_END
 };
 
 static const struct weir_entity account = {
     .name = "account",
-    .row = WEIR_SHAPE(struct account, account_fields),
+    .row = NATIVE_ACCOUNT,
     .handlers = handlers,
 };
 

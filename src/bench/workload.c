@@ -205,6 +205,28 @@ enum weir_status native_add(struct weir_app *app, const struct weir_entity *enti
     return status;
 }
 
+const struct weir_field native_account_fields[] = {
+    WEIR_FIELD(struct native_account, balance, WEIR_INT, .min = WEIR_BOUND(0)), WEIR_END
+};
+
+enum weir_status native_account_open(struct weir_ctx *ctx, void *row, const void *args,
+                                     void *result)
+{
+    (void)ctx;
+    (void)result;
+    *(struct native_account *)row = *(const struct native_account *)args;
+    return WEIR_OK;
+}
+
+enum weir_status native_account_balance(struct weir_ctx *ctx, void *row, const void *args,
+                                        void *result)
+{
+    (void)ctx;
+    (void)args;
+    *(int64_t *)result = ((const struct native_account *)row)->balance;
+    return WEIR_OK;
+}
+
 /* ---- the list ---- */
 
 const struct workload *workload_named(const char *name)

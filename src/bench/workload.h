@@ -158,6 +158,13 @@ workload_native_fn smallbank_native, tpcc_native, ycsb_native, fan_native, hot_n
 /** Adds the entities, then the verbs that their handlers use. */
 enum weir_status native_add(struct weir_app *app, const struct weir_entity *entities, size_t count,
                             struct weir_verb *const *used, size_t used_count);
+/* An account that holds no less than 0, and two handlers of such: `open` with what it begins with, `balance`. */
+struct native_account {
+    int64_t balance;
+};
+extern const struct weir_field native_account_fields[];
+#define NATIVE_ACCOUNT WEIR_SHAPE(struct native_account, native_account_fields)
+weir_handler_fn native_account_open, native_account_balance;
 
 /* Options that several take. */
 extern const struct bench_param param_keys, param_zipf, param_cross, param_hot, param_initial,

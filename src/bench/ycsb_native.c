@@ -4,26 +4,13 @@
  */
 #include "bench/workload.h"
 
-struct account {
-    int64_t balance;
-};
-struct open {
-    int64_t balance;
-};
 struct transfer {
     struct weir_ref to;
 };
 
-static const struct weir_field account_fields[] = {
-    WEIR_FIELD(struct account, balance, WEIR_INT, .min = WEIR_BOUND(0)), WEIR_END
-};
-static const struct weir_field open_fields[] = {
-    WEIR_FIELD(struct open, balance, WEIR_INT, .min = WEIR_BOUND(0)), WEIR_END
-};
 static const struct weir_field transfer_fields[] = {
     WEIR_FIELD(struct transfer, to, WEIR_REF, .type = "account"), WEIR_END
 };
-#define OPEN WEIR_SHAPE(struct open, open_fields)
 #define TRANSFER WEIR_SHAPE(struct transfer, transfer_fields)
 #define NUMBER WEIR_SCALAR(WEIR_INT)
 
@@ -31,55 +18,37 @@ static struct weir_verb receive = {
     .type = "account", .handler = "receive", .args = WEIR_NOTHING, .result = WEIR_NOTHING
 };
 
-static enum weir_status account_open(struct weir_ctx *ctx, void *row, const void *args,
-                                     void *result)
-{
-    (void)ctx;
-    (void)result;
-    ((struct account *)row)->balance = ((const struct open *)args)->balance;
-    return WEIR_OK;
-}
-
 static enum weir_status account_receive(struct weir_ctx *ctx, void *row, const void *args,
                                         void *result)
 {
     (void)ctx;
     (void)args;
     (void)result;
-    ((struct account *)row)->balance++;
+    ((struct native_account *)row)->balance++;
     return WEIR_OK;
 }
 
 static enum weir_status account_transfer(struct weir_ctx *ctx, void *row, const void *args,
                                          void *result)
 {
-    struct account *self = row;
+    struct native_account *self = row;
     enum weir_status status = weir_call(ctx, ((const struct transfer *)args)->to, &receive, NULL,
                                         NULL);
     *(int64_t *)result = --self->balance; /* below 0 breaks `min`: nothing of the request happens */
     return status;
 }
 
-static enum weir_status account_balance(struct weir_ctx *ctx, void *row, const void *args,
-                                        void *result)
-{
-    (void)ctx;
-    (void)args;
-    *(int64_t *)result = ((const struct account *)row)->balance;
-    return WEIR_OK;
-}
-
 static const struct weir_handler handlers[] = {
-    { "open", WEIR_ON, account_open, OPEN, WEIR_NOTHING, NULL },
+    { "open", WEIR_ON, native_account_open, NATIVE_ACCOUNT, WEIR_NOTHING, NULL },
     { "receive", WEIR_ON, account_receive, WEIR_NOTHING, WEIR_NOTHING, NULL },
     { "transfer", WEIR_ON, account_transfer, TRANSFER, NUMBER, NULL },
-    { "balance", WEIR_QUERY, account_balance, WEIR_NOTHING, NUMBER, NULL },
+    { "balance", WEIR_QUERY, native_account_balance, WEIR_NOTHING, NUMBER, NULL },
     WEIR_END
 };
 
 static const struct weir_entity account = {
     .name = "account",
-    .row = WEIR_SHAPE(struct account, account_fields),
+    .row = NATIVE_ACCOUNT,
     .handlers = handlers,
 };
 

@@ -326,6 +326,17 @@ struct weir_ctx {
     bool abandoned, lost;
 };
 
+/* Its transaction was wounded, cancelled or failed: nothing of it comes about. */
+static inline bool frame_is_doomed(const struct weir_ctx *f)
+{
+    return f->txn->cancelled || f->txn->failure.status != WEIR_OK;
+}
+/* What its calls then answer; WEIR_OK: it is not doomed. */
+static inline enum weir_status frame_doom(const struct weir_ctx *f)
+{
+    return f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
+}
+
 /* ---- messages between shards --------------------------------------------------------------------- */
 
 enum message_kind {

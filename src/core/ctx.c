@@ -6,16 +6,6 @@
 
 #include "core/core_int.h"
 
-static bool is_doomed(const struct weir_ctx *f)
-{
-    return f->txn->cancelled || f->txn->failure.status != WEIR_OK;
-}
-
-static enum weir_status doom_status(const struct weir_ctx *f)
-{
-    return f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
-}
-
 /* ---- failing ---- */
 
 /* An application that fails with one of the engine's words gets its status. */
@@ -35,14 +25,14 @@ static enum weir_status status_of_word(const char *code)
 
 enum weir_status weir_fail_json(struct weir_ctx *f, const char *code, struct weir_str json)
 {
-    if (is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     enum weir_status status = status_of_word(code);
     return ctx_fail_json(f, status, status == WEIR_FAILED ? str_of(code) : STR(""), json);
 }
 
 enum weir_status weir_fail(struct weir_ctx *f, const char *code, struct weir_str detail)
 {
-    if (is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     if (detail.ptr == NULL) return weir_fail_json(f, code, STR_NIL);
     struct buf json = { 0 };
     json_write_text(&json, detail);
@@ -53,7 +43,7 @@ enum weir_status weir_fail(struct weir_ctx *f, const char *code, struct weir_str
 
 enum weir_status weir_failed(struct weir_ctx *f)
 {
-    return is_doomed(f) ? doom_status(f) : WEIR_OK;
+    return frame_is_doomed(f) ? frame_doom(f) : WEIR_OK;
 }
 
 /* ---- small things ---- */
@@ -129,7 +119,7 @@ bool weir_exists(struct weir_ctx *f, const char *type_name, struct weir_ref ref)
 
 static bool may_write(struct weir_ctx *f, const char *what)
 {
-    if (is_doomed(f)) return false;
+    if (frame_is_doomed(f)) return false;
     if (f->read_only) {
         ctx_fail(f, WEIR_HANDLER, "the query `%.*s` %s", STR_ARG(f->handler->name), what);
         return false;
@@ -144,7 +134,7 @@ static bool may_write(struct weir_ctx *f, const char *what)
 
 enum weir_status weir_delete(struct weir_ctx *f)
 {
-    if (!may_write(f, "deletes")) return doom_status(f);
+    if (!may_write(f, "deletes")) return frame_doom(f);
     access_erase(f);
     return weir_failed(f);
 }
@@ -158,7 +148,7 @@ void *weir_list_add(struct weir_ctx *f, struct weir_list *list, const struct wei
     bool good = shape_of(&t->arena, element, &shape, &why);
     if (good) size = shape->size;
     void *scratch = arena_alloc(&t->arena, size + 8u);
-    if (!good || is_doomed(f)) return scratch;
+    if (!good || frame_is_doomed(f)) return scratch;
     if (list->count >= SHAPE_LIST_MAX) {
         ctx_fail(f, WEIR_BUDGET, "a list of more than %u elements", SHAPE_LIST_MAX);
         return scratch;
@@ -188,7 +178,7 @@ static void timer_key(struct buf *out, struct weir_ctx *f, const struct handler 
 enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, int64_t time_ms,
                            const void *args)
 {
-    if (!may_write(f, "sets a timer")) return doom_status(f);
+    if (!may_write(f, "sets a timer")) return frame_doom(f);
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
     struct problem problem = { 0 };
@@ -220,7 +210,7 @@ enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, in
 enum weir_status ctx_timer_cancel(struct weir_ctx *f, const struct handler *handler,
                                   const void *args)
 {
-    if (!may_write(f, "cancels a timer")) return doom_status(f);
+    if (!may_write(f, "cancels a timer")) return frame_doom(f);
     struct buf key = { 0 };
     timer_key(&key, f, handler);
     if (args != NULL) pack(handler->args, args, &key);
@@ -250,7 +240,7 @@ static const struct handler *own_handler(struct weir_ctx *f, const char *name)
 
 enum weir_status weir_at(struct weir_ctx *f, int64_t time_ms, const char *name, const void *args)
 {
-    if (is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     const struct handler *handler = own_handler(f, name);
     return handler ? ctx_timer(f, handler, time_ms, args) : weir_failed(f);
 }
@@ -258,7 +248,7 @@ enum weir_status weir_at(struct weir_ctx *f, int64_t time_ms, const char *name, 
 enum weir_status weir_after(struct weir_ctx *f, int64_t delay_ms, const char *name,
                             const void *args)
 {
-    if (is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     if (delay_ms < 0 || delay_ms > WEIR_INT_MAX / 2)
         return ctx_fail(f, WEIR_RANGE, "a timer's delay is out of range");
     return weir_at(f, f->txn->now_ms + delay_ms, name, args);
@@ -266,7 +256,7 @@ enum weir_status weir_after(struct weir_ctx *f, int64_t delay_ms, const char *na
 
 enum weir_status weir_cancel(struct weir_ctx *f, const char *name, const void *args)
 {
-    if (is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     const struct handler *handler = own_handler(f, name);
     return handler ? ctx_timer_cancel(f, handler, args) : weir_failed(f);
 }

@@ -458,7 +458,7 @@ static void stack_drop(struct weir_ctx *bottom)
         MARK("a stack with several frames is dropped");
         frame_pop(f);
     }
-    bottom->status = t->cancelled ? WEIR_ABORTED : t->failure.status;
+    bottom->status = frame_doom(bottom);
     if (bottom->status == WEIR_OK) bottom->status = WEIR_ABORTED;
 }
 
@@ -467,9 +467,9 @@ static bool frame_switch(struct weir_ctx *f)
 {
     struct shard *s = f->txn->shard;
     if (f->fiber == NULL && f->state != FRAME_DONE) {
-        if (f->txn->cancelled || f->txn->failure.status != WEIR_OK) {
+        if (frame_is_doomed(f)) {
             MARK("a frame ends before it began");
-            f->status = f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
+            f->status = frame_doom(f);
             f->state = FRAME_DONE;
             return true;
         }
@@ -601,16 +601,6 @@ static void stop_if_lost(struct weir_ctx *f)
     for (;;) fiber_suspend(f->fiber);
 }
 
-static bool ctx_is_doomed(const struct weir_ctx *f)
-{
-    return f->txn->cancelled || f->txn->failure.status != WEIR_OK;
-}
-
-static enum weir_status doom_status(const struct weir_ctx *f)
-{
-    return f->txn->cancelled ? WEIR_ABORTED : f->txn->failure.status;
-}
-
 void ctx_abandon(struct weir_ctx *f)
 {
     ASSERT(f->handler->runtime->drops);
@@ -620,7 +610,7 @@ void ctx_abandon(struct weir_ctx *f)
 
 enum weir_status ctx_fail(struct weir_ctx *f, enum weir_status status, const char *format, ...)
 {
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     char text[600];
     va_list args;
     va_start(args, format);
@@ -632,7 +622,7 @@ enum weir_status ctx_fail(struct weir_ctx *f, enum weir_status status, const cha
 enum weir_status ctx_fail_json(struct weir_ctx *f, enum weir_status status, struct weir_str code,
                                struct weir_str json)
 {
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     struct weir_str text = code;
     if (status != WEIR_FAILED) text = str_of(weir_status_text(status));
     return txn_doom(f->txn, status, code, json, text);
@@ -806,7 +796,7 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
 {
     *answer = NULL;
     f->last = (struct weir_ticket){ 0 };
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
     struct shard *s = f->txn->shard;
     if (handler->type->service) place = type_place(handler->type, key);
@@ -824,7 +814,7 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
         fiber_suspend(f->fiber);
         st = f->answer;
     }
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     if (st != WEIR_OK) {
         /* The callee was cancelled or lost its runtime's state, and what tells us so is still on its way. A handler
          * that does not look at the status must not end this attempt well. */
@@ -917,10 +907,10 @@ static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb
 enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
                            const void *args, void *result)
 {
-    const struct bound *bound = ctx_is_doomed(f) ? verb->place : verb_bound(f, verb);
+    const struct bound *bound = frame_is_doomed(f) ? verb->place : verb_bound(f, verb);
     /* who does not look at the status must not compute with what stood there */
     if (bound != NULL && result != NULL) shape_start(bound->result, result);
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     void *converted, *answer;
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
@@ -935,7 +925,7 @@ enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct 
 enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
                                 const struct weir_verb *verb, const void *args)
 {
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     struct arena *arena = &f->txn->arena;
     const struct bound *bound = verb_bound(f, verb);
     const char *why = "";
@@ -964,7 +954,7 @@ enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
 enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
                           const void *args)
 {
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
     if (f->read_only)
@@ -1012,7 +1002,7 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
 enum weir_status weir_send(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
                            const void *args)
 {
-    if (ctx_is_doomed(f)) return doom_status(f);
+    if (frame_is_doomed(f)) return frame_doom(f);
     const struct bound *bound = verb_bound(f, verb);
     void *converted;
     if (bound == NULL) return f->txn->failure.status;

@@ -95,11 +95,6 @@ static void *scratch_value(struct weir_ctx *f, const struct map_def *map)
     return arena_alloc(&f->txn->arena, (map ? map->value->size : 1024u) + 8u);
 }
 
-static bool is_doomed(struct weir_ctx *f)
-{
-    return weir_failed(f) != WEIR_OK;
-}
-
 static bool may_write(struct weir_ctx *f, const struct map_def *map)
 {
     if (!f->read_only) return true;
@@ -110,14 +105,14 @@ static bool may_write(struct weir_ctx *f, const struct map_def *map)
 
 const void *weir_map_get(struct weir_ctx *f, int at, struct weir_key key)
 {
-    const struct map_def *map = is_doomed(f) ? NULL : map_at(f, at);
+    const struct map_def *map = frame_is_doomed(f) ? NULL : map_at(f, at);
     struct overlay *o = map ? map_row(f, map, &key) : NULL;
     return o != NULL && o->present ? row_value(f, o) : NULL;
 }
 
 void *weir_map_edit(struct weir_ctx *f, int at, struct weir_key key)
 {
-    if (is_doomed(f)) return scratch_value(f, NULL);
+    if (frame_is_doomed(f)) return scratch_value(f, NULL);
     const struct map_def *map = map_at(f, at);
     if (map == NULL) return scratch_value(f, NULL);
     struct overlay *o = map_row(f, map, &key);
@@ -141,7 +136,7 @@ static void *overlay_make(struct weir_ctx *f, struct overlay *o)
 
 void *weir_map_put(struct weir_ctx *f, int at, struct weir_key key)
 {
-    if (is_doomed(f)) return scratch_value(f, NULL);
+    if (frame_is_doomed(f)) return scratch_value(f, NULL);
     const struct map_def *map = map_at(f, at);
     if (map == NULL) return scratch_value(f, NULL);
     struct overlay *o = may_write(f, map) ? map_row(f, map, &key) : NULL;
@@ -151,7 +146,7 @@ void *weir_map_put(struct weir_ctx *f, int at, struct weir_key key)
 void *weir_map_append(struct weir_ctx *f, int at, int64_t *n)
 {
     *n = 0;
-    if (is_doomed(f)) return scratch_value(f, NULL);
+    if (frame_is_doomed(f)) return scratch_value(f, NULL);
     const struct map_def *map = map_at(f, at);
     if (map == NULL) return scratch_value(f, NULL);
     if (map->key_count != 1 || map->key[0] != WEIR_INT) {
@@ -163,14 +158,14 @@ void *weir_map_append(struct weir_ctx *f, int at, int64_t *n)
     struct weir_key key = { 0 };
     void *row;
     int64_t next = weir_map_next(f, at, &last, &key, &row) ? key.part[0].n + 1 : 1;
-    if (is_doomed(f)) return scratch_value(f, map);
+    if (frame_is_doomed(f)) return scratch_value(f, map);
     *n = next;
     return weir_map_put(f, at, WEIR_KEY(weir_number(next)));
 }
 
 bool weir_map_remove(struct weir_ctx *f, int at, struct weir_key key)
 {
-    const struct map_def *map = is_doomed(f) ? NULL : map_at(f, at);
+    const struct map_def *map = frame_is_doomed(f) ? NULL : map_at(f, at);
     if (map == NULL || !may_write(f, map)) return false;
     struct overlay *o = map_row(f, map, &key);
     if (o == NULL || !o->present) return false;
@@ -184,7 +179,7 @@ bool weir_map_remove(struct weir_ctx *f, int at, struct weir_key key)
 
 int64_t weir_map_count(struct weir_ctx *f, int at)
 {
-    const struct map_def *map = is_doomed(f) ? NULL : map_at(f, at);
+    const struct map_def *map = frame_is_doomed(f) ? NULL : map_at(f, at);
     if (map == NULL) return 0;
     struct buf from = { 0 }, to = { 0 };
     map_prefix(&from, f, map);
@@ -198,12 +193,6 @@ int64_t weir_map_count(struct weir_ctx *f, int at)
 }
 
 /* ---- walks ---- */
-
-static bool has_prefix(const struct tree_item *item, struct weir_str prefix)
-{
-    return item != NULL && item->key.len >= prefix.len &&
-           memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
-}
 
 /* Prefix and bounds are written once for a walk; where it stands, if it has begun, is scan->at. */
 static struct map_walk *walk_begin(struct weir_ctx *f, const struct map_def *map,
@@ -278,8 +267,8 @@ static struct overlay *walk_next(struct weir_ctx *f, struct map_walk *w)
 {
     bool reverse = w->scan->reverse;
     for (;;) {
-        struct tree_item *kept = has_prefix(w->kept, w->prefix) ? w->kept : NULL;
-        struct tree_item *own = has_prefix(w->own, w->prefix) ? w->own : NULL;
+        struct tree_item *kept = tree_item_has_prefix(w->kept, w->prefix) ? w->kept : NULL;
+        struct tree_item *own = tree_item_has_prefix(w->own, w->prefix) ? w->own : NULL;
         if (kept == NULL && own == NULL) return NULL;
         int order = kept == NULL ? 1 : own == NULL ? -1 : str_cmp(kept->key, own->key);
         if (reverse && kept != NULL && own != NULL) order = -order;
@@ -295,7 +284,7 @@ static struct overlay *walk_next(struct weir_ctx *f, struct map_walk *w)
 bool weir_map_next(struct weir_ctx *f, int at, struct weir_scan *scan, struct weir_key *key,
                    void **row)
 {
-    const struct map_def *map = is_doomed(f) ? NULL : map_at(f, at);
+    const struct map_def *map = frame_is_doomed(f) ? NULL : map_at(f, at);
     if (map == NULL || (scan->limit > 0 && scan->seen >= scan->limit)) return false;
     struct map_walk *w = walk_resume(f, map, scan);
     struct overlay *o = w ? walk_next(f, w) : NULL;

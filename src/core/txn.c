@@ -378,7 +378,7 @@ void access_erase(struct weir_ctx *f)
         key_owned(&prefix, kinds[k], a->entity->type_id, entity_key(a->entity));
         for (struct tree_item *i = tree_seek(&s->rows, buf_str(&prefix), false); i != NULL;
              i = tree_seek(&s->rows, i->key, true)) {
-            if (i->key.len < prefix.len || memcmp(i->key.ptr, prefix.ptr, prefix.len) != 0) break;
+            if (!tree_item_has_prefix(i, buf_str(&prefix))) break;
             if (overlay_get(t, a, i->key) == NULL) break;
         }
         buf_free(&prefix);
@@ -457,20 +457,14 @@ struct overlay *overlay_of_row(struct txn *t, struct access *a, const struct map
     return overlay_add(t, a, map, row->item.key, row);
 }
 
-static bool has_prefix(const struct tree_item *item, struct weir_str prefix)
-{
-    return item != NULL && item->key.len >= prefix.len &&
-           memcmp(item->key.ptr, prefix.ptr, prefix.len) == 0;
-}
-
 struct overlay *overlay_next(struct txn *t, struct access *a, struct weir_str prefix,
                              struct weir_str at, bool after)
 {
     for (;;) {
         struct tree_item *kept = tree_seek(&t->shard->rows, at, after);
         struct tree_item *own = tree_seek(&a->overlay, at, after);
-        if (!has_prefix(kept, prefix)) kept = NULL;
-        if (!has_prefix(own, prefix)) own = NULL;
+        if (!tree_item_has_prefix(kept, prefix)) kept = NULL;
+        if (!tree_item_has_prefix(own, prefix)) own = NULL;
         if (kept == NULL && own == NULL) return NULL;
         int order = kept == NULL ? 1 : own == NULL ? -1 : str_cmp(kept->key, own->key);
         if (order < 0) return overlay_get(t, a, kept->key);

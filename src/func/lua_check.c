@@ -15,7 +15,6 @@
 
 /* Those that mark where the form of the operands changes; lj_bc.h. */
 enum opcode {
-    OP_ISEQV = 4,
     OP_ISEQS = 6,
     OP_ISTC = 12,
     OP_IST = 14,
@@ -24,13 +23,10 @@ enum opcode {
     OP_ADDVN = 22,
     OP_ADDVV = 32,
     OP_CAT = 38,
-    OP_KSTR = 39,
     OP_UGET = 45,
     OP_USETV = 46,
-    OP_USETS = 47,
     OP_USETP = 49,
     OP_UCLO = 50,
-    OP_FNEW = 51,
     OP_GGET = 54,
     OP_GSET = 55,
     OP_TGETV = 56,
@@ -42,7 +38,6 @@ enum opcode {
     OP_TSETB = 62,
     OP_TSETM = 63,
     OP_TSETR = 64,
-    OP_CALLM = 65,
     OP_ITERC = 69,
     OP_VARG = 71,
     OP_RET0 = 75
@@ -185,10 +180,30 @@ static bool dump_read(struct dump *d)
 
 static void dump_free(struct dump *d)
 {
+    if (d == NULL) return;
     buf_free(&d->bytes);
     arena_free(&d->arena);
     mem_free(d->protos);
     mem_free(d->strings);
+    mem_free(d);
+}
+
+/* Of the Lua function at idx; its prototype is the last one. NULL when it cannot be read. */
+static struct dump *function_dump(lua_State *L, int idx)
+{
+    struct dump *d = mem_alloc(sizeof(*d));
+    lua_pushvalue(L, idx);
+    lua_dump(L, dump_write, &d->bytes);
+    lua_pop(L, 1);
+    if (dump_read(d)) return d;
+    dump_free(d);
+    return NULL;
+}
+
+/* Where the upvalue comes from: a place among the parent's upvalues, or its registers (UPVALUE_LOCAL). */
+static uint32_t upvalue_mark(const struct proto *p, uint32_t u)
+{
+    return (uint32_t)p->upvalues[u * 2] | (uint32_t)p->upvalues[u * 2 + 1] << 8;
 }
 
 /* ---- judging ---- */
@@ -286,8 +301,7 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
         const struct proto *child = &d->protos[p->children[i]];
         bool inner[256];
         for (uint32_t u = 0; u < child->upvalue_count; u++) {
-            uint32_t mark = (uint32_t)child->upvalues[u * 2] | (uint32_t)child->upvalues[u * 2 + 1]
-                                                                   << 8;
+            uint32_t mark = upvalue_mark(child, u);
             uint32_t up = mark & UPVALUE_INDEX;
             inner[u] = !(mark & UPVALUE_LOCAL) && up < p->upvalue_count && outer[up];
         }
@@ -297,22 +311,18 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
 
 static void function_judge(struct finder *f, lua_State *L, int idx)
 {
-    struct dump *d = mem_alloc(sizeof(*d));
     lua_Debug debug;
     lua_pushvalue(L, idx);
     lua_getinfo(L, ">S", &debug);
     char file[256];
     snprintf(file, sizeof(file), "%s", debug.source[0] == '@' ? debug.source + 1 : debug.source);
     f->file = file;
-    lua_pushvalue(L, idx);
-    lua_dump(L, dump_write, &d->bytes);
-    lua_pop(L, 1);
+    struct dump *d = function_dump(L, idx);
     bool outer[256];
     memset(outer, true, sizeof(outer));
-    if (dump_read(d)) proto_judge(f, L, idx, d, d->proto_count - 1, outer);
+    if (d != NULL) proto_judge(f, L, idx, d, d->proto_count - 1, outer);
     f->file = NULL;
     dump_free(d);
-    mem_free(d);
 }
 
 /* ---- what leaves a handler ---- */
@@ -352,8 +362,7 @@ static bool proto_lends_first(const struct dump *d)
     for (uint32_t i = 0; i < p->child_count; i++) {
         const struct proto *child = &d->protos[p->children[i]];
         for (uint32_t u = 0; u < child->upvalue_count; u++) {
-            uint32_t mark = (uint32_t)child->upvalues[u * 2] | (uint32_t)child->upvalues[u * 2 + 1]
-                                                                   << 8;
+            uint32_t mark = upvalue_mark(child, u);
             if ((mark & UPVALUE_LOCAL) && (mark & UPVALUE_INDEX) == 0) return false;
         }
     }
@@ -362,13 +371,9 @@ static bool proto_lends_first(const struct dump *d)
 
 bool function_lends_first(lua_State *L, int idx)
 {
-    struct dump *d = mem_alloc(sizeof(*d));
-    lua_pushvalue(L, idx);
-    lua_dump(L, dump_write, &d->bytes);
-    lua_pop(L, 1);
-    bool lends = dump_read(d) && proto_lends_first(d);
+    struct dump *d = function_dump(L, idx);
+    bool lends = d != NULL && proto_lends_first(d);
     dump_free(d);
-    mem_free(d);
     return lends;
 }
 

@@ -281,15 +281,12 @@ static bool field_is_in(const struct shape *shape, struct weir_str name)
 static bool shapes_alike(struct vm *vm, const struct shape *a, const struct shape *b)
 {
     if (vm->alike[0] == a && vm->alike[1] == b) return true;
-    if (a->count != b->count || a->size != b->size) return false;
+    if (!shape_same_layout(a, b)) return false;
     for (uint32_t i = 0; i < a->count; i++) {
         const struct field *f = &a->fields[i], *g = &b->fields[i];
         bool plain = f->kind == WEIR_INT || f->kind == WEIR_FLOAT || f->kind == WEIR_BOOL ||
                      f->kind == WEIR_TEXT || f->kind == WEIR_BYTES;
-        if (!plain || f->kind != g->kind || f->offset != g->offset || f->size != g->size ||
-            f->inline_text != g->inline_text || f->optional != g->optional ||
-            !str_eq(f->name, g->name))
-            return false;
+        if (!plain || f->optional != g->optional || !str_eq(f->name, g->name)) return false;
     }
     vm->alike[0] = a;
     vm->alike[1] = b;

@@ -44,6 +44,13 @@ def lua_of(name):
         return file.read()
 
 
+def planted(folder, workload, right, wrong):
+    """Its application with one mistake."""
+    text = lua_of(workload)
+    equal(text.count(right), 1, "the plant has its place: " + right)
+    return folder.write(workload + ".lua", text.replace(right, wrong))
+
+
 def figures_add_up(figures, workload, shards):
     equal((figures["workload"], figures["shards"]), (workload, shards))
     true(figures["commit"] and figures["version"] and figures["cores"] >= 1, "a figure comes with its commit")
@@ -196,9 +203,7 @@ def each_broken_condition_of_tpcc_is_found(folder):
               ("self.balance, self.deliveries = self.balance + amount, ", "self.balance, self.deliveries = self.balance, ", "condition 10"),
               ("left = left + 91", "left = left + 90", "are left of")]
     for right, wrong, finding in plants:
-        text = lua_of("tpcc")
-        equal(text.count(right), 1, "the plant has its place: " + right)
-        app = folder.write("tpcc.lua", text.replace(right, wrong))
+        app = planted(folder, "tpcc", right, wrong)
         mix = "two" if finding in ("condition 2", "condition 3") else "full"     # no delivery takes the traces away
         out, err, _ = bench(folder, "tpcc", *SMALL, "--mix", mix, "--app", app, "--in-process", "--requests", 2000, code=1)
         true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
@@ -216,9 +221,7 @@ def reservations_take_a_room_and_a_seat_or_nothing(folder):
               ("self.guests:append(guest)", "if self.free % 9 > 0 then self.guests:append(guest) end", "guests"),
               ("room:reserve(guest)", "if self.key ~= 'o99' then room:reserve(guest) end", "hotel")]
     for right, wrong, finding in plants:
-        text = lua_of("travel")
-        equal(text.count(right), 1, "the plant has its place: " + right)
-        app = folder.write("travel.lua", text.replace(right, wrong))
+        app = planted(folder, "travel", right, wrong)
         out, err, _ = bench(folder, "travel", "--mix", "reserve", "--requests", 2000, "--app", app, code=1)
         true("BROKEN" in out and finding in err, "%s: %s%s" % (finding, out, err))
 
@@ -263,9 +266,7 @@ def the_market_keeps_what_it_promises_over_services(folder):
 @test
 def each_promise_that_a_market_breaks_is_found(folder):
     for place, (right, wrong, finding) in enumerate(MARKET_PLANTS):
-        text = lua_of("market")
-        equal(text.count(right), 1, "the plant has its place: " + right)
-        app = folder.write("market.lua", text.replace(right, wrong))
+        app = planted(folder, "market", right, wrong)
         # some show only when two meet: what a request finds depends on how far messages and events are
         for seed in range(1, MARKET_SEEDS + 1):
             found = weir("bench", "market", "--keys", "200", "--requests", "4000", "--in-process", "--app", app, "--seed", str(seed),

@@ -38,11 +38,15 @@ def a_query_asked_by_its_own_entity_sees_what_is_changed_so_far(folder):
         equal(connection.call("box", "a", "sum"), 12)
 
 
-@test
-def so_does_one_in_c_and_what_it_changes_itself_is_refused(folder):
+def module(folder):
     so = folder.join("maps.so")
     compile_c(["-std=gnu17", "-shared", "-fPIC", "-Iinclude", *sanitizers(), "tests/integration/maps_module.c", "-o", so], "a module")
-    with Server(so, folder.join("d")) as server:
+    return so
+
+
+@test
+def so_does_one_in_c_and_what_it_changes_itself_is_refused(folder):
+    with Server(module(folder), folder.join("d")) as server:
         connection = server.connect()
         for k in range(1, 5):
             equal(connection.call("pile", "a", "put", k, 10 * k), None)
@@ -56,9 +60,7 @@ def so_does_one_in_c_and_what_it_changes_itself_is_refused(folder):
 
 @test
 def a_text_of_the_row_is_answered_as_it_was_when_the_handler_returned(folder):
-    so = folder.join("maps.so")
-    compile_c(["-std=gnu17", "-shared", "-fPIC", "-Iinclude", *sanitizers(), "tests/integration/maps_module.c", "-o", so], "a module")
-    with Server(so, folder.join("d")) as server:
+    with Server(module(folder), folder.join("d")) as server:
         connection = server.connect()
         name = "".join(chr(ord("a") + i % 26) for i in range(100))
         equal(connection.call("pile", "a", "name", name), None)
