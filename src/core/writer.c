@@ -306,8 +306,8 @@ uint64_t writer_turn(void *self)
             writer_poison(engine);
             return ENV_NEVER;
         }
+        stats_publish(engine); /* before: who was answered finds its bytes and its sync counted */
         writer_durable(engine, w->epoch);
-        stats_publish(engine);
         return 0;
     }
     if (w->checkpoint != 0 && ENV_CHANCE(engine->env, "writer.checkpoint_later")) return 0;
