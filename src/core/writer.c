@@ -281,7 +281,7 @@ static uint64_t writer_prepare(struct engine *engine)
     store_stats(engine->store, &stats);
     disk_full_set(engine, stats.disk_full);
     if (made) return 0;
-    if (!stats.disk_full && !stats.segment_failed) return ENV_NEVER;
+    if (!stats.disk_full && !stats.prepare_failed) return ENV_NEVER;
     MARK("no next segment yet");
     w->prepare_ns = now + DISK_RETRY_NS;
     return w->prepare_ns;

@@ -132,25 +132,31 @@ static void reserve_release(struct store *store)
 }
 
 /* Nothing depends on its bytes, only on its blocks: it is neither read nor synced. */
-static bool reserve_grow(struct store *store, uint64_t bytes)
+static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
 {
     struct env *env = store->env;
     uint64_t had = store->reserve_bytes;
     bytes += bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA;
-    store->reserve_wanted = had < bytes;
-    if (had >= bytes) return true;
-    int64_t disk_free = env->dir_free_bytes(env, store->dir);
-    if (disk_free >= 0 && (uint64_t)disk_free < bytes - had) return false;
-    int fd = env->open(env, store->dir, RESERVE_NAME, ENV_WRITE | ENV_CREATE);
-    if (fd < 0) return false;
-    int64_t error = write_zeros(store, fd, had, bytes);
-    if (error < 0) (void)env->truncate(env, fd, had);
-    env->close(env, fd);
-    if (error < 0 && had == 0) (void)env->unlink(env, store->dir, RESERVE_NAME);
-    if (error < 0) return false;
-    store->reserve_bytes = bytes;
     store->reserve_wanted = false;
-    return true;
+    if (had >= bytes) return WEIR_OK;
+    int64_t disk_free = env->dir_free_bytes(env, store->dir);
+    if (disk_free >= 0 && (uint64_t)disk_free < bytes - had) {
+        store->reserve_wanted = true;
+        return WEIR_DISKFULL;
+    }
+    int fd = env->open(env, store->dir, RESERVE_NAME, ENV_WRITE | ENV_CREATE);
+    int64_t error = fd < 0 ? fd : write_zeros(store, fd, had, bytes);
+    if (fd >= 0 && error < 0) (void)env->truncate(env, fd, had);
+    if (fd >= 0) env->close(env, fd);
+    if (fd >= 0 && error < 0 && had == 0) (void)env->unlink(env, store->dir, RESERVE_NAME);
+    if (error < 0) {
+        enum weir_status st = status_of_errno((int)-error);
+        store->reserve_wanted = st == WEIR_DISKFULL;
+        if (st != WEIR_DISKFULL) MARK("the reserve cannot be made, and not for want of room");
+        return st;
+    }
+    store->reserve_bytes = bytes;
+    return WEIR_OK;
 }
 
 /* Makes a file ready to be written: all blocks there, header, synced, its name synced. Its records do not
@@ -197,7 +203,6 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         *fd = -1;
         (void)env->unlink(env, store->dir, name);
         store->no_segment = status_of_errno((int)-error) == WEIR_DISKFULL;
-        store->stats.segment_failed = !store->no_segment;
         return status_of_errno((int)-error);
     }
     if (store->segment_count == store->segment_cap) {
@@ -208,7 +213,6 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
                                                                 .bytes = bytes };
     enum weir_status st = manifest_write(store, false);
     store->no_segment = st == WEIR_DISKFULL;
-    store->stats.segment_failed = st != WEIR_OK && !store->no_segment;
     if (st == WEIR_OK) return WEIR_OK;
     MARK("a segment cannot be named");
     store->segment_count--;
@@ -341,7 +345,8 @@ enum weir_status log_sync(struct store *store)
     return WEIR_OK;
 }
 
-/* First the reserve, for the segment there is and the one to come; then, in good time, that one. */
+/* First the reserve, for the segment there is and the one to come; then, in good time, that one. What fails here
+ * other than for want of room stops nobody: whoever writes meets the disk himself, and is told. */
 bool log_prepare(struct store *store)
 {
     uint64_t bytes = store->segments[store->segment_count - 1].bytes, had = store->reserve_bytes;
@@ -351,12 +356,12 @@ bool log_prepare(struct store *store)
                  ENV_CHANCE(store->env, "store.prepare_now"));
     if (next && !store->no_segment && ENV_CHANCE(store->env, "store.prepare_late")) return false;
     if (next && next_segment_bytes(store, 0) > bytes) bytes = next_segment_bytes(store, 0);
-    if (!reserve_grow(store, bytes)) return false;
-    if (!next) return store->reserve_bytes > had;
-    int fd;
-    if (log_create_segment(store, next_segment_bytes(store, 0), &fd) != WEIR_OK) return false;
-    store->next_fd = fd;
-    return true;
+    enum weir_status st = reserve_grow(store, bytes);
+    int fd = -1;
+    if (st == WEIR_OK && next) st = log_create_segment(store, next_segment_bytes(store, 0), &fd);
+    if (fd >= 0) store->next_fd = fd;
+    store->stats.prepare_failed = st != WEIR_OK && st != WEIR_DISKFULL;
+    return st == WEIR_OK && (next || store->reserve_bytes > had);
 }
 
 /* Segments all of whose epochs lie below leave the list. The tail stays. */

@@ -104,7 +104,7 @@ struct store_stats {
     uint64_t log_bytes_since_checkpoint, segment_count, checkpoint_count;
     int64_t disk_free_bytes;
     bool poisoned, disk_full;
-    bool segment_failed; /* no next segment could be made, and not for want of room */
+    bool prepare_failed; /* the last `store_prepare` met an error that was not want of room */
     char poison[256];
 };
 void store_stats(const struct store *store, struct store_stats *stats);

@@ -116,6 +116,31 @@ static void store_starts_on_a_disk_that_others_filled(void **state)
     twin_destroy(t);
 }
 
+/* What a disk that fails does to the segment and the reserve made ahead stops no write: only want of room does. */
+static void a_preparation_that_fails_is_no_full_disk(void **state)
+{
+    unsigned failures = 0, poisoned = 0;
+    for (unsigned run = 0; run < 20 * 16; run++) { /* after 0 to 19 frames, the first to the sixteenth operation fails */
+        struct twin *t = twin_create(7);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        twin_commit(t, run / 16);
+        sim_fault_at(t->sim, run % 16 + 1, SIM_FAULT_EIO);
+        while (store_prepare(t->store)) continue;
+        sim_fault_at(t->sim, 0, SIM_FAULT_NONE);
+        assert_false(twin_stats(t).disk_full);
+        if (twin_stats(t).poisoned) {
+            poisoned++; /* a manifest that may be half named */
+        } else {
+            failures += twin_stats(t).prepare_failed;
+            while (store_prepare(t->store)) continue;
+            assert_false(twin_stats(t).prepare_failed || twin_stats(t).disk_full);
+            twin_commit(t, 5);
+        }
+        twin_destroy(t);
+    }
+    assert_true(failures > 3 && poisoned > 0);
+}
+
 /* ---- a limit of the file's size, as RLIMIT_FSIZE sets it ---- */
 
 static int64_t (*plain_write)(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset);
@@ -168,6 +193,7 @@ int main(void)
         cmocka_unit_test(store_keeps_few_torn_ends),
         cmocka_unit_test(failed_starts_pile_up_nothing),
         cmocka_unit_test(store_starts_on_a_disk_that_others_filled),
+        cmocka_unit_test(a_preparation_that_fails_is_no_full_disk),
         cmocka_unit_test(a_frame_past_the_size_limit_waits_for_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
