@@ -17,8 +17,8 @@
 
 /* The options as texts, before they are judged. */
 struct texts {
-    const char *shards, *threads, *connections, *pipeline, *rate, *seconds, *warmup, *seed,
-        *connect, *schedule, *lang, *requests;
+    const char *shards, *threads, *connections, *pipeline, *loaders, *rate, *seconds, *warmup,
+        *seed, *connect, *schedule, *lang, *requests;
 };
 
 static bool count_read(const char *option, const char *text, unsigned min, unsigned max,
@@ -52,6 +52,7 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
         !count_read("--threads", t->threads, 0, 64, &o->threads) ||
         !count_read("--connections", t->connections, 1, 10000, &o->connections) ||
         !count_read("--pipeline", t->pipeline, 1, 4096, &o->pipeline) ||
+        !count_read("--loaders", t->loaders, 1, BENCH_LOADERS_MAX, &o->loaders) ||
         !share_read("--rate", t->rate, 1, 1e8, &o->rate) ||
         !share_read("--seconds", t->seconds, 0.1, 86400, &o->seconds) ||
         !share_read("--warmup", t->warmup, 0, 86400, &o->warmup_seconds) ||
@@ -93,6 +94,11 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
     }
     if (t->schedule && !t->rate && !o->sweep) {
         fprintf(stderr, "weir: --schedule is of an open loop: with --rate or --sweep\n");
+        return false;
+    }
+    if (o->loaders > 1 && (!o->in_process || o->connections * o->pipeline < o->loaders)) {
+        fprintf(stderr,
+                "weir: --loaders: with --in-process, and a request under way for each at least\n");
         return false;
     }
     if (t->connect && o->in_process) {
@@ -161,6 +167,8 @@ int verb_bench(int argc, char **argv)
           .text_into = &t.connect },
         { "--in-process", NULL, "the engine in this process, without network",
           .flag_into = &o.in_process },
+        { "--loaders", "N", "threads that make the load, up to 4, with --in-process (1)",
+          .text_into = &t.loaders },
         { "--lang", "lua|c", "handlers in C, with --in-process (lua)", .text_into = &t.lang },
         { "--app", "FILE", "another application than the workload's own", .text_into = &o.app },
         { "--conflict-policy", "WORD", "of the server, as `weir run` has it (wound_wait)",

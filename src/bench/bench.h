@@ -1,7 +1,7 @@
 /*
  * bench.h - `weir bench`: a workload against a server of its own, a running one, or the engine inside this process.
  *
- * One thread makes the load. Closed loop: `connections` x `pipeline` requests are always under way. Open loop
+ * One thread makes the load, in process several if wanted. Closed loop: `connections` x `pipeline` requests are always under way. Open loop
  * (`rate`): requests are due by a schedule drawn beforehand, and a latency counts from when its request was due, sent
  * or not: what waits because the server is slow is not left out (G. Tene's "coordinated omission").
  * SPDX-License-Identifier: MIT
@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #define BENCH_PARAMS_MAX 32u
+#define BENCH_LOADERS_MAX 4u
 
 /* An option of one or several workloads, e.g. --keys; the same name means the same in each. */
 struct bench_param {
@@ -42,8 +43,9 @@ struct bench_options {
     const char *conflict_policy;     /* likewise; NULL: wound_wait */
     uint32_t shards, threads;
     uint32_t connections, pipeline;
-    double rate; /* requests a second; 0: closed loop */
-    bool steady; /* a request each 1/rate seconds, instead of a Poisson process */
+    uint32_t loaders; /* threads that make the load; more than one only in this process */
+    double rate;      /* requests a second; 0: closed loop */
+    bool steady;      /* a request each 1/rate seconds, instead of a Poisson process */
     double seconds, warmup_seconds;
     uint64_t requests; /* instead of seconds, and nothing before that is not measured; 0: seconds */
     uint64_t seed;
@@ -53,8 +55,12 @@ struct bench_options {
     FILE *out, *err;
 };
 #define BENCH_OPTIONS                                                                              \
-    ((struct bench_options){                                                                       \
-        .connections = 16, .pipeline = 32, .seconds = 10, .warmup_seconds = 2, .seed = 1 })
+    ((struct bench_options){ .connections = 16,                                                    \
+                             .pipeline = 32,                                                       \
+                             .loaders = 1,                                                         \
+                             .seconds = 10,                                                        \
+                             .warmup_seconds = 2,                                                  \
+                             .seed = 1 })
 
 /** Runs it, verifies what it left, and reports. The exit code: 0; 1 when the workload's invariant does not hold or
  *  requests failed; 64, 69, 74, 78 as server.h has them. */

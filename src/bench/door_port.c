@@ -1,10 +1,11 @@
 /*
- * door_port.c - requests to the engine inside this process, through a port, as the doors of a server make them.
+ * door_port.c - requests to the engine inside this process, through ports, as the doors of a server make them.
  *
- * The load is an actor of its own beside shards and log writer. It builds each argument struct by the handler's shape,
- * has it judged, and submits; answers come back once they are durable. Nothing is parsed or formatted, no thread waits
- * for one request, so what is left is the engine. Its own processor time is that of this actor's thread, the engine's is
- * the process's less that.
+ * The load is one actor or several beside shards and log writer, each with a port. It builds each argument struct by the
+ * handler's shape, has it judged, and submits; answers come back once they are durable. Nothing is parsed or formatted, no
+ * thread waits for one request, so what is left is the engine. The load's processor time is that of its actors' threads,
+ * the engine's is the process's less that. Several loaders take their requests from one driver, and give it their
+ * answers, some hundred at a time under its lock: a workload is never on two threads at once.
  * SPDX-License-Identifier: MIT
  */
 #include <stdatomic.h>
@@ -20,13 +21,27 @@
 #include "os/wait.h"
 
 #define DRAIN_MS_MAX 10000u
-#define TURN_ANSWERS_MAX 4096u
+#define TURN_ORDERS_MAX 512u       /* answers taken, or requests made, under the lock at once */
 #define QUANTUM_NS UINT64_C(50000) /* see door_resp.c */
+#define CPU_READ_NS UINT64_C(1000000)
 
 struct order {
     struct request request; /* first: port_next() gives it back */
     struct shot shot;
     struct order *next;
+};
+
+struct door_port;
+
+struct loader {
+    struct door_port *door;
+    struct port *port;
+    struct actor actor;
+    struct order *free;
+    struct cpu used; /* by its thread, a moment ago; under the door's lock */
+    uint64_t used_ns;
+    struct buf scratch;
+    int64_t numbers[ANSWER_NUMBERS_MAX];
 };
 
 struct door_port {
@@ -37,15 +52,13 @@ struct door_port {
     struct weir_app app;
     struct lua_app *lua;
     struct engine *engine;
-    struct port *port;
-    struct actor actor;
-    struct wait *wait;     /* guards driver and done */
+    struct wait *wait;     /* guards driver, all that is in it, and done */
     struct driver *driver; /* of the pass under way */
     bool done;
-    struct order *orders, *free;
+    struct order *orders;
+    uint32_t loader_count;
+    struct loader *loaders;
     const struct handler **handlers; /* of workload->verbs */
-    struct buf scratch;
-    int64_t numbers[ANSWER_NUMBERS_MAX];
 };
 
 /* ---- asking ---- */
@@ -97,51 +110,62 @@ static const void *args_make(struct order *order, const struct handler *handler)
     return args;
 }
 
-static bool submit(struct door_port *door, uint64_t now)
+/* Takes what is due, up to a number, as a list. Under the lock. */
+static struct order *orders_take(struct loader *loader, struct driver *d, uint64_t now)
 {
-    struct order *order = door->free;
-    struct problem problem;
-    if (!order || !driver_take(door->driver, now, &order->shot)) return false;
-    door->free = order->next;
-    const struct handler *handler = door->handlers[order->shot.verb];
+    struct order *taken = NULL, **tail = &taken;
+    for (uint32_t count = 0; count < TURN_ORDERS_MAX && loader->free; count++) {
+        struct order *order = loader->free;
+        if (!driver_take(d, now, &order->shot)) break;
+        loader->free = order->next;
+        order->next = NULL;
+        *tail = order;
+        tail = &order->next;
+    }
+    return taken;
+}
+
+/* False: the workload has made what its handler does not take. */
+static bool submit(struct loader *loader, struct order *order, struct problem *problem)
+{
+    const struct handler *handler = loader->door->handlers[order->shot.verb];
     struct request *request = &order->request;
     struct arena arena = request->arena;
     arena_reset(&arena);
     *request = (struct request){ .handler = handler, .arena = arena, .user = order };
     request->key = (struct weir_str){ order->shot.key, order->shot.key_len };
     request->args = args_make(order, handler);
-    if (shape_judge(handler->args, request->args, false, &problem) != WEIR_OK)
-        driver_fail(door->driver, "%s", problem.text);
-    port_submit(door->port, request);
-    return true;
+    bool good = shape_judge(handler->args, request->args, false, problem) == WEIR_OK;
+    port_submit(loader->port, request);
+    return good;
 }
 
 /* ---- answers ---- */
 
-static void list_take(struct door_port *door, const struct field *field, const char *at,
+static void list_take(struct loader *loader, const struct field *field, const char *at,
                       struct answer *a)
 {
     const struct weir_list *list = (const struct weir_list *)(const void *)at;
     *a = (struct answer){ .kind = ANSWER_NUMBERS,
-                          .numbers = door->numbers,
+                          .numbers = loader->numbers,
                           .items = (uint32_t)list->count,
                           .rows = (uint32_t)list->count };
     if (!field->shape->scalar || field->shape->fields[0].kind != WEIR_INT) return;
     for (uint32_t i = 0; i < list->count && i < ANSWER_NUMBERS_MAX; i++)
-        door->numbers[a->count++] = ((const int64_t *)list->items)[i];
+        loader->numbers[a->count++] = ((const int64_t *)list->items)[i];
 }
 
-static void answer_take(struct door_port *door, const struct request *r, struct answer *a)
+static void answer_take(struct loader *loader, const struct request *r, struct answer *a)
 {
     const struct shape *shape = r->handler->result;
     *a = (struct answer){ .kind = ANSWER_NIL };
     if (r->status != WEIR_OK) {
         a->kind = ANSWER_ERROR;
         a->word = r->status == WEIR_FAILED ? r->code : str_of(weir_status_word(r->status));
-        buf_reset(&door->scratch);
-        buf_printf(&door->scratch, "%.*s %.*s%.*s", STR_ARG(a->word), STR_ARG(r->text),
+        buf_reset(&loader->scratch);
+        buf_printf(&loader->scratch, "%.*s %.*s%.*s", STR_ARG(a->word), STR_ARG(r->text),
                    STR_ARG(r->detail));
-        a->text = buf_str(&door->scratch);
+        a->text = buf_str(&loader->scratch);
         return;
     }
     if (!shape->scalar || !r->result) return;
@@ -159,53 +183,76 @@ static void answer_take(struct door_port *door, const struct request *r, struct 
         a->text = text_load(field, at);
         a->kind = a->text.ptr ? ANSWER_TEXT : ANSWER_NIL;
         break;
-    case WEIR_LIST: list_take(door, field, at, a); break;
+    case WEIR_LIST: list_take(loader, field, at, a); break;
     default: break;
     }
 }
 
 /* True: there may be more. */
-static bool answers_take(struct door_port *door, uint64_t now)
+static bool answers_take(struct loader *loader, struct driver *d, uint64_t now)
 {
     struct answer answer;
     uint32_t count = 0;
-    for (struct request *r; count < TURN_ANSWERS_MAX && (r = port_next(door->port)) != NULL;
+    for (struct request *r; count < TURN_ORDERS_MAX && (r = port_next(loader->port)) != NULL;
          count++) {
         struct order *order = r->user;
-        answer_take(door, r, &answer);
-        driver_answer(door->driver, &order->shot, &answer, now);
-        order->next = door->free;
-        door->free = order;
+        answer_take(loader, r, &answer);
+        driver_answer(d, &order->shot, &answer, now);
+        order->next = loader->free;
+        loader->free = order;
     }
-    return count == TURN_ANSWERS_MAX;
+    return count == TURN_ORDERS_MAX;
 }
 
 /* ---- turns ---- */
 
-static uint64_t turn(void *self)
+/* The part of a turn that is under the lock: `taken` is to be sent. The moment for the next turn. */
+static uint64_t exchange(struct loader *loader, struct order **taken)
 {
-    struct door_port *door = self;
-    wait_lock(door->wait);
+    struct door_port *door = loader->door;
     struct driver *d = door->driver;
-    wait_unlock(door->wait);
     if (!d) return ENV_NEVER;
     uint64_t now = mono_ns();
-    bool more = answers_take(door, now);
+    bool more = answers_take(loader, d, now);
+    if (now - loader->used_ns > CPU_READ_NS) {
+        loader->used = cpu_used(RUSAGE_THREAD);
+        loader->used_ns = now;
+    }
     driver_turn(d, now);
-    while (submit(door, now)) continue;
-    port_flush(door->port);
-    if (driver_done(d) && port_in_flight(door->port) == 0) {
-        wait_lock(door->wait);
+    *taken = orders_take(loader, d, now);
+    if (driver_done(d) &&
+        d->in_flight == 0) { /* after an error, too: what is under way is waited for */
         door->driver = NULL;
         door->done = true;
         wait_wake(door->wait);
-        wait_unlock(door->wait);
         return ENV_NEVER;
     }
-    if (more) return 0;
     uint64_t due = driver_next_due(d), later = now + 10000000;
-    if (d->rate == 0 || !door->free || due > later) return later; /* answers wake it */
+    if (more || (loader->free && due <= now)) return 0;
+    if (d->rate == 0 || !loader->free || due > later) return later; /* answers wake it */
     return due > now + QUANTUM_NS ? due : now + QUANTUM_NS;
+}
+
+static uint64_t turn(void *self)
+{
+    struct loader *loader = self;
+    struct door_port *door = loader->door;
+    struct order *taken = NULL, *next;
+    struct problem problem;
+    bool good = true;
+    wait_lock(door->wait);
+    uint64_t again = exchange(loader, &taken);
+    wait_unlock(door->wait);
+    for (; taken; taken = next) {
+        next = taken->next; /* once submitted it is the engine's */
+        if (!submit(loader, taken, &problem)) good = false;
+    }
+    port_flush(loader->port);
+    if (good) return again;
+    wait_lock(door->wait);
+    if (door->driver) driver_fail(door->driver, "%s", problem.text);
+    wait_unlock(door->wait);
+    return 0;
 }
 
 static bool door_run(struct door *base, struct driver *driver)
@@ -215,14 +262,15 @@ static bool door_run(struct door *base, struct driver *driver)
     door->driver = driver;
     door->done = false;
     wait_unlock(door->wait);
-    door->env->actor_wake(door->env, &door->actor);
+    for (uint32_t i = 0; i < door->loader_count; i++)
+        door->env->actor_wake(door->env, &door->loaders[i].actor);
     wait_lock(door->wait);
     while (!door->done) wait_sleep(door->wait, 0);
     wait_unlock(door->wait);
     return driver->error[0] == 0;
 }
 
-/* On the actor's thread; between passes on any. */
+/* Under the lock on a loader's thread; between passes on any. */
 static bool door_figures(struct door *base, struct figures *f)
 {
     struct door_port *door = (struct door_port *)base;
@@ -230,7 +278,10 @@ static bool door_figures(struct door *base, struct figures *f)
     struct cpu all = cpu_used(RUSAGE_SELF);
     memset(f, 0, sizeof(*f));
     engine_stats(door->engine, &s);
-    f->client = cpu_used(RUSAGE_THREAD);
+    for (uint32_t i = 0; i < door->loader_count; i++) {
+        f->client.user_us += door->loaders[i].used.user_us;
+        f->client.system_us += door->loaders[i].used.system_us;
+    }
     f->server = (struct cpu){ all.user_us - f->client.user_us,
                               all.system_us - f->client.system_us };
     f->server_known = true;
@@ -315,17 +366,22 @@ static void door_close(struct door *base)
         for (unsigned waited = 0; waited < DRAIN_MS_MAX && !engine_drain(door->engine); waited++)
             wait_sleep(door->wait, 1);
         wait_unlock(door->wait);
-        engine_stop(door->engine); /* first: it wakes the actor below */
-        door->env->actor_stop(door->env, &door->actor);
+        engine_stop(door->engine); /* first: it wakes the actors below */
+        for (uint32_t i = 0; i < door->loader_count; i++)
+            door->env->actor_stop(door->env, &door->loaders[i].actor);
         engine_close(door->engine);
     }
-    for (struct order *o = door->free; o; o = o->next) arena_free(&o->request.arena);
+    for (uint32_t i = 0; i < door->loader_count; i++) {
+        struct loader *loader = &door->loaders[i];
+        for (struct order *o = loader->free; o; o = o->next) arena_free(&o->request.arena);
+        buf_free(&loader->scratch);
+    }
     if (door->lua) lua_app_destroy(door->lua);
     app_deinit(&door->app);
     if (door->catalog) catalog_destroy(door->catalog);
     wait_destroy(door->wait);
-    buf_free(&door->scratch);
     mem_free(door->handlers);
+    mem_free(door->loaders);
     mem_free(door->orders);
     mem_free(door);
 }
@@ -339,7 +395,7 @@ static bool engine_begin(struct door_port *door, const struct door_port_options 
         .data = o->data,
         .shards = o->shards,
         .threads = o->threads,
-        .ports = 1,
+        .ports = door->loader_count,
         .catalog = door->catalog,
         .runtimes = runtimes,
     };
@@ -352,10 +408,14 @@ static bool engine_begin(struct door_port *door, const struct door_port_options 
         door->engine = NULL;
         return false;
     }
-    door->actor = (struct actor){ .name = "bench", .turn = turn, .self = door };
-    door->port = engine_port(door->engine, 0, &door->actor);
+    for (uint32_t i = 0; i < door->loader_count; i++) {
+        struct loader *loader = &door->loaders[i];
+        loader->actor = (struct actor){ .name = "bench", .turn = turn, .self = loader };
+        loader->port = engine_port(door->engine, i, &loader->actor);
+    }
     engine_start(door->engine);
-    door->env->actor_start(door->env, &door->actor);
+    for (uint32_t i = 0; i < door->loader_count; i++)
+        door->env->actor_start(door->env, &door->loaders[i].actor);
     return true;
 }
 
@@ -367,10 +427,14 @@ struct door *door_port_open(const struct workload *workload, const struct door_p
     door->workload = workload;
     door->env = env_real();
     door->wait = wait_create();
+    door->loader_count = o->loaders;
+    door->loaders = mem_alloc(o->loaders * sizeof(*door->loaders));
     door->orders = mem_alloc(o->in_flight * sizeof(*door->orders));
     for (uint32_t i = 0; i < o->in_flight; i++) {
-        door->orders[i].next = door->free;
-        door->free = &door->orders[i];
+        struct loader *loader = &door->loaders[i % o->loaders];
+        loader->door = door;
+        door->orders[i].next = loader->free;
+        loader->free = &door->orders[i];
     }
     if (app_load(door, o, error, error_bytes) && handlers_find(door, error, error_bytes) &&
         engine_begin(door, o, error, error_bytes))

@@ -127,7 +127,9 @@ struct door_port_options {
     const char *app;  /* a Lua file; NULL: the workload's own handlers in C */
     const char *data; /* folder */
     uint32_t shards, threads;
-    uint32_t in_flight;          /* requests at most */
+    uint32_t in_flight; /* requests at most */
+    uint32_t
+        loaders; /* threads that make the load, 1 to BENCH_LOADERS_MAX; no more than in_flight */
     const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
     const char *const *settings; /* of the application in Lua, likewise */
     const char *conflict_policy; /* its word; NULL: wound_wait */

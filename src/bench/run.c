@@ -102,6 +102,7 @@ static int engine_begin(struct run *run)
                                       .shards = o->shards,
                                       .threads = o->threads,
                                       .in_flight = o->connections * o->pipeline,
+                                      .loaders = o->loaders,
                                       .limits = o->limits,
                                       .settings = o->app_settings,
                                       .conflict_policy = o->conflict_policy };

@@ -93,6 +93,13 @@ def figures_of_the_engine_in_process_add_up_in_c(folder):
 
 
 @test
+def several_loaders_share_one_workload(folder):
+    each_workload(folder, "--in-process", "--loaders", 3, "--connections", 1, "--pipeline", 4)
+    each_workload(folder, "--in-process", "--lang", "c", "--loaders", 4)
+    bench(folder, "ycsb", "--keys", 500, "--rate", 5000, "--in-process", "--loaders", 2)
+
+
+@test
 def each_mix_of_ycsb_is_what_it_says_and_its_state_holds(folder):
     shares = {"m": {"read": 45, "update": 45, "transfer": 10}, "a": {"read": 50, "update": 50}, "b": {"read": 95, "update": 5},
               "c": {"read": 100},
@@ -432,6 +439,9 @@ MISTAKES = [
     (("ycsb", "--rate", "nan"), 64, "--rate nan"),
     (("ycsb", "--seconds", "0"), 64, "--seconds 0"),
     (("ycsb", "--connections", "0"), 64, "--connections 0: at least 1"),
+    (("ycsb", "--loaders", "5", "--in-process"), 64, "--loaders 5"),
+    (("ycsb", "--loaders", "2"), 64, "--loaders: with --in-process"),
+    (("ycsb", "--loaders", "3", "--in-process", "--connections", "2", "--pipeline", "1"), 64, "a request under way for each"),
     (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
     (("ycsb", "--pipeline", "-1"), 64, "--pipeline -1"),
     (("ycsb", "--seed", "x"), 64, "--seed x"),
