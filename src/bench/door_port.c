@@ -410,7 +410,9 @@ static bool engine_begin(struct door_port *door, const struct door_port_options 
     }
     for (uint32_t i = 0; i < door->loader_count; i++) {
         struct loader *loader = &door->loaders[i];
-        loader->actor = (struct actor){ .name = "bench", .turn = turn, .self = loader };
+        loader->actor = (struct actor){
+            .name = "bench", .turn = turn, .self = loader, .helps = true
+        };
         loader->port = engine_port(door->engine, i, &loader->actor);
     }
     engine_start(door->engine);

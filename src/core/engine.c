@@ -13,6 +13,8 @@
 
 #define FIBER_STACK_BYTES (FIBER_STACK_BYTES_DEFAULT + STACK_SHARED_BYTES)
 #define LOCK_WAIT_NS UINT64_C(5000000000)
+#define PASS_MAX                                                                                   \
+    16u /* with so few requests under way a door has time to run a shard's turn itself */
 
 int64_t engine_now_ms(struct engine *engine)
 {
@@ -552,6 +554,7 @@ void port_submit(struct port *port, struct request *request)
 void port_flush(struct port *port)
 {
     struct engine *engine = port->engine;
+    bool few = port_in_flight(port) <= PASS_MAX;
     for (uint64_t left = port->touched; left != 0; left &= left - 1) {
         uint32_t to = (uint32_t)__builtin_ctzll(left);
         struct ring *ring = &engine->shards[to].from_port[port->index];
@@ -564,7 +567,10 @@ void port_flush(struct port *port)
             port->overflow_tail[to] = &port->overflow[to];
             port->touched &= ~(UINT64_C(1) << to);
         }
-        if (ring_publish(ring, 0)) shard_wake(&engine->shards[to]);
+        if (!ring_publish(ring, 0)) continue;
+        struct actor *worker = &engine->shards[to].worker->actor;
+        if (few) engine->env->actor_pass(engine->env, worker);
+        else engine->env->actor_wake(engine->env, worker);
     }
 }
 

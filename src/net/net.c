@@ -875,7 +875,7 @@ enum weir_status net_open(const struct net_options *options, struct net **out, c
     net->users = options->users;
     net->options.users = NULL;
     net->env = options->env;
-    net->actor = (struct actor){ .name = "net", .turn = net_turn, .self = net };
+    net->actor = (struct actor){ .name = "net", .turn = net_turn, .self = net, .helps = true };
     net->touched_last = &net->touched;
     net->sweep_every_ns = sweep_interval(&net->limits);
     net->sweep_ns = ENV_NEVER;

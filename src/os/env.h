@@ -37,6 +37,7 @@ struct actor {
     uint64_t (*turn)(void *self);
     void *self;
     void *handle; /* env's */
+    bool helps;   /* see actor_pass */
 };
 
 /* What a poll found. */
@@ -83,6 +84,9 @@ struct env {
     int (*actor_start)(struct env *env, struct actor *actor);
     void (*actor_wake)(struct env *env,
                        struct actor *actor); /* from any thread; cheap when awake */
+    /* As actor_wake; an actor that `helps` and has nothing else to do when its own turn is over may run the turn itself,
+     * on its thread: no thread needs to be woken for it. */
+    void (*actor_pass)(struct env *env, struct actor *actor);
     void (*actor_stop)(struct env *env, struct actor *actor); /* after its current turn; joins */
     /* sockets: non-blocking TCP. A poller belongs to one actor; env_wake on that actor ends its poll. */
     int (*listen)(struct env *env, const char *host, int port);

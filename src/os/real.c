@@ -1,10 +1,16 @@
 /*
  * real.c - the kernel's env: Linux files, threads, epoll and clocks.
  *
- * An actor is a thread with a word that is AWAKE, WOKEN or asleep. A wake exchanges the word for WOKEN
- * and calls the kernel only when it was asleep: one atomic operation for an actor that runs. The thread
+ * An actor is a thread with a word that is AWAKE, ASLEEP, ASLEEP_IN_POLL or LENT, and may be WOKEN beside that. A wake
+ * sets WOKEN and calls the kernel only when it was asleep: one atomic operation for an actor that runs. The thread
  * goes to sleep by compare-and-exchange from AWAKE, so a wake since the turn began makes it turn again;
  * it is AWAKE only from the exchange before a turn, which makes all that the wakers wrote visible.
+ *
+ * Passing (actor_pass): the one who wakes an actor that sleeps only sets WOKEN, and notes that he owes it a turn. When his own turn
+ * is over and he has nothing to do, he takes the sleeper's word from ASLEEP to LENT, runs its turns on his own thread, and
+ * puts the word back; its thread sleeps on and never knows. With something to do, he wakes it after all. A thread
+ * leaves its sleep by compare-and-exchange only, so never while its turn is LENT. Turns that take long are the thread's own
+ * again for a hundred times as long, so that who lends stands still for one part in a hundred at most.
  *
  * Handles of stopped actors are kept for the next ones and never freed: a late wake finds a thread that
  * is gone, not freed memory or someone else's file descriptor.
@@ -45,17 +51,24 @@
 #define NS_PER_S 1000000000u
 #define EVENTS_MAX 128
 #define LISTEN_BACKLOG 1024
+#define LOAN_NS_MAX 200000u
+#define LOAN_REST 100u
 
-enum handle_word { AWAKE, WOKEN, ASLEEP, ASLEEP_IN_POLL };
+/* AWAKE is none of them; WOKEN comes beside the others. */
+enum handle_word { AWAKE = 0, WOKEN = 1, ASLEEP = 2, ASLEEP_IN_POLL = 4, LENT = 8 };
 
 struct handle {
     _Alignas(64) _Atomic uint32_t word; /* enum handle_word; the futex */
     _Atomic bool stopping;
+    _Atomic bool waits_back;  /* its thread waits until it is LENT no more */
+    _Atomic uint64_t rest_ns; /* it is not lent before */
     bool started;
     struct actor *actor;
     pthread_t thread;
-    int epoll_fd; /* -1 until something is polled */
-    int event_fd; /* in the epoll set, edge-triggered: it is written and never read */
+    uint64_t until_ns;     /* its thread sleeps until then; whoever has it LENT may read it */
+    struct handle *passed; /* its thread's own: the one whose turn it owes, or a wake */
+    int epoll_fd;          /* -1 until something is polled */
+    int event_fd;          /* in the epoll set, edge-triggered: it is written and never read */
     struct handle *next;
 };
 
@@ -347,15 +360,76 @@ static struct timespec timespec_of(uint64_t ns)
     return (struct timespec){ .tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S) };
 }
 
+static void word_wake(struct handle *handle)
+{
+    syscall(SYS_futex, &handle->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
 static void handle_sleep(struct handle *handle, uint64_t until_ns)
 {
-    uint32_t expected = AWAKE;
+    uint32_t word = AWAKE;
     struct timespec until = timespec_of(until_ns);
-    if (!atomic_compare_exchange_strong(&handle->word, &expected, ASLEEP)) return;
-    while (atomic_load(&handle->word) == ASLEEP) {
+    bool late = false;
+    handle->until_ns = until_ns;
+    if (!atomic_compare_exchange_strong(&handle->word, &word, ASLEEP)) return;
+    for (;;) {
+        word = atomic_load(&handle->word);
+        if (word & LENT) {
+            atomic_store(&handle->waits_back, true);
+            if (atomic_load(&handle->word) & LENT)
+                syscall(SYS_futex, &handle->word, FUTEX_WAIT_BITSET_PRIVATE, word, NULL, NULL,
+                        FUTEX_BITSET_MATCH_ANY);
+            continue;
+        }
+        if (((word & WOKEN) || late) && atomic_compare_exchange_strong(&handle->word, &word, AWAKE))
+            break;
+        if (word != ASLEEP) continue;
         long rc = syscall(SYS_futex, &handle->word, FUTEX_WAIT_BITSET_PRIVATE, ASLEEP,
                           until_ns == ENV_NEVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
-        if (rc && errno == ETIMEDOUT) return;
+        late = rc && errno == ETIMEDOUT;
+    }
+    atomic_store(&handle->waits_back, false);
+}
+
+/* ---- turns on another's thread ---- */
+
+static _Thread_local struct handle *here;
+
+/* The sleeper is WOKEN, and nobody told its thread: runs its turns, or does tell. */
+static void handle_lend(struct handle *to)
+{
+    uint32_t word = ASLEEP | WOKEN;
+    uint64_t begin = clock_ns(CLOCK_MONOTONIC);
+    bool back = false, stop = false;
+    if (begin < atomic_load(&to->rest_ns)) {
+        word_wake(to);
+        return;
+    }
+    if (!atomic_compare_exchange_strong(&to->word, &word, LENT)) return; /* awake already */
+    while (!stop && !back) {
+        atomic_fetch_and(&to->word, ~(uint32_t)WOKEN);
+        uint64_t at = to->actor->turn(to->actor->self);
+        uint64_t took = clock_ns(CLOCK_MONOTONIC) - begin;
+        stop = atomic_load(&to->stopping) || took > LOAN_NS_MAX;
+        if (took > LOAN_NS_MAX) atomic_store(&to->rest_ns, begin + took * LOAN_REST);
+        if (at == 0) continue;
+        if (at < to->until_ns) break; /* earlier than its thread sleeps */
+        word = LENT;
+        back = atomic_compare_exchange_strong(&to->word, &word, ASLEEP); /* else WOKEN meanwhile */
+    }
+    if (back && !atomic_load(&to->waits_back)) return;
+    if (!back) atomic_store(&to->word, ASLEEP | WOKEN);
+    word_wake(to);
+}
+
+/* What it owes: by a wake, or when there is nothing else to do, by doing it. */
+static void passed_settle(struct handle *handle, bool idle)
+{
+    while (handle->passed) {
+        struct handle *to = handle->passed;
+        handle->passed = NULL;
+        if (idle) handle_lend(to);
+        else word_wake(to);
     }
 }
 
@@ -363,14 +437,19 @@ static void *handle_main(void *arg)
 {
     struct handle *handle = arg;
     char name[16] = { 0 };
+    here = handle;
     if (handle->actor->name) {
         snprintf(name, sizeof(name), "%s", handle->actor->name);
         pthread_setname_np(pthread_self(), name);
     }
     for (;;) {
         atomic_exchange(&handle->word, AWAKE);
-        if (atomic_load(&handle->stopping)) return NULL;
+        if (atomic_load(&handle->stopping)) {
+            passed_settle(handle, false);
+            return NULL;
+        }
         uint64_t at = handle->actor->turn(handle->actor->self);
+        if (handle->passed && (at || handle->epoll_fd < 0)) passed_settle(handle, at != 0);
         if (at) handle_sleep(handle, at);
     }
 }
@@ -398,9 +477,9 @@ static int real_actor_start(struct env *env, struct actor *actor)
 
 static void handle_wake(struct handle *handle)
 {
-    uint32_t before = atomic_exchange(&handle->word, WOKEN);
+    uint32_t before = atomic_fetch_or(&handle->word, WOKEN);
     if (before == ASLEEP) {
-        syscall(SYS_futex, &handle->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        word_wake(handle);
     } else if (before == ASLEEP_IN_POLL) {
         uint64_t one = 1;
         /* cannot fail but by a full counter, and then the edge is there already */
@@ -414,6 +493,17 @@ static void real_actor_wake(struct env *env, struct actor *actor)
     struct handle *handle = handle_find(actor);
     /* not started yet: it will begin with a turn anyway */
     if (handle) handle_wake(handle);
+}
+
+static void real_actor_pass(struct env *env, struct actor *actor)
+{
+    struct handle *handle = handle_find(actor);
+    uint32_t word = ASLEEP;
+    if (!handle) return;
+    if (here && here->actor->helps && !here->passed &&
+        atomic_compare_exchange_strong(&handle->word, &word, ASLEEP | WOKEN))
+        here->passed = handle;
+    else handle_wake(handle);
 }
 
 static void real_actor_stop(struct env *env, struct actor *actor)
@@ -579,6 +669,10 @@ static int real_poll_wait(struct env *env, struct actor *actor, struct env_event
     int rc = handle_open_poll(handle), filled = 0;
     if (rc < 0) return rc;
     int timeout = until_ns ? timeout_ms_of(until_ns) : 0;
+    if (handle->passed) {
+        passed_settle(handle, timeout != 0);
+        if (timeout) timeout = timeout_ms_of(until_ns); /* it took its time */
+    }
     /* woken since the turn began: look at the sockets, but do not wait */
     if (timeout && !atomic_compare_exchange_strong(&handle->word, &expected, ASLEEP_IN_POLL))
         timeout = 0;
@@ -623,6 +717,7 @@ struct env *env_real(void)
         .unlink = real_unlink,
         .actor_start = real_actor_start,
         .actor_wake = real_actor_wake,
+        .actor_pass = real_actor_pass,
         .actor_stop = real_actor_stop,
         .listen = real_listen,
         .local_port = real_local_port,

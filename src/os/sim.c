@@ -185,6 +185,7 @@ struct sim *sim_create(uint64_t seed)
                              .thread_cpu_ns = env_mono,
                              .actor_start = env_actor_start,
                              .actor_wake = env_actor_wake,
+                             .actor_pass = env_actor_wake,
                              .actor_stop = env_actor_stop,
                              .listen = no_listen,
                              .local_port = no_fd,

@@ -493,7 +493,9 @@ enum weir_status weir_start(struct weir_app *app, struct weir_engine **out,
         app_close(app);
         return status;
     }
-    engine->door = (struct actor){ .name = "door", .turn = door_turn, .self = engine };
+    engine->door = (struct actor){
+        .name = "door", .turn = door_turn, .self = engine, .helps = true
+    };
     engine->port = engine_port(engine->engine, 0, &engine->door);
     engine_start(engine->engine);
     engine->env->actor_start(engine->env, &engine->door);

@@ -179,8 +179,16 @@ struct player {
     _Atomic uint64_t *number;
     unsigned parity;
     bool polls; /* waits inside its turn */
+    bool passes;
     _Atomic bool done;
 };
+
+static void player_wake_other(struct player *player)
+{
+    struct env *env = env_real();
+    if (player->passes) env->actor_pass(env, &player->other->actor);
+    else env->actor_wake(env, &player->other->actor);
+}
 
 static uint64_t player_turn(void *self)
 {
@@ -189,12 +197,12 @@ static uint64_t player_turn(void *self)
     uint64_t n = atomic_load(player->number);
     if (n >= ROUNDS) {
         atomic_store(&player->done, true);
-        env->actor_wake(env, &player->other->actor);
+        player_wake_other(player);
         return ENV_NEVER;
     }
     if (n % 2 == player->parity) {
         atomic_store(player->number, n + 1);
-        env->actor_wake(env, &player->other->actor);
+        player_wake_other(player);
     }
     if (!player->polls) return ENV_NEVER;
     struct env_event event;
@@ -202,14 +210,14 @@ static uint64_t player_turn(void *self)
     return 0;
 }
 
-static void players_run(bool first_polls, bool second_polls)
+static void players_run_with(struct player a, struct player b)
 {
     struct env *env = env_real();
     _Atomic uint64_t number = 0;
-    struct player a = { .number = &number, .parity = 0, .polls = first_polls };
-    struct player b = { .number = &number, .parity = 1, .polls = second_polls };
-    a.actor = (struct actor){ .name = "a", .turn = player_turn, .self = &a };
-    b.actor = (struct actor){ .name = "b", .turn = player_turn, .self = &b };
+    a.number = b.number = &number;
+    b.parity = 1;
+    a.actor = (struct actor){ .name = "a", .turn = player_turn, .self = &a, .helps = a.passes };
+    b.actor = (struct actor){ .name = "b", .turn = player_turn, .self = &b, .helps = b.passes };
     a.other = &b;
     b.other = &a;
     assert_int_equal(env->actor_start(env, &a.actor), 0);
@@ -219,6 +227,11 @@ static void players_run(bool first_polls, bool second_polls)
     env->actor_stop(env, &b.actor);
     env->actor_wake(env, &a.actor); /* late: of no effect */
     assert_int_equal(atomic_load(&number), ROUNDS);
+}
+
+static void players_run(bool first_polls, bool second_polls)
+{
+    players_run_with((struct player){ .polls = first_polls }, (struct player){ .polls = second_polls });
 }
 
 static void actor_wake_is_never_lost(void **state)
@@ -232,16 +245,44 @@ static void actor_wake_ends_a_poll(void **state)
     players_run(true, false);
 }
 
+static void a_wake_that_is_passed_is_never_lost(void **state)
+{
+    players_run_with((struct player){ .passes = true }, (struct player){ 0 });
+    players_run_with((struct player){ .passes = true }, (struct player){ .passes = true });
+    players_run_with((struct player){ .passes = true, .polls = true }, (struct player){ 0 });
+    players_run_with((struct player){ .passes = true, .polls = true }, (struct player){ .polls = true });
+    players_run_with((struct player){ .passes = true, .polls = true }, (struct player){ .passes = true, .polls = true });
+}
+
 struct crowd {
     struct actor actor;
     _Atomic unsigned posted, seen;
+    unsigned turns; /* plain: turns are never at the same time, wherever they run */
+    _Atomic bool inside;
+    _Atomic uint64_t due; /* it asks to run again so much later; 0: when woken */
+    _Atomic uint64_t turned_ns;
+    _Atomic unsigned lent; /* turns on another's thread */
+    pthread_t own;
+    _Atomic bool own_known;
+    unsigned long work; /* loops in each turn */
 };
 
 static uint64_t crowd_turn(void *self)
 {
     struct crowd *crowd = self;
+    assert_false(atomic_exchange(&crowd->inside, true));
+    crowd->turns++;
+    if (!atomic_load(&crowd->own_known)) {
+        crowd->own = pthread_self();
+        atomic_store(&crowd->own_known, true);
+    }
+    if (!pthread_equal(crowd->own, pthread_self())) atomic_fetch_add(&crowd->lent, 1);
+    for (volatile unsigned long i = 0; i < crowd->work; i++) continue;
+    uint64_t now = env_real()->mono_ns(env_real());
+    atomic_store(&crowd->turned_ns, now);
+    atomic_store(&crowd->inside, false);
     atomic_store(&crowd->seen, atomic_load_explicit(&crowd->posted, memory_order_relaxed));
-    return ENV_NEVER;
+    return crowd->due ? now + crowd->due : ENV_NEVER;
 }
 
 static void *crowd_post(void *arg)
@@ -265,6 +306,93 @@ static void actor_sees_what_was_written_before_the_wake(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, crowd_post, &crowd), 0);
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
     while (atomic_load(&crowd.seen) != 15000) sched_yield();
+    env->actor_stop(env, &crowd.actor);
+}
+
+/* One that helps: posts to a crowd in each turn, and is woken by others. */
+struct helper {
+    struct actor actor;
+    struct crowd *crowd;
+    unsigned left;
+    bool polls;
+    _Atomic bool done;
+};
+
+static uint64_t helper_turn(void *self)
+{
+    struct helper *helper = self;
+    struct env *env = env_real();
+    struct env_event event;
+    if (helper->left == 0) {
+        atomic_store(&helper->done, true);
+        return ENV_NEVER;
+    }
+    helper->left--;
+    atomic_fetch_add_explicit(&helper->crowd->posted, 1, memory_order_relaxed);
+    env->actor_pass(env, &helper->crowd->actor);
+    uint64_t until = env->mono_ns(env) + 1000;
+    if (!helper->polls) return until;
+    env->poll_wait(env, &helper->actor, &event, 1, until);
+    return 0;
+}
+
+/* Two that help, and three threads that wake as ever: turns are one at a time, none is lost. */
+static void turns_on_other_threads_are_turns_like_any(void **state)
+{
+    struct env *env = env_real();
+    struct crowd crowd = { .actor = { .name = "crowd", .turn = crowd_turn, .self = &crowd } };
+    struct helper helper[3] = { { .crowd = &crowd, .left = 3000 }, { .crowd = &crowd, .left = 3000, .polls = true } };
+    pthread_t threads[3];
+    assert_int_equal(env->actor_start(env, &crowd.actor), 0);
+    while (!atomic_load(&crowd.own_known)) sched_yield();
+    for (int i = 0; i < 2; i++) {
+        helper[i].actor = (struct actor){ .name = "helper", .turn = helper_turn, .self = &helper[i], .helps = true };
+        assert_int_equal(env->actor_start(env, &helper[i].actor), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_post, &crowd), 0);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    while (!atomic_load(&helper[0].done) || !atomic_load(&helper[1].done)) sched_yield();
+    helper[2] = (struct helper){ .crowd = &crowd, .left = 3000 }; /* alone, so that the crowd sleeps now and then */
+    helper[2].actor = (struct actor){ .name = "helper", .turn = helper_turn, .self = &helper[2], .helps = true };
+    assert_int_equal(env->actor_start(env, &helper[2].actor), 0);
+    while (!atomic_load(&helper[2].done) || atomic_load(&crowd.seen) != 24000) sched_yield();
+    assert_true(atomic_load(&crowd.lent) > 0);
+    for (int i = 0; i < 3; i++) env->actor_stop(env, &helper[i].actor);
+    env->actor_stop(env, &crowd.actor);
+}
+
+/* What is due earlier than the thread sleeps, it is told. */
+static void one_whose_turns_run_elsewhere_keeps_its_time(void **state)
+{
+    struct env *env = env_real();
+    struct crowd crowd = { .actor = { .name = "crowd", .turn = crowd_turn, .self = &crowd } };
+    struct helper helper = { .crowd = &crowd, .left = 300 };
+    helper.actor = (struct actor){ .name = "helper", .turn = helper_turn, .self = &helper, .helps = true };
+    assert_int_equal(env->actor_start(env, &crowd.actor), 0);
+    while (!atomic_load(&crowd.own_known)) sched_yield();
+    crowd.due = 2000000; /* from its next turn on, which a loan may be */
+    assert_int_equal(env->actor_start(env, &helper.actor), 0);
+    while (!atomic_load(&helper.done)) sched_yield();
+    env->actor_stop(env, &helper.actor);
+    uint64_t last = atomic_load(&crowd.turned_ns);
+    while (atomic_load(&crowd.turned_ns) < last + 3 * crowd.due) sched_yield();
+    env->actor_stop(env, &crowd.actor);
+}
+
+/* Who helps stands still for one long turn, not for the next. */
+static void long_turns_are_not_run_for_others(void **state)
+{
+    struct env *env = env_real();
+    struct crowd crowd = { .actor = { .name = "crowd", .turn = crowd_turn, .self = &crowd }, .work = 2000000 };
+    struct helper helper = { .crowd = &crowd, .left = 40 };
+    helper.actor = (struct actor){ .name = "helper", .turn = helper_turn, .self = &helper, .helps = true };
+    assert_int_equal(env->actor_start(env, &crowd.actor), 0);
+    while (!atomic_load(&crowd.own_known)) sched_yield();
+    assert_int_equal(env->actor_start(env, &helper.actor), 0);
+    while (!atomic_load(&helper.done) || atomic_load(&crowd.seen) != 40) sched_yield();
+    assert_true(atomic_load(&crowd.lent) <= 8); /* 1, but for a thread that was away for 100 turns */
+    env->actor_stop(env, &helper.actor);
     env->actor_stop(env, &crowd.actor);
 }
 
@@ -395,6 +523,10 @@ int main(void)
         cmocka_unit_test(clocks_move_on_and_numbers_differ),
         cmocka_unit_test(actor_wake_is_never_lost),
         cmocka_unit_test(actor_wake_ends_a_poll),
+        cmocka_unit_test(a_wake_that_is_passed_is_never_lost),
+        cmocka_unit_test(turns_on_other_threads_are_turns_like_any),
+        cmocka_unit_test(one_whose_turns_run_elsewhere_keeps_its_time),
+        cmocka_unit_test(long_turns_are_not_run_for_others),
         cmocka_unit_test(actor_sees_what_was_written_before_the_wake),
         cmocka_unit_test(actor_turns_at_its_time_and_not_before),
         cmocka_unit_test(socket_echoes_and_sees_the_peer_close),
