@@ -5,7 +5,8 @@
  * handler's shape, has it judged, and submits; answers come back once they are durable. Nothing is parsed or formatted, no
  * thread waits for one request, so what is left is the engine. The load's processor time is that of its actors' threads,
  * the engine's is the process's less that. Several loaders take their requests from one driver, and give it their
- * answers, some hundred at a time under its lock: a workload is never on two threads at once.
+ * answers, some hundred at a time under its lock: a workload is never on two threads at once. One that says that it may be
+ * (`parallel`) is measured by a driver for each loader, added up at the end: the lock would be the limit.
  * SPDX-License-Identifier: MIT
  */
 #include <stdatomic.h>
@@ -38,7 +39,9 @@ struct loader {
     struct port *port;
     struct actor actor;
     struct order *free;
-    struct cpu used; /* by its thread, a moment ago; under the door's lock */
+    struct driver *driver; /* of the pass under way; under the door's lock */
+    struct driver *own; /* of a measured pass that each loader makes for itself; NULL: the door's */
+    _Atomic uint64_t user_us, system_us; /* used by its thread, a moment ago */
     uint64_t used_ns;
     struct buf scratch;
     int64_t numbers[ANSWER_NUMBERS_MAX];
@@ -52,9 +55,10 @@ struct door_port {
     struct weir_app app;
     struct lua_app *lua;
     struct engine *engine;
-    struct wait *wait;     /* guards driver, all that is in it, and done */
-    struct driver *driver; /* of the pass under way */
-    bool done;
+    struct wait *wait;   /* guards the loaders' drivers, what is in a shared one, and `running` */
+    uint32_t running;    /* passes under way: one, or one for each loader */
+    bool apart;          /* the latter */
+    struct door no_door; /* of all drivers but the first: figures are read once */
     struct order *orders;
     uint32_t loader_count;
     struct loader *loaders;
@@ -206,31 +210,35 @@ static bool answers_take(struct loader *loader, struct driver *d, uint64_t now)
 
 /* ---- turns ---- */
 
-/* The part of a turn that is under the lock: `taken` is to be sent. The moment for the next turn. */
-static uint64_t exchange(struct loader *loader, struct order **taken)
+/* What a loader and its driver have for each other; under the lock when that is shared. `taken` is to be sent. The moment for
+ * the next turn. */
+static uint64_t exchange(struct loader *loader, struct driver *d, struct order **taken)
 {
-    struct door_port *door = loader->door;
-    struct driver *d = door->driver;
-    if (!d) return ENV_NEVER;
     uint64_t now = mono_ns();
     bool more = answers_take(loader, d, now);
     if (now - loader->used_ns > CPU_READ_NS) {
-        loader->used = cpu_used(RUSAGE_THREAD);
+        struct cpu used = cpu_used(RUSAGE_THREAD);
+        atomic_store_explicit(&loader->user_us, used.user_us, memory_order_relaxed);
+        atomic_store_explicit(&loader->system_us, used.system_us, memory_order_relaxed);
         loader->used_ns = now;
     }
     driver_turn(d, now);
     *taken = orders_take(loader, d, now);
-    if (driver_done(d) &&
-        d->in_flight == 0) { /* after an error, too: what is under way is waited for */
-        door->driver = NULL;
-        door->done = true;
-        wait_wake(door->wait);
-        return ENV_NEVER;
-    }
     uint64_t due = driver_next_due(d), later = now + 10000000;
     if (more || (loader->free && due <= now)) return 0;
     if (d->rate == 0 || !loader->free || due > later) return later; /* answers wake it */
     return due > now + QUANTUM_NS ? due : now + QUANTUM_NS;
+}
+
+/* Under the lock. After an error, too, what is under way is waited for. */
+static bool pass_ends(struct loader *loader, const struct driver *d)
+{
+    struct door_port *door = loader->door;
+    if (!driver_done(d) || d->in_flight > 0) return false;
+    for (uint32_t i = 0; i < door->loader_count; i++)
+        if (door->loaders[i].driver == d) door->loaders[i].driver = NULL;
+    if (--door->running == 0) wait_wake(door->wait);
+    return true;
 }
 
 static uint64_t turn(void *self)
@@ -241,7 +249,13 @@ static uint64_t turn(void *self)
     struct problem problem;
     bool good = true;
     wait_lock(door->wait);
-    uint64_t again = exchange(loader, &taken);
+    struct driver *d = loader->driver;
+    bool apart = door->apart;
+    if (!d || apart) wait_unlock(door->wait);
+    if (!d) return ENV_NEVER;
+    uint64_t again = exchange(loader, d, &taken);
+    if (apart) wait_lock(door->wait);
+    if (pass_ends(loader, d)) again = ENV_NEVER;
     wait_unlock(door->wait);
     for (; taken; taken = next) {
         next = taken->next; /* once submitted it is the engine's */
@@ -250,27 +264,66 @@ static uint64_t turn(void *self)
     port_flush(loader->port);
     if (good) return again;
     wait_lock(door->wait);
-    if (door->driver) driver_fail(door->driver, "%s", problem.text);
+    driver_fail(d, "%s", problem.text); /* which is under way: it has this request to wait for */
     wait_unlock(door->wait);
     return 0;
+}
+
+/* A driver for each loader, which makes its share of the load from numbers of its own. */
+static void drivers_part(struct door_port *door, struct driver *driver)
+{
+    driver->rate /= door->loader_count;
+    for (uint32_t i = 1; i < door->loader_count; i++) {
+        struct driver *own = mem_alloc(sizeof(*own));
+        *own = *driver;
+        own->door = &door->no_door;
+        own->again = NULL;
+        own->again_room = 0;
+        own->random.state += random_next(&driver->random);
+        own->arrival.state += random_next(&driver->arrival);
+        door->loaders[i].own = own;
+    }
+}
+
+static void drivers_join(struct door_port *door, struct driver *driver)
+{
+    driver->rate *= door->loader_count;
+    for (uint32_t i = 1; i < door->loader_count; i++) {
+        driver_add(driver, door->loaders[i].own);
+        driver_deinit(door->loaders[i].own);
+        mem_free(door->loaders[i].own);
+        door->loaders[i].own = NULL;
+    }
 }
 
 static bool door_run(struct door *base, struct driver *driver)
 {
     struct door_port *door = (struct door_port *)base;
+    bool apart = door->loader_count > 1 && driver->workload->parallel &&
+                 driver->pass == PASS_MEASURE && driver->count == 0;
+    if (apart) drivers_part(door, driver);
     wait_lock(door->wait);
-    door->driver = driver;
-    door->done = false;
+    door->apart = apart;
+    door->running = apart ? door->loader_count : 1;
+    for (uint32_t i = 0; i < door->loader_count; i++)
+        door->loaders[i].driver = door->loaders[i].own ? door->loaders[i].own : driver;
     wait_unlock(door->wait);
     for (uint32_t i = 0; i < door->loader_count; i++)
         door->env->actor_wake(door->env, &door->loaders[i].actor);
     wait_lock(door->wait);
-    while (!door->done) wait_sleep(door->wait, 0);
+    while (door->running > 0) wait_sleep(door->wait, 0);
     wait_unlock(door->wait);
+    if (apart) drivers_join(door, driver);
     return driver->error[0] == 0;
 }
 
-/* Under the lock on a loader's thread; between passes on any. */
+static bool no_figures(struct door *base, struct figures *f)
+{
+    memset(f, 0, sizeof(*f));
+    return true;
+}
+
+/* On the thread of the first loader, or of whom has the lock; between passes on any. */
 static bool door_figures(struct door *base, struct figures *f)
 {
     struct door_port *door = (struct door_port *)base;
@@ -279,8 +332,9 @@ static bool door_figures(struct door *base, struct figures *f)
     memset(f, 0, sizeof(*f));
     engine_stats(door->engine, &s);
     for (uint32_t i = 0; i < door->loader_count; i++) {
-        f->client.user_us += door->loaders[i].used.user_us;
-        f->client.system_us += door->loaders[i].used.system_us;
+        f->client.user_us += atomic_load_explicit(&door->loaders[i].user_us, memory_order_relaxed);
+        f->client.system_us += atomic_load_explicit(&door->loaders[i].system_us,
+                                                    memory_order_relaxed);
     }
     f->server = (struct cpu){ all.user_us - f->client.user_us,
                               all.system_us - f->client.system_us };
@@ -426,6 +480,7 @@ struct door *door_port_open(const struct workload *workload, const struct door_p
 {
     struct door_port *door = mem_alloc(sizeof(*door));
     door->door = (struct door){ door_run, door_figures, door_close };
+    door->no_door.figures = no_figures;
     door->workload = workload;
     door->env = env_real();
     door->wait = wait_create();

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <strings.h>
+#include <string.h>
 #include <time.h>
 
 #define SECOND UINT64_C(1000000000)
@@ -172,22 +172,27 @@ bool driver_done(const struct driver *d)
 
 /* ---- answers ---- */
 
-static void cause_add(struct driver *d, const struct answer *answer)
+static void cause_count(struct driver *d, const char *word, uint64_t count)
 {
-    struct weir_str word = answer->kind == ANSWER_ERROR ? answer->word : STR("answer");
-    if (word.len >= sizeof(d->cause[0].word)) word.len = sizeof(d->cause[0].word) - 1;
     for (uint32_t i = 0; i < CAUSES_MAX; i++) {
         struct cause *cause = &d->cause[i];
-        if (cause->count == 0) {
-            for (size_t c = 0; c < word.len; c++)
-                cause->word[c] = (char)(word.ptr[c] >= 'A' && word.ptr[c] <= 'Z' ? word.ptr[c] + 32
-                                                                                 : word.ptr[c]);
-        } else if (strncasecmp(cause->word, word.ptr, word.len) != 0 || cause->word[word.len]) {
-            continue;
-        }
-        cause->count++;
+        if (cause->count == 0) snprintf(cause->word, sizeof(cause->word), "%s", word);
+        else if (strcmp(cause->word, word) != 0) continue;
+        cause->count += count;
         return;
     }
+}
+
+static void cause_add(struct driver *d, const struct answer *answer)
+{
+    char lower[sizeof(d->cause[0].word)];
+    struct weir_str word = answer->kind == ANSWER_ERROR ? answer->word : STR("answer");
+    size_t len = word.len < sizeof(lower) ? word.len : sizeof(lower) - 1;
+    for (size_t c = 0; c < len; c++)
+        lower[c] = (char)(word.ptr[c] >= 'A' && word.ptr[c] <= 'Z' ? word.ptr[c] + 32
+                                                                   : word.ptr[c]);
+    lower[len] = 0;
+    cause_count(d, lower, 1);
 }
 
 static void tally_add(struct tally *tally, enum outcome outcome, uint64_t latency)
@@ -281,4 +286,26 @@ void driver_turn(struct driver *d, uint64_t now)
         if (!d->door->figures(d->door, &d->at_end)) driver_fail(d, "the server tells no figures");
     }
     if (d->rate > 0 && now >= d->give_up_ns) unsent_count(d, now);
+}
+
+static void tally_join(struct tally *into, const struct tally *from)
+{
+    into->done += from->done;
+    into->refused += from->refused;
+    into->failed += from->failed;
+    into->unknown += from->unknown;
+    into->wrong += from->wrong;
+    histogram_merge(&into->latency, &from->latency);
+}
+
+void driver_add(struct driver *d, const struct driver *other)
+{
+    d->completed += other->completed;
+    d->unsent += other->unsent;
+    tally_join(&d->all, &other->all);
+    for (uint32_t i = 0; i < WORKLOAD_KINDS_MAX; i++) tally_join(&d->kind[i], &other->kind[i]);
+    histogram_merge(&d->lag, &other->lag);
+    for (uint32_t i = 0; i < CAUSES_MAX && other->cause[i].count > 0; i++)
+        cause_count(d, other->cause[i].word, other->cause[i].count);
+    if (other->error[0]) driver_fail(d, "%s", other->error);
 }

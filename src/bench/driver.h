@@ -101,6 +101,8 @@ bool driver_take(struct driver *d, uint64_t now, struct shot *shot);
 /** Gives it back. */
 void driver_answer(struct driver *d, const struct shot *shot, const struct answer *answer,
                    uint64_t now);
+/** Adds what another driver has counted in the same pass. */
+void driver_add(struct driver *d, const struct driver *other);
 /** Once a turn: reads figures when it is time, gives up when nothing is answered. */
 void driver_turn(struct driver *d, uint64_t now);
 /** When the next request will be due; DRIVER_NEVER: none will. In a closed loop always now. */

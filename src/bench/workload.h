@@ -4,7 +4,7 @@
  * A workload is one table of functions in a file of its own; it knows neither doors nor clocks. A run goes through it in
  * four passes: load (requests 0 to load_count-1, each to succeed), the measured requests (`next`, each answer to
  * `judge`), verify (requests 0 to verify_count-1, each answer to `verified`), and `conclude`, which says whether the invariant holds.
- * The last three may repeat. All on one thread; requests of a pass run at the same time and are answered in any order.
+ * The last three may repeat. All on one thread at a time, but see `parallel`; requests of a pass run at the same time and are answered in any order.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_BENCH_WORKLOAD_H
@@ -111,6 +111,8 @@ struct workload {
     const char *lua;                         /* the application */
     bool
         settles; /* verified only when its messages and events, of one follower each, are worked off */
+    bool
+        parallel; /* `next` and `judge` may be on several threads at once, each with a `random` of its own */
     workload_native_fn *native; /* the same in C; NULL: there is none */
     /** Another workload for some settings; may be NULL. NULL with setup->why. */
     const struct workload *(*choose)(struct workload_setup *setup);

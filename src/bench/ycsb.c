@@ -7,6 +7,8 @@
  * what it sent, plus what it got; so no money was made or lost.
  * SPDX-License-Identifier: MIT
  */
+#include <stdatomic.h>
+
 #include "bench/draw.h"
 
 enum { OPEN, TRANSFER, BALANCE, RECEIVE };
@@ -28,9 +30,9 @@ static const struct bench_param *const params[] = {
 struct ycsb {
     uint64_t keys, initial;
     uint32_t mix;
-    int64_t updates; /* that were done: each adds one */
+    _Atomic int64_t updates; /* that were done: each adds one */
     struct draw draw;
-    int32_t *change; /* of each balance, by the transfers that were done */
+    _Atomic int32_t *change; /* of each balance, by the transfers that were done */
     uint64_t wrong, first_wrong;
     int64_t first_found, sum;
 };
@@ -100,18 +102,23 @@ static void ycsb_next(void *ptr, struct random *random, struct shot *shot)
     shot->note[1] = (int64_t)b;
 }
 
+static void change_add(struct ycsb *self, int64_t account, int32_t n)
+{
+    atomic_fetch_add_explicit(&self->change[account], n, memory_order_relaxed);
+}
+
 static enum outcome ycsb_judge(void *ptr, const struct shot *shot, const struct answer *answer)
 {
     struct ycsb *self = ptr;
     if (shot->kind == KIND_UPDATE && answer->kind == ANSWER_NIL) {
-        self->change[shot->note[0]]++;
-        self->updates++;
+        change_add(self, shot->note[0], 1);
+        atomic_fetch_add_explicit(&self->updates, 1, memory_order_relaxed);
         return OUTCOME_DONE;
     }
     if (shot->kind == KIND_READ && answer->kind == ANSWER_NUMBER) return OUTCOME_DONE;
     if (shot->kind == KIND_TRANSFER && answer->kind == ANSWER_NUMBER && answer->number >= 0) {
-        self->change[shot->note[0]]--;
-        self->change[shot->note[1]]++;
+        change_add(self, shot->note[0], -1);
+        change_add(self, shot->note[1], 1);
         return OUTCOME_DONE;
     }
     return answer_outcome(answer, shot->kind == KIND_TRANSFER ? "check" : NULL);
@@ -174,6 +181,7 @@ const struct workload workload_ycsb = {
     .verbs = verbs,
     .kinds = kinds,
     .lua = ycsb_lua,
+    .parallel = true,
     .native = ycsb_native,
     .create = ycsb_create,
     .destroy = ycsb_destroy,
