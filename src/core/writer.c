@@ -268,7 +268,7 @@ static bool store_is_poisoned(struct engine *engine)
     return stats.poisoned;
 }
 
-/* Idle: makes the next segment ahead of need. When there is no room for it, writes are refused from here on,
+/* Idle, or between two epochs if it must be: makes a piece of the next segment ahead of need. When there is no room for it, writes are refused from here on,
  * while the current segment still takes what is under way. */
 static uint64_t writer_prepare(struct engine *engine)
 {
@@ -316,6 +316,12 @@ uint64_t writer_turn(void *self)
         if (must_raise(engine) && !ENV_CHANCE(engine->env, "writer.raise_late"))
             writer_raise(engine);
         return 0;
+    }
+    while (store_prepare_is_due(engine->store) &&
+           engine->env->mono_ns(engine->env) >= w->prepare_ns) {
+        MARK("the next segment is made between epochs");
+        (void)writer_prepare(engine);
+        if (atomic_load_explicit(&engine->poisoned, memory_order_relaxed)) return ENV_NEVER;
     }
     if (must_raise(engine) || ENV_CHANCE(engine->env, "writer.raise_early")) {
         writer_raise(engine);

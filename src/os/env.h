@@ -76,6 +76,8 @@ struct env {
     int64_t (*write)(struct env *env, int fd, const void *bytes, size_t len,
                      uint64_t offset);    /* all, or -errno */
     int (*sync)(struct env *env, int fd); /* data and what is needed to find it */
+    /* A hint: what was written there will be synced, and may be on its way already. Waits for nothing. */
+    void (*sync_begin)(struct env *env, int fd, uint64_t offset, uint64_t len);
     int64_t (*size)(struct env *env, int fd);
     int (*truncate)(struct env *env, int fd, uint64_t len);
     int (*rename)(struct env *env, int dir, const char *from, const char *to);

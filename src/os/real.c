@@ -305,6 +305,11 @@ static int real_sync(struct env *env, int fd)
     return fdatasync(fd) ? -errno : 0;
 }
 
+static void real_sync_begin(struct env *env, int fd, uint64_t offset, uint64_t len)
+{
+    (void)sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 static int64_t real_size(struct env *env, int fd)
 {
     struct stat found;
@@ -711,6 +716,7 @@ struct env *env_real(void)
         .read = real_read,
         .write = real_write,
         .sync = real_sync,
+        .sync_begin = real_sync_begin,
         .size = real_size,
         .truncate = real_truncate,
         .rename = real_rename,

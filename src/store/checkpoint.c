@@ -42,7 +42,9 @@ static int64_t block_write(struct store *store, enum block_kind kind, struct wei
     buf_add_str(out, payload);
     int64_t error = env->write(env, store->checkpoint_fd, out->ptr, out->len,
                                store->checkpoint_offset);
-    if (error >= 0) store->checkpoint_offset += out->len;
+    if (error < 0) return error;
+    env->sync_begin(env, store->checkpoint_fd, store->checkpoint_offset, out->len);
+    store->checkpoint_offset += out->len;
     return error;
 }
 

@@ -96,15 +96,21 @@ static uint64_t next_segment_bytes(const struct store *store, uint64_t need)
     return bytes;
 }
 
+static uint64_t zero_piece(const struct store *store)
+{
+    return ENV_CHANCE(store->env, "store.zero_pieces") ? ZERO_BYTES / 512 : ZERO_BYTES;
+}
+
 static int64_t write_zeros(struct store *store, int fd, uint64_t from, uint64_t bytes)
 {
     struct env *env = store->env;
-    uint64_t piece = ENV_CHANCE(env, "store.zero_pieces") ? ZERO_BYTES / 32 : ZERO_BYTES;
+    uint64_t piece = zero_piece(store);
     char *zeros = mem_alloc(piece);
     int64_t error = 0;
     for (uint64_t at = from; at < bytes && error >= 0; at += piece) {
         uint64_t len = bytes - at < piece ? bytes - at : piece;
         error = env->write(env, fd, zeros, len, at);
+        if (error >= 0) env->sync_begin(env, fd, at, len);
     }
     mem_free(zeros);
     return error;
@@ -131,21 +137,26 @@ static void reserve_release(struct store *store)
     store->reserve_bytes = 0;
 }
 
-/* Nothing depends on its bytes, only on its blocks: it is neither read nor synced. */
+static uint64_t reserve_for(uint64_t bytes)
+{
+    return bytes + (bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA);
+}
+
+/* By a piece. Nothing depends on its bytes, only on its blocks: it is neither read nor synced. */
 static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
 {
     struct env *env = store->env;
-    uint64_t had = store->reserve_bytes;
-    bytes += bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA;
+    uint64_t had = store->reserve_bytes, to = had + zero_piece(store);
     store->reserve_wanted = false;
     if (had >= bytes) return WEIR_OK;
+    if (to > bytes) to = bytes;
     int64_t disk_free = env->dir_free_bytes(env, store->dir);
     if (disk_free >= 0 && (uint64_t)disk_free < bytes - had) {
         store->reserve_wanted = true;
         return WEIR_DISKFULL;
     }
     int fd = env->open(env, store->dir, RESERVE_NAME, ENV_WRITE | ENV_CREATE);
-    int64_t error = fd < 0 ? fd : write_zeros(store, fd, had, bytes);
+    int64_t error = fd < 0 ? fd : write_zeros(store, fd, had, to);
     if (fd >= 0 && error < 0) (void)env->truncate(env, fd, had);
     if (fd >= 0) env->close(env, fd);
     if (fd >= 0 && error < 0 && had == 0) (void)env->unlink(env, store->dir, RESERVE_NAME);
@@ -155,13 +166,31 @@ static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
         if (st != WEIR_DISKFULL) MARK("the reserve cannot be made, and not for want of room");
         return st;
     }
-    store->reserve_bytes = bytes;
+    store->reserve_bytes = to;
     return WEIR_OK;
 }
 
-/* Makes a file ready to be written: all blocks there, header, synced, its name synced. Its records do not
- * count before the manifest names it. */
-enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd)
+/* ---- making a segment: all blocks there, header, synced, its name synced. Its records do not count before the manifest names it ---- */
+
+void log_making_drop(struct store *store)
+{
+    char name[ENV_NAME_MAX];
+    if (store->making_fd < 0) return;
+    store_name(name, "log", store->making_sequence);
+    store->env->close(store->env, store->making_fd);
+    store->making_fd = -1;
+    (void)store->env->unlink(store->env, store->dir, name);
+}
+
+static enum weir_status making_fail(struct store *store, int64_t error)
+{
+    MARK("a segment cannot be made");
+    log_making_drop(store);
+    store->no_segment = status_of_errno((int)-error) == WEIR_DISKFULL;
+    return status_of_errno((int)-error);
+}
+
+static enum weir_status making_begin(struct store *store, uint64_t bytes)
 {
     struct env *env = store->env;
     char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
@@ -169,7 +198,6 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
                        : store->reserve_bytes < bytes ? bytes
                                                       : 0;
     store->stats.disk_free_bytes = env->dir_free_bytes(env, store->dir);
-    *fd = -1;
     bool again = store->spare != 0 && store->spare_bytes >= bytes;
     uint64_t need = again ? reserve : bytes + reserve;
     if (again) MARK("a segment's file is used again");
@@ -188,39 +216,72 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
         error = env->rename(env, store->dir, spare, name);
         store->spare = 0;
     }
-    if (error >= 0) error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    if (error >= 0 && !again) error = write_zeros(store, *fd, 0, bytes);
+    if (error >= 0) error = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    if (error >= 0) store->making_fd = (int)error;
+    store->making_again = again;
+    store->making_sequence = sequence;
+    store->making_bytes = bytes;
+    store->making_at = again ? bytes : 0;
+    if (error >= 0) return WEIR_OK;
+    (void)env->unlink(env, store->dir, name);
+    return making_fail(store, error);
+}
+
+static enum weir_status making_fill(struct store *store, uint64_t to)
+{
+    if (to > store->making_bytes) to = store->making_bytes;
+    int64_t error = write_zeros(store, store->making_fd, store->making_at, to);
+    if (error < 0) return making_fail(store, error);
+    store->making_at = to;
+    return WEIR_OK;
+}
+
+static enum weir_status making_finish(struct store *store, int *fd)
+{
+    struct env *env = store->env;
     uint8_t header[FILE_HEADER_BYTES];
-    file_header(store, FILE_LOG, sequence, again ? FILE_RECYCLED : 0, 0, header);
-    if (error >= 0) error = env->write(env, *fd, header, sizeof(header), 0);
-    if (error >= 0) error = env->sync(env, *fd);
+    file_header(store, FILE_LOG, store->making_sequence, store->making_again ? FILE_RECYCLED : 0, 0,
+                header);
+    int64_t error = env->write(env, store->making_fd, header, sizeof(header), 0);
+    if (error >= 0) error = env->sync(env, store->making_fd);
 #ifndef MUTANT_store_segment_dir_not_synced
     if (error >= 0) error = env->dir_sync(env, store->dir);
 #endif
-    if (error < 0) {
-        MARK("a segment cannot be made");
-        if (*fd >= 0) env->close(env, *fd);
-        *fd = -1;
-        (void)env->unlink(env, store->dir, name);
-        store->no_segment = status_of_errno((int)-error) == WEIR_DISKFULL;
-        return status_of_errno((int)-error);
-    }
+    if (error < 0) return making_fail(store, error);
     if (store->segment_count == store->segment_cap) {
         store->segment_cap = store->segment_cap ? store->segment_cap * 2 : 16;
         store->segments = mem_realloc(store->segments, store->segment_cap * sizeof(struct segment));
     }
-    store->segments[store->segment_count++] = (struct segment){ .sequence = sequence,
-                                                                .bytes = bytes };
+    store->segments[store->segment_count++] = (struct segment){ .sequence = store->making_sequence,
+                                                                .bytes = store->making_bytes };
     enum weir_status st = manifest_write(store, false);
     store->no_segment = st == WEIR_DISKFULL;
-    if (st == WEIR_OK) return WEIR_OK;
+    if (st == WEIR_OK) {
+        *fd = store->making_fd;
+        store->making_fd = -1;
+        return WEIR_OK;
+    }
     MARK("a segment cannot be named");
     store->segment_count--;
-    env->close(env, *fd);
-    *fd = -1;
-    if (st != WEIR_POISONED)
-        (void)env->unlink(env, store->dir, name); /* else a manifest may name it */
+    if (st == WEIR_POISONED) { /* a manifest may name it */
+        env->close(env, store->making_fd);
+        store->making_fd = -1;
+    }
+    log_making_drop(store);
     return st;
+}
+
+enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd)
+{
+    *fd = -1;
+    if (store->making_fd >= 0 && store->making_bytes < bytes) {
+        MARK("the segment being made is too small");
+        log_making_drop(store);
+    }
+    if (store->making_fd >= 0) MARK("a segment is wanted before it is made");
+    enum weir_status st = store->making_fd < 0 ? making_begin(store, bytes) : WEIR_OK;
+    if (st == WEIR_OK) st = making_fill(store, UINT64_MAX);
+    return st == WEIR_OK ? making_finish(store, fd) : st;
 }
 
 /* ---- appending ---- */
@@ -345,23 +406,54 @@ enum weir_status log_sync(struct store *store)
     return WEIR_OK;
 }
 
-/* First the reserve, for the segment there is and the one to come; then, in good time, that one. What fails here
- * other than for want of room stops nobody: whoever writes meets the disk himself, and is told. */
+/* What log_prepare() has to do, in bytes that are there and bytes that are wanted. */
+static bool prepare_wants(const struct store *store, uint64_t *reserve, uint64_t *next)
+{
+    uint64_t bytes = store->segments[store->segment_count - 1].bytes;
+    /* One that could not be made is tried again whatever the need: until then writes are refused. */
+    bool wants = store->next_fd < 0 &&
+                 (store->offset * 2 >= store->segments[store->current].bytes || store->no_segment ||
+                  store->making_fd >= 0 || ENV_CHANCE(store->env, "store.prepare_now"));
+    *next = !wants ? 0 : store->making_fd >= 0 ? store->making_bytes : next_segment_bytes(store, 0);
+    *reserve = reserve_for(*next > bytes ? *next : bytes);
+    return wants;
+}
+
+/* Behind: of the third quarter of the segment there is less left than of what is to be made. The fourth is for frames that are
+ * larger than was to be expected. */
+bool log_prepare_is_due(const struct store *store)
+{
+    const struct segment *segment = &store->segments[store->current];
+    uint64_t reserve, next, made = store->making_fd >= 0 ? store->making_at : 0;
+    if (store->next_fd >= 0 || store->no_segment || store->offset * 2 < segment->bytes ||
+        !prepare_wants(store, &reserve, &next))
+        return false;
+    double had = (double)(made + (store->reserve_bytes < reserve ? store->reserve_bytes : reserve));
+    double room = 3 - 4 * (double)store->offset / (double)segment->bytes;
+    return 1 - had / (double)(next + reserve) > room;
+}
+
+/* First the reserve, for the segment there is and the one to come; then, in good time, that one; a piece each time, as
+ * frames wait meanwhile. What fails here other than for want of room stops nobody: whoever writes meets the disk
+ * himself, and is told. */
 bool log_prepare(struct store *store)
 {
-    uint64_t bytes = store->segments[store->segment_count - 1].bytes, had = store->reserve_bytes;
-    /* One that could not be made is tried again whatever the need: until then writes are refused. */
-    bool next = store->next_fd < 0 &&
-                (store->offset * 2 >= store->segments[store->current].bytes || store->no_segment ||
-                 ENV_CHANCE(store->env, "store.prepare_now"));
-    if (next && !store->no_segment && ENV_CHANCE(store->env, "store.prepare_late")) return false;
-    if (next && next_segment_bytes(store, 0) > bytes) bytes = next_segment_bytes(store, 0);
-    enum weir_status st = reserve_grow(store, bytes);
+    uint64_t reserve, next, had = store->reserve_bytes;
+    bool wants = prepare_wants(store, &reserve, &next);
+    if (wants && !store->no_segment && ENV_CHANCE(store->env, "store.prepare_late")) return false;
     int fd = -1;
-    if (st == WEIR_OK && next) st = log_create_segment(store, next_segment_bytes(store, 0), &fd);
+    enum weir_status st = reserve_grow(store, reserve);
+    bool more = store->reserve_bytes > had;
+    if (st == WEIR_OK && wants && store->reserve_bytes >= reserve) {
+        more = true;
+        if (store->making_fd < 0) st = making_begin(store, next);
+        else if (store->making_at < store->making_bytes)
+            st = making_fill(store, store->making_at + zero_piece(store));
+        else st = making_finish(store, &fd);
+    }
     if (fd >= 0) store->next_fd = fd;
     store->stats.prepare_failed = st != WEIR_OK && st != WEIR_DISKFULL;
-    return st == WEIR_OK && (next || store->reserve_bytes > had);
+    return st == WEIR_OK && more;
 }
 
 /* Segments all of whose epochs lie below leave the list. The tail stays. */

@@ -305,7 +305,7 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     store->env = env;
     store->options = *options;
     if (store->options.torn_files_max == 0) store->options.torn_files_max = STORE_TORN_FILES_MAX;
-    store->fd = store->next_fd = store->checkpoint_fd = -1;
+    store->fd = store->next_fd = store->making_fd = store->checkpoint_fd = -1;
     store->next_sequence = 1;
     store->error = error;
     store->error_bytes = error_bytes;
@@ -359,6 +359,11 @@ bool store_prepare(struct store *store)
     return !store->stats.poisoned && log_prepare(store);
 }
 
+bool store_prepare_is_due(const struct store *store)
+{
+    return !store->stats.poisoned && log_prepare_is_due(store);
+}
+
 enum weir_status store_name_events(struct store *store)
 {
     return store->stats.poisoned ? WEIR_POISONED : manifest_write(store, false);
@@ -385,6 +390,7 @@ void store_stats(const struct store *store, struct store_stats *stats)
 void store_close(struct store *store)
 {
     store_checkpoint_abort(store);
+    if (!store->stats.poisoned) log_making_drop(store);
     if (!store->stats.poisoned && store->fd >= 0) {
         enum weir_status st = store->unsynced ? log_sync(store) : WEIR_OK;
         /* The clean mark is in the manifest: a file of its own, so a failed sync leaves none behind. */
@@ -400,6 +406,7 @@ void store_abandon(struct store *store)
     if (store->checkpoint_fd >= 0) env->close(env, store->checkpoint_fd);
     if (store->fd >= 0) env->close(env, store->fd);
     if (store->next_fd >= 0) env->close(env, store->next_fd);
+    if (store->making_fd >= 0) env->close(env, store->making_fd);
     if (store->dir >= 0) env->dir_close(env, store->dir);
     mem_free(store->segments);
     mem_free(store->heads);

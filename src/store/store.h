@@ -75,8 +75,11 @@ struct store_frame {
 enum weir_status store_write(struct store *store, const struct store_frame *frame);
 /** Makes all written frames durable. On failure the log is poisoned for good: WEIR_POISONED. */
 enum weir_status store_sync(struct store *store);
-/** Prepares the next segment ahead of need; called by the writer when idle. True if work was done. */
+/** Prepares the next segment ahead of need, a piece each time; called by the writer when idle, or when it is due. True if
+ *  work was done: there may be more. */
 bool store_prepare(struct store *store);
+/** Whether it must go on even between frames: else the segment is full before the next one is made, and a frame waits for that. */
+bool store_prepare_is_due(const struct store *store);
 
 /* A checkpoint being written: any number of batches, then finish. One at a time. Same thread as store_write. */
 /** @param begin  per slot, the epoch from which the log is needed above this checkpoint's rows */

@@ -74,7 +74,11 @@ struct store {
     int64_t wall_ms, durable_wall_ms;
     bool unsynced;
     bool no_segment, no_room; /* the disk is full: no next segment could be made; a write failed */
-    uint64_t spare;           /* sequence of a file to be used again; 0: none */
+    /* the segment being made, a piece at a time; its blocks are there up to making_at */
+    int making_fd;     /* -1: none */
+    bool making_again; /* of a file that was one before */
+    uint64_t making_sequence, making_bytes, making_at;
+    uint64_t spare; /* sequence of a file to be used again; 0: none */
     uint64_t spare_bytes;
     uint64_t reserve_bytes; /* of the file kept for writing the tail again on a full disk */
     bool reserve_wanted;    /* it could not be made large enough */
@@ -118,6 +122,10 @@ enum weir_status file_read(struct store *store, const char *name, struct buf *ou
 enum weir_status status_of_errno(int error);
 
 /* ---- log.c ---- */
+/** Whether log_prepare() must go on now, or the next segment will be late. */
+bool log_prepare_is_due(const struct store *store);
+/** Lets go of the one being made, if any. */
+void log_making_drop(struct store *store);
 enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd);
 enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_apply_fn *apply,
                              void *arg, struct store_recovery *recovery);

@@ -141,9 +141,55 @@ static void a_preparation_that_fails_is_no_full_disk(void **state)
     assert_true(failures > 3 && poisoned > 0);
 }
 
-/* ---- a limit of the file's size, as RLIMIT_FSIZE sets it ---- */
+/* ---- the next segment, made a piece at a time ---- */
 
 static int64_t (*plain_write)(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset);
+static uint64_t written;
+
+static int64_t counted_write(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset)
+{
+    written += len;
+    return plain_write(env, fd, bytes, len, offset);
+}
+
+/* With the preparation only when it is due, as under load: no frame waits for a segment, and no piece is large. */
+static void the_next_segment_is_made_in_time_and_in_pieces(void **state)
+{
+    struct twin *t = twin_create(11);
+    t->options = (struct store_options){ 1 << 20, 4 << 20, 0 };
+    t->value_bytes = 60000;
+    plain_write = t->env.write;
+    t->env.write = counted_write;
+    assert_int_equal(twin_open(t), WEIR_OK);
+    unsigned pieces = 0;
+    uint64_t segments = twin_stats(t).segment_count;
+    while (twin_stats(t).segment_count < segments + 4) {
+        written = 0;
+        twin_commit(t, 1);
+        assert_true(written < 2 * t->value_bytes);
+        for (; store_prepare_is_due(t->store); pieces++) { /* as many as the frame was large for */
+            written = 0;
+            assert_true(store_prepare(t->store));
+            assert_true(written <= 256 << 10);
+        }
+    }
+    assert_true(pieces > 4 * 4);
+    /* a start finds one that is being made, and nothing of it stays */
+    struct twin_files files;
+    while (!store_prepare_is_due(t->store)) twin_commit(t, 1);
+    unsigned before = twin_list(t, "log-", &files);
+    for (unsigned i = 0; i < 4 && twin_list(t, "log-", &files) == before; i++) assert_true(store_prepare(t->store));
+    assert_int_equal(twin_list(t, "log-", &files), before + 1);
+    twin_power_cut(t, SIM_KEEP_ALL);
+    assert_int_equal(twin_open(t), WEIR_OK);
+    assert_int_equal(t->recovery.durable_epoch, t->epoch);
+    assert_true(twin_matches(t));
+    assert_true(twin_list(t, "log-", &files) <= before + 1); /* the tail is written again into a new one */
+    twin_destroy(t);
+}
+
+/* ---- a limit of the file's size, as RLIMIT_FSIZE sets it ---- */
+
 static uint64_t size_limit = UINT64_MAX;
 
 static int64_t limited_write(struct env *env, int fd, const void *bytes, size_t len, uint64_t offset)
@@ -194,6 +240,7 @@ int main(void)
         cmocka_unit_test(failed_starts_pile_up_nothing),
         cmocka_unit_test(store_starts_on_a_disk_that_others_filled),
         cmocka_unit_test(a_preparation_that_fails_is_no_full_disk),
+        cmocka_unit_test(the_next_segment_is_made_in_time_and_in_pieces),
         cmocka_unit_test(a_frame_past_the_size_limit_waits_for_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
