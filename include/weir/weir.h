@@ -362,6 +362,21 @@ WEIR_EXPORT enum weir_status weir_call(struct weir_ctx *ctx, struct weir_ref to,
  */
 WEIR_EXPORT enum weir_status weir_call_last(struct weir_ctx *ctx, struct weir_ref to,
                                             const struct weir_verb *verb, const void *args);
+/** One of weir_call_all(): as the arguments of weir_call(). */
+struct weir_call {
+    struct weir_ref to;
+    const struct weir_verb *verb;
+    const void *args;
+    void *result;
+};
+/**
+ * Calls each of them, with the effect of calling one after the other: the first that fails fails the transaction, as if those
+ * behind it had not been called. Calls to other shards are made at the same time.
+ *
+ * Where two of them reach the same entity and one may write, the transaction is run again, and then calls them in turn.
+ */
+WEIR_EXPORT enum weir_status weir_call_all(struct weir_ctx *ctx, const struct weir_call *calls,
+                                           size_t count);
 /** Sends a message: delivered after commit, exactly once, in order per sender and receiver. */
 WEIR_EXPORT enum weir_status weir_send(struct weir_ctx *ctx, struct weir_ref to,
                                        const struct weir_verb *verb, const void *args);

@@ -2,7 +2,7 @@
  * fan.c - one transaction over --calls entities, in whatever form is asked: on --spread shards, with keys of --key-bytes, rows
  * of --value-bytes, --work in each handler. For curves of cost (bench/curves), not for comparisons with others.
  *
- * The first handler calls the others one after another; each adds one to its entity. Checked: each was added to as often
+ * The first handler calls the others one after another, or with --together by weir.all; each adds one to its entity. Checked: each was added to as often
  * as it was answered, and its row is as long as it was made.
  * SPDX-License-Identifier: MIT
  */
@@ -30,13 +30,16 @@ static const struct bench_param param_value_bytes = {
 static const struct bench_param param_work = {
     "work", "N", "multiplications in each handler, one after another (0)"
 };
-static const struct bench_param *const params[] = {
-    &param_keys,        &param_calls, &param_spread, &param_key_bytes,
-    &param_value_bytes, &param_work,  NULL
+static const struct bench_param param_together = {
+    "together", "0|1", "calls by weir.all, which may be under way at the same time (0)"
 };
+static const struct bench_param *const params[] = { &param_keys,        &param_calls,
+                                                    &param_spread,      &param_key_bytes,
+                                                    &param_value_bytes, &param_work,
+                                                    &param_together,    NULL };
 
 struct fan {
-    uint64_t keys, calls, spread, key_bytes, value_bytes, work;
+    uint64_t keys, calls, spread, key_bytes, value_bytes, work, together;
     uint32_t *changes; /* of each entity, answered */
     uint32_t shards;
     uint8_t *shard;     /* of each entity; only with --spread */
@@ -123,7 +126,8 @@ static void *fan_create(struct workload_setup *setup)
         setting_number(setup, "spread", 0, 1, 64, &self->spread) &&
         setting_number(setup, "key-bytes", 9, 2, SHOT_KEY_BYTES_MAX - 1, &self->key_bytes) &&
         setting_number(setup, "value-bytes", 0, 0, 32768, &self->value_bytes) &&
-        setting_number(setup, "work", 0, 0, 1000000, &self->work) && settings_fit(self, setup) &&
+        setting_number(setup, "work", 0, 0, 1000000, &self->work) &&
+        setting_number(setup, "together", 0, 0, 1, &self->together) && settings_fit(self, setup) &&
         (self->spread == 0 || shards_note(self, setup))) {
         self->changes = mem_alloc(self->keys * sizeof(*self->changes));
         return self;
@@ -183,6 +187,7 @@ static void fan_next(void *ptr, struct random *random, struct shot *shot)
     shot_text(shot, (struct weir_str){ others, (self->calls - 1) * self->key_bytes });
     shot_int(shot, (int64_t)self->key_bytes);
     shot_int(shot, (int64_t)self->work);
+    shot_int(shot, (int64_t)self->together);
 }
 
 static enum outcome fan_judge(void *ptr, const struct shot *shot, const struct answer *answer)

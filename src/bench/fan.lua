@@ -21,8 +21,14 @@ cell:on("add", { int }, function(self, loops)
 end)
 
 -- `others`: their keys, each of `size` bytes, side by side.
-cell:on("run", { text, int { min = 1 }, int, returns = int }, function(self, others, size, loops)
-  for at = 1, #others, size do cell(others:sub(at, at + size - 1)):add(loops) end
+cell:on("run", { text, int { min = 1 }, int, int, returns = int }, function(self, others, size, loops, together)
+  if together == 0 then
+    for at = 1, #others, size do cell(others:sub(at, at + size - 1)):add(loops) end
+  else
+    local places = {}
+    for at = 1, #others, size do places[#places + 1] = at end
+    weir.all(places, function(at) return cell(others:sub(at, at + size - 1)):add(loops) end)
+  end
   self.n = self.n + (work(loops) > 0 and 1 or 0)
   return self.n
 end)

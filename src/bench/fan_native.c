@@ -18,7 +18,7 @@ struct add {
 };
 struct run {
     struct weir_str others;
-    int64_t size, loops;
+    int64_t size, loops, together;
 };
 
 static const struct weir_field cell_fields[] = {
@@ -30,10 +30,11 @@ static const struct weir_field open_fields[] = { WEIR_FIELD(struct open, bytes, 
                                                             .max = WEIR_BOUND(PAD_BYTES_MAX)),
                                                  WEIR_END };
 static const struct weir_field add_fields[] = { WEIR_FIELD(struct add, loops, WEIR_INT), WEIR_END };
-static const struct weir_field run_fields[] = { WEIR_FIELD(struct run, others, WEIR_TEXT),
-                                                WEIR_FIELD(struct run, size, WEIR_INT,
-                                                           .min = WEIR_BOUND(1)),
-                                                WEIR_FIELD(struct run, loops, WEIR_INT), WEIR_END };
+static const struct weir_field run_fields[] = {
+    WEIR_FIELD(struct run, others, WEIR_TEXT),
+    WEIR_FIELD(struct run, size, WEIR_INT, .min = WEIR_BOUND(1)),
+    WEIR_FIELD(struct run, loops, WEIR_INT), WEIR_FIELD(struct run, together, WEIR_INT), WEIR_END
+};
 #define OPEN WEIR_SHAPE(struct open, open_fields)
 #define ADD WEIR_SHAPE(struct add, add_fields)
 #define RUN WEIR_SHAPE(struct run, run_fields)
@@ -81,11 +82,14 @@ static enum weir_status cell_run(struct weir_ctx *ctx, void *row, const void *ar
     struct cell *self = row;
     const struct run *in = args;
     struct add out = { in->loops };
-    size_t size = (size_t)in->size;
+    size_t size = (size_t)in->size, count = in->others.len / size;
+    struct weir_call *calls = weir_scratch(ctx, (count + 1) * sizeof(*calls));
     enum weir_status status = WEIR_OK;
-    for (size_t at = 0; at + size <= in->others.len && status == WEIR_OK; at += size)
-        status = weir_call(ctx, (struct weir_ref){ { in->others.ptr + at, size } }, &add, &out,
-                           NULL);
+    for (size_t i = 0; i < count; i++)
+        calls[i] = (struct weir_call){ { { in->others.ptr + i * size, size } }, &add, &out, NULL };
+    if (in->together) status = weir_call_all(ctx, calls, count);
+    for (size_t i = 0; i < count && !in->together && status == WEIR_OK; i++)
+        status = weir_call(ctx, calls[i].to, calls[i].verb, calls[i].args, calls[i].result);
     work(in->loops);
     *(int64_t *)result = ++self->n;
     return status;

@@ -100,6 +100,7 @@ enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside,
     if (t->bytes_written > limits->txn_bytes_max)
         return ctx_fail(f, WEIR_BUDGET, "a transaction writes more than txn_bytes_max = %llu bytes",
                         (unsigned long long)limits->txn_bytes_max);
+    if (!effect_in_turn(f)) return weir_failed(f);
     struct ask_parts parts = { .outside = outside->name,
                                .line = line,
                                .body = body,

@@ -4,7 +4,8 @@
  * A shard is a set of tables owned by one thread: an index of entities by (type, key) and one ordered tree
  * of all other rows (map rows, messages, timers, request records). A transaction has one record (struct txn)
  * on each shard it touches; its id names the root's shard. Calls nest, so at any moment one frame of a
- * transaction runs or waits for something, and it is the top frame of some shard's record.
+ * transaction runs or waits for something, and it is the top frame of some shard's record; but while calls of a weir.all
+ * are out, one beneath each of them does, and one of its caller's.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_CORE_INT_H
@@ -136,6 +137,8 @@ struct access {
     struct weir_str packed; /* the row as of the last judgement; ptr NULL: no row */
     bool exists;
     bool changed; /* `packed` or `exists` differs from what is committed */
+    bool turn_wrote;
+    uint64_t turn; /* in which it was locked last, and whether something there may write; all.c */
     struct tree overlay;
     int64_t *map_delta;    /* per map: rows added less rows removed */
     struct map_walk *walk; /* NULL before the first */
@@ -220,19 +223,22 @@ struct root {
     uint64_t attempts;
     uint32_t deaths;
     bool timed_out, holding;
+    bool in_turn; /* all.c */
     struct root *next;
 };
 
 struct failure {
     enum weir_status status; /* WEIR_OK: none */
     struct weir_str code, detail, text;
+    uint64_t turn; /* in which it came; all.c */
 };
 
 /* Its failure is the engine's wish to run it again. */
 enum retry {
     RETRY_NO,
-    RETRY_LOST, /* what it stood on is gone */
-    RETRY_DIED  /* another one had a lock: it sleeps first */
+    RETRY_LOST,   /* what it stood on is gone */
+    RETRY_DIED,   /* another one had a lock: it sleeps first */
+    RETRY_IN_TURN /* the calls of a weir.all met: the next attempt makes them in turn */
 };
 /* Whether the root left the decision to this record's first handler. */
 enum tail { TAIL_NONE, TAIL_GIVEN, TAIL_DECIDED };
@@ -262,6 +268,7 @@ struct txn {
     bool patient;   /* it died often enough: no_wait lets it wait for younger ones */
     bool asleep;    /* a root in the queue of its entity that must not get the lock yet */
     bool shares;    /* it only reads, and shares its locks with others that do */
+    bool in_turn;   /* so are the calls of its weir.alls */
     enum retry retry;
     enum tail tail;
     int64_t now_ms;
@@ -270,6 +277,8 @@ struct txn {
     struct root *root; /* on the root's shard */
     const struct last_call
         *decided;            /* there: decided by the callee, whatever was wished meanwhile */
+    struct all *all;         /* where its owner runs: the weir.all that is open */
+    uint64_t effect_turn;    /* of the last message, event or request outside of this record */
     struct weir_ticket tied; /* there: what the client's answer comes of; place 0: its own result */
     void *list_items;        /* the list that weir_list_add() grew last, and the room it has */
     size_t list_room;
@@ -292,6 +301,7 @@ enum frame_state {
     FRAME_RUNS,
     FRAME_WAITS_LOCAL,
     FRAME_WAITS_REMOTE,
+    FRAME_WAITS_ALL, /* until no call of its weir.all is out */
     FRAME_DONE
 };
 
@@ -318,6 +328,7 @@ struct weir_ctx {
     struct weir_ticket ticket;        /* returned by this one: weir_defer() */
     struct last_call *last_call;
     struct fiber *fiber;
+    uint64_t turn;                          /* within a weir.all; 0: in none */
     struct weir_ctx *prev_wait, *next_wait; /* in the entity's queue, or the ready list */
     void *user;
     uint32_t depth;
@@ -373,8 +384,9 @@ struct message {
             int64_t now_ms;
             uint64_t seed;
             struct weir_str caller, roles, request_id;
+            uint64_t turn;
             uint32_t depth;
-            bool read_only, patient, shares;
+            bool read_only, patient, shares, in_turn;
             bool tail; /* the callee decides, if it can */
         } call;
         struct {
@@ -384,7 +396,7 @@ struct message {
             enum retry retry;
             void *result;
             struct weir_ticket ticket;
-            uint64_t participants, read_epoch;
+            uint64_t participants, read_epoch, turn;
         } answer;
         struct {
             struct weir_ctx *frame;
@@ -520,7 +532,7 @@ struct shard {
     uint64_t pace_ns; /* between two begun, as last measured while requests waited; 0: not yet */
     uint64_t pace_from_ns, pace_begun; /* the measurement going on; 0: nobody waits */
     uint64_t roots_open, roots_holding;
-    uint64_t next_txn, next_age, next_message;
+    uint64_t next_txn, next_age, next_message, next_all;
     struct pair **pairs;
     size_t pair_cap, pair_count;
     void *states[ENGINE_RUNTIMES_MAX];
@@ -690,7 +702,10 @@ void frame_run(struct weir_ctx *f);
 enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
                             struct key_place place, const void *args, void **answer);
 void frame_ready(struct weir_ctx *f);
-/** Ends the top frame, which waits, with ABORTED. */
+/** False: it is not, and the transaction is doomed. A service's key becomes its own. */
+bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
+                     const void *args);
+/** Ends what waits, with ABORTED. */
 void txn_cancel(struct txn *t);
 void lock_release(struct shard *s, struct entity *e);
 /** Gives it on to those that may have it now that its queue is another: a root slept or a writer waited, and does no longer. */
@@ -705,9 +720,38 @@ void message_post(struct shard *s, uint32_t to, struct message *m);
 void message_handle(struct shard *s, struct message *m);
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
                  struct weir_str key, struct key_place place, const void *args, bool read_only,
-                 bool tail);
+                 bool tail, uint64_t turn);
 void answer_remote(struct weir_ctx *f);
 void wound_send(struct shard *s, struct txn *owner);
+
+/* ---- all.c: calls that are out at the same time ---------------------------------------------------- */
+uint64_t turn_slow(const struct weir_ctx *f);
+/** Of what f does now, or calls; 0: in no weir.all. */
+static inline uint64_t turn_of(const struct weir_ctx *f)
+{
+    return f->turn == 0 && f->txn->all == NULL ? 0 : turn_slow(f);
+}
+/** Undone, and run again in turn. Returns the status. */
+enum weir_status all_undo(struct txn *t);
+/** f is in a turn: would it meet another one at its entity? */
+bool all_conflicts(const struct weir_ctx *f);
+/** f, in a turn, has the lock. */
+void access_turn(struct access *a, const struct weir_ctx *f);
+bool effect_turn_slow(struct weir_ctx *f);
+/** f is about to send, emit or ask. False: not in its turn, and the transaction is doomed. */
+static inline bool effect_in_turn(struct weir_ctx *f)
+{
+    return (f->turn == 0 && f->txn->all == NULL) || effect_turn_slow(f);
+}
+/** Does what an answer for f tells of come before the record's own, of calls of one weir.all? */
+bool failure_is_earlier(const struct txn *t, const struct weir_ctx *f,
+                        const struct failure *failure);
+/** The call that an answer for f in that turn is of; NULL: one that f waits for. */
+struct all_call *all_answered(struct weir_ctx *f, uint64_t turn);
+void all_answer(struct weir_ctx *f, struct all_call *call, const struct message *m);
+/** A stack is to be dropped, `last` ran on it: not while calls of a handler there are out. It is run again then. */
+bool all_holds_stack(struct weir_ctx *bottom, struct weir_ctx *last);
+void all_cancel(struct txn *t);
 
 /* ---- last.c: last calls, and who decides after them ---------------------------------------------- */
 /** `own` may answer what `callee` does; else *why says what differs. */

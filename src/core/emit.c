@@ -34,6 +34,7 @@ static void emit_add(struct weir_ctx *f, const struct stream *stream, struct wei
                      struct weir_str packed)
 {
     struct txn *t = f->txn;
+    if (!effect_in_turn(f)) return;
     struct emit *emit = arena_alloc(&t->arena, sizeof(*emit));
     emit->stream = stream;
     emit->slot = f->entity->slot;
@@ -74,7 +75,7 @@ enum weir_status ctx_emit(struct weir_ctx *f, const struct stream *stream, const
         return ctx_fail(f, WEIR_BUDGET, "a transaction writes more than txn_bytes_max = %llu bytes",
                         (unsigned long long)limits->txn_bytes_max);
     emit_add(f, stream, arena_copy(&t->arena, event_key(f, stream, event)), buf_str(scratch));
-    return WEIR_OK;
+    return weir_failed(f);
 }
 
 enum weir_status weir_emit(struct weir_ctx *f, const struct weir_stream *stream, const void *event)

@@ -188,7 +188,9 @@ struct map_query {
     X(failures_total, "transactions refused by the application or an error") \
     X(wounds_total, "transactions undone for an older one and run again")    \
     X(deaths_total, "undone since another had the lock, and run again")      \
+    X(reruns_in_turn_total, "undone, and run again with weir.all in turn")   \
     X(remote_calls_total, "calls to another shard")                          \
+    X(together_calls_total, "of these not waited for at once: weir.all")     \
     X(local_calls_total, "calls on the same shard")                          \
     X(multi_shard_total, "committed transactions over several shards")       \
     X(tail_commits_total, "of these decided by the shard of the last call")  \

@@ -127,6 +127,7 @@ static void lock_take(struct entity *e, struct weir_ctx *f)
         e->owner = f->txn;
         f->access = txn_access(f->txn, e);
     }
+    if (f->turn != 0) access_turn(f->access, f);
     struct root *root = f->txn->root;
     if (root != NULL && !root->holding) {
         root->holding = true;
@@ -209,9 +210,18 @@ static SLOW bool lock_wait(struct weir_ctx *f)
     return false;
 }
 
+static SLOW bool lock_meets(struct weir_ctx *f)
+{
+    MARK("weir.all: two calls meet at an entity");
+    all_undo(f->txn);
+    frame_ready(f); /* to end before it begins */
+    return false;
+}
+
 bool frame_lock(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
+    if (f->turn != 0 && all_conflicts(f)) return lock_meets(f);
     if (e->owner != NULL && e->owner != f->txn) return lock_wait(f);
     lock_take(e, f);
     return true;
@@ -308,8 +318,9 @@ struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct
 static void frame_pop(struct weir_ctx *f)
 {
     struct txn *t = f->txn;
-    ASSERT(t->top == f);
-    t->top = f->below;
+    struct weir_ctx **at = &t->top;
+    while (*at != f) at = &(*at)->below; /* the first, but for calls of a weir.all */
+    *at = f->below;
     f->below = t->shard->frame_free;
     t->shard->frame_free = f;
 }
@@ -450,8 +461,10 @@ static void stack_drop(struct weir_ctx *bottom)
     struct txn *t = bottom->txn;
     struct shard *s = t->shard;
     fiber_drop(bottom->fiber);
-    for (struct weir_ctx *f = t->top;; f = t->top) {
+    for (struct weir_ctx *f = t->top, *below;; f = below) {
         const struct runtime *runtime = f->handler->runtime;
+        below = f->below;
+        if (f->bottom != bottom) continue; /* of another call of a weir.all */
         if (!f->lost && runtime->dropped != NULL)
             runtime->dropped(s->states[runtime_index(s->engine, runtime)], f->user);
         if (f == bottom) break;
@@ -474,6 +487,11 @@ static bool frame_switch(struct weir_ctx *f)
             return true;
         }
         f->fiber = fiber_for(s, f);
+        if (f->fiber == NULL && fibers_never(s, f) && f->turn != 0) {
+            f->status = all_undo(f->txn);
+            f->state = FRAME_DONE;
+            return true;
+        }
         if (f->fiber == NULL && fibers_never(s, f)) {
             MARK("limit: fibers_max in one transaction");
             f->status = txn_doom(f->txn, WEIR_BUDGET, STR(""), STR_NIL,
@@ -493,7 +511,7 @@ static bool frame_switch(struct weir_ctx *f)
         f->result = arena_alloc(&f->txn->arena, f->handler->result->size + 8u);
     }
     struct weir_ctx *outer = s->running, *bottom = f->bottom, *last = f;
-    bool more = false, lost = f->lost;
+    bool more = false, lost = f->lost || f->abandoned;
     if (f->state != FRAME_DONE && !lost) {
         f->state = FRAME_RUNS;
         s->running = f;
@@ -502,7 +520,10 @@ static bool frame_switch(struct weir_ctx *f)
         s->running = outer;
     }
     if (more && !last->abandoned && !last->lost) return false;
-    if (bottom->fiber != NULL && (more || lost)) stack_drop(bottom);
+    if (bottom->fiber != NULL && (more || lost)) {
+        if (all_holds_stack(bottom, last)) return false;
+        stack_drop(bottom);
+    }
     bottom->fiber = NULL;
     bottom->state = FRAME_DONE;
     return true;
@@ -568,27 +589,30 @@ void frame_run(struct weir_ctx *f)
     }
 }
 
-/* The transaction was wounded or cancelled: if its top frame waits for a lock it ends now; if it waits for
- * another shard, that is told. A frame about to run finds the mark itself. */
+/* The transaction was wounded or cancelled: a frame that waits for a lock ends now; if one waits for another shard, that is
+ * told. A frame about to run finds the mark itself. */
 void txn_cancel(struct txn *t)
 {
     t->cancelled = true;
-    struct weir_ctx *f = t->top;
-    if (f == NULL) return;
-    if (f->state == FRAME_WAITS_LOCK) {
-        MARK("cancelled while it waits for a lock");
-        waiters_remove(f->entity, f);
-        f->status = WEIR_ABORTED;
-        if (t->asleep) root_rise(t);
-        lock_offer(t->shard, f->entity);
-        frame_ready(f);
-    } else if (f->state == FRAME_WAITS_REMOTE) {
-        MARK("cancelled while it waits for another shard");
+    for (struct weir_ctx *f = t->top; f != NULL; f = f->below) {
+        if (f->state == FRAME_WAITS_LOCK) {
+            MARK("cancelled while it waits for a lock");
+            waiters_remove(f->entity, f);
+            f->status = WEIR_ABORTED;
+            if (t->asleep) root_rise(t);
+            lock_offer(t->shard, f->entity);
+            frame_ready(f);
+        } else if (f->state == FRAME_WAITS_REMOTE) {
+            MARK("cancelled while it waits for another shard");
 #ifndef MUTANT_no_cancel
-        struct message *m = message_new(t->shard, MSG_CANCEL, t->id);
-        message_post(t->shard, f->waits_for, m);
+            struct message *m = message_new(t->shard, MSG_CANCEL, t->id);
+            message_post(t->shard, f->waits_for, m);
 #endif
+        }
     }
+#ifndef MUTANT_all_no_cancel
+    all_cancel(t);
+#endif
 }
 
 /* ---- what handlers call ---- */
@@ -683,8 +707,8 @@ uint64_t ctx_seed(struct weir_ctx *f)
     return f->txn->seed;
 }
 
-static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
-                            const void *args)
+bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
+                     const void *args)
 {
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
@@ -762,6 +786,7 @@ static enum weir_status call_local(struct weir_ctx *f, const struct handler *han
     struct weir_ctx *callee = frame_push(f->txn, handler, e, args);
     callee->caller = f;
     callee->depth = f->depth + 1;
+    callee->turn = turn_of(f);
     callee->read_only = callee->read_only || f->read_only;
     f->state = FRAME_WAITS_LOCAL;
     bool done = false;
@@ -808,7 +833,7 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
         s->stats.remote_calls_total++;
         bool tail = f->last_call != NULL && tail_fits(f, handler);
         call_remote(f, to, handler, key, place, args, f->read_only || handler->kind == WEIR_QUERY,
-                    tail);
+                    tail, turn_of(f));
         f->state = FRAME_WAITS_REMOTE;
         f->waits_for = to;
         fiber_suspend(f->fiber);
@@ -922,6 +947,46 @@ enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct 
     return st;
 }
 
+/* One after the other, as far as they go well. */
+static enum weir_status calls_in_turn(struct weir_ctx *f, const struct weir_call *calls,
+                                      size_t count)
+{
+    enum weir_status st = weir_failed(f);
+    for (size_t i = 0; i < count && st == WEIR_OK; i++)
+        st = weir_call(f, calls[i].to, calls[i].verb, calls[i].args, calls[i].result);
+    return st;
+}
+
+static void call_begin(struct weir_ctx *f, struct all *all, const struct weir_call *call)
+{
+    const struct bound *bound = verb_bound(f, call->verb);
+    void *args;
+    if (bound != NULL && verb_args(f, bound, call->args, &args) &&
+        ctx_all_call(all, bound->handler, call->to.key,
+                     type_place(bound->handler->type, call->to.key), args))
+        return;
+    (void)weir_call(f, call->to, call->verb, call->args, call->result);
+}
+
+enum weir_status weir_call_all(struct weir_ctx *f, const struct weir_call *calls, size_t count)
+{
+    struct all *all = ctx_all_begin(f, count);
+    if (all == NULL) return calls_in_turn(f, calls, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct bound *bound = calls[i].verb->place;
+        if (bound != NULL && calls[i].result != NULL) shape_start(bound->result, calls[i].result);
+        if (ctx_all_next(all, i)) call_begin(f, all, &calls[i]);
+    }
+    enum weir_status st = ctx_all_end(all);
+    for (size_t i = 0; i < count && st == WEIR_OK; i++) {
+        void *answer;
+        const struct handler *handler = ctx_all_answer(all, i, &answer, &f->last);
+        if (handler != NULL && calls[i].result != NULL && answer != NULL)
+            st = verb_result(f, calls[i].verb->place, answer, calls[i].result);
+    }
+    return st;
+}
+
 enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
                                 const struct weir_verb *verb, const void *args)
 {
@@ -981,6 +1046,7 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
         return ctx_fail(f, WEIR_OVERLOADED,
                         "more than messages_pending_max = %llu messages of this sender wait",
                         (unsigned long long)limits->messages_pending_max);
+    if (!effect_in_turn(f)) return frame_doom(f);
     struct send *send = arena_alloc(&t->arena, sizeof(*send));
     struct buf bytes = { 0 };
     pack(handler->args, args, &bytes);

@@ -73,6 +73,20 @@ bool ctx_may_end(const struct weir_ctx *ctx);
  *  by ctx_call(). True: it is made when the handler has returned, and `result` is not to be filled in. */
 bool ctx_call_last(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                    struct key_place place, const void *args);
+struct all;
+/** Begins calls that may be out at the same time (weir.all), of so many parts; NULL: they are made in turn, with nothing of
+ *  what follows. The handler may not return before ctx_all_end(). */
+struct all *ctx_all_begin(struct weir_ctx *ctx, size_t count);
+/** The part at `place`, from 0 on, begins. False: the transaction is doomed. */
+bool ctx_all_next(struct all *all, size_t place);
+/** The last act of a part: a call that is not waited for. `args` and `key` stay until the end. False: make it by ctx_call(). */
+bool ctx_all_call(struct all *all, const struct handler *handler, struct weir_str key,
+                  struct key_place place, const void *args);
+/** Waits for what is out; also when the handler is about to leave with an error. */
+enum weir_status ctx_all_end(struct all *all);
+/** After a good end: the handler that was called by ctx_all_call(), its result and ticket; NULL: none was. */
+const struct handler *ctx_all_answer(const struct all *all, size_t place, void **result,
+                                     struct weir_ticket *ticket);
 enum weir_status ctx_send(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args);
 /** weir_emit() by stream. */

@@ -55,7 +55,7 @@ void message_post(struct shard *s, uint32_t to, struct message *m)
 
 void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
                  struct weir_str key, struct key_place place, const void *args, bool read_only,
-                 bool tail)
+                 bool tail, uint64_t turn)
 {
     struct txn *t = f->txn;
     struct message *m = message_new(t->shard, MSG_CALL, t->id);
@@ -74,6 +74,8 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.read_only = read_only;
     m->call.patient = t->patient;
     m->call.shares = t->shares;
+    m->call.in_turn = t->in_turn;
+    m->call.turn = turn;
     m->call.tail = tail;
     message_post(t->shard, to, m);
 }
@@ -91,6 +93,7 @@ void answer_remote(struct weir_ctx *f)
     m->answer.ticket = f->ticket;
     m->answer.participants = t->participants | UINT64_C(1) << t->shard->index;
     m->answer.read_epoch = t->read_epoch;
+    m->answer.turn = f->turn;
     message_post(t->shard, f->called_from, m);
 }
 
@@ -113,6 +116,7 @@ static void handle_call(struct shard *s, struct message *m)
         t->seed = m->call.seed;
         t->patient = m->call.patient;
         t->shares = m->call.shares;
+        t->in_turn = m->call.in_turn;
         t->caller = arena_copy(&t->arena, m->call.caller);
         t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
@@ -125,6 +129,7 @@ static void handle_call(struct shard *s, struct message *m)
     f->called_from = m->from;
     f->remote_caller = m->call.frame;
     f->depth = m->call.depth;
+    f->turn = m->call.turn;
     f->read_only = f->read_only || m->call.read_only;
     if (t->cancelled || t->failure.status != WEIR_OK) {
         MARK("a call reaches a doomed record");
@@ -138,19 +143,31 @@ static void handle_call(struct shard *s, struct message *m)
     else frame_run(f);
 }
 
+static void failure_take(struct txn *t, const struct weir_ctx *f, const struct failure *failure)
+{
+    if (failure->status == WEIR_OK) return;
+    if (failure_is_earlier(t, f, failure)) t->failure.status = WEIR_OK;
+    if (t->failure.status != WEIR_OK) return;
+    txn_doom(t, failure->status, failure->code, failure->detail, failure->text);
+    t->failure.turn = failure->turn;
+}
+
 static void handle_answer(struct shard *s, struct message *m)
 {
     struct weir_ctx *f = m->answer.frame;
     struct txn *t = f->txn;
-    ASSERT(t->id == m->txn && t->top == f && f->state == FRAME_WAITS_REMOTE);
+    struct all_call *call = all_answered(f, m->answer.turn);
+    ASSERT(t->id == m->txn && (call != NULL || f->state == FRAME_WAITS_REMOTE));
     t->participants |= m->answer.participants & ~(UINT64_C(1) << s->index);
 #ifndef MUTANT_H6_read_epoch
     if (m->answer.read_epoch > t->read_epoch) t->read_epoch = m->answer.read_epoch;
 #endif
     if (m->answer.retry > t->retry) t->retry = m->answer.retry;
-    const struct failure *failure = &m->answer.failure;
-    if (failure->status != WEIR_OK)
-        txn_doom(t, failure->status, failure->code, failure->detail, failure->text);
+    failure_take(t, f, &m->answer.failure);
+    if (call != NULL) {
+        all_answer(f, call, m);
+        return;
+    }
     f->answer = m->answer.status;
     f->answer_result = m->answer.result;
     f->answer_ticket = m->answer.ticket;

@@ -78,6 +78,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     r->attempts++;
     t->now_ms = shard_now_ms(s);
     t->seed = s->env->random(s->env);
+    t->in_turn = r->in_turn;
     if (r->request != NULL) {
         t->caller = r->request->caller;
         t->roles = r->request->roles;
@@ -288,8 +289,10 @@ static void root_again(struct txn *t)
 {
     struct shard *s = t->shard;
     struct root *r = t->root;
-    bool died = t->retry == RETRY_DIED;
-    if (died) s->stats.deaths_total++;
+    bool died = t->retry == RETRY_DIED, in_turn = t->retry == RETRY_IN_TURN;
+    r->in_turn = r->in_turn || in_turn;
+    if (in_turn) s->stats.reruns_in_turn_total++;
+    else if (died) s->stats.deaths_total++;
     else s->stats.wounds_total++;
     send_to_participants(t, MSG_ABORT);
     if (r->holding) s->roots_holding--;

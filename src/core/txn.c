@@ -98,7 +98,9 @@ enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_st
 {
     if (t->failure.status != WEIR_OK) MARK("a second failure in one transaction");
     if (t->failure.status == WEIR_OK) {
+        const struct weir_ctx *f = t->shard->running;
         t->failure.status = status;
+        t->failure.turn = f != NULL && f->txn == t ? turn_of(f) : 0;
         t->failure.code = arena_copy(&t->arena, code);
         t->failure.detail = detail.ptr ? arena_copy(&t->arena, detail) : STR_NIL;
         t->failure.text = arena_copy(&t->arena, text);

@@ -83,6 +83,8 @@ static struct invocation *invocation_take(struct vm *vm)
     inv->serial = ++vm->serial;
     inv->memory_hit = false;
     inv->ends = false;
+    inv->went = false;
+    inv->all = NULL;
     inv->grown = NULL;
     return inv;
 }
@@ -646,6 +648,42 @@ static bool is_last_act(lua_State *L, const struct invocation *inv)
            lua_getstack(L, inv->direct ? 1 : 2, &debug) == 0;
 }
 
+static int all_body(lua_State *L);
+
+static void ticket_value_push(lua_State *L, struct weir_ticket value)
+{
+    struct ud_ticket *ticket = lua_newuserdata(L, sizeof(*ticket));
+    ticket->tag = UD_TICKET;
+    ticket->ticket = value;
+    luaL_getmetatable(L, TICKET_META);
+    lua_setmetatable(L, -2);
+}
+
+/* The same at the end of a part of weir.all: below stands what runs the parts. */
+static bool is_last_of_part(lua_State *L, const struct invocation *inv)
+{
+    lua_Debug debug;
+    if (L != inv->L || lua_getstack(L, 1, &debug) == 0) return false;
+    lua_getinfo(L, "f", &debug);
+    bool last = lua_tocfunction(L, -1) == all_body;
+    lua_pop(L, 1);
+    return last;
+}
+
+/* What a call answered, pushed; how many values that is. */
+static int answer_push(lua_State *L, struct invocation *inv, const struct handler *handler,
+                       const char *result, struct weir_ticket ticket)
+{
+    if (ticket.place != 0) {
+        ticket_value_push(L, ticket);
+        return 1;
+    }
+    if (handler->result->count == 0) return 0;
+    if (handler->result->scalar) value_push(L, &handler->result->fields[0], result);
+    else record_push(L, handler->result, result);
+    return 1;
+}
+
 /* account("ann"):deposit(5); upvalue 1: the handler. */
 int handler_call(lua_State *L)
 {
@@ -669,23 +707,74 @@ int handler_call(lua_State *L)
         inv->ends = true;
         return 0;
     }
+    if (inv->all != NULL && is_last_of_part(L, inv) &&
+        ctx_all_call(inv->all, handler, key, place, args)) {
+        inv->went = true;
+        return 0;
+    }
     char *result = arena_alloc(inv->arena, handler->result->size + 8u);
     invocation_pause(inv);
     enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, result);
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
     lua_settop(L, 1);
-    if (weir_ticket(inv->ctx).place != 0) {
-        ticket_push(L, inv);
-        return 1;
-    }
-    if (handler->result->count == 0) return 0;
-    if (handler->result->scalar) value_push(L, &handler->result->fields[0], result);
-    else record_push(L, handler->result, result);
-    return 1;
+    return answer_push(L, inv, handler, result, weir_ticket(inv->ctx));
 }
 
-/* Runs each call in turn: that is what "as if in turn" means, and results come in order. */
+/* Runs the part: 1 the list, 2 the function or nil; its result is pushed. */
+static void part_run(lua_State *L, struct ud_list *list, size_t i)
+{
+    bool over = !lua_isnil(L, 2);
+    if (over) lua_pushvalue(L, 2);
+    if (list != NULL) list_element_push(L, list, i);
+    else lua_rawgeti(L, 1, (int)i + 1);
+    lua_call(L, over ? 1 : 0, 1);
+}
+
+/* 1 list, 2 function or nil, 3 results, 4 how many: runs the parts, and leaves out results that are still to come. */
+static int all_body(lua_State *L)
+{
+    struct invocation *inv = vm_of(L)->current;
+    struct ud_list *list = ud_test(L, 1, UD_LIST);
+    size_t count = (size_t)lua_tointeger(L, 4);
+    for (size_t i = 0; i < count; i++) {
+        if (!ctx_all_next(inv->all, i)) abandon(inv);
+        part_run(L, list, i);
+        if (inv->went) lua_pop(L, 1);
+        else lua_rawseti(L, 3, (int)i + 1);
+        inv->went = false;
+    }
+    return 0;
+}
+
+/* An error leaves when what is out has come back: if that failed, the error has never happened. */
+static void all_together(lua_State *L, struct invocation *inv, struct all *all, size_t count)
+{
+    lua_pushcfunction(L, all_body);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_pushinteger(L, (lua_Integer)count);
+    inv->all = all;
+    int error = lua_pcall(L, 4, 0, 0);
+    inv->all = NULL;
+    inv->went = false;
+    invocation_pause(inv);
+    enum weir_status st = ctx_all_end(all);
+    invocation_continue(inv);
+    if (st != WEIR_OK) abandon(inv);
+    if (error != 0) lua_error(L);
+    for (size_t i = 0; i < count; i++) {
+        void *result;
+        struct weir_ticket ticket;
+        const struct handler *handler = ctx_all_answer(all, i, &result, &ticket);
+        if (handler != NULL && answer_push(L, inv, handler, result, ticket) > 0)
+            lua_rawseti(L, 3, (int)i + 1);
+    }
+}
+
+/* Runs the parts in turn; their last calls, where they go to other shards, at the same time (core/all.c). Results come in
+ * order. */
 static int weir_all(lua_State *L)
 {
     struct invocation *inv = invocation_here(L, "all");
@@ -701,11 +790,13 @@ static int weir_all(lua_State *L)
     stack_check(L);
     lua_settop(L, 2);
     lua_createtable(L, (int)count, 0);
+    struct all *all = L == inv->L ? ctx_all_begin(inv->ctx, count) : NULL;
+    if (all != NULL) {
+        all_together(L, inv, all, count);
+        return 1;
+    }
     for (size_t i = 0; i < count; i++) {
-        if (over) lua_pushvalue(L, 2);
-        if (list != NULL) list_element_push(L, list, i);
-        else lua_rawgeti(L, 1, (int)i + 1);
-        lua_call(L, over ? 1 : 0, 1);
+        part_run(L, list, i);
         lua_rawseti(L, 3, (int)i + 1);
     }
     return 1;
@@ -713,11 +804,7 @@ static int weir_all(lua_State *L)
 
 void ticket_push(lua_State *L, struct invocation *inv)
 {
-    struct ud_ticket *ticket = lua_newuserdata(L, sizeof(*ticket));
-    ticket->tag = UD_TICKET;
-    ticket->ticket = weir_ticket(inv->ctx);
-    luaL_getmetatable(L, TICKET_META);
-    lua_setmetatable(L, -2);
+    ticket_value_push(L, weir_ticket(inv->ctx));
 }
 
 static int ticket_tostring(lua_State *L)

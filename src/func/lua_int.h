@@ -112,6 +112,8 @@ struct invocation {
     bool read_only, memory_hit;
     bool direct;            /* the handler stands at the bottom of its thread, not invoke_body() */
     bool ends;              /* its last act was a call that the engine makes now */
+    bool went;              /* the last act of a part of `all` was a call that is out */
+    struct all *all;        /* the weir.all that is open, in this routine */
     lua_State *L;           /* its thread; at the bottom invoke_body() and result_body() */
     int anchor;             /* registry place of the thread; LUA_NOREF: none */
     struct ud_record *self; /* lent to one handler after the other; NULL before the first */

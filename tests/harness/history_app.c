@@ -447,8 +447,7 @@ static void run_step(struct weir_ctx *ctx, const struct op *op, struct op_result
     case STEP_TURN: out->a = ring_turn(ctx, op->key, op->value % HISTORY_RING); return;
     case STEP_WALK: out->a = ring_walk(ctx, op->key); return;
     case STEP_BOTH:
-        weir_call(ctx, key, &audit, NULL, &one);
-        weir_call(ctx, to, &audit, NULL, &two);
+        weir_call_all(ctx, (const struct weir_call[]){ { key, &audit, NULL, &one }, { to, &audit, NULL, &two } }, 2);
         *out = (struct op_result){ .a = one.a, .b = one.b, .c = two.a, .d = two.b };
     }
 }
@@ -478,14 +477,54 @@ static void run_one(struct weir_ctx *ctx, const struct op *op, struct op_result 
     out->d = moved.d;
 }
 
+/* What run_one() would call, if that is one call: false for the others. */
+static bool call_of(struct weir_ctx *ctx, const struct op *op, struct op_result *out, struct moved *moved, struct weir_call *call)
+{
+    struct move *move = weir_scratch(ctx, sizeof(*move));
+    *move = (struct move){ .to = { op->to }, .amount = op->value };
+    call->to = (struct weir_ref){ op->key };
+    if (op->kind > OP_CYCLE) return false;
+    switch ((enum op_kind)op->kind) {
+    case OP_APPEND: *call = (struct weir_call){ call->to, &append, &op->value, &out->a }; break;
+    case OP_READ: *call = (struct weir_call){ call->to, &read_list, NULL, &out->items }; break;
+    case OP_WRITE: *call = (struct weir_call){ call->to, &write_reg, &op->value, &out->a }; break;
+    case OP_GET: *call = (struct weir_call){ call->to, &get_reg, NULL, &out->a }; break;
+    case OP_TRANSFER: *call = (struct weir_call){ call->to, &transfer, move, moved }; break;
+    case OP_AUDIT: *call = (struct weir_call){ call->to, &audit, NULL, moved }; break;
+    case OP_CYCLE: *call = (struct weir_call){ call->to, &cycle, move, moved }; break;
+    }
+    return true;
+}
+
+/* The operations from `at` on that are one call each, all at once; how many they are. */
+static size_t run_together(struct weir_ctx *ctx, const struct op *ops, struct op_result *results, size_t count)
+{
+    struct weir_call calls[8];
+    struct moved moved[8] = { 0 };
+    size_t n = 0;
+    while (n < count && call_of(ctx, &ops[n], &results[n], &moved[n], &calls[n])) n++;
+    if (n < 2) return 0;
+    weir_call_all(ctx, calls, n);
+    for (size_t i = 0; i < n; i++) {
+        if (calls[i].result != &moved[i]) continue;
+        results[i] = (struct op_result){ .a = moved[i].a, .b = moved[i].b, .c = moved[i].c, .d = moved[i].d };
+    }
+    return n;
+}
+
+/* One after the other; those of every other sixteen values as far as they go at the same time, which must show in nothing. */
 static enum weir_status work_run(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     const struct ops *in = args;
     const struct op *ops = in->ops.items;
     struct weir_list *out = result;
     struct op_result *results = weir_scratch(ctx, in->ops.count * sizeof(*results));
-    for (size_t i = 0; i < in->ops.count; i++) {
-        run_one(ctx, &ops[i], &results[i]);
+    for (size_t i = 0, n; i < in->ops.count; i += n) {
+        n = ops[i].value / 16 % 2 != 0 ? 0 : run_together(ctx, ops + i, results + i, in->ops.count - i);
+        if (n == 0) {
+            run_one(ctx, &ops[i], &results[i]);
+            n = 1;
+        }
         if (weir_failed(ctx) != WEIR_OK) return weir_failed(ctx);
     }
     out->items = results;

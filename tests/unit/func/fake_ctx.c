@@ -483,6 +483,48 @@ enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, 
     return t->status;
 }
 
+/* In turn, always. */
+struct all *ctx_all_begin(struct weir_ctx *ctx, size_t count)
+{
+    (void)ctx;
+    (void)count;
+    return NULL;
+}
+
+bool ctx_all_next(struct all *all, size_t place)
+{
+    (void)all;
+    (void)place;
+    return false;
+}
+
+bool ctx_all_call(struct all *all, const struct handler *handler, struct weir_str key,
+                  struct key_place place, const void *args)
+{
+    (void)all;
+    (void)handler;
+    (void)key;
+    (void)place;
+    (void)args;
+    return false;
+}
+
+enum weir_status ctx_all_end(struct all *all)
+{
+    (void)all;
+    return WEIR_HANDLER;
+}
+
+const struct handler *ctx_all_answer(const struct all *all, size_t place, void **result,
+                                     struct weir_ticket *ticket)
+{
+    (void)all;
+    (void)place;
+    (void)result;
+    (void)ticket;
+    return NULL;
+}
+
 bool ctx_may_end(const struct weir_ctx *f)
 {
     return f->depth == 0 && f->last_call == NULL;
