@@ -66,6 +66,8 @@ static void met_add(const struct model *m)
     met.tails += m->tails;
     met.deaths += m->deaths;
     met.shared += m->shared;
+    met.outs += m->outs;
+    met.in_turn += m->in_turn;
     met.tails_wounded += m->tails_wounded;
 }
 
@@ -107,7 +109,7 @@ static bool run_one(const struct scenario *scenario, enum mutant mutant,
 static bool met_print(void)
 {
     bool all = met.retries && met.deaths && met.shared && met.failures && met.replays && met.fired && met.cancelled &&
-               met.tails && met.tails_wounded;
+               met.tails && met.tails_wounded && met.outs && met.in_turn;
     for (size_t i = MSG_CALL; i <= MSG_DONE; i++) all &= met.handled[i] != 0;
     for (size_t i = 0; i <= STEP_CRASH; i++) all &= met.done[i] != 0;
     printf("%s clean coverage:", all ? "pass" : "FAIL");
@@ -122,6 +124,8 @@ static bool met_print(void)
            (unsigned long long)met.replays, (unsigned long long)met.fired,
            (unsigned long long)met.cancelled, (unsigned long long)met.done[STEP_NAME],
            (unsigned long long)met.tails, (unsigned long long)met.tails_wounded);
+    printf("  two calls out %llu times, %llu attempts undone to be made in turn\n",
+           (unsigned long long)met.outs, (unsigned long long)met.in_turn);
     return all;
 }
 

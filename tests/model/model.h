@@ -20,6 +20,7 @@
 #define IDS_MAX (TXNS_MAX * ATTEMPTS_MAX)
 #define ENTITIES_MAX 4
 #define DEPTH_MAX 4
+#define OUTS_MAX 2
 #define EPOCHS_MAX 8
 #define RING_MAX 8
 #define OPS_MAX 4
@@ -110,6 +111,16 @@
     X(H11_message, "tail_message",                                                                 \
       "the root of a message gives the decision away, and sends DONE after it")                    \
     X(H11_check_after, "tail_check", "the root's own check comes after CALL(TAIL)")                \
+    X(H12_meet, "all_meet", "two calls that are out may change one entity")                         \
+    X(H12_meet_behind, "all_part", "a part that is waited for may change what one that is out did") \
+    X(H12_above, "all_back", "a call that is out reaches an entity of a handler above it")         \
+    X(H12_one_lock, "all_lock", "two calls of one transaction wait for one lock")                  \
+    X(H12_cancel_one, "all_wound", "CANCEL goes to the first call that is out only")               \
+    X(H12_abort_early, "all_fail", "a handler goes on when the first call has failed")             \
+    X(H12_decides_early, "all_wound", "a handler goes on when the first call has answered")        \
+    X(H12_any_failure, "all_fail", "the first failure that is heard of counts")                    \
+    X(H12_failure_above, "all_fail_above", "a record above keeps what failed there, a later call's") \
+    X(H12_not_in_turn, "all_meet", "who was undone runs again with its calls at the same time")    \
     X(H13_prepared_refuses, "chain", "a participant that answered refuses its COMMIT")             \
     X(H15_undo_missing, "undo", "what an aborted attempt wrote stays")                             \
     X(H19_check_before_lock, "timer", "a timer's row is looked up before its entity is locked")    \
@@ -162,7 +173,9 @@ enum mutant {
 /* As the engine's; no_wait: after one death a transaction is patient. */
 enum policy { POLICY_WOUND_WAIT, POLICY_WAIT_DIE, POLICY_NO_WAIT };
 
-enum op_kind { OP_RETURN, OP_CALL, OP_SEND, OP_FAIL, OP_SET, OP_UNSET };
+/* OUT: a call of a weir.all to another shard, not waited for; PART: another part of it, which is. What is neither begins when
+ * all are answered. */
+enum op_kind { OP_RETURN, OP_CALL, OP_SEND, OP_FAIL, OP_SET, OP_UNSET, OP_OUT, OP_PART };
 struct op {
     uint8_t kind;
     /* CALL: handler; SEND: the transaction that delivers it; SET: the entity's timer, so long from now */
@@ -225,6 +238,7 @@ struct message {
     uint8_t epoch; /* of the sender when it was sent */
     uint8_t arg;   /* CALL: handler; ANSWER: record flags; COMMIT, DONE: commit epoch */
     uint8_t parts, read;
+    uint8_t line, fail; /* CALL, ANSWER: of the transaction; ANSWER: as in its record */
 };
 struct ring {
     uint8_t mark, count, published;
@@ -238,7 +252,8 @@ enum record_flag {
     RECORD_FAILED = 4,
     RECORD_TAIL = 8,
     RECORD_COMMITTED = 16,
-    RECORD_DIED = 32
+    RECORD_DIED = 32,
+    RECORD_IN_TURN = 64 /* calls met: the next attempt makes them in turn */
 };
 #define CALL_TAIL 0x80u
 /* What one shard knows of one attempt. */
@@ -247,18 +262,39 @@ struct record {
     uint8_t parts; /* shards below that hold a record */
     uint8_t read;  /* newest epoch read */
     uint8_t sends; /* messages, by delivering transaction */
+    uint8_t fail;  /* FAILED: 1 + the place of the part in which it came; 1: in none */
 };
 
 enum txn_phase { TXN_NEW, TXN_LIVE, TXN_REPLIES, TXN_DONE, TXN_LOST };
 /* Of the innermost frame. */
-enum frame_state { FRAME_NONE, FRAME_READY, FRAME_WAITS_LOCK, FRAME_CALL_SENT, FRAME_ANSWER_SENT };
+enum frame_state {
+    FRAME_NONE,
+    FRAME_READY,
+    FRAME_WAITS_LOCK,
+    FRAME_CALL_SENT,
+    FRAME_ANSWER_SENT,
+    FRAME_WAITS_ALL
+};
 struct frame {
     uint8_t handler, pc;
 };
-struct txn {
-    uint8_t phase, attempt, age, depth, state;
+/* Handlers that wait for each other. Of a call that is out the first frames are copies of those above it. */
+struct line {
+    uint8_t depth, state;
     struct frame frames[DEPTH_MAX];
     uint8_t answers_from; /* FRAME_ANSWER_SENT: the shard it comes from */
+    uint8_t turn;         /* place << 1 | out; of the first line: of what its owner does, 0 outside */
+    uint8_t ended;        /* 1: well, 2: not */
+};
+struct txn {
+    uint8_t phase, attempt, age;
+    struct line line;           /* the one that the steps work on */
+    struct line out[OUTS_MAX];  /* calls that are out */
+    uint8_t at;                 /* which it is: 0, or that of out[at - 1], where the first one is then */
+    uint8_t base;               /* frames above calls that are out */
+    uint8_t in_turn;            /* calls are made in turn */
+    uint8_t disorder;           /* for the checks: what was seen or changed is not as in turn */
+    uint8_t seen_by[ENTITIES_MAX], changed_by[ENTITIES_MAX]; /* likewise: greatest place */
     uint8_t begin_epoch;
     uint8_t wait;     /* the reply leaves when this epoch is durable */
     uint8_t hinted;   /* message: 1 + how many of its pair were hinted before */
@@ -299,6 +335,7 @@ struct entity {
     uint8_t timer;        /* its row: (1 + who set it) << 4 | 1 + when it is due; 0: none */
     uint8_t timer_heap;   /* 1 + when it is due, in the shard's heap */
     uint8_t records;      /* request records, by transaction */
+    uint8_t turn, turn_wrote; /* in which its owner locked it last, and whether it may have written */
     /* what the log says, by epoch; timers: TIMER_GONE or the row */
     uint8_t version_at[EPOCHS_MAX], timer_at[EPOCHS_MAX];
 };
@@ -379,6 +416,7 @@ struct model {
     uint64_t handled[MSG_DONE + 1]; /* steps by kind of message */
     uint64_t done[STEP_CRASH + 1];  /* steps by kind */
     uint64_t retries, failures, replays, fired, cancelled, tails, tails_wounded, deaths, shared;
+    uint64_t outs, in_turn; /* states with two calls out; attempts in turn */
 };
 
 void state_init(const struct model *m, struct state *st);

@@ -15,7 +15,7 @@
 _Static_assert(offsetof(struct state, zero) + ZEROS == sizeof(struct state),
                "no padding: states compare by bytes");
 
-#define RECORD_DOOMED (RECORD_CANCELLED | RECORD_FAILED | RECORD_DIED)
+#define RECORD_DOOMED (RECORD_CANCELLED | RECORD_FAILED | RECORD_DIED | RECORD_IN_TURN)
 
 static void run(struct model *m, struct state *st, int t);
 
@@ -42,6 +42,10 @@ int root_shard(const struct model *m, int t)
 {
     return handler_shard(m, m->scenario->clients[t].handler);
 }
+static bool is_call(struct op op)
+{
+    return op.kind == OP_CALL || op.kind == OP_OUT || op.kind == OP_PART;
+}
 /* Effects that a commit of t must have on shard s, when handler h and all below it ran. */
 static uint32_t handler_effects(const struct model *m, int t, int h, int s)
 {
@@ -49,7 +53,7 @@ static uint32_t handler_effects(const struct model *m, int t, int h, int s)
     if (handler_at(m, h)->writes && handler_shard(m, h) == s) effects |= LOG_WROTE(t);
     for (int i = 0; i < OPS_MAX; i++) {
         struct op op = handler_at(m, h)->ops[i];
-        if (op.kind == OP_CALL) effects |= handler_effects(m, t, op.arg, s);
+        if (is_call(op)) effects |= handler_effects(m, t, op.arg, s);
         if (op.kind == OP_SEND && handler_shard(m, h) == s) effects |= LOG_PUT(op.arg);
         if (op.kind == OP_SET && handler_shard(m, h) == s) effects |= LOG_SET(t);
     }
@@ -102,7 +106,7 @@ bool handler_writes(const struct model *m, int h, int e)
     if (handler_at(m, h)->entity == e && handler_at(m, h)->writes) return true;
     for (int i = 0; i < OPS_MAX; i++) {
         struct op op = handler_at(m, h)->ops[i];
-        if (op.kind == OP_CALL && handler_writes(m, op.arg, e)) return true;
+        if (is_call(op) && handler_writes(m, op.arg, e)) return true;
     }
     return false;
 }
@@ -117,6 +121,37 @@ static struct record *record_of(struct state *st, int t, int s)
 {
     return &st->records[id_of(st, t)][s];
 }
+/* The steps work on that line from now on; which it was before. */
+static int line_enter(struct txn *txn, int k)
+{
+    int before = txn->at;
+    for (int i = 0; i < 2 && before != k; i++) {
+        int with = i == 0 ? before : k; /* back to the first one, then on */
+        if (with == 0) continue;
+        struct line line = txn->line;
+        txn->line = txn->out[with - 1];
+        txn->out[with - 1] = line;
+    }
+    txn->at = (uint8_t)k;
+    return before;
+}
+static struct line *first_line(struct txn *txn)
+{
+    return txn->at ? &txn->out[txn->at - 1] : &txn->line;
+}
+static int outs(const struct txn *txn)
+{
+    int count = 0;
+    for (int k = 0; k < OUTS_MAX; k++) count += txn->out[k].state != FRAME_NONE;
+    return count;
+}
+/* Does the handler that has calls out, or may make more, run on that shard? */
+static bool owns_all(const struct model *m, struct txn *txn, int s)
+{
+    const struct line *first = first_line(txn);
+    return first->turn && handler_shard(m, first->frames[txn->base - 1].handler) == s;
+}
+
 static bool is_parked(const struct model *m, const struct state *st, int s)
 {
     return m->scenario->parks &&
@@ -179,7 +214,7 @@ static const struct op *timer_op(const struct model *m, int h, int e)
     const struct op *last = NULL;
     for (int i = 0; i < OPS_MAX; i++) {
         const struct op *op = &handler_at(m, h)->ops[i];
-        const struct op *below = op->kind == OP_CALL ? timer_op(m, op->arg, e) : NULL;
+        const struct op *below = is_call(*op) ? timer_op(m, op->arg, e) : NULL;
         if (below != NULL) last = below;
         if ((op->kind == OP_SET || op->kind == OP_UNSET) && handler_at(m, h)->entity == e)
             last = op;
@@ -247,32 +282,46 @@ static void release(struct model *m, struct state *st, int e);
 static int top_on(const struct model *m, const struct state *st, int t, int s)
 {
     const struct txn *txn = &st->txns[t];
-    for (int i = txn->depth - 1; i >= 0; i--) {
-        if (i == txn->depth - 1 && txn->state == FRAME_CALL_SENT) continue;
-        if (handler_shard(m, txn->frames[i].handler) == s) return i;
+    for (int i = txn->line.depth - 1; i >= 0; i--) {
+        if (i == txn->line.depth - 1 && txn->line.state == FRAME_CALL_SENT) continue;
+        if (handler_shard(m, txn->line.frames[i].handler) == s) return i;
     }
     return -1;
+}
+
+static void line_cancel(struct model *m, struct state *st, int t, int s)
+{
+    struct txn *txn = &st->txns[t];
+    int top = top_on(m, st, t, s);
+    if (top < 0 || (txn->at && top < txn->base - 1)) return;
+    bool innermost = top == txn->line.depth - 1;
+    if (innermost && txn->line.state == FRAME_WAITS_LOCK) {
+        int e = handler_at(m, txn->line.frames[top].handler)->entity;
+        st->entities[e].waiters &= (uint8_t) ~(1u << t);
+        txn->line.state = FRAME_READY;
+        if (!st->entities[e].owner) release(m, st, e); /* readers behind it may share what it waited for */
+        return;
+    }
+    if (innermost && txn->line.state != FRAME_ANSWER_SENT) return;
+    int to = innermost ? txn->line.answers_from : handler_shard(m, txn->line.frames[top + 1].handler);
+    if (IS(H11_no_cancel) && record_of(st, t, s)->flags & RECORD_TAIL) return;
+    if (IS(H5_no_cancel) || (IS(H5_cancel_one_level) && s != root_shard(m, t))) return;
+    post(m, st, s, to, (struct message){ .kind = MSG_CANCEL, .id = (uint8_t)id_of(st, t) });
 }
 
 static void cancel(struct model *m, struct state *st, int t, int s)
 {
     struct txn *txn = &st->txns[t];
     record_of(st, t, s)->flags |= RECORD_CANCELLED;
-    int top = top_on(m, st, t, s);
-    if (top < 0) return;
-    bool innermost = top == txn->depth - 1;
-    if (innermost && txn->state == FRAME_WAITS_LOCK) {
-        int e = handler_at(m, txn->frames[top].handler)->entity;
-        st->entities[e].waiters &= (uint8_t) ~(1u << t);
-        txn->state = FRAME_READY;
-        if (!st->entities[e].owner) release(m, st, e); /* readers behind it may share what it waited for */
-        return;
+    line_cancel(m, st, t, s);
+    int first = txn->at;
+    for (int k = 1; k <= OUTS_MAX; k++) {
+        if (k == first || txn->out[k - 1].state == FRAME_NONE) continue;
+        if (IS(H12_cancel_one) && k > 1) continue;
+        int before = line_enter(txn, k);
+        line_cancel(m, st, t, s);
+        line_enter(txn, before);
     }
-    if (innermost && txn->state != FRAME_ANSWER_SENT) return;
-    int to = innermost ? txn->answers_from : handler_shard(m, txn->frames[top + 1].handler);
-    if (IS(H11_no_cancel) && record_of(st, t, s)->flags & RECORD_TAIL) return;
-    if (IS(H5_no_cancel) || (IS(H5_cancel_one_level) && s != root_shard(m, t))) return;
-    post(m, st, s, to, (struct message){ .kind = MSG_CANCEL, .id = (uint8_t)id_of(st, t) });
 }
 
 static void root_abort_early(struct model *m, struct state *st, int t);
@@ -294,18 +343,84 @@ static void root_wound(struct model *m, struct state *st, int id)
     cancel(m, st, t, s);
 }
 
+/* ---- calls at the same time (H12) ---- */
+
+static bool top_writes(const struct model *m, const struct txn *txn)
+{
+    return handler_at(m, txn->line.frames[txn->line.depth - 1].handler)->writes;
+}
+
+/* May this line not have the entity, for what another one of its transaction did, does or waits for? */
+static bool meets(const struct model *m, const struct state *st, int t, int e)
+{
+    const struct txn *txn = &st->txns[t];
+    const struct entity *entity = &st->entities[e];
+    uint8_t turn = txn->line.turn, other = entity->turn;
+    bool reads = !top_writes(m, txn), out = turn & 1;
+    if (!turn || shares(m, t)) return false;
+    if (!holds(entity, id_of(st, t))) return entity->waiters & 1u << t && !IS(H12_one_lock);
+    if (other && other != turn && (!reads || entity->turn_wrote)) {
+        bool stands = other & 1 || (out && other > turn);
+        if (stands && !(out ? IS(H12_meet) : IS(H12_meet_behind))) return true;
+    }
+    for (int i = 0; i < txn->base && out && !IS(H12_above); i++) {
+        const struct handler *above = handler_at(m, txn->line.frames[i].handler);
+        if (above->entity == e && (above->writes || !reads)) return true;
+    }
+    return false;
+}
+
+static void turn_note(const struct model *m, struct entity *entity, const struct txn *txn)
+{
+    uint8_t turn = txn->line.turn, other = entity->turn;
+    bool reads = !top_writes(m, txn);
+    bool several = other && other != turn && reads && (other | turn) & 1;
+    entity->turn = several ? 0xff : max_of(other, turn);
+    entity->turn_wrote |= !reads;
+}
+
+/* Is the entity one of a handler of that line that has not returned? From `from` on; which writes, or any. */
+static bool is_live(const struct model *m, const struct line *line, int from, int e, bool writes)
+{
+    for (int i = from; i < line->depth; i++) {
+        const struct handler *h = handler_at(m, line->frames[i].handler);
+        bool begun = i < line->depth - 1 || (line->state != FRAME_CALL_SENT && line->state != FRAME_WAITS_LOCK);
+        if (h->entity == e && (h->writes || writes) && begun) return true;
+    }
+    return false;
+}
+
+/* Is what this line sees or changes now what it would in turn? */
+static void order_check(const struct model *m, struct txn *txn, int e)
+{
+    uint8_t place = txn->line.turn >> 1;
+    bool writes = top_writes(m, txn), out = txn->line.turn & 1;
+    if (txn->changed_by[e] > place || (writes && txn->seen_by[e] > place)) txn->disorder = 1;
+    if (out && is_live(m, first_line(txn), 0, e, writes)) txn->disorder = 1;
+    for (int k = 1; k <= OUTS_MAX; k++) {
+        const struct line *line = k == txn->at ? &txn->line : &txn->out[k - 1];
+        if (k != txn->at && line != first_line(txn) && is_live(m, line, txn->base, e, writes)) txn->disorder = 1;
+    }
+    txn->seen_by[e] = max_of(txn->seen_by[e], place);
+    if (writes) txn->changed_by[e] = max_of(txn->changed_by[e], place);
+}
+
 static void touch(struct model *m, struct state *st, int t, int e, int s)
 {
     struct txn *txn = &st->txns[t];
     struct entity *entity = &st->entities[e];
     struct record *record = record_of(st, t, s);
+    if (txn->line.turn) {
+        if (!shares(m, t)) turn_note(m, entity, txn);
+        order_check(m, txn, e);
+    }
     record->flags |= RECORD_PRESENT;
     if (!IS(H6_no_tombstone)) record->read = max_of(record->read, entity->version_epoch);
     txn->read = max_of(txn->read, entity->version_epoch);
     if (e == root_entity(m, t)) txn->held_root = 1;
     for (int u = 0; u < m->scenario->txns; u++) {
         const struct txn *other = &st->txns[u];
-        if (m->scenario->policy != POLICY_WOUND_WAIT && txn->depth > 1) continue;
+        if (m->scenario->policy != POLICY_WOUND_WAIT && txn->line.depth > 1) continue;
         if (shares(m, t) && shares(m, u)) continue;
         if (u < t && (other->phase == TXN_LIVE || other->phase == TXN_NEW) && other->held_root &&
             root_entity(m, u) == e)
@@ -317,7 +432,7 @@ static void touch(struct model *m, struct state *st, int t, int e, int s)
         txn->touched |= (uint8_t)(1u << e);
         txn->seen[e] = entity->version;
     }
-    if (txn->depth != 1) return;
+    if (txn->line.depth != 1) return;
     if (m->scenario->clients[t].fires && !IS(H19_check_before_lock)) fire_check(m, st, t);
     if (is_recorded(m, t) && !IS(H8_check_before_lock)) record_check(m, st, t);
 }
@@ -328,8 +443,9 @@ static bool stands_before(const struct model *m, const struct state *st, int t, 
     const struct txn *a = &st->txns[t], *b = &st->txns[u];
     bool older = a->age < b->age;
     if (m->scenario->policy == POLICY_WOUND_WAIT) return IS(wound_queue_unordered) ? !older : older;
-    if ((a->depth > 1) != (b->depth > 1)) return a->depth > 1;
-    return a->depth > 1 && !IS(die_queue_by_age) ? !older : older;
+    bool holds_a = a->line.depth > 1 || a->base, holds_b = b->line.depth > 1 || b->base;
+    if (holds_a != holds_b) return holds_a;
+    return holds_a && !IS(die_queue_by_age) ? !older : older;
 }
 
 /* The first in an entity's queue; -1: nobody waits. */
@@ -346,7 +462,7 @@ static int first_waiter(const struct model *m, const struct state *st, int e)
 static bool must_die(struct model *m, const struct state *st, int t, int owner)
 {
     const struct txn *txn = &st->txns[t];
-    if (m->scenario->policy == POLICY_WOUND_WAIT || txn->depth == 1 || IS(die_not)) return false;
+    if (m->scenario->policy == POLICY_WOUND_WAIT || txn->line.depth == 1 || IS(die_not)) return false;
     bool older = (txn->age < st->txns[owner].age) != IS(die_reversed);
     bool waits = older;
     if (m->scenario->policy == POLICY_NO_WAIT)
@@ -375,7 +491,7 @@ static void wound_readers(struct model *m, struct state *st, int t, int e, int s
     for (int id = 0; id < IDS_MAX; id++) {
         if (!is_reader(&st->entities[e], id)) continue;
         if (st->txns[t].age > st->txns[id / ATTEMPTS_MAX].age) continue;
-        if (st->txns[t].depth == 1 && IS(share_root_wounds_none)) continue;
+        if (st->txns[t].line.depth == 1 && IS(share_root_wounds_none)) continue;
         wound_send(m, st, s, id);
         if (IS(share_wounds_one)) return;
     }
@@ -385,9 +501,14 @@ static void wound_readers(struct model *m, struct state *st, int t, int e, int s
 static bool lock(struct model *m, struct state *st, int t)
 {
     struct txn *txn = &st->txns[t];
-    int e = handler_at(m, txn->frames[txn->depth - 1].handler)->entity,
+    int e = handler_at(m, txn->line.frames[txn->line.depth - 1].handler)->entity,
         s = m->scenario->entity_shard[e];
     struct entity *entity = &st->entities[e];
+    if (meets(m, st, t, e)) {
+        record_of(st, t, s)->flags |= RECORD_IN_TURN;
+        txn->line.state = FRAME_READY;
+        return true;
+    }
     int first = first_waiter(m, st, e);
     bool is_free = entity->owner == 0 && (first < 0 || stands_before(m, st, t, first) || IS(die_passed));
     if (shares(m, t)) is_free |= entity->owner ? IS(share_with_writer) : IS(share_passes_older);
@@ -401,33 +522,49 @@ static bool lock(struct model *m, struct state *st, int t)
     int owner = entity->owner - 1, u = owner / ATTEMPTS_MAX;
     if (entity->owner && must_die(m, st, t, u)) {
         record_of(st, t, s)->flags |= RECORD_DIED;
-        txn->state = FRAME_READY;
+        txn->line.state = FRAME_READY;
         return true;
     }
-    txn->state = FRAME_WAITS_LOCK;
+    txn->line.state = FRAME_WAITS_LOCK;
     if (!(txn->asleep && IS(die_place_lost))) entity->waiters |= (uint8_t)(1u << t);
     if (!shares(m, t)) wound_readers(m, st, t, e, s);
     if (!entity->owner || m->scenario->policy != POLICY_WOUND_WAIT) return false;
     bool older = txn->age < st->txns[u].age;
     if (IS(wound_wait_reversed)) older = txn->age > st->txns[u].age;
-    if (txn->depth == 1 || !older || IS(wound_not_sent))
+    if (txn->line.depth == 1 || !older || IS(wound_not_sent))
         return false; /* a root without locks wounds nobody */
     wound_send(m, st, s, owner);
     return false;
+}
+
+/* Which line of it waits for the entity. */
+static int line_waiting(const struct model *m, struct txn *txn, int e)
+{
+    for (int k = 0; k <= OUTS_MAX && txn->base; k++) {
+        int before = line_enter(txn, k);
+        bool waits = txn->line.state == FRAME_WAITS_LOCK &&
+                     handler_at(m, txn->line.frames[txn->line.depth - 1].handler)->entity == e;
+        line_enter(txn, before);
+        if (waits) return k;
+    }
+    return txn->at;
 }
 
 static void release(struct model *m, struct state *st, int e)
 {
     struct entity *entity = &st->entities[e];
     entity->owner = 0;
+    entity->turn = entity->turn_wrote = 0;
     for (;;) {
         int next = first_waiter(m, st, e);
         if (next < 0 || st->txns[next].asleep) return;
         if (!shares(m, next) && has_readers(entity) && !IS(share_released_first)) return;
         entity->waiters &= (uint8_t) ~(1u << next);
+        int before = line_enter(&st->txns[next], line_waiting(m, &st->txns[next], e));
         hold(m, st, entity, next);
         touch(m, st, next, e, m->scenario->entity_shard[e]);
-        st->txns[next].state = FRAME_READY;
+        st->txns[next].line.state = FRAME_READY;
+        line_enter(&st->txns[next], before);
         if (!shares(m, next)) return;
     }
 }
@@ -599,15 +736,18 @@ static void attempt_begin(struct model *m, struct state *st, int t)
     int s = root_shard(m, t);
     txn->phase = TXN_LIVE;
     txn->attempt = (uint8_t)attempt;
-    txn->depth = 1;
-    txn->frames[0] = (struct frame){ m->scenario->clients[t].handler, 0 };
+    txn->line.depth = 1;
+    txn->line.frames[0] = (struct frame){ m->scenario->clients[t].handler, 0 };
     txn->begin_epoch = st->shards[s].epoch;
     txn->touched = txn->read = txn->replayed = 0;
+    txn->disorder = 0;
+    memset(txn->seen_by, 0, sizeof(txn->seen_by));
+    memset(txn->changed_by, 0, sizeof(txn->changed_by));
     txn->now = st->clock;
     memset(txn->seen, 0, sizeof(txn->seen));
     if (is_recorded(m, t) && IS(H8_check_before_lock)) record_check(m, st, t);
     record_of(st, t, s)->flags = RECORD_PRESENT;
-    if (lock(m, st, t)) txn->state = FRAME_READY;
+    if (lock(m, st, t)) txn->line.state = FRAME_READY;
 }
 
 static void send_parts(struct model *m, struct state *st, int t, int s, uint8_t kind, uint8_t arg)
@@ -622,10 +762,9 @@ static void send_parts(struct model *m, struct state *st, int t, int s, uint8_t 
 
 static void txn_clear(struct txn *txn)
 {
-    txn->depth = 0;
-    txn->state = FRAME_NONE;
-    txn->answers_from = 0;
-    memset(txn->frames, 0, sizeof(txn->frames));
+    memset(&txn->line, 0, sizeof(txn->line));
+    memset(txn->out, 0, sizeof(txn->out));
+    txn->at = txn->base = 0;
 }
 
 static void root_again(struct model *m, struct state *st, int t)
@@ -633,7 +772,10 @@ static void root_again(struct model *m, struct state *st, int t)
     struct txn *txn = &st->txns[t];
     int id = id_of(st, t), s = root_shard(m, t);
     m->retries++;
-    if (record_of(st, t, s)->flags & RECORD_DIED) {
+    if (record_of(st, t, s)->flags & RECORD_IN_TURN) {
+        m->in_turn++;
+        if (!IS(H12_not_in_turn)) txn->in_turn = 1;
+    } else if (record_of(st, t, s)->flags & RECORD_DIED) {
         m->deaths++;
         txn->asleep = txn->patient = 1;
     }
@@ -658,18 +800,41 @@ static void root_again(struct model *m, struct state *st, int t)
 static void root_abort_early(struct model *m, struct state *st, int t)
 {
     struct txn *txn = &st->txns[t];
-    if (txn->depth > 0 && txn->state == FRAME_WAITS_LOCK) {
-        int e = handler_at(m, txn->frames[txn->depth - 1].handler)->entity;
+    if (txn->line.depth > 0 && txn->line.state == FRAME_WAITS_LOCK) {
+        int e = handler_at(m, txn->line.frames[txn->line.depth - 1].handler)->entity;
         st->entities[e].waiters &= (uint8_t) ~(1u << t);
     }
     root_again(m, st, t);
+}
+
+static bool handler_fails(const struct model *m, int h)
+{
+    for (int i = 0; i < OPS_MAX; i++) {
+        struct op op = handler_at(m, h)->ops[i];
+        if (op.kind == OP_FAIL || (is_call(op) && handler_fails(m, op.arg))) return true;
+    }
+    return false;
+}
+
+/* The place of the part that fails first in turn; 0: none, or not in one. */
+static int first_failure(const struct model *m, int h)
+{
+    for (int i = 0; i < OPS_MAX; i++) {
+        struct op op = handler_at(m, h)->ops[i];
+        if ((op.kind == OP_OUT || op.kind == OP_PART) && handler_fails(m, op.arg)) return i + 1;
+        if (op.kind == OP_CALL && handler_fails(m, op.arg)) return first_failure(m, op.arg);
+    }
+    return 0;
 }
 
 static void root_fail(struct model *m, struct state *st, int t)
 {
     struct txn *txn = &st->txns[t];
     int id = id_of(st, t), s = root_shard(m, t);
+    uint8_t fail = record_of(st, t, s)->fail;
     m->failures++;
+    if (fail > 1 && fail != 1 + first_failure(m, m->scenario->clients[t].handler))
+        breaks(m, "a failure is told of that calls in turn would not have met");
     send_parts(m, st, t, s, MSG_ABORT, 0);
     txn->phase = TXN_REPLIES;
     txn->failed = 1;
@@ -683,7 +848,9 @@ static void check_decision(struct model *m, const struct state *st, int t, uint8
 {
     const struct txn *txn = &st->txns[t];
     /* the root may wait for what the callee of its last call decides */
-    if (txn->depth > 1) breaks(m, "a transaction decides before its handlers have returned");
+    if (txn->line.depth > 1 || outs(txn))
+        breaks(m, "a transaction decides before its handlers have returned");
+    if (txn->disorder) breaks(m, "calls at the same time see or leave what calls in turn would not");
     for (int e = 0; e < m->scenario->entities; e++) {
         const struct entity *entity = &st->entities[e];
         if (!(txn->touched & 1u << e)) continue;
@@ -765,9 +932,9 @@ static void root_commit(struct model *m, struct state *st, int t)
 static bool tail_fits(const struct model *m, const struct state *st, int t, int s)
 {
     const struct txn *txn = &st->txns[t];
-    const struct frame *f = &txn->frames[0];
+    const struct frame *f = &txn->line.frames[0];
     const struct record *record = &st->records[id_of(st, t)][s];
-    if (!m->scenario->tail || txn->depth != 1) return false;
+    if (!m->scenario->tail || txn->line.depth != 1) return false;
     uint8_t next = f->pc < OPS_MAX ? handler_at(m, f->handler)->ops[f->pc].kind : OP_RETURN;
     if (next != OP_RETURN && !IS(H11_check_after)) return false;
     if (record->parts && !IS(H11_participant)) return false;
@@ -794,8 +961,8 @@ static bool tail_may_decide(const struct model *m, struct state *st, int t, int 
     if (record->flags & RECORD_DOOMED) return false;
     if (record->parts && !wider && !IS(H11_callee_calls)) return false;
     if (record->sends && !wider) return false;
-    for (int i = 0; i < txn->depth && !IS(H11_inner_decides); i++) {
-        if (handler_shard(m, txn->frames[i].handler) == s) return false;
+    for (int i = 0; i < txn->line.depth && !IS(H11_inner_decides); i++) {
+        if (handler_shard(m, txn->line.frames[i].handler) == s) return false;
     }
     return true;
 }
@@ -806,8 +973,8 @@ static void tail_tell(struct model *m, struct state *st, int t, int s, struct me
 {
     struct txn *txn = &st->txns[t];
     int root = root_shard(m, t);
-    txn->state = FRAME_ANSWER_SENT;
-    txn->answers_from = (uint8_t)s;
+    txn->line.state = FRAME_ANSWER_SENT;
+    txn->line.answers_from = (uint8_t)s;
     post(m, st, s, root, msg);
     st->rings[s][root].slots[st->rings[s][root].count - 1].epoch = epoch;
 }
@@ -826,8 +993,8 @@ static void tail_decide(struct model *m, struct state *st, int t, int s)
     decide(m, st, t, epoch);
     if (IS(H11_answer_later)) {
         txn->owed = epoch;
-        txn->answers_from = (uint8_t)s;
-        txn->state = FRAME_READY;
+        txn->line.answers_from = (uint8_t)s;
+        txn->line.state = FRAME_READY;
         record_of(st, t, root_shard(m, t))->read |= msg.read;
     } else {
         tail_tell(m, st, t, s, msg, epoch);
@@ -845,14 +1012,14 @@ static void tail_committed(struct model *m, struct state *st, int t, int s, stru
     uint8_t epoch = IS(H11_own_epoch) ? st->shards[s].epoch : msg.epoch;
     bool wounded = record->flags & RECORD_CANCELLED;
     m->tails_wounded += wounded;
-    txn->answers_from = 0;
-    txn->state = FRAME_READY;
+    txn->line.answers_from = 0;
+    txn->line.state = FRAME_READY;
     if (wounded && IS(H11_abort_on_wound)) {
         root_again(m, st, t);
         return;
     }
-    if (IS(H11_check_after) && txn->frames[0].pc < OPS_MAX &&
-        handler_at(m, txn->frames[0].handler)->ops[txn->frames[0].pc].kind != OP_RETURN) {
+    if (IS(H11_check_after) && txn->line.frames[0].pc < OPS_MAX &&
+        handler_at(m, txn->line.frames[0].handler)->ops[txn->line.frames[0].pc].kind != OP_RETURN) {
         run(m, st, t);
         return;
     }
@@ -867,7 +1034,7 @@ static void tail_committed(struct model *m, struct state *st, int t, int s, stru
 static void root_finish(struct model *m, struct state *st, int t)
 {
     uint8_t flags = record_of(st, t, root_shard(m, t))->flags;
-    if (flags & (RECORD_CANCELLED | RECORD_DIED)) root_again(m, st, t);
+    if (flags & (RECORD_CANCELLED | RECORD_DIED | RECORD_IN_TURN)) root_again(m, st, t);
     else if (flags & RECORD_FAILED) root_fail(m, st, t);
     else root_commit(m, st, t);
 }
@@ -886,10 +1053,12 @@ static void answer(struct model *m, struct state *st, int t, int s)
     msg.arg = record->flags & RECORD_DOOMED;
     if (IS(die_not_told)) msg.arg &= (uint8_t)~RECORD_DIED;
     msg.parts = (uint8_t)((IS(H5_no_participants) ? 0 : record->parts) | 1u << s);
-    txn->state = FRAME_ANSWER_SENT;
-    txn->answers_from = (uint8_t)s;
+    msg.line = txn->at;
+    msg.fail = record->fail;
+    txn->line.state = FRAME_ANSWER_SENT;
+    txn->line.answers_from = (uint8_t)s;
     if (IS(H5_cancel_not_answered) && msg.arg & RECORD_CANCELLED) return;
-    post(m, st, s, handler_shard(m, txn->frames[txn->depth - 1].handler), msg);
+    post(m, st, s, handler_shard(m, txn->line.frames[txn->line.depth - 1].handler), msg);
     if (!IS(lock_early_release)) return;
     for (int e = 0; e < m->scenario->entities; e++) {
         if (st->entities[e].owner == 1 + id_of(st, t) && m->scenario->entity_shard[e] == s)
@@ -897,26 +1066,94 @@ static void answer(struct model *m, struct state *st, int t, int s)
     }
 }
 
+/* A part of a weir.all begins. When nothing is out, those before are over, and stand in nobody's way. */
+static void part_begin(const struct model *m, struct state *st, int t)
+{
+    struct txn *txn = &st->txns[t];
+    uint8_t place = txn->line.frames[txn->line.depth - 1].pc;
+    txn->base = txn->line.depth;
+    txn->line.turn = (uint8_t)(place << 1);
+    if (outs(txn)) return;
+    memset(txn->out, 0, sizeof(txn->out));
+    for (int e = 0; e < m->scenario->entities; e++) {
+        struct entity *entity = &st->entities[e];
+        if (entity->owner == 1 + id_of(st, t)) entity->turn = entity->turn_wrote = 0;
+    }
+}
+
+static void out_begin(struct model *m, struct state *st, int t, int s, uint8_t handler)
+{
+    struct txn *txn = &st->txns[t];
+    int k = 0;
+    while (k < OUTS_MAX && txn->out[k].turn) k++;
+    if (k == OUTS_MAX) {
+        breaks(m, "model limit: OUTS_MAX is too small for this scenario");
+        return;
+    }
+    struct line *out = &txn->out[k];
+    *out = txn->line;
+    for (int i = 0; i < txn->base; i++) out->frames[i].pc = 0;
+    out->frames[out->depth++] = (struct frame){ handler, 0 };
+    out->state = FRAME_CALL_SENT;
+    out->turn = txn->line.turn | 1;
+    m->outs += outs(txn) > 1;
+    post(m, st, s, handler_shard(m, handler),
+         (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = handler, .line = (uint8_t)(1 + k) });
+}
+
+/* Does the handler that has calls out wait for them? */
+static bool all_waits(const struct model *m, const struct txn *txn)
+{
+    if (!outs(txn)) return false;
+    for (int k = 0; k < OUTS_MAX; k++) {
+        if (txn->out[k].ended == 1 && IS(H12_decides_early)) return false;
+        if (txn->out[k].ended == 2 && IS(H12_abort_early)) return false;
+    }
+    return true;
+}
+
+/* All are answered: is the failure the first? */
+static void all_close(const struct model *m, struct state *st, int t, int s)
+{
+    struct txn *txn = &st->txns[t];
+    struct record *record = record_of(st, t, s);
+    for (int k = 0; k < OUTS_MAX && record->flags & RECORD_FAILED; k++) {
+        if (txn->out[k].ended == 2 && txn->out[k].turn >> 1 < record->fail - 1 && !IS(H12_any_failure))
+            record->flags |= RECORD_IN_TURN;
+    }
+    txn->line.turn = txn->base = 0;
+    if (!outs(txn)) memset(txn->out, 0, sizeof(txn->out));
+}
+
 /* One operation of the innermost frame; false: it waits. */
 static bool run_op(struct model *m, struct state *st, int t, int s, struct op op)
 {
     struct txn *txn = &st->txns[t];
     struct record *record = record_of(st, t, s);
-    if (op.kind == OP_FAIL) record->flags |= RECORD_FAILED;
+    if (op.kind == OP_FAIL) {
+        record->flags |= RECORD_FAILED;
+        if (!record->fail) record->fail = (uint8_t)(1 + (txn->line.turn >> 1));
+    }
     if (op.kind == OP_SEND) {
         record->sends |= (uint8_t)(1u << op.arg);
         if (IS(H7_hint_early)) hint_post(m, st, s, op.arg);
     }
-    if (op.kind != OP_CALL) return true;
+    if (!is_call(op)) return true;
+    bool owner = !txn->at && (!txn->base || txn->base == txn->line.depth) && !txn->in_turn;
+    if (op.kind != OP_CALL && owner) part_begin(m, st, t);
+    if (op.kind == OP_OUT && owner && handler_shard(m, op.arg) != s) {
+        out_begin(m, st, t, s, op.arg);
+        return true;
+    }
     bool tail = s == root_shard(m, t) && handler_shard(m, op.arg) != s && tail_fits(m, st, t, s);
     if (tail) record->flags |= RECORD_TAIL;
-    txn->frames[txn->depth++] = (struct frame){ op.arg, 0 };
+    txn->line.frames[txn->line.depth++] = (struct frame){ op.arg, 0 };
     int to = handler_shard(m, op.arg);
     if (to == s) return lock(m, st, t);
-    txn->state = FRAME_CALL_SENT;
+    txn->line.state = FRAME_CALL_SENT;
     uint8_t arg = (uint8_t)(op.arg | (tail ? CALL_TAIL : 0u));
     post(m, st, s, to,
-         (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = arg });
+         (struct message){ .kind = MSG_CALL, .id = (uint8_t)id_of(st, t), .arg = arg, .line = txn->at });
     if (tail && IS(H11_releases)) tail_release(m, st, t, s);
     return false;
 }
@@ -930,7 +1167,7 @@ static void run_owed(struct model *m, struct state *st, int t)
     struct message msg = { .kind = MSG_ANSWER, .id = (uint8_t)id_of(st, t), .epoch = epoch };
     msg.arg = RECORD_COMMITTED;
     txn->owed = 0;
-    if (IS(H11_answer_later)) tail_tell(m, st, t, txn->answers_from, msg, epoch);
+    if (IS(H11_answer_later)) tail_tell(m, st, t, txn->line.answers_from, msg, epoch);
     else tail_committed(m, st, t, s, msg);
 }
 
@@ -942,24 +1179,32 @@ static void run(struct model *m, struct state *st, int t)
         run_owed(m, st, t);
         return;
     }
-    int s = handler_shard(m, txn->frames[txn->depth - 1].handler);
+    int s = handler_shard(m, txn->line.frames[txn->line.depth - 1].handler);
     for (;;) {
-        struct frame *f = &txn->frames[txn->depth - 1];
+        struct frame *f = &txn->line.frames[txn->line.depth - 1];
         struct op op = { OP_RETURN, 0 };
         bool doomed = record_of(st, t, s)->flags & RECORD_DOOMED;
         if (!doomed && f->pc < OPS_MAX && !txn->noop && !txn->replayed)
             op = handler_at(m, f->handler)->ops[f->pc];
+        if (!txn->at && txn->base == txn->line.depth && op.kind != OP_OUT && op.kind != OP_PART) {
+            if (all_waits(m, txn)) {
+                txn->line.state = FRAME_WAITS_ALL;
+                return;
+            }
+            all_close(m, st, t, s);
+            continue;
+        }
         if (op.kind != OP_RETURN) {
             f->pc++;
             if (!run_op(m, st, t, s, op)) return;
             continue;
         }
         memset(f, 0, sizeof(*f));
-        if (--txn->depth == 0) {
+        if (--txn->line.depth == 0) {
             root_finish(m, st, t);
             return;
         }
-        if (handler_shard(m, txn->frames[txn->depth - 1].handler) != s) {
+        if (handler_shard(m, txn->line.frames[txn->line.depth - 1].handler) != s) {
             answer(m, st, t, s);
             return;
         }
@@ -972,22 +1217,48 @@ static void handle_call(struct model *m, struct state *st, struct message msg, i
 {
     int t = msg.id / ATTEMPTS_MAX;
     struct txn *txn = &st->txns[t];
-    if (txn->phase != TXN_LIVE || id_of(st, t) != msg.id || txn->state != FRAME_CALL_SENT) {
+    line_enter(txn, msg.line);
+    if (txn->phase != TXN_LIVE || id_of(st, t) != msg.id || txn->line.state != FRAME_CALL_SENT) {
         breaks(m, "a CALL arrives for an attempt that has ended");
         return;
     }
     struct record *record = record_of(st, t, s);
     record->flags |= RECORD_PRESENT;
     if (msg.arg & CALL_TAIL) record->flags |= RECORD_TAIL;
-    txn->state = FRAME_READY;
+    txn->line.state = FRAME_READY;
     if (record->flags & RECORD_DOOMED || lock(m, st, t)) run(m, st, t);
+    line_enter(txn, 0);
+}
+
+/* Of several failures in a record that of the first part counts; what a whole handler tells of has been judged so. */
+static void failure_take(const struct model *m, struct txn *txn, struct record *record, int s, uint8_t fail)
+{
+    bool has = record->flags & RECORD_FAILED;
+    bool replaces = owns_all(m, txn, s) ? fail < record->fail
+                                        : !txn->line.turn && record->fail > 1 && !IS(H12_failure_above);
+    if (!has || replaces) record->fail = fail;
+}
+
+/* A call that was out is over. */
+static void out_answered(struct model *m, struct state *st, int t, bool well)
+{
+    struct txn *txn = &st->txns[t];
+    uint8_t turn = txn->line.turn;
+    memset(&txn->line, 0, sizeof(txn->line));
+    txn->line.turn = turn;
+    txn->line.ended = well ? 1 : 2;
+    line_enter(txn, 0);
+    if (txn->line.state != FRAME_WAITS_ALL || all_waits(m, txn)) return;
+    txn->line.state = FRAME_READY;
+    run(m, st, t);
 }
 
 static void handle_answer(struct model *m, struct state *st, struct message msg, int s)
 {
     int t = msg.id / ATTEMPTS_MAX;
     struct txn *txn = &st->txns[t];
-    if (txn->phase != TXN_LIVE || id_of(st, t) != msg.id || txn->state != FRAME_ANSWER_SENT) {
+    line_enter(txn, msg.line);
+    if (txn->phase != TXN_LIVE || id_of(st, t) != msg.id || txn->line.state != FRAME_ANSWER_SENT) {
         breaks(m, "an answer arrives for an attempt that has ended");
         return;
     }
@@ -995,7 +1266,7 @@ static void handle_answer(struct model *m, struct state *st, struct message msg,
     if (msg.arg & RECORD_COMMITTED && IS(H11_applied_later)) {
         record->read = max_of(record->read, msg.read);
         txn->owed = msg.epoch;
-        txn->state = FRAME_READY;
+        txn->line.state = FRAME_READY;
         return;
     }
     if (msg.arg & RECORD_COMMITTED) {
@@ -1005,10 +1276,16 @@ static void handle_answer(struct model *m, struct state *st, struct message msg,
     if (s == root_shard(m, t)) record->flags &= (uint8_t)~RECORD_TAIL;
     record->parts |= (uint8_t)(msg.parts & ~(1u << s));
     if (!IS(H6_read_epoch_lost)) record->read = max_of(record->read, msg.read);
+    if (msg.arg & RECORD_FAILED) failure_take(m, txn, record, s, msg.fail);
     record->flags |= msg.arg;
-    txn->answers_from = 0;
-    txn->state = FRAME_READY;
+    if (txn->at && txn->line.depth == txn->base) {
+        out_answered(m, st, t, !(msg.arg & RECORD_DOOMED));
+        return;
+    }
+    txn->line.answers_from = 0;
+    txn->line.state = FRAME_READY;
     run(m, st, t);
+    line_enter(txn, 0);
 }
 
 static void handle_commit(struct model *m, struct state *st, struct message msg, int s)
@@ -1346,9 +1623,12 @@ int state_steps(const struct model *m, const struct state *st, struct step *step
         const struct txn *txn = &st->txns[t];
         if (may_arrive(m, st, t) && st->shards[root_shard(m, t)].run == SHARD_RUNNING)
             steps[n++] = (struct step){ STEP_ARRIVE, (uint8_t)t, 0 };
-        if (txn->state == FRAME_READY &&
-            st->shards[handler_shard(m, txn->frames[txn->depth - 1].handler)].run == SHARD_RUNNING)
-            steps[n++] = (struct step){ STEP_RUN, (uint8_t)t, 0 };
+        for (int k = 0; k <= OUTS_MAX; k++) {
+            const struct line *line = k ? &txn->out[k - 1] : &txn->line;
+            if (line->state == FRAME_READY &&
+                st->shards[handler_shard(m, line->frames[line->depth - 1].handler)].run == SHARD_RUNNING)
+                steps[n++] = (struct step){ STEP_RUN, (uint8_t)t, (uint8_t)k };
+        }
         if (may_wake(m, st, t))
             steps[n++] = (struct step){ STEP_WAKE, (uint8_t)t, 0 };
         if (txn->phase == TXN_REPLIES && st->durable >= txn->wait)
@@ -1428,7 +1708,11 @@ bool state_step(struct model *m, struct state *st, struct step step)
         attempt_begin(m, st, a);
         break;
     case STEP_HANDLE: handle(m, st, a, b); break;
-    case STEP_RUN: run(m, st, a); break;
+    case STEP_RUN:
+        line_enter(&st->txns[a], b);
+        run(m, st, a);
+        line_enter(&st->txns[a], 0);
+        break;
     case STEP_ADOPT: epoch_raise(m, st, a, st->global); break;
     case STEP_READ_MARK: read_mark(m, st, a, b); break;
     case STEP_READ_TAIL:

@@ -24,6 +24,14 @@ enum { A, B, C, D };
     {                                                                                              \
         OP_UNSET, 0                                                                                \
     }
+#define OUT(h)                                                                                     \
+    {                                                                                              \
+        OP_OUT, h                                                                                  \
+    }
+#define PART(h)                                                                                    \
+    {                                                                                              \
+        OP_PART, h                                                                                 \
+    }
 #define FAIL                                                                                       \
     {                                                                                              \
         OP_FAIL, 0                                                                                 \
@@ -569,6 +577,118 @@ const struct scenario scenarios[] = {
         },
         .clients = { { .handler = 0 }, { .handler = 2, .sender = 1 }, { .handler = 4, .sender = 1 }, { .handler = 3 } },
         .cuts = 2, .crashes = 1,
+    },
+    {
+        .name = "all_wound", .text = "A calls C and B at the same time, younger than B that calls C; one crash",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { B, true, { CALL(2) } }, { B, true, { { 0 } } }, { C, true, { { 0 } } }, { A, true, { OUT(2), OUT(1) } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+        .cuts = 1, .crashes = 1,
+    },
+    {
+        .name = "all_opposite", .text = "A calls B and C at the same time, against C that calls A and B so",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { { 0 } } }, { C, true, { { 0 } } },
+            { C, true, { OUT(4), OUT(1) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+        .cuts = 1,
+    },
+    {
+        .name = "all_die", .text = "the same under wait-die",
+        .policy = POLICY_WAIT_DIE, .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { { 0 } } }, { C, true, { { 0 } } },
+            { C, true, { OUT(4), OUT(1) } }, { A, true, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+    },
+    {
+        .name = "all_meet", .text = "A calls B and C at the same time, both of which call D; a reader of D",
+        .shards = 3, .entities = 4, .txns = 2, .entity_shard = { 0, 1, 2, 2 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { CALL(3) } }, { C, true, { CALL(3) } }, { D, true, { { 0 } } },
+            { D, false, { { 0 } } },
+        },
+        .clients = { { .handler = 4 }, { .handler = 0 } },
+        .cuts = 1,
+    },
+    {
+        .name = "all_read", .text = "A calls B and C at the same time, both of which read D; a writer of D and B",
+        .shards = 3, .entities = 4, .txns = 2, .entity_shard = { 0, 1, 2, 2 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { CALL(3) } }, { C, true, { CALL(3) } }, { D, false, { { 0 } } },
+            { D, true, { CALL(5) } }, { B, true, { { 0 } } },
+        },
+        .clients = { { .handler = 4 }, { .handler = 0 } },
+    },
+    {
+        .name = "all_lock", .text = "A calls B and C at the same time, both of which call D, against D that calls B, older; two that wait for D",
+        .shards = 3, .entities = 4, .txns = 2, .entity_shard = { 0, 1, 2, 0 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { CALL(3) } }, { C, true, { CALL(3) } }, { D, true, { { 0 } } },
+            { D, true, { CALL(5) } }, { C, false, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 4 } },
+    },
+    {
+        .name = "all_part", .text = "A calls B, which calls C and D, and meanwhile D, which calls B, on its own shard",
+        .shards = 3, .entities = 4, .txns = 2, .entity_shard = { 0, 1, 2, 0 },
+        .handlers = {
+            { A, true, { OUT(1), PART(3) } }, { B, true, { CALL(2) } }, { C, true, { { 0 } } }, { D, true, { CALL(4) } },
+            { B, true, { { 0 } } }, { C, true, { { 0 } } },
+        },
+        .clients = { { .handler = 5 }, { .handler = 0 } },
+        .cuts = 1,
+    },
+    {
+        .name = "all_back", .text = "A calls B and C at the same time; C calls A; a writer of C",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { { 0 } } }, { C, true, { CALL(3) } }, { A, true, { { 0 } } },
+            { C, true, { { 0 } } },
+        },
+        .clients = { { .handler = 4 }, { .handler = 0 } },
+    },
+    {
+        .name = "all_fail", .text = "A calls B, which calls C and fails, and D beside B, which fails at once; a reader of A",
+        .shards = 3, .entities = 4, .txns = 2, .entity_shard = { 0, 1, 2, 1 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(3) } }, { B, true, { CALL(2), FAIL } }, { C, true, { { 0 } } }, { D, true, { FAIL } },
+            { A, false, { { 0 } } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 4 } },
+        .cuts = 1,
+    },
+    {
+        .name = "all_fail_above", .text = "A calls B, which calls C, which fails, and D beside A, which fails, too",
+        .shards = 3, .entities = 4, .txns = 1, .entity_shard = { 0, 1, 2, 0 },
+        .handlers = {
+            { A, true, { CALL(1) } }, { B, true, { OUT(2), OUT(3) } }, { C, true, { FAIL } }, { D, true, { FAIL } },
+        },
+        .clients = { { .handler = 0 } },
+    },
+    {
+        .name = "all_share", .text = "readers: A of B and C at the same time, B of A and C; an older writer of C and B",
+        .shards = 3, .entities = 3, .txns = 3, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, false, { OUT(1), OUT(2) } }, { B, false, { { 0 } } }, { C, false, { { 0 } } },
+            { B, false, { OUT(4), OUT(2) } }, { A, false, { { 0 } } },
+            { C, true, { CALL(6) } }, { B, true, { { 0 } } },
+        },
+        .clients = { { .handler = 5 }, { .handler = 0, .shares = true }, { .handler = 3, .shares = true } },
+    },
+    {
+        .name = "all_park", .text = "A calls B and C at the same time on shards that park, while epochs are cut; one crash",
+        .shards = 3, .entities = 3, .txns = 2, .entity_shard = { 0, 1, 2 },
+        .handlers = {
+            { A, true, { OUT(1), OUT(2) } }, { B, true, { { 0 } } }, { C, true, { { 0 } } }, { C, true, { CALL(1) } },
+        },
+        .clients = { { .handler = 0 }, { .handler = 3 } },
+        .cuts = 2, .parks = true, .crashes = 1,
     },
     {
         .name = "tail_check", .text = "A calls B and then fails; a root whose last call is not its last act",

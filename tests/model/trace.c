@@ -23,6 +23,8 @@ static void print_message(const struct model *m, struct message msg)
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_CANCELLED) printf(" cancelled");
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_FAILED) printf(" failed");
     if (msg.kind == MSG_ANSWER && msg.arg & RECORD_DIED) printf(" died");
+    if (msg.kind == MSG_ANSWER && msg.arg & RECORD_IN_TURN) printf(" wants its calls in turn");
+    if (msg.line) printf(" (call %u that is out)", msg.line);
     printf(" [sent in epoch %u]", msg.epoch);
 }
 
@@ -40,7 +42,10 @@ static void print_step(const struct model *m, const struct state *st, struct ste
         }
         print_message(m, st->rings[a][b].slots[at]);
         break;
-    case STEP_RUN: printf("T%d runs on", a); break;
+    case STEP_RUN:
+        printf("T%d runs on", a);
+        if (b) printf(" in call %d that is out", b);
+        break;
     case STEP_ADOPT: printf("shard %d adopts epoch %u", a, st->global); break;
     case STEP_READ_MARK:
         printf("shard %d reads mark %u, state %s of shard %d", a, st->rings[b][a].mark,
@@ -107,9 +112,9 @@ void step_print(const struct model *m, const struct state *before, const struct 
             printf("%sT%d tries again as T%d.%u", between, t, t, now->attempt);
             between = "; ";
         }
-        if (now->state == FRAME_WAITS_LOCK && old->state != FRAME_WAITS_LOCK) {
+        if (now->line.state == FRAME_WAITS_LOCK && old->line.state != FRAME_WAITS_LOCK) {
             printf("%sT%d waits for %c", between, t,
-                   'A' + m->scenario->handlers[now->frames[now->depth - 1].handler].entity);
+                   'A' + m->scenario->handlers[now->line.frames[now->line.depth - 1].handler].entity);
             between = "; ";
         }
     }
