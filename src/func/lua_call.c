@@ -747,14 +747,29 @@ static int all_body(lua_State *L)
     return 0;
 }
 
-/* An error leaves when what is out has come back: if that failed, the error has never happened. */
-static void all_together(lua_State *L, struct invocation *inv, struct all *all, size_t count)
+static int do_nothing(lua_State *L)
 {
-    lua_pushcfunction(L, all_body);
+    return 0;
+}
+
+/*
+ * An error leaves when what is out has come back: if that failed, the error has never happened.
+ * False: nothing was done, they are to be made in turn.
+ *
+ * LuaJIT keeps, for its compiled code, which routine runs; it notes that when a function in C is entered or returns, but not
+ * when an error leaves one. Others may have run while this one waited, so something is called before an error may come: else
+ * compiled code behind a pcall would go on in another handler's routine, on its stack.
+ */
+static bool all_together(lua_State *L, struct invocation *inv, size_t count)
+{
+    lua_pushvalue(L, lua_upvalueindex(1)); /* all_body */
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);
     lua_pushinteger(L, (lua_Integer)count);
+    struct all *all = ctx_all_begin(inv->ctx,
+                                    count); /* from here on no error leaves before its end */
+    if (all == NULL) return false;
     inv->all = all;
     int error = lua_pcall(L, 4, 0, 0);
     inv->all = NULL;
@@ -763,6 +778,8 @@ static void all_together(lua_State *L, struct invocation *inv, struct all *all, 
     enum weir_status st = ctx_all_end(all);
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
+    lua_pushvalue(L, lua_upvalueindex(2)); /* do_nothing */
+    lua_call(L, 0, 0);
     if (error != 0) lua_error(L);
     for (size_t i = 0; i < count; i++) {
         void *result;
@@ -771,6 +788,7 @@ static void all_together(lua_State *L, struct invocation *inv, struct all *all, 
         if (handler != NULL && answer_push(L, inv, handler, result, ticket) > 0)
             lua_rawseti(L, 3, (int)i + 1);
     }
+    return true;
 }
 
 /* Runs the parts in turn; their last calls, where they go to other shards, at the same time (core/all.c). Results come in
@@ -790,12 +808,9 @@ static int weir_all(lua_State *L)
     stack_check(L);
     lua_settop(L, 2);
     lua_createtable(L, (int)count, 0);
-    struct all *all = L == inv->L ? ctx_all_begin(inv->ctx, count) : NULL;
-    if (all != NULL) {
-        all_together(L, inv, all, count);
-        return 1;
-    }
-    for (size_t i = 0; i < count; i++) {
+    bool done = L == inv->L && all_together(L, inv, count);
+    lua_settop(L, 3);
+    for (size_t i = 0; i < count && !done; i++) {
         part_run(L, list, i);
         lua_rawseti(L, 3, (int)i + 1);
     }
@@ -1048,16 +1063,17 @@ static int weir_round(lua_State *L)
 void calls_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "all", weir_all },           { "send", weir_send_lua },
-        { "after", weir_after_lua },   { "at", weir_at_lua },
-        { "cancel", weir_cancel_lua }, { "span", weir_span },
-        { "now", weir_now_lua },       { "random", weir_random_lua },
-        { "id", weir_id_lua },         { "fail", weir_fail_lua },
-        { "exists", weir_exists_lua }, { "delete", weir_delete_lua },
-        { "trace", weir_trace_lua },   { "caller", weir_caller_lua },
-        { "round", weir_round },       { NULL, NULL }
+        { "send", weir_send_lua },     { "after", weir_after_lua },   { "at", weir_at_lua },
+        { "cancel", weir_cancel_lua }, { "span", weir_span },         { "now", weir_now_lua },
+        { "random", weir_random_lua }, { "id", weir_id_lua },         { "fail", weir_fail_lua },
+        { "exists", weir_exists_lua }, { "delete", weir_delete_lua }, { "trace", weir_trace_lua },
+        { "caller", weir_caller_lua }, { "round", weir_round },       { NULL, NULL }
     };
     luaL_register(L, NULL, functions);
+    lua_pushcfunction(L, all_body);
+    lua_pushcfunction(L, do_nothing);
+    lua_pushcclosure(L, weir_all, 2);
+    lua_setfield(L, -2, "all");
     luaL_newmetatable(L, TICKET_META);
     lua_pushcfunction(L, ticket_tostring);
     lua_setfield(L, -2, "__tostring");

@@ -18,6 +18,7 @@ import harness
 def main():
     parser = argparse.ArgumentParser(description="Integration tests.")
     options = harness.options_read(parser)
+    import test_all
     import test_cli_streams
     import test_deferred
     import test_durable
@@ -25,7 +26,7 @@ def main():
     import test_start
     import test_tools
     import test_wrong_input
-    assert test_cli_streams and test_deferred and test_durable and test_maps and test_start and test_tools and test_wrong_input
+    assert test_all and test_cli_streams and test_deferred and test_durable and test_maps and test_start and test_tools and test_wrong_input
     return harness.run_chosen(options)
 
 
