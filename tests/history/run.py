@@ -28,7 +28,7 @@ from harness import Fail, Server, equal, true  # noqa: E402
 
 APP = os.path.join(harness.ROOT, "tests", "harness", "history.lua")
 TXNS, KILL_EVERY, MUTANTS = 6000, 2000, 4
-COUNTERS = ("wounds_total", "deaths_total", "multi_shard_total", "tail_commits_total", "dedup_hits_total", "checkpoints_total", "timeouts_total",
+COUNTERS = ("wounds_total", "deaths_total", "multi_shard_total", "tail_commits_total", "together_calls_total", "reruns_in_turn_total", "dedup_hits_total", "checkpoints_total", "timeouts_total",
             "messages_delivered_total", "timers_fired_total")
 POLICIES = ("wound_wait", "wait_die", "no_wait")
 SUMS = {"begun": 0, "ok": 0, "failed": 0, "unknown": 0, "http": 0, "embedded": 0, **{name: 0 for name in COUNTERS}}
@@ -254,7 +254,7 @@ def embedded(folder, name, shards, kills):
 
 def enough(folder):
     print("     %(begun)d begun through the doors (%(http)d answers over HTTP), %(embedded)d in a program; %(ok)d ok, %(failed)d refused, %(unknown)d "
-          "unknown; %(multi_shard_total)d over several shards, %(tail_commits_total)d of them decided by the last call's, %(wounds_total)d wounds, %(deaths_total)d deaths, %(dedup_hits_total)d answers "
+          "unknown; %(multi_shard_total)d over several shards, %(tail_commits_total)d of them decided by the last call's, %(together_calls_total)d calls at the same time, %(reruns_in_turn_total)d undone for them, %(wounds_total)d wounds, %(deaths_total)d deaths, %(dedup_hits_total)d answers "
           "remembered, %(checkpoints_total)d checkpoints, %(timeouts_total)d timeouts, %(messages_delivered_total)d messages, "
           "%(timers_fired_total)d timers" % SUMS, flush=True)
     true(SUMS["begun"] >= 8 * OPTIONS.txns, "fewer transactions than were wanted")
@@ -265,6 +265,8 @@ def enough(folder):
     true(SUMS["messages_delivered_total"] >= 1000 and SUMS["timers_fired_total"] >= 1000, "hardly a message or timer")
     true(SUMS["multi_shard_total"] >= SUMS["begun"] * 0.3, "fewer than 30 % over several shards")
     true(SUMS["tail_commits_total"] * 100 >= SUMS["begun"], "fewer than one tail-commit in 100")
+    true(SUMS["together_calls_total"] >= SUMS["begun"] * 0.1, "hardly a call at the same time as others")
+    true(SUMS["reruns_in_turn_total"] * 200 >= SUMS["begun"], "fewer than one in 200 was undone to be made in turn")
     true(SUMS["checkpoints_total"] > 0, "no checkpoint was taken")
 
 
