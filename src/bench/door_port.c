@@ -346,6 +346,8 @@ static bool door_figures(struct door *base, struct figures *f)
     f->failures = s.failures_total;
     f->wounds = s.wounds_total;
     f->deaths = s.deaths_total;
+    f->in_turn = s.reruns_in_turn_total;
+    f->together = s.together_calls_total;
     f->multi_shard = s.multi_shard_total;
     f->overloads = s.overloads_total;
     f->timeouts = s.timeouts_total;

@@ -333,6 +333,8 @@ static bool door_figures(struct door *base, struct figures *f)
     f->failures = info_number(a.text, "failures_total");
     f->wounds = info_number(a.text, "wounds_total");
     f->deaths = info_number(a.text, "deaths_total");
+    f->in_turn = info_number(a.text, "reruns_in_turn_total");
+    f->together = info_number(a.text, "together_calls_total");
     f->multi_shard = info_number(a.text, "multi_shard_total");
     f->overloads = info_number(a.text, "overloads_total");
     f->timeouts = info_number(a.text, "timeouts_total");

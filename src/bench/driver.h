@@ -36,7 +36,7 @@ struct figures {
     bool server_known;                            /* false: it runs elsewhere */
     struct thread_cpu thread[FIGURE_THREADS_MAX]; /* of the server; zeroed ones behind */
     uint64_t syncs, log_bytes, commits, failures, wounds, deaths, multi_shard, overloads, timeouts,
-        local_calls, remote_calls, checkpoints, entities, memory_bytes;
+        in_turn, together, local_calls, remote_calls, checkpoints, entities, memory_bytes;
     uint64_t pending; /* messages, and events that their follower has not done */
 };
 

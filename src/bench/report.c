@@ -20,6 +20,8 @@ static const struct {
     X(failures)                                                                                    \
     X(wounds)                                                                                      \
     X(deaths)                                                                                      \
+    X(in_turn)                                                                                     \
+    X(together)                                                                                    \
     X(overloads)                                                                                   \
     X(timeouts) X(multi_shard) X(local_calls) X(remote_calls) X(syncs) X(log_bytes) X(checkpoints)
 
@@ -157,6 +159,10 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
         fprintf(out, ", %llu since another had a lock (%.4f a commit)",
                 (unsigned long long)(b->deaths - a->deaths),
                 commits ? (double)(b->deaths - a->deaths) / (double)commits : 0);
+    if (b->together > a->together)
+        fprintf(out, ", %.1f calls a commit by weir.all at once, %llu undone to make them in turn",
+                commits ? (double)(b->together - a->together) / (double)commits : 0,
+                (unsigned long long)(b->in_turn - a->in_turn));
     fprintf(out, "\n");
     fprintf(out, "answers       %llu done, %llu refused by a rule, %llu failed",
             (unsigned long long)t->done, (unsigned long long)t->refused,

@@ -148,7 +148,7 @@ def money_that_an_application_loses_is_found(folder):
 @test
 def a_fan_is_as_wide_and_lies_on_as_many_shards_as_asked(folder):
     for calls, spread in ((1, 1), (5, 1), (4, 4), (7, 3)):
-        for more in ((), ("--lang", "c")):
+        for more in ((), ("--lang", "c"), ("--together", 1), ("--lang", "c", "--together", 1)):
             point = bench(folder, "fan", "--keys", 300, "--calls", calls, "--spread", spread, "--shards", 4, "--key-bytes", 30, "--value-bytes", 700,
                           "--work", 50, "--requests", 2000, "--in-process", *more)[2]["points"][0]
             equal((point["done"], point["local_calls"] + point["remote_calls"] >= 2000 * (calls - 1)), (2000, True))
@@ -156,6 +156,7 @@ def a_fan_is_as_wide_and_lies_on_as_many_shards_as_asked(folder):
             # calls lie around the spread in turn, beginning with the first handler's own shard
             if spread == calls:
                 true(point["local_calls"] == 0, "%s" % point)
+            equal(point["together"], point["remote_calls"] if "--together" in more else 0)
 
 
 @test
@@ -447,6 +448,7 @@ MISTAKES = [
     (("ycsb", "--seed", "x"), 64, "--seed x"),
     (("tpcc", "--items", "99"), 64, "--items 99: a whole number from 100"),
     (("tpcc", "--mix", "transfer"), 64, "--mix transfer: one of two, full, neworder"),
+    (("fan", "--together", "2"), 64, "--together 2: a whole number from 0 to 1"),
     (("fan", "--calls", "33"), 64, "--calls 33: a whole number from 1 to 32"),
     (("fan", "--key-bytes", "4"), 64, "too few for 10000 keys"),
     (("fan", "--calls", "32", "--key-bytes", "200"), 64, "are more than 1200"),
