@@ -315,12 +315,19 @@ struct weir_ctx *frame_push(struct txn *t, const struct handler *handler, struct
     return f;
 }
 
+/* Out of their midst, when calls of a weir.all end in another order than they came. */
+static SLOW void frame_unlink(struct txn *t, const struct weir_ctx *f)
+{
+    struct weir_ctx **at = &t->top;
+    while (*at != f) at = &(*at)->below;
+    *at = f->below;
+}
+
 static void frame_pop(struct weir_ctx *f)
 {
     struct txn *t = f->txn;
-    struct weir_ctx **at = &t->top;
-    while (*at != f) at = &(*at)->below; /* the first, but for calls of a weir.all */
-    *at = f->below;
+    if (t->top == f) t->top = f->below;
+    else frame_unlink(t, f);
     f->below = t->shard->frame_free;
     t->shard->frame_free = f;
 }
