@@ -1037,6 +1037,8 @@ bool verb_bind(struct catalog *catalog, struct weir_verb *verb, char *why, size_
                  wrong);
         return false;
     }
+    shape_plan(&catalog->arena, bound->args);
+    shape_plan(&catalog->arena, bound->result);
     bound->same_args = shape_same_layout(bound->args, handler->args);
     bound->same_result = shape_same_layout(handler->result, bound->result);
     verb->place = bound;
