@@ -69,6 +69,7 @@ struct entity {
     uint16_t key_len;
     uint8_t slot;
     bool listed; /* among the ghosts to reap: not freed elsewhere */
+    bool keyed;  /* its key is one of its type, and its row, if it has one, says the same */
     char key[];  /* from here on the size is its own: offsetof(), not sizeof */
 };
 static inline struct weir_str entity_key(const struct entity *e)
@@ -134,6 +135,7 @@ struct access {
     struct type *type;
     void *row;              /* struct, decoded at the first handler; NULL before */
     struct weir_str packed; /* the row as of the last judgement; ptr NULL: no row */
+    void *before;           /* the struct as of then; NULL: it cannot be compared */
     bool exists;
     bool changed; /* `packed` or `exists` differs from what is committed */
     struct tree overlay;
@@ -620,6 +622,8 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
                           uint8_t slot); /* or a new ghost */
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place); /* the same */
+struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str key,
+                              struct key_place place); /* NULL when there is none */
 /** The next of all entities, in the order of the index; NULL begins. */
 struct entity *entity_after(const struct shard *s, const struct entity *e);
 void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again);
@@ -663,6 +667,8 @@ void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock);
 /** Gives locks on, frees the record. */
 void txn_end(struct txn *t);
 bool access_open(struct weir_ctx *f);
+/** Of the row as it is, to compare it with later. */
+const void *access_copy(const struct access *a, struct arena *arena);
 enum weir_status access_judge(struct weir_ctx *f);
 void access_erase(struct weir_ctx *f);
 enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code,

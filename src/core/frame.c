@@ -333,11 +333,9 @@ static enum weir_status invoke(struct weir_ctx *f)
     if (is_root && !root_before(f)) return t->failure.status;
     if (!h->type->service && !access_open(f)) return t->failure.status;
     void *row = h->type->service ? NULL : a->row;
-    void *before = NULL;
-    if (f->read_only && row != NULL && h->runtime == &native_runtime && !h->builtin) {
-        before = arena_alloc(&t->arena, a->type->row->size);
-        memcpy(before, row, a->type->row->size);
-    }
+    const void *before = NULL;
+    if (f->read_only && row != NULL && h->runtime == &native_runtime && !h->builtin)
+        before = access_copy(a, &t->arena);
     void *state = t->shard->states[runtime_index(t->shard->engine, h->runtime)];
     enum weir_status st = h->runtime->invoke(state, f, h, row, f->args, f->result);
     if (t->cancelled) return WEIR_ABORTED;
@@ -683,8 +681,9 @@ uint64_t ctx_seed(struct weir_ctx *f)
     return f->txn->seed;
 }
 
+/* `e` is the entity where it is here already. */
 static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
-                            const void *args)
+                            const struct entity *e, const void *args)
 {
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
@@ -711,7 +710,7 @@ static bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, s
         ctx_fail(f, WEIR_TOOBIG, "a key of %zu bytes is longer than %u", key->len, KEY_BYTES_MAX);
         return false;
     }
-    if (!type_key_fits(handler->type, *key)) {
+    if (!(e != NULL && e->keyed) && !type_key_fits(handler->type, *key)) {
         ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s: it is declared as `%.*s`", STR_ARG(*key),
                  STR_ARG(handler->type->name), STR_ARG(handler->type->key_text));
         return false;
@@ -754,11 +753,10 @@ static void frame_run_here(struct weir_ctx *f, struct weir_ctx *callee)
 }
 
 static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler,
-                                   struct weir_str key, struct key_place place, const void *args)
+                                   struct entity *e, const void *args)
 {
     struct shard *s = f->txn->shard;
     s->stats.local_calls_total++;
-    struct entity *e = entity_get_at(s, handler->type->id, key, place);
     struct weir_ctx *callee = frame_push(f->txn, handler, e, args);
     callee->caller = f;
     callee->depth = f->depth + 1;
@@ -797,13 +795,20 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
     *answer = NULL;
     f->last = (struct weir_ticket){ 0 };
     if (frame_is_doomed(f)) return frame_doom(f);
-    if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
     struct shard *s = f->txn->shard;
-    if (handler->type->service) place = type_place(handler->type, key);
     uint32_t to = slot_shard(s->engine, place.slot);
+    struct entity *e = NULL;
+    if (to == s->index && !handler->type->service)
+        e = entity_look_at(s, handler->type->id, key, place);
+    if (!call_is_allowed(f, handler, &key, e, args)) return f->txn->failure.status;
+    if (handler->type->service) {
+        place = type_place(handler->type, key);
+        to = slot_shard(s->engine, place.slot);
+    }
     enum weir_status st;
     if (to == s->index) {
-        st = call_local(f, handler, key, place, args);
+        if (e == NULL) e = entity_get_at(s, handler->type->id, key, place);
+        st = call_local(f, handler, e, args);
     } else {
         s->stats.remote_calls_total++;
         bool tail = f->last_call != NULL && tail_fits(f, handler);

@@ -166,6 +166,12 @@ void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bo
     else if (*at != NULL) __builtin_prefetch(*at);
 }
 
+struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str key,
+                              struct key_place place)
+{
+    return entity_find(s, type_id, key, entity_mix(type_id, place.hash));
+}
+
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place)
 {

@@ -28,10 +28,9 @@ struct step {
 };
 static_assert(sizeof(struct weir_str) == 16, "text_stays() compares two words");
 struct plan {
-    void *start; /* shape->size bytes */
-    uint32_t
-        deep_count; /* fields whose copy is more than their bytes: texts, lists, records that have such */
-    uint8_t *deep;
+    void *start;         /* shape->size bytes */
+    uint32_t deep_count; /* fields whose copy is more than their bytes */
+    uint8_t *deep;       /* their places */
     struct step steps[];
 };
 

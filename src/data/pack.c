@@ -220,15 +220,17 @@ static enum weir_status unpack_bytes(const struct field *f, struct weir_str byte
     return WEIR_CORRUPT;
 }
 
-/* Of one byte or two, as most are; else NULL. */
-static inline const char *varint_short(const char *at, const char *end, uint64_t *n)
+/* Of at most nine bytes, as all but a few are; else NULL. */
+static inline const char *varint_take(const char *at, const char *end, uint64_t *n)
 {
-    if (at == end) return NULL;
-    *n = (uint8_t)*at++;
-    if (*n < 0x80) return at;
-    if (at == end || (uint8_t)*at >= 0x80) return NULL;
-    *n = (*n & 0x7f) | (uint64_t)(uint8_t)*at << 7;
-    return at + 1;
+    uint64_t taken = 0;
+    for (unsigned shift = 0; at < end && shift < 63; shift += 7) {
+        uint8_t byte = (uint8_t)*at++;
+        taken |= (uint64_t)(byte & 0x7f) << shift;
+        *n = taken;
+        if (byte < 0x80) return at;
+    }
+    return NULL;
 }
 
 /* Reads numbers and texts that come in the order of their fields, from the one at `hint` on; leaves the reader before whatever is
@@ -243,13 +245,8 @@ static uint32_t unpack_planned(const struct shape *shape, const struct step *ste
         uint64_t n;
         while (i < shape->count && steps[i].tag != tag) i++;
         if (i == shape->count || tag >= 0x80) break;
-        const char *next = varint_short(at + 1, end, &n);
-        if (next == NULL) {
-            struct reader rest = { at + 1, end, false };
-            n = reader_varint_long(&rest);
-            if (rest.failed) break;
-            next = rest.at;
-        }
+        const char *next = varint_take(at + 1, end, &n);
+        if (next == NULL) break;
         char *to = (char *)out + steps[i].offset;
         if (steps[i].kind == STEP_TEXT) {
             struct weir_str text = { next, n };

@@ -10,6 +10,7 @@
 #include "data/data_int.h"
 
 #define NO_TAG UINT32_MAX
+#define HEAVY_FIELDS 6u
 
 static enum step_kind step_kind_of(const struct field *f)
 {
@@ -33,7 +34,7 @@ static bool field_is_flat(const struct field *f)
 
 static bool field_is_deep(const struct field *f)
 {
-    if (f->kind == WEIR_RECORD) return f->shape->plan->deep_count > 0;
+    if (f->kind == WEIR_RECORD) return f->shape->deep;
     return f->kind == WEIR_LIST || (kind_is_text(f->kind) && !f->inline_text);
 }
 
@@ -64,6 +65,8 @@ void shape_plan(struct arena *arena, struct shape *shape)
         shape->flat = shape->flat && field_is_flat(f);
         if (field_is_deep(f)) plan->deep[plan->deep_count++] = (uint8_t)i;
     }
+    shape->deep = plan->deep_count > 0;
+    shape->heavy = shape->flat && (shape->deep || shape->count >= HEAVY_FIELDS);
     shape_start(shape, plan->start);
     shape->plan = plan;
 }

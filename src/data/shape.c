@@ -252,6 +252,7 @@ static inline uint32_t deep_next(const struct shape *shape, uint32_t *i)
 void shape_copy(const struct shape *shape, const void *in, struct arena *arena, void *out)
 {
     if (in != out) memcpy(out, in, shape->size);
+    if (shape->plan != NULL && !shape->deep) return;
     uint32_t at = 0;
     for (uint32_t i; (i = deep_next(shape, &at)) < shape->count;) {
         const struct field *f = &shape->fields[i];

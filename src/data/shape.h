@@ -52,7 +52,10 @@ struct shape {
     uint32_t size;     /* bytes of the struct */
     bool scalar;       /* one unnamed field at offset 0 */
     struct plan *plan; /* NULL: none, all is done field by field */
-    bool flat; /* planned, and two structs with the same bytes are the same value: no lists */
+    /* where there is a plan: */
+    bool deep;  /* with texts or lists: a copy is more than its bytes */
+    bool flat;  /* no lists: structs with the same bytes are the same value */
+    bool heavy; /* flat, and it takes longer to pack one than to compare two */
 };
 
 /* What is wrong with a value, ready for a client. */
