@@ -108,6 +108,7 @@ struct overlay {
     const struct map_def *map; /* NULL: a timer, `packed` is its value */
     void *value;               /* map row: struct in the transaction's arena */
     struct weir_str packed;    /* as of the last judgement; ptr NULL before the first */
+    struct row *row;           /* map row: as committed, while its entity is locked; NULL: none */
     bool present;
     bool changed;  /* differs from the committed row */
     bool editable; /* handed out for change: judged when the handler returns */

@@ -909,21 +909,31 @@ static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb
     return verb->place;
 }
 
-enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
-                           const void *args, void *result)
+static enum weir_status verb_call(struct weir_ctx *f, struct weir_str key,
+                                  const struct weir_verb *verb, const void *args, void *result)
 {
-    const struct bound *bound = frame_is_doomed(f) ? verb->place : verb_bound(f, verb);
-    /* who does not look at the status must not compute with what stood there */
-    if (bound != NULL && result != NULL) shape_start(bound->result, result);
-    if (frame_is_doomed(f)) return frame_doom(f);
+    const struct bound *bound = verb_bound(f, verb);
+    if (bound == NULL) return f->txn->failure.status;
     void *converted, *answer;
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
                         verb->handler);
-    struct key_place place = type_place(bound->handler->type, to.key);
-    enum weir_status st = frame_call(f, bound->handler, to.key, place, converted, &answer);
-    if (st == WEIR_OK && result != NULL && answer != NULL)
-        st = verb_result(f, bound, answer, result);
+    struct key_place place = type_place(bound->handler->type, key);
+    enum weir_status st = frame_call(f, bound->handler, key, place, converted, &answer);
+    if (st != WEIR_OK || result == NULL) return st;
+    if (answer != NULL) return verb_result(f, bound, answer, result);
+    shape_start(bound->result, result);
+    return WEIR_OK;
+}
+
+enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
+                           const void *args, void *result)
+{
+    enum weir_status st = frame_is_doomed(f) ? frame_doom(f)
+                                             : verb_call(f, to.key, verb, args, result);
+    const struct bound *bound = verb->place;
+    /* who does not look at the status must not compute with what stood there */
+    if (st != WEIR_OK && bound != NULL && result != NULL) shape_start(bound->result, result);
     return st;
 }
 

@@ -485,7 +485,7 @@ static const struct map_def *map_of_key(struct access *a, struct weir_str key)
 
 /* NULL once a limit is passed (the transaction is doomed). */
 static struct overlay *overlay_add(struct txn *t, struct access *a, const struct map_def *map,
-                                   struct weir_str key, const struct row *row)
+                                   struct weir_str key, struct row *row)
 {
     if (++t->map_row_count > t->shard->engine->limits.map_rows_max) {
         txn_doom(
@@ -501,6 +501,7 @@ static struct overlay *overlay_add(struct txn *t, struct access *a, const struct
     if (a->map_delta == NULL)
         a->map_delta = arena_alloc(&t->arena, (a->type->map_count + 1) * sizeof(int64_t));
     if (row != NULL) {
+        o->row = row;
         o->present = true;
         o->packed = (struct weir_str){ row->value, row->value_len };
     }
@@ -560,9 +561,17 @@ void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_st
     shard_wanted(s, epoch);
 }
 
+/* The committed row. */
+static struct row *overlay_row(const struct shard *s, const struct overlay *o)
+{
+    if (o->map == NULL) return (struct row *)tree_find(&s->rows, o->item.key);
+    ASSERT_SLOW(o->row == (struct row *)tree_find(&s->rows, o->item.key));
+    return o->row;
+}
+
 static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, uint64_t epoch)
 {
-    struct row *row = (struct row *)tree_find(&s->rows, o->item.key);
+    struct row *row = overlay_row(s, o);
     bool is_timer = o->item.key.ptr[0] == ROW_TIMER;
     if (!o->present) {
         if (row == NULL) return;
@@ -580,7 +589,8 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
         return;
     }
     bool is_new = row == NULL;
-    row = row_set(s, a->entity->slot, o->item.key, o->packed);
+    if (is_new) row = row_add(s, a->entity->slot, o->item.key);
+    row_value_set(s, row, o->packed);
     effect_put(s, epoch, a->entity->slot, o->item.key, o->packed);
     if (is_timer) {
         if (is_new) s->timer_count++;
@@ -615,7 +625,7 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
 
 static int64_t overlay_growth(const struct shard *s, const struct overlay *o)
 {
-    const struct row *row = (const struct row *)tree_find(&s->rows, o->item.key);
+    const struct row *row = overlay_row(s, o);
     int64_t before = row != NULL ? (int64_t)(row->value_len + o->item.key.len) : 0;
     return (o->present ? (int64_t)(o->packed.len + o->item.key.len) : 0) - before;
 }
