@@ -27,6 +27,7 @@
 #define EPOCH_BUFFERS 4u /* at most two epochs are open and one is being written */
 #define RING_CAPACITY 4096u
 #define CHECKPOINT_BATCH_BYTES (1u << 20)
+#define CACHE_LINE 64u
 /* In use at most where one more frame begins on a stack. */
 #define STACK_SHARED_BYTES ((size_t)16 * 1024)
 
@@ -625,9 +626,17 @@ struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str 
                              struct key_place place); /* the same */
 struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str key,
                               struct key_place place); /* NULL when there is none */
+/** Its row will be read soon: the first lines of it come while the call is made ready. */
+static inline void row_expect(const struct entity *e)
+{
+    __builtin_prefetch(e->blob);
+    __builtin_prefetch(e->blob + CACHE_LINE);
+}
 /** The next of all entities, in the order of the index; NULL begins. */
 struct entity *entity_after(const struct shard *s, const struct entity *e);
-void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again);
+/* What is looked up soon, in steps that each take a miss of the cache: the place in the index; the entity there; its row. */
+enum expect { EXPECT_PLACE, EXPECT_ENTITY, EXPECT_ROW };
+void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step);
 void entity_set(struct shard *s, struct entity *e,
                 struct weir_str value); /* value.ptr NULL: no row */
 void entity_maybe_remove(struct shard *s, struct entity *e);

@@ -800,6 +800,7 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
     struct entity *e = NULL;
     if (to == s->index && !handler->type->service)
         e = entity_look_at(s, handler->type->id, key, place);
+    if (e != NULL) row_expect(e);
     if (!call_is_allowed(f, handler, &key, e, args)) return f->txn->failure.status;
     if (handler->type->service) {
         place = type_place(handler->type, key);
@@ -935,6 +936,28 @@ enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct 
     /* who does not look at the status must not compute with what stood there */
     if (st != WEIR_OK && bound != NULL && result != NULL) shape_start(bound->result, result);
     return st;
+}
+
+#define EXPECTED_AT_ONCE 32u /* more than a processor fetches side by side */
+
+void weir_expect(struct weir_ctx *f, const struct weir_verb *verb, const struct weir_ref *to,
+                 size_t count)
+{
+    const struct bound *bound = frame_is_doomed(f) ? NULL : verb_bound(f, verb);
+    if (bound == NULL || bound->handler->type->service) return;
+    const struct type *type = bound->handler->type;
+    struct shard *s = f->txn->shard;
+    while (count > 0) {
+        struct key_place places[EXPECTED_AT_ONCE];
+        size_t n = 0;
+        for (; count > 0 && n < EXPECTED_AT_ONCE; to++, count--) {
+            places[n] = type_place(type, to->key);
+            if (slot_shard(s->engine, places[n].slot) != s->index) continue;
+            entity_expect(s, type->id, places[n++], EXPECT_PLACE);
+        }
+        for (size_t i = 0; i < n; i++) entity_expect(s, type->id, places[i], EXPECT_ENTITY);
+        for (size_t i = 0; i < n; i++) entity_expect(s, type->id, places[i], EXPECT_ROW);
+    }
 }
 
 enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,

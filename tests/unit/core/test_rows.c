@@ -62,6 +62,7 @@ static struct weir_verb spoil = { "note", "spoil", WEIR_NOTHING, TEXT, NULL };
 static struct weir_verb spoil_title = { "note", "spoil_title", WEIR_NOTHING, TEXT, NULL };
 static struct weir_verb write_twice = { "desk", "write", WRITE, TEXT, NULL };
 static struct weir_verb write_lines = { "desk", "lines", WRITE, TEXT, NULL };
+static struct weir_verb expect_all = { "desk", "expect", WEIR_NOTHING, TEXT, NULL };
 static struct weir_verb write_renew = { "desk", "renew", WRITE, TEXT, NULL };
 
 /* The text in memory of the handlers' own, which the next one uses, too. */
@@ -186,6 +187,25 @@ static enum weir_status desk_renew(struct weir_ctx *ctx, void *row, const void *
     return desk_with(ctx, args, result, &renew);
 }
 
+/* A hint about entities that are here, elsewhere, nowhere, and about keys that are none, says nothing and changes nothing. */
+static enum weir_status desk_expect(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    char keys[3 * NOTES][KEY_BYTES];
+    struct weir_ref to[3 * NOTES + 2];
+    for (int i = 0; i < 3 * NOTES; i++) to[i] = note_of(keys[i], i, 7 * i);
+    to[3 * NOTES] = (struct weir_ref){ { NULL, 0 } };
+    to[3 * NOTES + 1] = (struct weir_ref){ { "no key", 6 } };
+    weir_expect(ctx, &look, to, 0);
+    weir_expect(ctx, &look, to, 3 * NOTES + 2);
+    weir_expect(ctx, &set, to, 1);
+    for (int i = 0; i < NOTES; i++) {
+        struct set what = { to[i].key };
+        weir_call(ctx, to[i], &set, &what, NULL);
+    }
+    weir_expect(ctx, &look, to, 3 * NOTES + 2);
+    return weir_call(ctx, to[NOTES - 1], &look, NULL, result);
+}
+
 #define TAKES(name, function, args, result) { name, WEIR_ON, function, args, result, "anyone" }
 #define ASKS(name, function) { name, WEIR_QUERY, function, WEIR_NOTHING, TEXT, "anyone" }
 static const struct weir_handler note_handlers[] = {
@@ -195,7 +215,8 @@ static const struct weir_handler note_handlers[] = {
     ASKS("look", note_look), ASKS("spoil", note_spoil), ASKS("spoil_title", note_spoil_title), WEIR_END
 };
 static const struct weir_handler desk_handlers[] = { TAKES("write", desk_write, WRITE, TEXT), TAKES("lines", desk_lines, WRITE, TEXT),
-                                                     TAKES("renew", desk_renew, WRITE, TEXT), WEIR_END };
+                                                     TAKES("renew", desk_renew, WRITE, TEXT),
+                                                     TAKES("expect", desk_expect, WEIR_NOTHING, TEXT), WEIR_END };
 static const struct weir_entity note_entity = { .name = "note", .key = "{w}:n", .row = WEIR_SHAPE(struct note, note_fields),
                                                 .maps = note_maps, .handlers = note_handlers };
 static const struct weir_field desk_fields[] = { WEIR_FIELD(struct set, title, WEIR_TEXT), WEIR_END };
@@ -251,7 +272,7 @@ static void look_is(int64_t w, int64_t n, const char *wanted)
         fail_msg("`%.*s`, not `%s`", (int)text.len, text.ptr, wanted);
 }
 
-static void desk_is(const struct weir_verb *verb, int desk, const struct write *what, const char *wanted)
+static void desk_is(const struct weir_verb *verb, int desk, const void *what, const char *wanted)
 {
     char key[KEY_BYTES];
     struct weir_str text = { NULL, 0 };
@@ -295,6 +316,8 @@ static void rows_are_as_written(void **state)
             desk_is(&write_renew, i, &what, WANTED("third/ ab 1 -*0"));
             look_is(w, n, WANTED("third/ ab 1 -*0"));
         }
+        desk_is(&expect_all, 1, NULL, "7:49 7:49/ ab 0 -*0");
+        look_is(6, 42, "6:42 6:42/ ab 0 -*0");
         weir_close(engine);
     }
     engine_begin(2);
