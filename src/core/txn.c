@@ -2,8 +2,9 @@
  * txn.c - what a transaction holds on one shard: locks, working rows, judgement at return, and applying.
  *
  * There is no undo: committed bytes stay untouched until the decision, working structs live in the
- * transaction's arena. A handler's changes are found by packing its row when it returns and comparing bytes;
- * what differs is judged against the declared rules, and logged at COMMIT as the full new value.
+ * transaction's arena. A handler's changes are found when it returns: its row is compared with a copy of the
+ * struct as it was, or, where that would be no less work or the row has lists, packed and compared by bytes.
+ * What differs is judged against the declared rules, and logged at COMMIT as the full new value.
  * SPDX-License-Identifier: MIT
  */
 #include "core/core_int.h"
