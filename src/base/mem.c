@@ -280,16 +280,12 @@ int str_cmp(struct weir_str a, struct weir_str b)
 
 size_t int_text(int64_t n, char out[INT_TEXT_MAX])
 {
-    char text[INT_TEXT_MAX];
-    size_t at = sizeof(text);
-    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-    do {
-        text[--at] = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    if (n < 0) text[--at] = '-';
-    memcpy(out, text + at, sizeof(text) - at);
-    return sizeof(text) - at;
+    size_t minus = n < 0, len = minus + 1;
+    uint64_t left = minus ? 0 - (uint64_t)n : (uint64_t)n;
+    for (uint64_t rest = left; rest >= 10; rest /= 10) len++;
+    if (minus) out[0] = '-';
+    for (size_t at = len; at > minus; left /= 10) out[--at] = (char)('0' + left % 10);
+    return len;
 }
 
 /*

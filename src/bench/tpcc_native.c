@@ -587,6 +587,34 @@ static enum weir_status district_entered(struct weir_ctx *ctx, void *row, const 
 
 /* ---- districts: the transactions ---- */
 
+/* At most LINES_MAX lines. */
+static enum weir_status lines_take(struct weir_ctx *ctx, const struct district *self,
+                                   const struct wanted *from, struct line *lines, size_t count)
+{
+    struct key item_keys[LINES_MAX], stock_keys[LINES_MAX];
+    struct weir_ref items[LINES_MAX], stocks[LINES_MAX];
+    for (size_t i = 0; i < count; i++) {
+        items[i] = at_two(&item_keys[i], self->w, from[i].item);
+        stocks[i] = at_two(&stock_keys[i], from[i].supply, from[i].item);
+    }
+    weir_expect(ctx, &cost, items, count);
+    weir_expect(ctx, &take, stocks, count);
+    for (size_t i = 0; i < count; i++) {
+        struct line *line = &lines[i];
+        int64_t price = 0;
+        *line = (struct line){ .item = from[i].item,
+                               .supply = from[i].supply,
+                               .quantity = from[i].quantity,
+                               .delivered = WEIR_NIL,
+                               .info = STR("") };
+        weir_call(ctx, items[i], &cost, NULL, &price);
+        weir_call(ctx, stocks[i], &take, &(struct three){ self->w, self->d, line->quantity },
+                  &line->info);
+        line->amount = line->quantity * price;
+    }
+    return weir_failed(ctx);
+}
+
 static enum weir_status district_new_order(struct weir_ctx *ctx, void *row, const void *args,
                                            void *result)
 {
@@ -600,22 +628,13 @@ static enum weir_status district_new_order(struct weir_ctx *ctx, void *row, cons
               &discount);
     weir_call(ctx, at_one(&key, self->w), &rate, NULL, &tax);
     tax += self->tax;
-    for (size_t i = 0; i < in->lines.count; i++) {
-        struct line *line = &lines[i];
-        int64_t price = 0;
-        *line = (struct line){ .item = from[i].item,
-                               .supply = from[i].supply,
-                               .quantity = from[i].quantity,
-                               .delivered = WEIR_NIL,
-                               .info = STR("") };
-        weir_call(ctx, at_two(&key, self->w, line->item), &cost, NULL, &price);
-        enum weir_status status = weir_call(ctx, at_two(&key, line->supply, line->item), &take,
-                                            &(struct three){ self->w, self->d, line->quantity },
-                                            &line->info);
+    for (size_t done = 0; done < in->lines.count; done += LINES_MAX) {
+        size_t more = in->lines.count - done;
+        enum weir_status status = lines_take(ctx, self, from + done, lines + done,
+                                             more < LINES_MAX ? more : LINES_MAX);
         if (status != WEIR_OK) return status;
-        line->amount = line->quantity * price;
-        sum += line->amount;
     }
+    for (size_t i = 0; i < in->lines.count; i++) sum += lines[i].amount;
     struct order *order = weir_map_put(ctx, ORDERS, WEIR_KEY(weir_number(o)));
     *order = (struct order){
         in->c, weir_now(ctx), 0, (int64_t)in->lines.count, { lines, in->lines.count }

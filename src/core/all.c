@@ -235,7 +235,7 @@ bool ctx_all_call(struct all *all, const struct handler *handler, struct weir_st
         place = type_place(handler->type, key);
     }
     uint32_t to = slot_shard(s->engine, place.slot);
-    if (to == s->index || !call_is_allowed(f, handler, &key, args)) return false;
+    if (to == s->index || !call_is_allowed(f, handler, &key, NULL, args)) return false;
     struct all_call *call = &all->calls[(all->turn & TURN_SEVERAL) >> 1];
     *call = (struct all_call){ .handler = handler, .to = to, .is_out = true };
     if (all->out > 0) MARK("weir.all: several calls are out");

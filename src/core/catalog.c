@@ -300,6 +300,8 @@ static struct shape *shape_clone(struct arena *arena, const struct shape *from)
 {
     struct shape *shape = arena_alloc(arena, sizeof(*shape));
     *shape = *from;
+    shape->plan = NULL;
+    shape->deep = shape->flat = shape->heavy = false;
     shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
     if (from->count > 0) memcpy(shape->fields, from->fields, from->count * sizeof(struct field));
     for (uint32_t i = 0; i < shape->count; i++) {
@@ -801,6 +803,23 @@ static void bind_derived(struct binding *b, struct derived *derived)
     derived_bind(derived);
 }
 
+/* What rows, calls and events are made of, now that all is numbered. */
+static void plan_shapes(struct catalog *catalog)
+{
+    struct arena *arena = &catalog->arena;
+    for (uint32_t i = 0; i < catalog->type_count; i++) {
+        struct type *type = catalog->types[i];
+        shape_plan(arena, type->row);
+        for (uint32_t m = 0; m < type->map_count; m++) shape_plan(arena, type->maps[m].value);
+        for (uint32_t h = 0; h < type->handler_count; h++) {
+            shape_plan(arena, type->handlers[h]->args);
+            shape_plan(arena, type->handlers[h]->result);
+        }
+    }
+    for (uint32_t i = 0; i < catalog->stream_count; i++)
+        shape_plan(arena, catalog->streams[i]->event);
+}
+
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes)
 {
     struct binding b = { engine, &engine->shards[slot_shard(engine, 0)], changes, why, why_bytes,
@@ -838,5 +857,6 @@ bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t 
     }
     for (uint32_t i = 0; i < catalog->derived_count; i++) bind_derived(&b, catalog->deriveds[i]);
     for (uint32_t i = 0; i < catalog->follower_count; i++) bind_follower(&b, catalog->followers[i]);
+    plan_shapes(catalog);
     return !b.failed;
 }

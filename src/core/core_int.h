@@ -28,6 +28,7 @@
 #define EPOCH_BUFFERS 4u /* at most two epochs are open and one is being written */
 #define RING_CAPACITY 4096u
 #define CHECKPOINT_BATCH_BYTES (1u << 20)
+#define CACHE_LINE 64u
 /* In use at most where one more frame begins on a stack. */
 #define STACK_SHARED_BYTES ((size_t)16 * 1024)
 
@@ -70,6 +71,7 @@ struct entity {
     uint16_t key_len;
     uint8_t slot;
     bool listed; /* among the ghosts to reap: not freed elsewhere */
+    bool keyed;  /* its key is one of its type, and its row, if it has one, says the same */
     char key[];  /* from here on the size is its own: offsetof(), not sizeof */
 };
 static inline struct weir_str entity_key(const struct entity *e)
@@ -108,6 +110,7 @@ struct overlay {
     const struct map_def *map; /* NULL: a timer, `packed` is its value */
     void *value;               /* map row: struct in the transaction's arena */
     struct weir_str packed;    /* as of the last judgement; ptr NULL before the first */
+    struct row *row;           /* map row: as committed, while its entity is locked; NULL: none */
     bool present;
     bool changed;  /* differs from the committed row */
     bool editable; /* handed out for change: judged when the handler returns */
@@ -135,6 +138,7 @@ struct access {
     struct type *type;
     void *row;              /* struct, decoded at the first handler; NULL before */
     struct weir_str packed; /* the row as of the last judgement; ptr NULL: no row */
+    void *before;           /* the struct as of then; NULL: it cannot be compared */
     bool exists;
     bool changed; /* `packed` or `exists` differs from what is committed */
     bool turn_wrote;
@@ -632,9 +636,19 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
                           uint8_t slot); /* or a new ghost */
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place); /* the same */
+struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str key,
+                              struct key_place place); /* NULL when there is none */
+/** Its row will be read soon: the first lines of it come while the call is made ready. */
+static inline void row_expect(const struct entity *e)
+{
+    __builtin_prefetch(e->blob);
+    __builtin_prefetch(e->blob + CACHE_LINE);
+}
 /** The next of all entities, in the order of the index; NULL begins. */
 struct entity *entity_after(const struct shard *s, const struct entity *e);
-void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again);
+/* What is looked up soon, in steps that each take a miss of the cache: the place in the index; the entity there; its row. */
+enum expect { EXPECT_PLACE, EXPECT_ENTITY, EXPECT_ROW };
+void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step);
 void entity_set(struct shard *s, struct entity *e,
                 struct weir_str value); /* value.ptr NULL: no row */
 void entity_maybe_remove(struct shard *s, struct entity *e);
@@ -675,6 +689,8 @@ void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock);
 /** Gives locks on, frees the record. */
 void txn_end(struct txn *t);
 bool access_open(struct weir_ctx *f);
+/** Of the row as it is, to compare it with later. */
+const void *access_copy(const struct access *a, struct arena *arena);
 enum weir_status access_judge(struct weir_ctx *f);
 void access_erase(struct weir_ctx *f);
 enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code,
@@ -704,7 +720,7 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
 void frame_ready(struct weir_ctx *f);
 /** False: it is not, and the transaction is doomed. A service's key becomes its own. */
 bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
-                     const void *args);
+                     const struct entity *e, const void *args);
 /** Ends what waits, with ABORTED. */
 void txn_cancel(struct txn *t);
 void lock_release(struct shard *s, struct entity *e);

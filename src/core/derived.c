@@ -53,6 +53,8 @@ static struct shape *shape_twin(struct arena *arena, const struct shape *from)
 {
     struct shape *shape = arena_alloc(arena, sizeof(*shape));
     *shape = *from;
+    shape->plan = NULL;
+    shape->deep = shape->flat = shape->heavy = false;
     shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
     for (uint32_t i = 0; i < from->count; i++) {
         struct field *f = &shape->fields[i];

@@ -351,11 +351,9 @@ static enum weir_status invoke(struct weir_ctx *f)
     if (is_root && !root_before(f)) return t->failure.status;
     if (!h->type->service && !access_open(f)) return t->failure.status;
     void *row = h->type->service ? NULL : a->row;
-    void *before = NULL;
-    if (f->read_only && row != NULL && h->runtime == &native_runtime && !h->builtin) {
-        before = arena_alloc(&t->arena, a->type->row->size);
-        memcpy(before, row, a->type->row->size);
-    }
+    const void *before = NULL;
+    if (f->read_only && row != NULL && h->runtime == &native_runtime && !h->builtin)
+        before = access_copy(a, &t->arena);
     void *state = t->shard->states[runtime_index(t->shard->engine, h->runtime)];
     enum weir_status st = h->runtime->invoke(state, f, h, row, f->args, f->result);
     if (t->cancelled) return WEIR_ABORTED;
@@ -714,8 +712,9 @@ uint64_t ctx_seed(struct weir_ctx *f)
     return f->txn->seed;
 }
 
+/* `e` is the entity where it is here already. */
 bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
-                     const void *args)
+                     const struct entity *e, const void *args)
 {
     struct txn *t = f->txn;
     const struct engine_limits *limits = &t->shard->engine->limits;
@@ -742,7 +741,7 @@ bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct w
         ctx_fail(f, WEIR_TOOBIG, "a key of %zu bytes is longer than %u", key->len, KEY_BYTES_MAX);
         return false;
     }
-    if (!type_key_fits(handler->type, *key)) {
+    if (!(e != NULL && e->keyed) && !type_key_fits(handler->type, *key)) {
         ctx_fail(f, WEIR_ARG, "`%.*s` is no key of %.*s: it is declared as `%.*s`", STR_ARG(*key),
                  STR_ARG(handler->type->name), STR_ARG(handler->type->key_text));
         return false;
@@ -785,11 +784,10 @@ static void frame_run_here(struct weir_ctx *f, struct weir_ctx *callee)
 }
 
 static enum weir_status call_local(struct weir_ctx *f, const struct handler *handler,
-                                   struct weir_str key, struct key_place place, const void *args)
+                                   struct entity *e, const void *args)
 {
     struct shard *s = f->txn->shard;
     s->stats.local_calls_total++;
-    struct entity *e = entity_get_at(s, handler->type->id, key, place);
     struct weir_ctx *callee = frame_push(f->txn, handler, e, args);
     callee->caller = f;
     callee->depth = f->depth + 1;
@@ -829,13 +827,21 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
     *answer = NULL;
     f->last = (struct weir_ticket){ 0 };
     if (frame_is_doomed(f)) return frame_doom(f);
-    if (!call_is_allowed(f, handler, &key, args)) return f->txn->failure.status;
     struct shard *s = f->txn->shard;
-    if (handler->type->service) place = type_place(handler->type, key);
     uint32_t to = slot_shard(s->engine, place.slot);
+    struct entity *e = NULL;
+    if (to == s->index && !handler->type->service)
+        e = entity_look_at(s, handler->type->id, key, place);
+    if (e != NULL) row_expect(e);
+    if (!call_is_allowed(f, handler, &key, e, args)) return f->txn->failure.status;
+    if (handler->type->service) {
+        place = type_place(handler->type, key);
+        to = slot_shard(s->engine, place.slot);
+    }
     enum weir_status st;
     if (to == s->index) {
-        st = call_local(f, handler, key, place, args);
+        if (e == NULL) e = entity_get_at(s, handler->type->id, key, place);
+        st = call_local(f, handler, e, args);
     } else {
         s->stats.remote_calls_total++;
         bool tail = f->last_call != NULL && tail_fits(f, handler);
@@ -936,21 +942,31 @@ static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb
     return verb->place;
 }
 
-enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
-                           const void *args, void *result)
+static enum weir_status verb_call(struct weir_ctx *f, struct weir_str key,
+                                  const struct weir_verb *verb, const void *args, void *result)
 {
-    const struct bound *bound = frame_is_doomed(f) ? verb->place : verb_bound(f, verb);
-    /* who does not look at the status must not compute with what stood there */
-    if (bound != NULL && result != NULL) shape_start(bound->result, result);
-    if (frame_is_doomed(f)) return frame_doom(f);
+    const struct bound *bound = verb_bound(f, verb);
+    if (bound == NULL) return f->txn->failure.status;
     void *converted, *answer;
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
                         verb->handler);
-    struct key_place place = type_place(bound->handler->type, to.key);
-    enum weir_status st = frame_call(f, bound->handler, to.key, place, converted, &answer);
-    if (st == WEIR_OK && result != NULL && answer != NULL)
-        st = verb_result(f, bound, answer, result);
+    struct key_place place = type_place(bound->handler->type, key);
+    enum weir_status st = frame_call(f, bound->handler, key, place, converted, &answer);
+    if (st != WEIR_OK || result == NULL) return st;
+    if (answer != NULL) return verb_result(f, bound, answer, result);
+    shape_start(bound->result, result);
+    return WEIR_OK;
+}
+
+enum weir_status weir_call(struct weir_ctx *f, struct weir_ref to, const struct weir_verb *verb,
+                           const void *args, void *result)
+{
+    enum weir_status st = frame_is_doomed(f) ? frame_doom(f)
+                                             : verb_call(f, to.key, verb, args, result);
+    const struct bound *bound = verb->place;
+    /* who does not look at the status must not compute with what stood there */
+    if (st != WEIR_OK && bound != NULL && result != NULL) shape_start(bound->result, result);
     return st;
 }
 
@@ -992,6 +1008,28 @@ enum weir_status weir_call_all(struct weir_ctx *f, const struct weir_call *calls
             st = verb_result(f, calls[i].verb->place, answer, calls[i].result);
     }
     return st;
+}
+
+#define EXPECTED_AT_ONCE 32u /* more than a processor fetches side by side */
+
+void weir_expect(struct weir_ctx *f, const struct weir_verb *verb, const struct weir_ref *to,
+                 size_t count)
+{
+    const struct bound *bound = frame_is_doomed(f) ? NULL : verb_bound(f, verb);
+    if (bound == NULL || bound->handler->type->service) return;
+    const struct type *type = bound->handler->type;
+    struct shard *s = f->txn->shard;
+    while (count > 0) {
+        struct key_place places[EXPECTED_AT_ONCE];
+        size_t n = 0;
+        for (; count > 0 && n < EXPECTED_AT_ONCE; to++, count--) {
+            places[n] = type_place(type, to->key);
+            if (slot_shard(s->engine, places[n].slot) != s->index) continue;
+            entity_expect(s, type->id, places[n++], EXPECT_PLACE);
+        }
+        for (size_t i = 0; i < n; i++) entity_expect(s, type->id, places[i], EXPECT_ENTITY);
+        for (size_t i = 0; i < n; i++) entity_expect(s, type->id, places[i], EXPECT_ROW);
+    }
 }
 
 enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
@@ -1110,6 +1148,8 @@ bool verb_bind(struct catalog *catalog, struct weir_verb *verb, char *why, size_
                  wrong);
         return false;
     }
+    shape_plan(&catalog->arena, bound->args);
+    shape_plan(&catalog->arena, bound->result);
     bound->same_args = shape_same_layout(bound->args, handler->args);
     bound->same_result = shape_same_layout(handler->result, bound->result);
     verb->place = bound;

@@ -356,7 +356,7 @@ static void request_expect(struct shard *s, const struct request *r, bool again)
     if (r->parked != NULL || r->waits) return;
     if (!again) __builtin_prefetch(r->args);
     if (!again) __builtin_prefetch(r->key.ptr);
-    entity_expect(s, r->handler->type->id, r->place, again);
+    entity_expect(s, r->handler->type->id, r->place, again ? EXPECT_ENTITY : EXPECT_PLACE);
 }
 
 static void begin_first(struct shard *s)

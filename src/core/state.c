@@ -157,13 +157,29 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
     return entity_get_at(s, type_id, key, place);
 }
 
-/* Two steps, each for who comes back some time later: what a key hashes to, then the entity that stands there. */
-void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, bool again)
+#define ROW_LINES_EXPECTED 8u /* the processor goes on by itself */
+
+/* Each step for who comes back some time later. Behind the first of a chain nothing is expected. */
+void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step)
 {
     if (s->index_cap == 0) return;
     struct entity **at = &s->index_table[entity_mix(type_id, place.hash) & (s->index_cap - 1)];
-    if (!again) __builtin_prefetch(at);
-    else if (*at != NULL) __builtin_prefetch(*at);
+    const struct entity *e = step == EXPECT_PLACE ? NULL : *at;
+    if (step == EXPECT_PLACE) {
+        __builtin_prefetch(at);
+    } else if (e != NULL && step == EXPECT_ENTITY) {
+        __builtin_prefetch(e);
+        __builtin_prefetch((const char *)e + CACHE_LINE);
+    } else if (e != NULL && e->blob != NULL) {
+        for (size_t i = 0; i < e->blob_len && i < ROW_LINES_EXPECTED * CACHE_LINE; i += CACHE_LINE)
+            __builtin_prefetch(e->blob + i);
+    }
+}
+
+struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str key,
+                              struct key_place place)
+{
+    return entity_find(s, type_id, key, entity_mix(type_id, place.hash));
 }
 
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,

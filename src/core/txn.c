@@ -2,8 +2,9 @@
  * txn.c - what a transaction holds on one shard: locks, working rows, judgement at return, and applying.
  *
  * There is no undo: committed bytes stay untouched until the decision, working structs live in the
- * transaction's arena. A handler's changes are found by packing its row when it returns and comparing bytes;
- * what differs is judged against the declared rules, and logged at COMMIT as the full new value.
+ * transaction's arena. A handler's changes are found when it returns: its row is compared with a copy of the
+ * struct as it was, or, where that would be no less work or the row has lists, packed and compared by bytes.
+ * What differs is judged against the declared rules, and logged at COMMIT as the full new value.
  * SPDX-License-Identifier: MIT
  */
 #include "core/core_int.h"
@@ -153,6 +154,63 @@ static void row_start(struct access *a, void *row)
     }
 }
 
+static void row_copy(struct access *a, struct arena *arena)
+{
+    size_t bytes = a->type->row->size;
+    if (a->before == NULL) a->before = arena_alloc(arena, bytes);
+    memcpy(a->before, a->row, bytes);
+}
+
+/* The row is as committed. */
+static inline void row_decoded(struct access *a, struct arena *arena)
+{
+    if (a->type->row->heavy) row_copy(a, arena);
+}
+
+/* The row has been judged. What its texts point to may be the handler's own and soon be gone. */
+static inline void row_judged(struct access *a, struct arena *arena)
+{
+    const struct shape *shape = a->type->row;
+    if (shape->deep) shape_keep_texts(shape, a->before, arena, a->row);
+    if (shape->heavy) row_copy(a, arena);
+}
+
+const void *access_copy(const struct access *a, struct arena *arena)
+{
+    size_t bytes = a->type->row->size;
+    if (a->before != NULL && memcmp(a->before, a->row, bytes) == 0) return a->before;
+    return memcpy(arena_alloc(arena, bytes), a->row, bytes);
+}
+
+/* Rows written before their type's key was declared may say something else than the key, which holds. */
+static void row_apply_key(struct access *a)
+{
+    const struct type *type = a->type;
+    size_t bytes = type->row->size;
+    bool fits = key_apply(&type->key, type->row, entity_key(a->entity), a->row);
+    if (a->before == NULL) return;
+    if (memcmp(a->before, a->row, bytes) == 0) a->entity->keyed = fits;
+    else memcpy(a->before, a->row, bytes);
+}
+
+static bool row_decode(struct txn *t, struct access *a)
+{
+    a->row = arena_alloc(&t->arena, a->type->row->size + 8u);
+    if (!a->exists) {
+        row_start(a, a->row);
+        return true;
+    }
+    if (unpack(a->type->row, a->packed, &t->arena, false, a->row) != WEIR_OK) {
+        txn_doom(t, WEIR_CORRUPT, STR(""), STR_NIL,
+                 arena_printf(&t->arena, "the stored row of %.*s `%.*s` cannot be read",
+                              STR_ARG(a->type->name), STR_ARG(entity_key(a->entity))));
+        return false;
+    }
+    row_decoded(a, &t->arena);
+    if (a->type->key.count > 0 && !a->entity->keyed) row_apply_key(a);
+    return true;
+}
+
 /* Decodes the row for the first handler and judges that the handler fits the entity's state. */
 bool access_open(struct weir_ctx *f)
 {
@@ -176,18 +234,7 @@ bool access_open(struct weir_ctx *f)
             return false;
         }
     }
-    if (a->row == NULL) {
-        a->row = arena_alloc(&t->arena, a->type->row->size + 8u);
-        if (a->exists && unpack(a->type->row, a->packed, &t->arena, false, a->row) != WEIR_OK) {
-            txn_doom(t, WEIR_CORRUPT, STR(""), STR_NIL,
-                     arena_printf(&t->arena, "the stored row of %.*s `%.*s` cannot be read",
-                                  STR_ARG(a->type->name), STR_ARG(entity_key(a->entity))));
-            return false;
-        }
-        if (!a->exists) row_start(a, a->row);
-        else if (a->type->key.count > 0)
-            (void)key_apply(&a->type->key, a->type->row, entity_key(a->entity), a->row);
-    }
+    if (a->row == NULL && !row_decode(t, a)) return false;
     if (h->kind == WEIR_CREATE && !a->exists) {
         a->exists = true;
         a->changed = true;
@@ -256,6 +303,7 @@ static enum weir_status overlay_judge(struct weir_ctx *f, struct overlay *o, boo
     }
     if (!count_written(t, scratch->len)) return WEIR_BUDGET;
     o->packed = arena_copy(&t->arena, buf_str(scratch));
+    shape_keep_texts(o->map->value, NULL, &t->arena, o->value);
     o->changed = true;
     *wrote = true;
     return WEIR_OK;
@@ -301,7 +349,7 @@ static enum weir_status row_check(struct weir_ctx *f)
     struct txn *t = f->txn;
     struct problem problem;
     problem_clear(&problem);
-    if (shape_judge(a->type->row, a->row, true, &problem) != WEIR_OK) {
+    if (shape_judge_change(a->type->row, a->row, a->before, true, &problem) != WEIR_OK) {
         return doom_problem(t, &problem,
                             arena_printf(&t->arena, "%.*s `%.*s`", STR_ARG(a->type->name),
                                          STR_ARG(entity_key(a->entity))));
@@ -336,6 +384,20 @@ static struct weir_str packed_start(struct access *a, struct txn *t)
     return copy;
 }
 
+/* What is part of the key is not the handler's to change: Lua refuses it, what C did is undone. */
+static void key_restore(struct access *a)
+{
+    const struct type *type = a->type;
+    if (a->before == NULL || type->key.row != type->row) {
+        (void)key_apply(&type->key, type->row, entity_key(a->entity), a->row);
+        return;
+    }
+    for (uint32_t i = 0; i < type->key.count; i++) {
+        const struct field *f = &type->row->fields[type->key.part[i].place];
+        memcpy((char *)a->row + f->offset, (const char *)a->before + f->offset, f->size);
+    }
+}
+
 /* When a handler returned: finds what it changed, judges the rules, keeps the packed form. */
 enum weir_status access_judge(struct weir_ctx *f)
 {
@@ -346,14 +408,16 @@ enum weir_status access_judge(struct weir_ctx *f)
     bool wrote_rows = false;
     enum weir_status st = overlays_judge(f, &wrote_rows);
     if (st != WEIR_OK) return st;
-    /* Lua refuses to assign what is part of the key. */
-    if (a->type->key.count > 0 && f->handler->runtime == &native_runtime)
-        (void)key_apply(&a->type->key, a->type->row, entity_key(a->entity), a->row);
+    if (a->type->key.count > 0 && f->handler->runtime == &native_runtime) key_restore(a);
+    if (a->before != NULL && memcmp(a->before, a->row, a->type->row->size) == 0) return WEIR_OK;
     struct buf *scratch = &t->shard->scratch;
     buf_reset(scratch);
     pack(a->type->row, a->row, scratch);
     struct weir_str now = buf_str(scratch);
-    if (a->packed.ptr != NULL && a->exists && str_eq(a->packed, now)) return WEIR_OK;
+    if (a->packed.ptr != NULL && a->exists && str_eq(a->packed, now)) {
+        if (a->before != NULL) memcpy(a->row, a->before, a->type->row->size);
+        return WEIR_OK;
+    }
     if (!a->exists) {
         if (!wrote_rows && str_eq(now, packed_start(a, t))) return WEIR_OK;
         a->exists = true;
@@ -365,7 +429,9 @@ enum weir_status access_judge(struct weir_ctx *f)
     if (!count_written(t, now.len)) return WEIR_BUDGET;
     a->packed = arena_copy(&t->arena, now);
     a->changed = true;
-    return row_check(f);
+    st = row_check(f);
+    if (st == WEIR_OK) row_judged(a, &t->arena);
+    return st;
 }
 
 /* weir_delete(): row, map rows and timers go; the handler goes on with a row of start values. */
@@ -396,6 +462,7 @@ void access_erase(struct weir_ctx *f)
     a->exists = false;
     a->changed = true;
     a->packed = STR_NIL;
+    a->before = NULL;
     row_start(a, a->row);
 }
 
@@ -421,7 +488,7 @@ static const struct map_def *map_of_key(struct access *a, struct weir_str key)
 
 /* NULL once a limit is passed (the transaction is doomed). */
 static struct overlay *overlay_add(struct txn *t, struct access *a, const struct map_def *map,
-                                   struct weir_str key, const struct row *row)
+                                   struct weir_str key, struct row *row)
 {
     if (++t->map_row_count > t->shard->engine->limits.map_rows_max) {
         txn_doom(
@@ -437,6 +504,7 @@ static struct overlay *overlay_add(struct txn *t, struct access *a, const struct
     if (a->map_delta == NULL)
         a->map_delta = arena_alloc(&t->arena, (a->type->map_count + 1) * sizeof(int64_t));
     if (row != NULL) {
+        o->row = row;
         o->present = true;
         o->packed = (struct weir_str){ row->value, row->value_len };
     }
@@ -496,9 +564,17 @@ void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_st
     shard_wanted(s, epoch);
 }
 
+/* The committed row. */
+static struct row *overlay_row(const struct shard *s, const struct overlay *o)
+{
+    if (o->map == NULL) return (struct row *)tree_find(&s->rows, o->item.key);
+    ASSERT_SLOW(o->row == (struct row *)tree_find(&s->rows, o->item.key));
+    return o->row;
+}
+
 static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, uint64_t epoch)
 {
-    struct row *row = (struct row *)tree_find(&s->rows, o->item.key);
+    struct row *row = overlay_row(s, o);
     bool is_timer = o->item.key.ptr[0] == ROW_TIMER;
     if (!o->present) {
         if (row == NULL) return;
@@ -516,7 +592,8 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
         return;
     }
     bool is_new = row == NULL;
-    row = row_set(s, a->entity->slot, o->item.key, o->packed);
+    if (is_new) row = row_add(s, a->entity->slot, o->item.key);
+    row_value_set(s, row, o->packed);
     effect_put(s, epoch, a->entity->slot, o->item.key, o->packed);
     if (is_timer) {
         if (is_new) s->timer_count++;
@@ -551,7 +628,7 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
 
 static int64_t overlay_growth(const struct shard *s, const struct overlay *o)
 {
-    const struct row *row = (const struct row *)tree_find(&s->rows, o->item.key);
+    const struct row *row = overlay_row(s, o);
     int64_t before = row != NULL ? (int64_t)(row->value_len + o->item.key.len) : 0;
     return (o->present ? (int64_t)(o->packed.len + o->item.key.len) : 0) - before;
 }

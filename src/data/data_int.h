@@ -5,9 +5,40 @@
 #ifndef WEIR_DATA_INT_H
 #define WEIR_DATA_INT_H
 
+#include <assert.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "data/shape.h"
+
+enum wire { WIRE_VARINT = 0, WIRE_DOUBLE = 1, WIRE_BYTES = 2, WIRE_NIL = 3 };
+
+/* How a field is packed, read, judged; see plan.c. */
+enum step_kind {
+    STEP_FIELD, /* as struct field says */
+    STEP_INT,   /* int64_t that starts as 0 */
+    STEP_TIME,  /* int64_t that starts as nil */
+    STEP_TEXT   /* struct weir_str that starts empty */
+};
+struct step {
+    uint32_t offset;
+    uint32_t tag; /* of the packed form; of STEP_FIELD one that there is not */
+    uint8_t kind;
+    bool free; /* not STEP_FIELD, and no rule of its own */
+};
+static_assert(sizeof(struct weir_str) == 16, "text_stays() compares two words");
+struct plan {
+    void *start;         /* shape->size bytes */
+    uint32_t deep_count; /* fields whose copy is more than their bytes */
+    uint8_t *deep;       /* their places */
+    struct step steps[];
+};
+
+/** The same bytes at the same place, which nobody writes to. */
+static inline bool text_stays(const char *at, const char *before)
+{
+    return load_le64(at) == load_le64(before) && load_le64(at + 8) == load_le64(before + 8);
+}
 
 const char *kind_name(enum weir_kind kind);
 static inline bool kind_is_int(enum weir_kind kind)

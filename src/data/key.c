@@ -34,7 +34,7 @@ static bool form_part(struct weir_str part, const struct shape *row, struct key_
 bool key_form_parse(struct arena *arena, struct weir_str text, const struct shape *row,
                     struct key_form *form, const char **why)
 {
-    *form = (struct key_form){ 0 };
+    *form = (struct key_form){ .row = row };
     text = arena_copy(arena, text);
     unsigned braced = 0;
     for (size_t at = 0; at <= text.len;) {
@@ -85,27 +85,32 @@ static bool parse_int(struct weir_str text, int64_t *n)
     return *n <= WEIR_INT_MAX && *n >= -WEIR_INT_MAX;
 }
 
-static const struct field *field_named(const struct shape *row, struct weir_str name,
-                                       uint32_t place)
+static const struct field *field_named(const struct shape *row, struct weir_str name)
 {
-    if (place < row->count && str_eq(row->fields[place].name, name)) return &row->fields[place];
     for (uint32_t i = 0; i < row->count; i++) {
         if (str_eq(row->fields[i].name, name)) return &row->fields[i];
     }
     return NULL;
 }
 
+/* Up to the next colon, the last part to the end; `at` is left behind the colon. False: there is no colon. */
+static bool part_take(const char **at, const char *end, bool last, struct weir_str *part)
+{
+    const char *from = *at, *to = last ? end : from;
+    while (to < end && *to != ':') to++;
+    *part = (struct weir_str){ from, (size_t)(to - from) };
+    *at = to < end ? to + 1 : end;
+    return last || to < end;
+}
+
 bool key_apply(const struct key_form *form, const struct shape *row, struct weir_str key, void *out)
 {
-    size_t at = 0;
+    const char *at = key.ptr, *end = key.ptr + key.len;
     for (uint32_t i = 0; i < form->count; i++) {
-        size_t end = at;
-        bool last = i + 1 == form->count;
-        if (last) end = key.len;
-        while (end < key.len && key.ptr[end] != ':') end++;
-        if (!last && end == key.len) return false;
-        struct weir_str part = { key.ptr + at, end - at };
-        const struct field *f = field_named(row, form->part[i].name, form->part[i].place);
+        struct weir_str part;
+        if (!part_take(&at, end, i + 1 == form->count, &part)) return false;
+        const struct field *f = row == form->row ? &row->fields[form->part[i].place]
+                                                 : field_named(row, form->part[i].name);
         int64_t n = 0;
         if (f == NULL) return false;
         if (f->kind == WEIR_INT) {
@@ -115,7 +120,6 @@ bool key_apply(const struct key_form *form, const struct shape *row, struct weir
             if (part.len == 0 && f->kind == WEIR_REF) return false;
             if (out != NULL) text_store(f, (char *)out + f->offset, part);
         }
-        at = end + 1;
     }
     return true;
 }

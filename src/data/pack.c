@@ -6,30 +6,27 @@
 #include "base/hash.h"
 #include "data/data_int.h"
 
-enum wire { WIRE_VARINT = 0, WIRE_DOUBLE = 1, WIRE_BYTES = 2, WIRE_NIL = 3 };
+#define TAG_BYTES_MAX 5u
+#define VARINT_BYTES_MAX 10u
 
 static void add_tag(struct buf *out, const struct field *f, enum wire wire)
 {
     buf_add_varint(out, (uint64_t)f->id << 2 | wire);
 }
 
-/* Puts the length of what was written since `at` before it. */
-static void add_length_before(struct buf *out, size_t at)
+/* Puts the length of what was written since `at`, but for the byte there, which is for it. Most are short. */
+static void add_length_at(struct buf *out, size_t at)
 {
-    char bytes[10];
-    size_t len = out->len - at, n = 0;
-    for (uint64_t rest = len;; rest >>= 7) {
-        bytes[n] = (char)(rest & 0x7f);
-        if (rest < 0x80) {
-            n++;
-            break;
-        }
-        bytes[n++] |= (char)0x80;
+    size_t len = out->len - at - 1, more = 0;
+    for (size_t rest = len; rest >= 0x80; rest >>= 7) more++;
+    if (more > 0) {
+        buf_reserve(out, more);
+        memmove(out->ptr + at + 1 + more, out->ptr + at + 1, len);
+        out->len += more;
     }
-    buf_reserve(out, n);
-    memmove(out->ptr + at + n, out->ptr + at, len);
-    memcpy(out->ptr + at, bytes, n);
-    out->len += n;
+    char *to = out->ptr + at;
+    for (size_t rest = len; more > 0; rest >>= 7, more--) *to++ = (char)(rest | 0x80);
+    *to = (char)(len >> (7 * (size_t)(to - (out->ptr + at))));
 }
 
 static void pack_list(const struct field *f, const void *at, struct buf *out)
@@ -39,13 +36,15 @@ static void pack_list(const struct field *f, const void *at, struct buf *out)
     if (list.count == 0) return;
     add_tag(out, f, WIRE_BYTES);
     size_t begin = out->len;
+    buf_add_byte(out, 0);
     buf_add_varint(out, list.count);
     for (size_t i = 0; i < list.count; i++) {
         size_t element = out->len;
+        buf_add_byte(out, 0);
         pack(f->shape, (const char *)list.items + i * f->shape->size, out);
-        add_length_before(out, element);
+        add_length_at(out, element);
     }
-    add_length_before(out, begin);
+    add_length_at(out, begin);
 }
 
 static void pack_text(const struct field *f, const void *at, struct buf *out)
@@ -98,9 +97,10 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
         size_t tag = out->len;
         add_tag(out, f, WIRE_BYTES);
         size_t begin = out->len;
+        buf_add_byte(out, 0);
         pack(f->shape, at, out);
-        if (out->len == begin) out->len = tag;
-        else add_length_before(out, begin);
+        if (out->len == begin + 1) out->len = tag;
+        else add_length_at(out, begin);
         return;
     }
     case WEIR_LIST: pack_list(f, at, out); return;
@@ -111,10 +111,60 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
     }
 }
 
+static inline char *put_varint(char *at, uint64_t n)
+{
+    for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
+    *at++ = (char)n;
+    return at;
+}
+
+static void pack_planned(const struct shape *shape, const struct step *steps, const void *in,
+                         struct buf *out)
+{
+    /* room for all tags and numbers, asked for once and again behind what takes more */
+    size_t room = shape->count * (size_t)(TAG_BYTES_MAX + VARINT_BYTES_MAX);
+    buf_reserve(out, room);
+    char *at = out->ptr + out->len;
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct step *step = &steps[i];
+        const char *from = (const char *)in + step->offset;
+        int64_t n = 0;
+        struct weir_str text = { 0 };
+        bool as_field = step->kind == STEP_FIELD;
+        if (step->kind == STEP_TEXT) {
+            memcpy(&text, from, sizeof(text));
+            if (text.ptr != NULL && text.len == 0) continue;
+            as_field = text.ptr == NULL;
+        } else if (!as_field) {
+            memcpy(&n, from, sizeof(n));
+            if (n == (step->kind == STEP_TIME ? WEIR_NIL : 0)) continue;
+            as_field = n == WEIR_NIL;
+        }
+        if (as_field) {
+            out->len = (size_t)(at - out->ptr);
+            pack_field(&shape->fields[i], from, out);
+        } else if (step->kind == STEP_TEXT) {
+            at = put_varint(put_varint(at, step->tag), text.len);
+            out->len = (size_t)(at - out->ptr);
+            buf_add(out, text.ptr, text.len);
+        } else {
+            at = put_varint(put_varint(at, step->tag), zigzag(n));
+            continue;
+        }
+        buf_reserve(out, room);
+        at = out->ptr + out->len;
+    }
+    out->len = (size_t)(at - out->ptr);
+}
+
 /* Rows give fields ids out of order when names came later; the packed form is in order of declaration, which
  * is the same for equal shapes: equal structs give equal bytes. */
 void pack(const struct shape *shape, const void *in, struct buf *out)
 {
+    if (shape->plan != NULL) {
+        pack_planned(shape, shape->plan->steps, in, out);
+        return;
+    }
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
         const char *at = (const char *)in + f->offset;
@@ -170,6 +220,51 @@ static enum weir_status unpack_bytes(const struct field *f, struct weir_str byte
     return WEIR_CORRUPT;
 }
 
+/* Of at most nine bytes, as all but a few are; else NULL. */
+static inline const char *varint_take(const char *at, const char *end, uint64_t *n)
+{
+    uint64_t taken = 0;
+    for (unsigned shift = 0; at < end && shift < 63; shift += 7) {
+        uint8_t byte = (uint8_t)*at++;
+        taken |= (uint64_t)(byte & 0x7f) << shift;
+        *n = taken;
+        if (byte < 0x80) return at;
+    }
+    return NULL;
+}
+
+/* Reads numbers and texts that come in the order of their fields, from the one at `hint` on; leaves the reader before whatever is
+ * something else, or wrong. */
+static uint32_t unpack_planned(const struct shape *shape, const struct step *steps, uint32_t hint,
+                               struct reader *reader, struct arena *arena, bool copy, void *out)
+{
+    const char *at = reader->at, *end = reader->end;
+    while (at < end) {
+        uint32_t i = hint,
+                 tag = (uint8_t)*at; /* of one byte, as those of the first 31 fields are */
+        uint64_t n;
+        while (i < shape->count && steps[i].tag != tag) i++;
+        if (i == shape->count || tag >= 0x80) break;
+        const char *next = varint_take(at + 1, end, &n);
+        if (next == NULL) break;
+        char *to = (char *)out + steps[i].offset;
+        if (steps[i].kind == STEP_TEXT) {
+            struct weir_str text = { next, n };
+            if (n > (size_t)(end - next)) break;
+            next += n;
+            if (copy) text = arena_copy(arena, text);
+            memcpy(to, &text, sizeof(text));
+        } else {
+            int64_t number = unzigzag(n);
+            memcpy(to, &number, sizeof(number));
+        }
+        at = next;
+        hint = i + 1;
+    }
+    reader->at = at;
+    return hint;
+}
+
 enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena,
                         bool copy, void *out)
 {
@@ -177,6 +272,10 @@ enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct
     struct reader reader = reader_of(bytes);
     uint32_t hint = 0;
     while (reader.at < reader.end && !reader.failed) {
+        if (shape->plan != NULL) {
+            hint = unpack_planned(shape, shape->plan->steps, hint, &reader, arena, copy, out);
+            if (reader.at == reader.end) break;
+        }
         uint64_t tag = reader_varint(&reader);
         const struct field *f = hint < shape->count ? &shape->fields[hint] : NULL;
         if (f != NULL && f->id == tag >> 2) hint++;

@@ -208,6 +208,10 @@ static void field_start(const struct field *f, void *at)
 
 void shape_start(const struct shape *shape, void *out)
 {
+    if (shape->plan != NULL) {
+        memcpy(out, shape->plan->start, shape->size);
+        return;
+    }
     memset(out, 0, shape->size);
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
@@ -237,13 +241,38 @@ static void field_copy(const struct field *f, const void *in, struct arena *aren
     }
 }
 
+/* The fields whose copy is more than their bytes: one after the other, from the i-th on; count at the end. */
+static inline uint32_t deep_next(const struct shape *shape, uint32_t *i)
+{
+    const struct plan *plan = shape->plan;
+    if (plan != NULL) return *i < plan->deep_count ? plan->deep[(*i)++] : shape->count;
+    return *i < shape->count ? (*i)++ : shape->count;
+}
+
 void shape_copy(const struct shape *shape, const void *in, struct arena *arena, void *out)
 {
     if (in != out) memcpy(out, in, shape->size);
-    for (uint32_t i = 0; i < shape->count; i++) {
+    if (shape->plan != NULL && !shape->deep) return;
+    uint32_t at = 0;
+    for (uint32_t i; (i = deep_next(shape, &at)) < shape->count;) {
         const struct field *f = &shape->fields[i];
         if (kind_is_text(f->kind) || f->kind == WEIR_RECORD || f->kind == WEIR_LIST)
             field_copy(f, (const char *)in + f->offset, arena, (char *)out + f->offset);
+    }
+}
+
+void shape_keep_texts(const struct shape *shape, const void *before, struct arena *arena,
+                      void *value)
+{
+    uint32_t next = 0;
+    for (uint32_t i; (i = deep_next(shape, &next)) < shape->count;) {
+        const struct field *f = &shape->fields[i];
+        char *at = (char *)value + f->offset;
+        const char *was = before ? (const char *)before + f->offset : NULL;
+        if (f->kind == WEIR_RECORD) shape_keep_texts(f->shape, was, arena, at);
+        if (!kind_is_text(f->kind) || f->inline_text || (was && text_stays(at, was))) continue;
+        struct weir_str text = text_load(f, at);
+        if (text.len > 0) text_store(f, at, arena_copy(arena, text));
     }
 }
 
@@ -400,18 +429,43 @@ static enum weir_status judge_field(const struct field *f, const void *at, bool 
     return st;
 }
 
-enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed,
-                             struct problem *problem)
+/* Is it one of the most, whose rules are kept and take no more than a look at its step? */
+static inline bool step_keeps(const struct step *step, const char *value, const char *before,
+                              bool nil_allowed)
 {
+    const char *at = value + step->offset;
+    struct weir_str text;
+    int64_t n;
+    if (!step->free) return false;
+    if (step->kind != STEP_TEXT) {
+        memcpy(&n, at, sizeof(n));
+        if (n == WEIR_NIL) return nil_allowed && step->kind == STEP_TIME;
+        return n <= WEIR_INT_MAX && n >= -WEIR_INT_MAX;
+    }
+    if (before != NULL && text_stays(at, before + step->offset)) return true;
+    memcpy(&text, at, sizeof(text));
+    return text.ptr != NULL && str_is_utf8(text);
+}
+
+enum weir_status shape_judge_change(const struct shape *shape, const void *value,
+                                    const void *before, bool nil_allowed, struct problem *problem)
+{
+    const struct step *steps = shape->plan ? shape->plan->steps : NULL;
     for (uint32_t i = 0; i < shape->count; i++) {
+        if (steps != NULL && step_keeps(&steps[i], value, before, nil_allowed)) continue;
         const struct field *f = &shape->fields[i];
         const char *at = (const char *)value + f->offset;
-        /* Most fields are such, and most keep their rules. */
         if (f->kind == WEIR_INT && f->check == NULL && int_keeps(f, int_load(f, at))) continue;
         enum weir_status st = judge_field(f, at, nil_allowed, problem);
         if (st != WEIR_OK) return st;
     }
     return WEIR_OK;
+}
+
+enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed,
+                             struct problem *problem)
+{
+    return shape_judge_change(shape, value, NULL, nil_allowed, problem);
 }
 
 /* ---- do two shapes meet? ---- */

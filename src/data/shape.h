@@ -49,8 +49,13 @@ struct field {
 struct shape {
     struct field *fields;
     uint32_t count;
-    uint32_t size; /* bytes of the struct */
-    bool scalar;   /* one unnamed field at offset 0 */
+    uint32_t size;     /* bytes of the struct */
+    bool scalar;       /* one unnamed field at offset 0 */
+    struct plan *plan; /* NULL: none, all is done field by field */
+    /* where there is a plan: */
+    bool deep;  /* with texts or lists: a copy is more than its bytes */
+    bool flat;  /* no lists: structs with the same bytes are the same value */
+    bool heavy; /* flat, and it takes longer to pack one than to compare two */
 };
 
 /* What is wrong with a value, ready for a client. */
@@ -73,6 +78,11 @@ void shape_layout(struct shape *shape);
 /** Makes the engine's shape of a public one; false with *why when it makes no sense. */
 bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape,
               const char **why);
+/**
+ * Plans a shape that is used often, and those within: the same results, faster. Once all fields are as they stay, ids too; to be
+ * called again after a change. Not while another thread uses the shape.
+ */
+void shape_plan(struct arena *arena, struct shape *shape);
 /** A text, bytes, reference or JSON member: char[n] or struct weir_str. */
 struct weir_str text_load(const struct field *f, const void *at);
 void text_store(const struct field *f, void *at, struct weir_str text);
@@ -114,10 +124,16 @@ static inline void int_store(const struct field *f, void *at, int64_t n)
 void shape_start(const struct shape *shape, void *out);
 /** Deep copy with texts and lists in `arena`. */
 void shape_copy(const struct shape *shape, const void *in, struct arena *arena, void *out);
+/** Copies texts that stand elsewhere than in `before`, an earlier copy of the struct or NULL, into `arena`; those in lists stay. */
+void shape_keep_texts(const struct shape *shape, const void *before, struct arena *arena,
+                      void *value);
 /** Judges types' limits and declared rules: widths, 2^53, finite, UTF-8, enum place, min, max, check,
  *  nil where not optional (arguments only: `nil_allowed` false refuses nil refs and times too). */
 enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed,
                              struct problem *problem);
+/** The same of a value that was good as `before`, a copy of the struct: a text that stands where it stood is not looked through. */
+enum weir_status shape_judge_change(const struct shape *shape, const void *value,
+                                    const void *before, bool nil_allowed, struct problem *problem);
 /** True if a value of `a` may be read as `b`: same kinds by position (names for records), b's widths not
  *  judged. `why` says the first difference. */
 bool shape_fits(const struct shape *a, const struct shape *b, struct arena *arena,
@@ -170,11 +186,11 @@ enum weir_status json_compact(struct weir_str text, struct buf *out);
 /* ---- keys of typed parts: "{w}:d:c" ---- */
 struct key_form {
     uint32_t count;
+    const struct shape *row; /* that it was parsed for; another one may have the fields elsewhere */
     struct {
         struct weir_str name;
         enum weir_kind kind;
-        uint32_t
-            place; /* of its field in the row that the form was parsed for; another shape may have it elsewhere */
+        uint32_t place; /* of its field in that row */
         bool braced;
     } part[WEIR_KEY_PARTS_MAX];
 };

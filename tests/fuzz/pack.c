@@ -1,7 +1,7 @@
 /*
  * pack.c - packed rows, keys of entities, ordered keys of maps.
  *
- * The first byte picks which. What can be read packs to a form of its own that reads as the same; what is judged good
+ * The first byte picks which. A planned shape does the same as one without a plan. What can be read packs to a form of its own that reads as the same; what is judged good
  * survives JSON; a key that fits its form is built again from its parts; ordered keys order as their values do.
  * SPDX-License-Identifier: MIT
  */
@@ -11,8 +11,28 @@
 const char *const fuzz_words[] = { "\x04\x02", "\x08\x03", "\x0e\x03red", "\x30\x05", "\x36\x04\x01\x02\x04\x02", "\x13", "\x11\x01\x02\x03\x04\x05\x06\x07\x08",
     "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x80\x80\x80\x80\x01", "{i}:t", "i:t", "other", "{", "}", ":", "-9007199254740991", "0", "00", "\x01", NULL };
 
-static struct shape *wide;
+static struct shape *wide, *planned;
 static struct arena fixed;
+
+/* The same of a planned shape. */
+static void row_planned(struct weir_str bytes, bool copy, struct arena *arena)
+{
+    struct buf once = { 0 }, twice = { 0 };
+    struct problem problem = { 0 }, own = { 0 };
+    void *value = arena_alloc(arena, wide->size), *twin = arena_alloc(arena, wide->size);
+    enum weir_status st = unpack(wide, bytes, arena, copy, value);
+    FUZZ_CHECK(unpack(planned, bytes, arena, copy, twin) == st, "%d", (int)st);
+    if (st == WEIR_OK) {
+        pack(wide, value, &once);
+        shape_keep_texts(planned, copy ? twin : NULL, arena, twin);
+        pack(planned, twin, &twice);
+        FUZZ_CHECK(str_eq(buf_str(&once), buf_str(&twice)));
+        st = shape_judge(wide, value, true, &problem);
+        FUZZ_CHECK(shape_judge(planned, twin, true, &own) == st && strcmp(problem.text, own.text) == 0, "%s / %s", problem.text, own.text);
+    }
+    buf_free(&once);
+    buf_free(&twice);
+}
 
 static void row(struct weir_str bytes, bool copy, struct arena *arena)
 {
@@ -105,9 +125,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bytes in = bytes_of(data, size);
     struct arena arena = { 0 };
     const char *why = "";
-    if (wide == NULL) FUZZ_CHECK(shape_of(&fixed, &wide_shape, &wide, &why), "%s", why);
+    if (wide == NULL) {
+        FUZZ_CHECK(shape_of(&fixed, &wide_shape, &wide, &why) && shape_of(&fixed, &wide_shape, &planned, &why), "%s", why);
+        shape_plan(&fixed, planned);
+    }
     uint8_t way = take_byte(&in);
-    if (way < 128) row(take_rest(&in), way & 1, &arena);
+    if (way < 128) {
+        struct weir_str bytes = take_rest(&in);
+        row(bytes, way & 1, &arena);
+        row_planned(bytes, way & 1, &arena);
+    }
     else if (way < 192) key(way, take_rest(&in), &arena);
     else map_key(way, &in, &arena);
     arena_free(&arena);
