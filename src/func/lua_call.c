@@ -251,7 +251,7 @@ static bool arg_push_plain(struct invocation *inv, const struct field *f)
     struct weir_str key;
     memcpy(&key, (const char *)inv->args + f->offset, sizeof(key));
     struct lua_type *type = key.ptr != NULL ? type_known(inv->vm, f->type) : NULL;
-    return type != NULL && handle_push_recent(inv->L, type, key);
+    return type != NULL && handle_push_known(inv->L, type, key);
 }
 
 /* Pushes the handler, `self` and its arguments, if all of them are there or plain numbers. */

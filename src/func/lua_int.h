@@ -33,7 +33,7 @@
 #define SPEND_SLOTS 256u
 #define NAME_BYTES_MAX 64u
 #define FANOUT_MAX 256
-#define HANDLES_RECENT 4096u /* a power of two; each keeps about 100 bytes alive */
+#define HANDLES_RECENT 8192u /* a power of two; each keeps about 100 bytes alive */
 #define NAMES_KNOWN 32u      /* a power of two */
 #define SHAPES_KNOWN 16u     /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
@@ -125,6 +125,17 @@ struct invocation {
     struct invocation *next;
 };
 
+/* The handles of a vm; see lua_handle.c. */
+struct handles {
+    struct handle_entry *entries; /* by place in the array */
+    uint32_t *buckets;            /* the first place, by hash */
+    uint32_t cap;                 /* of both: 0 or a power of two */
+    uint32_t free;                /* the first free place */
+    int live;                     /* registry: place + 1 -> handle, weak */
+    int recent;                   /* registry: those used last, by a place of their own */
+    struct ud_handle *recents[HANDLES_RECENT]; /* the same */
+};
+
 struct vm {
     lua_State *L;
     struct lua_app *app;
@@ -144,6 +155,7 @@ struct vm {
     size_t idle_used;
     uint32_t ref_cap;
     struct lua_type *types;
+    struct handles handles;
     struct invocation *current, *spare;
     uint64_t serial;
     struct spend *spends[SPEND_SLOTS];
@@ -175,10 +187,7 @@ struct lua_type {
     struct type *type; /* NULL until found in the catalog */
     struct key_form form;
     bool form_known;
-    int object;                 /* registry: the entity object */
-    int handles;                /* registry: key -> handle, weak */
-    int recent;                 /* registry: handles used last, by place */
-    struct ud_handle **recents; /* the same; NULL before the first */
+    int object; /* registry: the entity object */
     int handle_meta;
     int self_meta;       /* LUA_NOREF until needed */
     struct names *names; /* of self */
@@ -370,27 +379,31 @@ static inline bool whole_take(lua_State *L, int idx, int64_t *n)
     return (double)*n == x;
 }
 
-/* ---- lua_row.c: proxies, handles --------------------------------------------------------------------------- */
-void rows_open(lua_State *L); /* metatables; helpers for the prelude into the table on top */
-void *ud_test(lua_State *L, int idx, enum ud_tag tag);
+/* ---- lua_handle.c: handles ---------------------------------------------------------------------------------- */
+void handles_open(lua_State *L);
+void handles_free(struct handles *h);
 void handle_push(lua_State *L, struct lua_type *type, struct weir_str key);
-/** Type and key of a handle or self; NULL when the value is neither. The key lives as the value does. */
-struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
+/** Pushes the handle if it lives: makes nothing in Lua's memory, so it may stand outside a protected call. */
+bool handle_push_known(lua_State *L, struct lua_type *type, struct weir_str key);
 int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
+/** The key of a typed or plain handle from Lua values at first..top. */
+struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes);
+
+/* ---- lua_row.c: proxies ------------------------------------------------------------------------------------- */
+void rows_open(lua_State *L); /* metatables; helpers for the prelude into the table on top */
+void *ud_test(lua_State *L, int idx, enum ud_tag tag);
+/** Type and key of a handle or self; NULL when the value is neither. The key lives as the value does. */
+struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
 void self_push(lua_State *L, struct invocation *inv);
 /** The invocation's own, which must be there: makes nothing, so it may stand outside a protected call. */
 void self_lend(lua_State *L, struct invocation *inv);
-/** Pushes the handle if it was used lately; makes nothing either. */
-bool handle_push_recent(lua_State *L, struct lua_type *type, struct weir_str key);
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);
 void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list,
                      bool writable);
 struct ud_record *record_live(lua_State *L, int idx);
 struct ud_list *list_live(lua_State *L, int idx);
 void list_element_push(lua_State *L, struct ud_list *list, size_t i);
-/** The key of a typed or plain handle from Lua values at first..top. */
-struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes);
 
 /* ---- lua_map.c ------------------------------------------------------------------------------------------ */
 void maps_open(lua_State *L);

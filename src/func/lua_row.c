@@ -1,5 +1,5 @@
 /*
- * lua_row.c - the row as Lua sees it: proxies over the working struct, and handles of entities.
+ * lua_row.c - the row as Lua sees it: proxies over the working struct.
  *
  * A proxy holds a pointer into the struct and the serial of its invocation, so one that is kept longer, or
  * used by another handler, is refused. Fields are found by name through a table made once per shape: a
@@ -12,8 +12,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/hash.h"
 
 #define KEY_PART 100000 /* added to the number of a field that is part of the key: never assigned */
 
@@ -200,6 +198,22 @@ static int record_newindex(lua_State *L)
     lua_pop(L, 1);
     field_assign(L, 3, field_learn(L, record, place), record->base, shape_owner(record));
     return 0;
+}
+
+struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key)
+{
+    const enum ud_tag *tag = lua_touserdata(L, idx);
+    if (tag != NULL && *tag == UD_HANDLE) {
+        const struct ud_handle *handle = (const void *)tag;
+        *key = (struct weir_str){ handle->key, handle->len };
+        return handle->type;
+    }
+    if (tag == NULL || *tag != UD_RECORD) return NULL;
+    const struct ud_record *record = (const void *)tag;
+    if (record->self == NULL) return NULL;
+    struct invocation *inv = owner_of(L, record->serial);
+    *key = record->self->service ? STR("") : weir_self(inv->ctx);
+    return record->self;
 }
 
 static int self_tostring(lua_State *L)
@@ -589,228 +603,6 @@ static int list_fill(lua_State *L)
     whole.offset = 0;
     field_assign(L, 2, &whole, (char *)list->list, "");
     return 0;
-}
-
-/* ---- handles ---- */
-
-/* Equal handles are one value while it lives, so that they may be keys of tables. */
-static struct ud_handle *handle_find(lua_State *L, struct lua_type *type, struct weir_str key)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, type->handles);
-    lua_pushlstring(L, key.ptr, key.len);
-    lua_pushvalue(L, -1);
-    lua_rawget(L, -3);
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        struct ud_handle *handle = lua_newuserdata(L, sizeof(*handle) + key.len + 1);
-        handle->tag = UD_HANDLE;
-        handle->type = type;
-        handle->len = (uint32_t)key.len;
-        handle->placed = false;
-        memcpy(handle->key, key.ptr, key.len);
-        handle->key[key.len] = 0;
-        lua_rawgeti(L, LUA_REGISTRYINDEX, type->handle_meta);
-        lua_setmetatable(L, -2);
-        lua_pushvalue(L, -2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -5);
-    }
-    lua_replace(L, -3);
-    lua_pop(L, 1);
-    return lua_touserdata(L, -1);
-}
-
-static void recents_make(lua_State *L, struct lua_type *type)
-{
-    lua_createtable(L, HANDLES_RECENT, 0);
-    type->recent = luaL_ref(L, LUA_REGISTRYINDEX);
-    type->recents = arena_alloc(&vm_of(L)->arena, HANDLES_RECENT * sizeof(struct ud_handle *));
-}
-
-/* Cheap: two keys of one place only cost a look into the table of handles. */
-static uint32_t recent_place(struct weir_str key)
-{
-    uint64_t head = 0, tail = 0;
-    memcpy(&head, key.ptr, key.len < 8 ? key.len : 8);
-    if (key.len > 8) tail = load_le64(key.ptr + key.len - 8);
-    head = (head ^ key.len) * UINT64_C(0x9e3779b97f4a7c15);
-    return (uint32_t)(((head ^ tail) * UINT64_C(0xd6e8feb86659fd93)) >> 40) % HANDLES_RECENT;
-}
-
-bool handle_push_recent(lua_State *L, struct lua_type *type, struct weir_str key)
-{
-    uint32_t place = recent_place(key);
-    struct ud_handle *handle = type->recents != NULL ? type->recents[place] : NULL;
-    if (handle == NULL || !str_eq(key, (struct weir_str){ handle->key, handle->len })) return false;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
-    lua_rawgeti(L, -1, (int)place + 1);
-    lua_remove(L, -2);
-    return true;
-}
-
-/* What was used last is found without making the key a text of Lua's, and is kept from the collector. */
-void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
-{
-    if (handle_push_recent(L, type, key)) return;
-    uint32_t place = recent_place(key);
-    if (type->recents == NULL) recents_make(L, type);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
-    struct ud_handle *handle = handle_find(L, type, key);
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, (int)place + 1);
-    type->recents[place] = handle;
-    lua_remove(L, -2);
-}
-
-struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key)
-{
-    const enum ud_tag *tag = lua_touserdata(L, idx);
-    if (tag != NULL && *tag == UD_HANDLE) {
-        const struct ud_handle *handle = (const void *)tag;
-        *key = (struct weir_str){ handle->key, handle->len };
-        return handle->type;
-    }
-    if (tag == NULL || *tag != UD_RECORD) return NULL;
-    const struct ud_record *record = (const void *)tag;
-    if (record->self == NULL) return NULL;
-    struct invocation *inv = owner_of(L, record->serial);
-    *key = record->self->service ? STR("") : weir_self(inv->ctx);
-    return record->self;
-}
-
-static int handle_index(lua_State *L)
-{
-    struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
-    if (handle == NULL || lua_type(L, 2) != LUA_TSTRING)
-        return luaL_error(L, "a handle has handlers and `key`");
-    lua_pushvalue(L, 2);
-    lua_rawget(L, lua_upvalueindex(1));
-    if (!lua_isnil(L, -1)) return 1;
-    size_t len;
-    const char *name = lua_tolstring(L, 2, &len);
-    if (strcmp(name, "key") == 0) {
-        lua_pushlstring(L, handle->key, handle->len);
-        return 1;
-    }
-    struct vm *vm = vm_of(L);
-    struct type *type = type_resolve(vm, handle->type);
-    if (vm->request != NULL) {
-        lua_pushvalue(L, 2);
-        lua_pushcclosure(L, vm->request, 1);
-        return 1;
-    }
-    struct handler *found = type ? type_handler(type, (struct weir_str){ name, len }) : NULL;
-    if (found == NULL) {
-        return luaL_error(L,
-                          type ? "`%s` has no handler `%s`; fields are read by a query"
-                               : "the entity `%s` is declared nowhere (`%s`)",
-                          handle->type->name, name);
-    }
-    lua_pushlightuserdata(L, found);
-    lua_pushcclosure(L, handler_call, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, lua_upvalueindex(1));
-    return 1;
-}
-
-static int handle_newindex(lua_State *L)
-{
-    return luaL_error(L,
-                      "a handle cannot be written: only an entity's own handlers change its row");
-}
-
-void type_metatables(lua_State *L, struct lua_type *type)
-{
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    type->handles = luaL_ref(L, LUA_REGISTRYINDEX);
-    luaL_getmetatable(L, "weir.row");
-    lua_createtable(L, 0, 5);
-    lua_newtable(L);
-    lua_pushcclosure(L, handle_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, handle_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_getfield(L, -2, "__eq");
-    lua_setfield(L, -2, "__eq");
-    lua_getfield(L, -2, "__tostring");
-    lua_setfield(L, -2, "__tostring");
-    meta_finish(L);
-    type->handle_meta = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_pop(L, 1);
-}
-
-static bool part_read(lua_State *L, int idx, enum weir_kind kind, struct weir_part *part)
-{
-    struct weir_str key;
-    double n = lua_tonumber(L, idx);
-    part->kind = kind;
-    if (kind == WEIR_REF && handle_get(L, idx, &key) != NULL) {
-        part->text = key;
-        return true;
-    }
-    if (kind == WEIR_TEXT || kind == WEIR_BYTES || kind == WEIR_REF) {
-        if (lua_type(L, idx) != LUA_TSTRING) return false;
-        part->text.ptr = lua_tolstring(L, idx, &part->text.len);
-        return true;
-    }
-    if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || fabs(n) > (double)WEIR_INT_MAX)
-        return false;
-    part->n = (int64_t)n;
-    return true;
-}
-
-struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes)
-{
-    type_resolve(vm_of(L), type);
-    int count = lua_gettop(L) - first + 1;
-    uint32_t parts = type->form.count;
-    struct weir_str key;
-    if (parts == 0 || (count == 1 && parts > 1 && lua_type(L, first) == LUA_TSTRING)) {
-        if (count != 1 || lua_type(L, first) != LUA_TSTRING)
-            luaL_error(L, "a handle of `%s` takes one text, its key", type->name);
-        key.ptr = lua_tolstring(L, first, &key.len);
-    } else {
-        struct weir_part part[WEIR_KEY_PARTS_MAX] = { { .kind = WEIR_NONE } };
-        if (count != (int)parts)
-            luaL_error(L, "a handle of `%s` takes the %d parts of its key, got %d", type->name,
-                       (int)parts, count);
-        for (uint32_t i = 0; i < parts; i++) {
-            if (!part_read(L, first + (int)i, type->form.part[i].kind, &part[i]))
-                luaL_error(L, "part %d of a key of `%s` is %s, got %s", (int)i + 1, type->name,
-                           lua_kind_words[type->form.part[i].kind],
-                           luaL_typename(L, first + (int)i));
-        }
-        buf_reset(bytes);
-        if (!key_build(&type->form, part, bytes))
-            luaL_error(L, "only the last part of a key may hold a colon");
-        key = buf_str(bytes);
-    }
-    if (key.len == 0 || key.len > KEY_BYTES_MAX)
-        luaL_error(L, "a key of `%s` is a text of 1 to %d bytes", type->name, (int)KEY_BYTES_MAX);
-    if (!str_is_utf8(key)) luaL_error(L, "a key is text in UTF-8");
-    return key;
-}
-
-int handle_make(lua_State *L)
-{
-    struct ud_type *object = ud_test(L, 1, UD_TYPE);
-    if (object == NULL) return luaL_error(L, "no entity type");
-    if (object->type->service)
-        return luaL_error(L, "`%s` is a service: it has handlers and no entities",
-                          object->type->name);
-    if (lua_istable(L, 2)) return luaL_error(L, "options of a reference come with a later release");
-    type_resolve(vm_of(L), object->type);
-    if (vm_of(L)->loading && !object->type->form_known)
-        return luaL_error(L, "declare the entity `%s` before making handles of it",
-                          object->type->name);
-    struct weir_str key = key_from(L, object->type, 2, &vm_of(L)->text);
-    handle_push(L, object->type, key);
-    return 1;
 }
 
 /* Metatables; the prelude's helpers go into the table on top. */
