@@ -99,6 +99,7 @@ static void invocation_give(struct invocation *inv, bool clean)
     } else {
         lua_settop(inv->L, 2);
     }
+    handles_give_back(inv);
     spend_leave(vm, inv->spend);
     inv->spend = NULL;
     inv->serial = 0;
@@ -224,6 +225,20 @@ static int result_body(lua_State *L)
     return result_take(L, vm_of(L)->current);
 }
 
+/* The argument's type and key; NULL unless it is a handle. */
+static struct lua_type *ref_of(const struct invocation *inv, const struct field *f,
+                               struct weir_str *key)
+{
+    if (f->kind != WEIR_REF) return NULL;
+    memcpy(key, (const char *)inv->args + f->offset, sizeof(*key));
+    return key->ptr != NULL ? type_known(inv->vm, f->type) : NULL;
+}
+
+static bool code_lends(const struct lua_code *code, uint32_t arg)
+{
+    return arg < LENT_MAX && (code->lends & 2u << arg);
+}
+
 static int invoke_body(lua_State *L)
 {
     struct vm *vm = vm_of(L);
@@ -233,38 +248,44 @@ static int invoke_body(lua_State *L)
     self_push(L, inv);
     const struct shape *args = inv->handler->args;
     luaL_checkstack(L, (int)args->count + 10, "arguments");
-    for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
+    for (uint32_t i = 0; i < args->count; i++) {
+        struct weir_str key;
+        struct lua_type *type = ref_of(inv, &args->fields[i], &key);
+        if (type != NULL && code_lends(code, i)) handle_lend_first(L, inv, i, type, key);
+        else value_push(L, &args->fields[i], inv->args);
+    }
     lua_call(L, (int)args->count + 1, 1);
     return inv->ends ? 0 : result_take(L, inv);
 }
 
 /* ---- the short way: what makes nothing in Lua's memory needs no protection ---- */
 
-static bool arg_push_plain(struct invocation *inv, const struct field *f)
+static bool arg_push_plain(struct invocation *inv, const struct lua_code *code, uint32_t i)
 {
+    const struct field *f = &inv->handler->args->fields[i];
     if (f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_FLOAT ||
         f->kind == WEIR_BOOL) {
         value_push(inv->L, f, inv->args);
         return true;
     }
-    if (f->kind != WEIR_REF) return false;
     struct weir_str key;
-    memcpy(&key, (const char *)inv->args + f->offset, sizeof(key));
-    struct lua_type *type = key.ptr != NULL ? type_known(inv->vm, f->type) : NULL;
-    return type != NULL && handle_push_known(inv->L, type, key);
+    struct lua_type *type = ref_of(inv, f, &key);
+    if (type == NULL) return false;
+    return code_lends(code, i) ? handle_lend(inv->L, inv, i, type, key)
+                               : handle_push_known(inv->L, type, key);
 }
 
 /* Pushes the handler, `self` and its arguments, if all of them are there or plain numbers. */
 static bool direct_push(struct invocation *inv, const struct lua_code *code)
 {
     const struct shape *args = inv->handler->args;
-    if (!code->lends_self || inv->self == NULL || inv->type->self_meta == LUA_NOREF ||
+    if (!(code->lends & 1) || inv->self == NULL || inv->type->self_meta == LUA_NOREF ||
         args->count > DIRECT_ARGS_MAX)
         return false;
     lua_rawgeti(inv->L, LUA_REGISTRYINDEX, inv->vm->refs[code->function]);
     self_lend(inv->L, inv);
     for (uint32_t i = 0; i < args->count; i++) {
-        if (arg_push_plain(inv, &args->fields[i])) continue;
+        if (arg_push_plain(inv, code, i)) continue;
         lua_settop(inv->L, 2);
         return false;
     }

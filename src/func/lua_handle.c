@@ -78,6 +78,10 @@ static void places_free(lua_State *L, struct handles *h)
         else taken++;
         lua_pop(L, 1);
     }
+    if (h->cap == 0) {
+        lua_createtable(L, HANDLES_RECENT, 0);
+        lua_rawseti(L, LUA_REGISTRYINDEX, h->recent);
+    }
     if (taken >= h->cap / 2) live_grow(L, h, h->cap == 0 ? PLACES_FIRST : h->cap * 2);
     h->free = NO_PLACE;
     for (uint32_t i = 0; i < h->cap; i++) h->buckets[i] = NO_PLACE;
@@ -113,8 +117,9 @@ static void handle_new(lua_State *L, struct lua_type *type, struct weir_str key)
     handle->type = type;
     handle->len = (uint32_t)key.len;
     handle->placed = false;
-    memcpy(handle->key, key.ptr, key.len);
-    handle->key[key.len] = 0;
+    handle->key = handle->text;
+    memcpy(handle->text, key.ptr, key.len);
+    handle->text[key.len] = 0;
     lua_rawgeti(L, LUA_REGISTRYINDEX, type->handle_meta);
     lua_setmetatable(L, -2);
 }
@@ -181,6 +186,46 @@ void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
     live_add(L, h, type, key, handle_hash(type, key));
     recent_note(L, h, recent_place(key));
     lua_remove(L, -2);
+}
+
+/* ---- lent to a handler ---- */
+
+/* A parameter that the handler nowhere keeps (function_lends()) is one handle for each handler in turn: it has the
+ * argument's key, and between two handlers none. */
+bool handle_lend(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
+                 struct weir_str key)
+{
+    struct ud_handle *handle = inv->lent[place].handle;
+    if (handle == NULL) return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, inv->lent[place].anchor);
+    if (handle->type != type) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, type->handle_meta);
+        lua_setmetatable(L, -2);
+    }
+    handle->tag = UD_HANDLE;
+    handle->type = type;
+    handle->key = key.ptr;
+    handle->len = (uint32_t)key.len;
+    handle->placed = false;
+    inv->lent_out |= 1u << place;
+    return true;
+}
+
+void handle_lend_first(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
+                       struct weir_str key)
+{
+    if (handle_lend(L, inv, place, type, key)) return;
+    struct ud_handle *handle = lua_newuserdata(L, sizeof(*handle));
+    *handle = (struct ud_handle){ .tag = UD_GIVEN_BACK };
+    inv->lent[place].anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    inv->lent[place].handle = handle;
+    (void)handle_lend(L, inv, place, type, key);
+}
+
+void handles_give_back(struct invocation *inv)
+{
+    for (; inv->lent_out != 0; inv->lent_out &= inv->lent_out - 1)
+        inv->lent[__builtin_ctz(inv->lent_out)].handle->tag = UD_GIVEN_BACK;
 }
 
 /* ---- as values ---- */
@@ -315,7 +360,7 @@ int handle_make(lua_State *L)
     return 1;
 }
 
-/* The arrays, empty; those of the handles that live grow by need. */
+/* The arrays, empty: the first handle makes them large. */
 void handles_open(lua_State *L)
 {
     struct handles *h = &vm_of(L)->handles;
@@ -325,7 +370,7 @@ void handles_open(lua_State *L)
     lua_pop(L, 1);
     lua_newtable(L);
     h->live = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_createtable(L, HANDLES_RECENT, 0);
+    lua_newtable(L);
     h->recent = luaL_ref(L, LUA_REGISTRYINDEX);
     h->free = NO_PLACE;
 }

@@ -34,6 +34,7 @@
 #define NAME_BYTES_MAX 64u
 #define FANOUT_MAX 256
 #define HANDLES_RECENT 8192u /* a power of two; each keeps about 100 bytes alive */
+#define LENT_MAX 8u          /* handles lent to one handler */
 #define NAMES_KNOWN 32u      /* a power of two */
 #define SHAPES_KNOWN 16u     /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
@@ -79,7 +80,7 @@ struct lua_code {
     struct lua_app *app;
     uint32_t function;         /* its number */
     const struct field *field; /* rule of a field */
-    bool lends_self;           /* a handler that nowhere keeps or passes on its `self` */
+    uint32_t lends;            /* by bit: parameters that the handler nowhere keeps; 0: `self` */
 };
 
 /* ---- virtual machine ------------------------------------------------------------------------------- */
@@ -118,6 +119,11 @@ struct invocation {
     int anchor;             /* registry place of the thread; LUA_NOREF: none */
     struct ud_record *self; /* lent to one handler after the other; NULL before the first */
     int self_anchor;
+    struct lent {
+        struct ud_handle *handle; /* likewise, by the argument's place; NULL before the first */
+        int anchor;
+    } lent[LENT_MAX];
+    uint32_t lent_out; /* by bit: those that this handler has */
     struct spend *spend;
     const char *stack_top;
     void *grown; /* the list grown last and the room it has */
@@ -199,6 +205,7 @@ enum ud_tag {
     UD_LIBRARY = 0x57454901,
     UD_TYPE,
     UD_HANDLE,
+    UD_GIVEN_BACK, /* a lent handle between two handlers */
     UD_RECORD,
     UD_LIST,
     UD_MAP,
@@ -221,7 +228,8 @@ struct ud_handle {
     uint32_t len;
     bool placed; /* `place` is known */
     struct key_place place;
-    char key[];
+    const char *key; /* of a lent one: the argument's, else `text` */
+    char text[];
 };
 struct ud_record {
     enum ud_tag tag;
@@ -385,6 +393,13 @@ void handles_free(struct handles *h);
 void handle_push(lua_State *L, struct lua_type *type, struct weir_str key);
 /** Pushes the handle if it lives: makes nothing in Lua's memory, so it may stand outside a protected call. */
 bool handle_push_known(lua_State *L, struct lua_type *type, struct weir_str key);
+/** Pushes the invocation's own handle for the argument at that place; makes nothing, unless it is the first: false then. */
+bool handle_lend(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
+                 struct weir_str key);
+/** The same, and makes the first. */
+void handle_lend_first(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
+                       struct weir_str key);
+void handles_give_back(struct invocation *inv);
 int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
 /** The key of a typed or plain handle from Lua values at first..top. */
@@ -432,8 +447,9 @@ void vm_hook(lua_State *L, lua_Debug *debug);
 /** Looks at every kept function and what it reaches; reports assignments to variables outside. Count. */
 unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max);
 void byte_code_verify(lua_State *L);
-/** True when the function only reads and assigns fields of its first parameter: nothing can hold it afterwards. */
-bool function_lends_first(lua_State *L, int idx);
+/** By bit, the parameters of which the function only reads and assigns fields, calls handlers, compares: nothing can hold
+ *  them afterwards. 0: `self`. */
+uint32_t function_lends(lua_State *L, int idx);
 
 /* ---- lua_test.c ------------------------------------------------------------------------------------------ */
 struct lua_test;

@@ -371,7 +371,7 @@ static struct ud_record *self_new(lua_State *L, struct invocation *inv)
 /* A new one for each call of a handler that might keep it, so that one kept too long is refused. */
 void self_push(lua_State *L, struct invocation *inv)
 {
-    bool lends = ((const struct lua_code *)inv->handler->code)->lends_self;
+    bool lends = ((const struct lua_code *)inv->handler->code)->lends & 1;
     if (lends && inv->self != NULL && inv->type->self_meta != LUA_NOREF) {
         self_lend(L, inv);
         return;

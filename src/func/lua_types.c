@@ -802,7 +802,7 @@ static int handler_add(lua_State *L)
     handler.args = parameters_build(&b, L, 3, 4);
     handler.result = result_build(&b, L, 3);
     struct lua_code *code = code_new(&b, L, b.path);
-    code->lends_self = function_lends_first(L, 4);
+    code->lends = function_lends(L, 4);
     handler.code = code;
     handler.at = where_called(L, b.arena);
     if (vm->declaring) {
