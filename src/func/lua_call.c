@@ -292,6 +292,7 @@ static bool direct_push(struct invocation *inv, const struct lua_code *code)
     return true;
 }
 
+/* Nothing, whole numbers and bools; false: the result is something else, or wrong. */
 static bool result_take_plain(struct invocation *inv)
 {
     const struct shape *result = inv->handler->result;
@@ -299,11 +300,19 @@ static bool result_take_plain(struct invocation *inv)
     if (type == LUA_TUSERDATA) return false; /* it may be a ticket */
     if (result->count == 0 || inv->result == NULL) return true;
     const struct field *f = &result->fields[0];
+    char *at = (char *)inv->result + f->offset;
     int64_t n;
-    if (!result->scalar || f->kind != WEIR_INT || f->size != 8 || type != LUA_TNUMBER ||
-        !whole_take(inv->L, -1, &n))
+    if (!result->scalar) return false;
+    if (type == LUA_TNIL && f->kind == WEIR_ANY) {
+        memset(at, 0, f->size);
+    } else if (type == LUA_TNUMBER && f->kind == WEIR_INT && f->size == 8 &&
+               whole_take(inv->L, -1, &n)) {
+        int_store(f, at, n);
+    } else if (type == LUA_TBOOLEAN && f->kind == WEIR_BOOL) {
+        *at = lua_toboolean(inv->L, -1) != 0;
+    } else {
         return false;
-    int_store(f, (char *)inv->result + f->offset, n);
+    }
     return true;
 }
 
@@ -385,7 +394,7 @@ static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const stru
     inv->ctx = ctx;
     inv->handler = handler;
     inv->type = vm->owners[((const struct lua_code *)handler->code)->function];
-    type_resolve(vm, inv->type);
+    if (inv->type->type == NULL) type_resolve(vm, inv->type);
     inv->row = row;
     inv->args = args;
     inv->result = result;
@@ -637,6 +646,7 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
                   STR_ARG(handler->type->name), STR_ARG(handler->name), shape->count, given);
     }
     char *args = arena_alloc(inv->arena, shape->size + 8u);
+    if (shape->count == 0) return args;
     struct conv conv;
     conv_init(&conv, inv->vm, inv->arena);
     lua_settop(L, first - 1 + (int)shape->count);
@@ -649,15 +659,32 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
 }
 
 /* A handle remembers where its key lies. */
-static struct key_place handle_place(lua_State *L, const struct handler *handler,
-                                     struct weir_str key)
+static struct key_place handle_place(struct ud_handle *handle)
 {
-    struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
-    if (handle != NULL && handle->placed) return handle->place;
-    struct key_place place = type_place(handler->type, key);
-    if (handle != NULL) handle->place = place;
-    if (handle != NULL) handle->placed = true;
-    return place;
+    if (handle->placed) return handle->place;
+    handle->place = type_place(handle->type->type, (struct weir_str){ handle->key, handle->len });
+    handle->placed = true;
+    return handle->place;
+}
+
+/* What a handler is called on: a handle, `self` or a service. False when it is none of the handler's type. */
+static bool target_take(lua_State *L, const struct handler *handler, struct weir_str *key,
+                        struct key_place *place)
+{
+    enum ud_tag *tag = lua_touserdata(L, 1);
+    *key = STR("");
+    if (tag != NULL && *tag == UD_HANDLE) {
+        struct ud_handle *handle = (void *)tag;
+        *key = (struct weir_str){ handle->key, handle->len };
+        if (handle->type->type != handler->type) return false;
+        *place = handle_place(handle);
+        return true;
+    }
+    struct lua_type *type = tag != NULL && *tag == UD_TYPE ? ((struct ud_type *)tag)->type
+                                                           : handle_get(L, 1, key);
+    if (type == NULL || type->type != handler->type) return false;
+    *place = type_place(handler->type, *key);
+    return true;
 }
 
 /* `return other:f()` in a handler: a tail call, whose caller's frame is gone. Below this function stands what ran the
@@ -712,16 +739,11 @@ int handler_call(lua_State *L)
     struct invocation *inv = vm_of(L)->current;
     if (inv == NULL || inv->ctx == NULL)
         return luaL_error(L, "handlers are called from handlers, not at the file level");
-    struct weir_str key = STR("");
-    struct lua_type *type = handle_get(L, 1, &key);
-    if (type == NULL) {
-        struct ud_type *service = ud_test(L, 1, UD_TYPE);
-        if (service != NULL) type = service->type;
-    }
-    if (type == NULL || type->type != handler->type)
+    struct weir_str key;
+    struct key_place place;
+    if (!target_take(L, handler, &key, &place))
         return luaL_error(L, "a handler is called with a colon: h:name(...)");
     stack_check(L);
-    struct key_place place = handle_place(L, handler, key);
     key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 2);
     if (is_last_act(L, inv) && ctx_call_last(inv->ctx, handler, key, place, args)) {

@@ -387,6 +387,15 @@ static inline bool whole_take(lua_State *L, int idx, int64_t *n)
     return (double)*n == x;
 }
 
+/** An int of 64 bits; nil where it may be. */
+static inline void int_push(lua_State *L, const struct field *field, const char *base)
+{
+    int64_t n;
+    memcpy(&n, base + field->offset, sizeof(n));
+    if (n == WEIR_NIL) lua_pushnil(L);
+    else lua_pushnumber(L, (double)n);
+}
+
 /* ---- lua_handle.c: handles ---------------------------------------------------------------------------------- */
 void handles_open(lua_State *L);
 void handles_free(struct handles *h);

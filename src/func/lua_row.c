@@ -156,7 +156,8 @@ static int record_index(lua_State *L)
     bool fixed = false;
     const struct field *known = field_known(L, record, &fixed);
     if (known != NULL) {
-        value_push_live(L, known, record->base, record->writable && !fixed);
+        if (known->kind == WEIR_INT && known->size == 8) int_push(L, known, record->base);
+        else value_push_live(L, known, record->base, record->writable && !fixed);
         return 1;
     }
     lua_settop(L, 2);
