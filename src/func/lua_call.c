@@ -20,7 +20,6 @@
 
 #include "data/duration.h"
 
-#define TICKET_META "weir.ticket"
 /* A new thread's stack has room for so many without growing. */
 #define DIRECT_ARGS_MAX 8u
 /* Garbage to have gathered before an idle shard collects. */
@@ -703,7 +702,7 @@ static void ticket_value_push(lua_State *L, struct weir_ticket value)
     struct ud_ticket *ticket = lua_newuserdata(L, sizeof(*ticket));
     ticket->tag = UD_TICKET;
     ticket->ticket = value;
-    luaL_getmetatable(L, TICKET_META);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->ticket_meta);
     lua_setmetatable(L, -2);
 }
 
@@ -1117,10 +1116,10 @@ void calls_open(lua_State *L)
     lua_pushcfunction(L, do_nothing);
     lua_pushcclosure(L, weir_all, 2);
     lua_setfield(L, -2, "all");
-    luaL_newmetatable(L, TICKET_META);
+    lua_newtable(L);
     lua_pushcfunction(L, ticket_tostring);
     lua_setfield(L, -2, "__tostring");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    vm_of(L)->ticket_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -35,7 +35,8 @@
 #define FANOUT_MAX 256
 #define HANDLES_RECENT 8192u /* a power of two; each keeps about 100 bytes alive */
 #define LENT_MAX 8u          /* handles lent to one handler */
-#define NAMES_KNOWN 32u      /* a power of two */
+#define NAMES_KNOWN 64u      /* a power of two */
+#define NAMES_TRIED 4u       /* places that a name may have */
 #define SHAPES_KNOWN 16u     /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
@@ -173,12 +174,13 @@ struct vm {
     struct {
         const struct shape *shape; /* NULL: none yet */
         struct names *names;
-    } shapes[SHAPES_KNOWN];       /* of records met last, by the shape's address */
-    const struct shape *alike[2]; /* a pair of shapes found alike last */
-    int globals;                  /* registry: what every file sees */
-    int modules;                  /* registry: path -> value */
-    int envs;                     /* registry: path -> globals of the file */
-    int load_line;                /* of the file being loaded: where it is, and its chunk's name */
+    } shapes[SHAPES_KNOWN];               /* of records met last, by the shape's address */
+    const struct shape *alike[2];         /* a pair of shapes found alike last */
+    int list_meta, map_meta, ticket_meta; /* registry: those that are asked for all the time */
+    int globals;                          /* registry: what every file sees */
+    int modules;                          /* registry: path -> value */
+    int envs;                             /* registry: path -> globals of the file */
+    int load_line; /* of the file being loaded: where it is, and its chunk's name */
     const char *load_chunk;
     uint64_t started_ns; /* of the run under a sanitizer; see vm_hook() */
     uint64_t random;     /* seed of what happens outside transactions */
@@ -244,12 +246,13 @@ struct ud_record {
 /* Fields of a shape that were asked for, by the address of their name: equal texts are one in Lua, and the table of
  * names keeps those of fields. So that table is asked once for each field. */
 struct names {
-    struct {
+    struct known {
         const char *text; /* NULL: none yet */
         const struct field *field;
         bool fixed; /* part of the key: never assigned */
     } known[NAMES_KNOWN];
-    int meta; /* of a record's shape; registry: the metatable of its proxies */
+    int meta;  /* of a record's shape; registry: the metatable of its proxies */
+    int texts; /* likewise; registry: the fields' names by place + 1 */
 };
 struct ud_list {
     enum ud_tag tag;
@@ -422,6 +425,8 @@ struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
 void self_push(lua_State *L, struct invocation *inv);
 /** The invocation's own, which must be there: makes nothing, so it may stand outside a protected call. */
 void self_lend(lua_State *L, struct invocation *inv);
+/** What this vm keeps for a shape of records. */
+struct names *shape_names(lua_State *L, const struct shape *shape);
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);
 void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list,
                      bool writable);

@@ -127,14 +127,22 @@ static struct ud_record *record_own(lua_State *L)
     return record;
 }
 
+static size_t name_place(const char *name, size_t tried)
+{
+    return (((uintptr_t)name >> 4) + tried) % NAMES_KNOWN;
+}
+
 /* The field that argument 2 names, if it was asked for before; NULL: the table must be asked. */
-static const struct field *field_known(lua_State *L, const struct ud_record *record, bool *fixed)
+static inline const struct known *field_known(lua_State *L, const struct ud_record *record)
 {
     const char *name = lua_tolstring(L, 2, NULL);
-    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
-    if (name == NULL || record->names->known[at].text != name) return NULL;
-    *fixed = record->names->known[at].fixed;
-    return record->names->known[at].field;
+    const struct known *known = record->names->known;
+    size_t at = name_place(name, 0);
+    for (size_t i = 1; known[at].text != name; i++) {
+        if (i == NAMES_TRIED) return NULL;
+        at = name_place(name, i);
+    }
+    return name != NULL ? &known[at] : NULL;
 }
 
 /* The number of a field as the table of names has it. */
@@ -142,7 +150,9 @@ static const struct field *field_learn(lua_State *L, const struct ud_record *rec
 {
     const struct field *field = &record->shape->fields[place % KEY_PART];
     const char *name = lua_tostring(L, 2);
-    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
+    size_t at = name_place(name, 0);
+    for (size_t i = 0; i < NAMES_TRIED && record->names->known[at].text != NULL; i++)
+        at = name_place(name, i);
     record->names->known[at].text = name;
     record->names->known[at].field = field;
     record->names->known[at].fixed = place >= KEY_PART;
@@ -153,11 +163,11 @@ static const struct field *field_learn(lua_State *L, const struct ud_record *rec
 static int record_index(lua_State *L)
 {
     struct ud_record *record = record_own(L);
-    bool fixed = false;
-    const struct field *known = field_known(L, record, &fixed);
+    const struct known *known = field_known(L, record);
     if (known != NULL) {
-        if (known->kind == WEIR_INT && known->size == 8) int_push(L, known, record->base);
-        else value_push_live(L, known, record->base, record->writable && !fixed);
+        const struct field *field = known->field;
+        if (field->kind == WEIR_INT && field->size == 8) int_push(L, field, record->base);
+        else value_push_live(L, field, record->base, record->writable && !known->fixed);
         return 1;
     }
     lua_settop(L, 2);
@@ -180,10 +190,9 @@ static int record_index(lua_State *L)
 static int record_newindex(lua_State *L)
 {
     struct ud_record *record = record_own(L);
-    bool fixed = false;
-    const struct field *known = field_known(L, record, &fixed);
-    if (known != NULL && !fixed && record->writable) {
-        field_assign(L, 3, known, record->base, shape_owner(record));
+    const struct known *known = field_known(L, record);
+    if (known != NULL && !known->fixed && record->writable) {
+        field_assign(L, 3, known->field, record->base, shape_owner(record));
         return 0;
     }
     lua_settop(L, 3);
@@ -256,6 +265,15 @@ static void shape_names_push(lua_State *L, const struct shape *shape)
     }
 }
 
+static void shape_texts_push(lua_State *L, const struct shape *shape)
+{
+    lua_createtable(L, (int)shape->count, 0);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        lua_pushlstring(L, shape->fields[i].name.ptr, shape->fields[i].name.len);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
 /* Metatable over the table of names on top (replaced). */
 static void record_meta_push(lua_State *L)
 {
@@ -287,6 +305,8 @@ static struct names *shape_learn(lua_State *L, const struct shape *shape)
         lua_setfield(L, -2, "names");
         lua_pushvalue(L, -1);
         names->meta = luaL_ref(L, LUA_REGISTRYINDEX);
+        shape_texts_push(L, shape);
+        names->texts = luaL_ref(L, LUA_REGISTRYINDEX);
         lua_pushlightuserdata(L, (void *)(uintptr_t)shape);
         lua_pushvalue(L, -2);
         lua_rawset(L, -4);
@@ -300,12 +320,17 @@ static struct names *shape_learn(lua_State *L, const struct shape *shape)
     return names;
 }
 
+struct names *shape_names(lua_State *L, const struct shape *shape)
+{
+    const struct vm *vm = vm_of(L);
+    size_t at = ((uintptr_t)shape >> 4) % SHAPES_KNOWN;
+    return vm->shapes[at].shape == shape ? vm->shapes[at].names : shape_learn(L, shape);
+}
+
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable)
 {
     struct vm *vm = vm_of(L);
-    size_t at = ((uintptr_t)shape >> 4) % SHAPES_KNOWN;
-    struct names *names = vm->shapes[at].shape == shape ? vm->shapes[at].names
-                                                        : shape_learn(L, shape);
+    struct names *names = shape_names(L, shape);
     struct ud_record *record = lua_newuserdata(L, sizeof(*record));
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = writable,
@@ -404,7 +429,7 @@ void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *
                                .serial = vm_of(L)->current->serial,
                                .field = field,
                                .list = list };
-    luaL_getmetatable(L, "weir.list");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->list_meta);
     lua_setmetatable(L, -2);
 }
 
@@ -620,14 +645,15 @@ void rows_open(lua_State *L)
                                         { "remove", list_remove },
                                         { "fill", list_fill },
                                         { NULL, NULL } };
-    luaL_newmetatable(L, "weir.list");
+    lua_newtable(L);
     luaL_register(L, NULL, list_meta);
     meta_finish(L);
+    vm_of(L)->list_meta = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_newmetatable(L, "weir.row");
     lua_pushcfunction(L, handle_eq);
     lua_setfield(L, -2, "__eq");
     lua_pushcfunction(L, self_tostring);
     lua_setfield(L, -2, "__tostring");
-    lua_pop(L, 2);
+    lua_pop(L, 1);
     luaL_register(L, NULL, helpers);
 }
