@@ -571,8 +571,25 @@ static void json_object(struct json_reader *r)
     r->at++;
 }
 
+/* The short way for whole numbers; false: it is something else. */
+static bool json_whole(struct json_reader *r)
+{
+    const char *at = r->at;
+    bool minus = *at == '-';
+    at += minus;
+    const char *first = at;
+    int64_t n = 0;
+    while (at < r->end && *at >= '0' && *at <= '9' && at - first < 16) n = n * 10 + (*at++ - '0');
+    if (at == first || at - first == 16) return false;
+    if (at < r->end && strchr("+-.eE", *at) != NULL && *at != 0) return false;
+    lua_pushnumber(r->L, minus ? -(double)n : (double)n);
+    r->at = at;
+    return true;
+}
+
 static void json_number(struct json_reader *r)
 {
+    if (json_whole(r)) return;
     char text[64];
     size_t len = 0;
     while (r->at < r->end && len < sizeof(text) - 1 && strchr("+-.eE0123456789", *r->at) != NULL)
@@ -641,8 +658,12 @@ static void number_write(double x, struct buf *out)
 static bool json_take_number(struct conv *c, double x, struct buf *out)
 {
     if (!isfinite(x)) return json_wrong(c, "a number that is not finite cannot be JSON");
-    if (x == floor(x) && fabs(x) <= (double)WEIR_INT_MAX) buf_printf(out, "%lld", (long long)x);
-    else number_write(x, out);
+    if (x == floor(x) && fabs(x) <= (double)WEIR_INT_MAX) {
+        char digits[INT_TEXT_MAX];
+        buf_add(out, digits, int_text((int64_t)x, digits));
+    } else {
+        number_write(x, out);
+    }
     return true;
 }
 

@@ -229,6 +229,12 @@ static void calls_cross_as_values(void **state)
 {
     (void)state;
     static const struct probe probes[] = {
+        { "local given = { 0, -5, 10, 123456789012345, 9007199254740991, -9007199254740991, 1.5, "
+          "-0.25, 1e300, 1e-3, 12e15 } self.j = given local n = 0 "
+          "for i, x in ipairs(self.j) do n = n + (x == given[i] and 1 or 0) end return { n, "
+          "self.j }",
+          "ok [11,[0,-5,10,123456789012345,9007199254740991,-9007199254740991,1.5,-0.25,1e+300,0."
+          "001,1.2e+16]]" },
         { "return b('c1'):add(5) + b('c1'):add(2)", "ok 12" },
         { "return { self.h == nil, b('c1'):get() }", "ok [true,7]" },
         { "local t = { { k = 'x', v = 1 }, { k = 'y' } } local r = b('c'):echo(t, nil) return { r, "
