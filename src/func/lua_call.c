@@ -20,7 +20,6 @@
 
 #include "data/duration.h"
 
-#define TICKET_META "weir.ticket"
 /* A new thread's stack has room for so many without growing. */
 #define DIRECT_ARGS_MAX 8u
 /* Garbage to have gathered before an idle shard collects. */
@@ -99,6 +98,7 @@ static void invocation_give(struct invocation *inv, bool clean)
     } else {
         lua_settop(inv->L, 2);
     }
+    handles_give_back(inv);
     spend_leave(vm, inv->spend);
     inv->spend = NULL;
     inv->serial = 0;
@@ -224,6 +224,20 @@ static int result_body(lua_State *L)
     return result_take(L, vm_of(L)->current);
 }
 
+/* The argument's type and key; NULL unless it is a handle. */
+static struct lua_type *ref_of(const struct invocation *inv, const struct field *f,
+                               struct weir_str *key)
+{
+    if (f->kind != WEIR_REF) return NULL;
+    memcpy(key, (const char *)inv->args + f->offset, sizeof(*key));
+    return key->ptr != NULL ? type_known(inv->vm, f->type) : NULL;
+}
+
+static bool code_lends(const struct lua_code *code, uint32_t arg)
+{
+    return arg < LENT_MAX && (code->lends & 2u << arg);
+}
+
 static int invoke_body(lua_State *L)
 {
     struct vm *vm = vm_of(L);
@@ -233,44 +247,51 @@ static int invoke_body(lua_State *L)
     self_push(L, inv);
     const struct shape *args = inv->handler->args;
     luaL_checkstack(L, (int)args->count + 10, "arguments");
-    for (uint32_t i = 0; i < args->count; i++) value_push(L, &args->fields[i], inv->args);
+    for (uint32_t i = 0; i < args->count; i++) {
+        struct weir_str key;
+        struct lua_type *type = ref_of(inv, &args->fields[i], &key);
+        if (type != NULL && code_lends(code, i)) handle_lend_first(L, inv, i, type, key);
+        else value_push(L, &args->fields[i], inv->args);
+    }
     lua_call(L, (int)args->count + 1, 1);
     return inv->ends ? 0 : result_take(L, inv);
 }
 
 /* ---- the short way: what makes nothing in Lua's memory needs no protection ---- */
 
-static bool arg_push_plain(struct invocation *inv, const struct field *f)
+static bool arg_push_plain(struct invocation *inv, const struct lua_code *code, uint32_t i)
 {
+    const struct field *f = &inv->handler->args->fields[i];
     if (f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_FLOAT ||
         f->kind == WEIR_BOOL) {
         value_push(inv->L, f, inv->args);
         return true;
     }
-    if (f->kind != WEIR_REF) return false;
     struct weir_str key;
-    memcpy(&key, (const char *)inv->args + f->offset, sizeof(key));
-    struct lua_type *type = key.ptr != NULL ? type_known(inv->vm, f->type) : NULL;
-    return type != NULL && handle_push_recent(inv->L, type, key);
+    struct lua_type *type = ref_of(inv, f, &key);
+    if (type == NULL) return false;
+    return code_lends(code, i) ? handle_lend(inv->L, inv, i, type, key)
+                               : handle_push_known(inv->L, type, key);
 }
 
 /* Pushes the handler, `self` and its arguments, if all of them are there or plain numbers. */
 static bool direct_push(struct invocation *inv, const struct lua_code *code)
 {
     const struct shape *args = inv->handler->args;
-    if (!code->lends_self || inv->self == NULL || inv->type->self_meta == LUA_NOREF ||
+    if (!(code->lends & 1) || inv->self == NULL || inv->type->self_meta == LUA_NOREF ||
         args->count > DIRECT_ARGS_MAX)
         return false;
     lua_rawgeti(inv->L, LUA_REGISTRYINDEX, inv->vm->refs[code->function]);
     self_lend(inv->L, inv);
     for (uint32_t i = 0; i < args->count; i++) {
-        if (arg_push_plain(inv, &args->fields[i])) continue;
+        if (arg_push_plain(inv, code, i)) continue;
         lua_settop(inv->L, 2);
         return false;
     }
     return true;
 }
 
+/* Nothing, whole numbers and bools; false: the result is something else, or wrong. */
 static bool result_take_plain(struct invocation *inv)
 {
     const struct shape *result = inv->handler->result;
@@ -278,11 +299,19 @@ static bool result_take_plain(struct invocation *inv)
     if (type == LUA_TUSERDATA) return false; /* it may be a ticket */
     if (result->count == 0 || inv->result == NULL) return true;
     const struct field *f = &result->fields[0];
+    char *at = (char *)inv->result + f->offset;
     int64_t n;
-    if (!result->scalar || f->kind != WEIR_INT || f->size != 8 || type != LUA_TNUMBER ||
-        !whole_take(inv->L, -1, &n))
+    if (!result->scalar) return false;
+    if (type == LUA_TNIL && f->kind == WEIR_ANY) {
+        memset(at, 0, f->size);
+    } else if (type == LUA_TNUMBER && f->kind == WEIR_INT && f->size == 8 &&
+               whole_take(inv->L, -1, &n)) {
+        int_store(f, at, n);
+    } else if (type == LUA_TBOOLEAN && f->kind == WEIR_BOOL) {
+        *at = lua_toboolean(inv->L, -1) != 0;
+    } else {
         return false;
-    int_store(f, (char *)inv->result + f->offset, n);
+    }
     return true;
 }
 
@@ -364,7 +393,7 @@ static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const stru
     inv->ctx = ctx;
     inv->handler = handler;
     inv->type = vm->owners[((const struct lua_code *)handler->code)->function];
-    type_resolve(vm, inv->type);
+    if (inv->type->type == NULL) type_resolve(vm, inv->type);
     inv->row = row;
     inv->args = args;
     inv->result = result;
@@ -616,6 +645,7 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
                   STR_ARG(handler->type->name), STR_ARG(handler->name), shape->count, given);
     }
     char *args = arena_alloc(inv->arena, shape->size + 8u);
+    if (shape->count == 0) return args;
     struct conv conv;
     conv_init(&conv, inv->vm, inv->arena);
     lua_settop(L, first - 1 + (int)shape->count);
@@ -628,15 +658,32 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
 }
 
 /* A handle remembers where its key lies. */
-static struct key_place handle_place(lua_State *L, const struct handler *handler,
-                                     struct weir_str key)
+static struct key_place handle_place(struct ud_handle *handle)
 {
-    struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
-    if (handle != NULL && handle->placed) return handle->place;
-    struct key_place place = type_place(handler->type, key);
-    if (handle != NULL) handle->place = place;
-    if (handle != NULL) handle->placed = true;
-    return place;
+    if (handle->placed) return handle->place;
+    handle->place = type_place(handle->type->type, (struct weir_str){ handle->key, handle->len });
+    handle->placed = true;
+    return handle->place;
+}
+
+/* What a handler is called on: a handle, `self` or a service. False when it is none of the handler's type. */
+static bool target_take(lua_State *L, const struct handler *handler, struct weir_str *key,
+                        struct key_place *place)
+{
+    enum ud_tag *tag = lua_touserdata(L, 1);
+    *key = STR("");
+    if (tag != NULL && *tag == UD_HANDLE) {
+        struct ud_handle *handle = (void *)tag;
+        *key = (struct weir_str){ handle->key, handle->len };
+        if (handle->type->type != handler->type) return false;
+        *place = handle_place(handle);
+        return true;
+    }
+    struct lua_type *type = tag != NULL && *tag == UD_TYPE ? ((struct ud_type *)tag)->type
+                                                           : handle_get(L, 1, key);
+    if (type == NULL || type->type != handler->type) return false;
+    *place = type_place(handler->type, *key);
+    return true;
 }
 
 /* `return other:f()` in a handler: a tail call, whose caller's frame is gone. Below this function stands what ran the
@@ -655,7 +702,7 @@ static void ticket_value_push(lua_State *L, struct weir_ticket value)
     struct ud_ticket *ticket = lua_newuserdata(L, sizeof(*ticket));
     ticket->tag = UD_TICKET;
     ticket->ticket = value;
-    luaL_getmetatable(L, TICKET_META);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->ticket_meta);
     lua_setmetatable(L, -2);
 }
 
@@ -691,16 +738,11 @@ int handler_call(lua_State *L)
     struct invocation *inv = vm_of(L)->current;
     if (inv == NULL || inv->ctx == NULL)
         return luaL_error(L, "handlers are called from handlers, not at the file level");
-    struct weir_str key = STR("");
-    struct lua_type *type = handle_get(L, 1, &key);
-    if (type == NULL) {
-        struct ud_type *service = ud_test(L, 1, UD_TYPE);
-        if (service != NULL) type = service->type;
-    }
-    if (type == NULL || type->type != handler->type)
+    struct weir_str key;
+    struct key_place place;
+    if (!target_take(L, handler, &key, &place))
         return luaL_error(L, "a handler is called with a colon: h:name(...)");
     stack_check(L);
-    struct key_place place = handle_place(L, handler, key);
     key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 2);
     if (is_last_act(L, inv) && ctx_call_last(inv->ctx, handler, key, place, args)) {
@@ -1074,10 +1116,10 @@ void calls_open(lua_State *L)
     lua_pushcfunction(L, do_nothing);
     lua_pushcclosure(L, weir_all, 2);
     lua_setfield(L, -2, "all");
-    luaL_newmetatable(L, TICKET_META);
+    lua_newtable(L);
     lua_pushcfunction(L, ticket_tostring);
     lua_setfield(L, -2, "__tostring");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    vm_of(L)->ticket_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -15,7 +15,7 @@
 
 /* Those that mark where the form of the operands changes; lj_bc.h. */
 enum opcode {
-    OP_ISEQS = 6,
+    OP_ISEQV = 4,
     OP_ISTC = 12,
     OP_IST = 14,
     OP_ISTYPE = 16,
@@ -40,7 +40,8 @@ enum opcode {
     OP_TSETR = 64,
     OP_ITERC = 69,
     OP_VARG = 71,
-    OP_RET0 = 75
+    OP_RET0 = 75,
+    OP_RET1 = 76
 };
 enum { DUMP_STRIPPED = 2, UPVALUE_LOCAL = 0x8000, UPVALUE_INDEX = 0x3fff, REACHED_MAX = 20000 };
 
@@ -51,6 +52,7 @@ struct proto {
     uint32_t constants; /* place of the first of its strings in dump.strings */
     uint32_t constant_count;
     uint32_t *children, child_count;
+    uint8_t parameters;
 };
 
 struct dump {
@@ -135,7 +137,9 @@ static void proto_read(struct dump *d, struct reader *r)
     }
     struct proto *p = &d->protos[d->proto_count];
     *p = (struct proto){ .constants = d->string_count };
-    reader_bytes(r, 3);
+    reader_byte(r);
+    p->parameters = reader_byte(r);
+    reader_byte(r);
     p->upvalue_count = reader_byte(r);
     p->constant_count = uleb(r);
     uint32_t numbers = uleb(r);
@@ -327,52 +331,70 @@ static void function_judge(struct finder *f, lua_State *L, int idx)
 
 /* ---- what leaves a handler ---- */
 
-/* May the instruction hand on what register 0 holds, or overwrite it? Indexing it, with another value, does neither.
- * Operands: A, then C and B, which together are D. Calls and loops take a row of registers from A on. */
-static bool op_hands_on_first(const uint8_t *op)
+/* May the instruction hand on what the register holds, or overwrite it? Indexing it with another value, comparing and
+ * testing it do neither, nor does giving it to a field of `self` (register 0), which keeps a copy of the key.
+ * Operands: A, then C and B, which together are D. Calls, loops and returns take a row of registers from A on. */
+static bool op_hands_on(const uint8_t *op, uint8_t r, bool self_lends)
 {
-    bool a = op[1] == 0, c = op[2] == 0, b = op[3] == 0, d = c && b;
+    bool a = op[1] == r, c = op[2] == r, b = op[3] == r, d = c && op[3] == 0;
     unsigned code = op[0];
-    if (code < OP_ISEQS) return a || d;
-    if (code < OP_ISTC) return a;
-    if (code < OP_ISTYPE) return code < OP_IST ? a || d : d;
+    if (code < OP_ISEQV) return a || d;
+    if (code < OP_ISTC) return false;
+    if (code < OP_ISTYPE) return code < OP_IST && (a || d);
     if (code < OP_MOV) return a;
     if (code < OP_ADDVN) return a || d;
     if (code < OP_ADDVV) return a || b;
-    if (code <= OP_CAT) return a || b || c;
+    if (code < OP_CAT) return a || b || c;
+    if (code == OP_CAT) return a || (op[3] <= r && r <= op[2]);
     if (code <= OP_UGET) return a; /* constants, and variables outside */
     if (code == OP_USETV) return d;
     if (code <= OP_UCLO) return false;
     if (code < OP_TGETV) return a;
     if (code == OP_TGETV || code == OP_TSETV) return a || c;
-    if (code == OP_TGETS || code == OP_TGETB || code == OP_TSETS || code == OP_TSETB) return a;
+    if (code == OP_TSETS) return a && (r == 0 || op[3] != 0 || !self_lends);
+    if (code == OP_TGETS || code == OP_TGETB || code == OP_TSETB) return a;
     if (code == OP_TGETR || code == OP_TSETR) return true; /* not made from sources */
-    if (code == OP_TSETM) return op[1] <= 1;
-    if (code == OP_ITERC || code == OP_ITERC + 1) return op[1] <= 3;
+    if (code == OP_TSETM) return op[1] <= r + 1;
+    if (code == OP_ITERC || code == OP_ITERC + 1) return op[1] <= r + 3;
     if (code == OP_VARG) return true;
-    return code != OP_RET0 && a;
+    if (code == OP_RET1) return a;
+    return code != OP_RET0 && op[1] <= r;
 }
 
-static bool proto_lends_first(const struct dump *d)
+/* x:f(...) copies x behind the function's place and then reads the function from it: MOV, TGETS. What a handle or `self`
+ * gives is a handler of the engine's, which keeps nothing, or cannot be called. */
+static bool op_begins_method(const uint8_t *op, const uint8_t *next, uint8_t r)
+{
+    return op[0] == OP_MOV && op[2] == r && op[3] == 0 && next[0] == OP_TGETS && next[3] == r &&
+           (op[1] == next[1] + 1 || op[1] == next[1] + 2); /* by how LuaJIT was built */
+}
+
+static bool proto_lends(const struct dump *d, uint8_t r, bool self_lends)
 {
     const struct proto *p = &d->protos[d->proto_count - 1];
     for (uint32_t pc = 0; pc < p->code_count; pc++) {
-        if (op_hands_on_first(p->code + (size_t)pc * 4)) return false;
+        const uint8_t *op = p->code + (size_t)pc * 4;
+        if (pc + 1 < p->code_count && op_begins_method(op, op + 4, r)) continue;
+        if (op_hands_on(op, r, self_lends)) return false;
     }
     for (uint32_t i = 0; i < p->child_count; i++) {
         const struct proto *child = &d->protos[p->children[i]];
         for (uint32_t u = 0; u < child->upvalue_count; u++) {
             uint32_t mark = upvalue_mark(child, u);
-            if ((mark & UPVALUE_LOCAL) && (mark & UPVALUE_INDEX) == 0) return false;
+            if ((mark & UPVALUE_LOCAL) && (mark & UPVALUE_INDEX) == r) return false;
         }
     }
     return true;
 }
 
-bool function_lends_first(lua_State *L, int idx)
+uint32_t function_lends(lua_State *L, int idx)
 {
     struct dump *d = function_dump(L, idx);
-    bool lends = d != NULL && proto_lends_first(d);
+    if (d == NULL) return 0;
+    uint32_t lends = 0, parameters = d->protos[d->proto_count - 1].parameters;
+    for (uint32_t i = 0; i < parameters && i < 32; i++) {
+        if (proto_lends(d, (uint8_t)i, lends & 1)) lends |= 1u << i;
+    }
     dump_free(d);
     return lends;
 }
@@ -527,40 +549,69 @@ void byte_code_verify(lua_State *L)
            problems[0].line + problems[1].line + problems[2].line == 3 + 4 + 5);
     static const struct {
         const char *text;
-        bool lends;
+        uint32_t lends; /* 1: s, 2: x */
     } tries[] = {
         { "function(s, x) s.a = s.b + x; if x > 1 then s[x] = s[x].c end; for i = 1, x do s.n = i "
-          "end; return s.a, x end",
-          true },
+          "end; return s.a end",
+          1 },
         { "function(s, x) for k, v in pairs(x) do s.a = v .. s.b end x:f(s.c, s.d) return s.e end",
-          true },
-        { "function(s) return s end", false },
-        { "function(s, x) return x(s) end", false },
-        { "function(s, x) x(s) end", false },
-        { "function(s, x) s:f(x) end", false },
-        { "function(s, x) x.s = s end", false },
-        { "function(s, x) x[s] = 1 end", false },
-        { "function(s, x) x[1] = s end", false },
-        { "function(s, x) local y = x[s]; x.z = y end", false },
-        { "function(s, x) local y = s; x.z = y end", false },
-        { "function(s, x) s = x; s.y = 1 end", false },
-        { "function(s, x) return { s } end", false },
-        { "function(s, x) return s .. x end", false },
-        { "function(s, x) return s == x end", false },
-        { "function(s, x) return s and x end", false },
-        { "function(s, x) return #s end", false },
-        { "function(s, x) n = s end", false },
-        { "function(s, x) fresh = s end", false },
-        { "function(s, x) return function() return s end end", false },
-        { "function(s, x) return function() return x end end", true },
-        { "function(s, ...) return ... end", false },
-        { "function(s, x) return function() return function() return s end end end", false },
+          1 },
+        { "function(s, x) return s end", 2 },
+        { "function(s, x) return x(s) end", 0 },
+        { "function(s, x) x(s) end", 0 },
+        { "function(s, x) s:f(1) end", 3 },
+        { "function(s, x) s:f(x) end", 1 },
+        { "function(s, x) x:f(s) end", 2 },
+        { "function(s, x) x:f(1, s.a, x.key); return x:g { s.b } end", 3 },
+        { "function(s, x) x:f(x) end", 1 },
+        { "function(s, x) local y = x:f(1, function() return 2 end); x:f(y, y:f()) end", 3 },
+        { "function(s, x) local y = x:f(1, function() return x end) end", 1 },
+        { "function(s, x) s:f(x.f(x)) end", 1 },
+        { "function(s, x) x.f(x) end", 1 },
+        { "function(s, x) x.f(1) end", 3 },
+        { "function(s, x) x.s = s end", 2 },
+        { "function(s, x) x[s] = 1 end", 2 },
+        { "function(s, x) x[1] = s end", 2 },
+        { "function(s, x) local y = x[s]; x.z = y end", 2 },
+        { "function(s, x) local y = s; x.z = y end", 2 },
+        { "function(s, x) s = x; s.y = 1 end", 0 },
+        { "function(s, x) s.y = x end", 3 },
+        { "function(s, x) s[1] = x end", 1 },
+        { "function(s, x) s.y.z = x end", 1 },
+        { "function(s, x, y) y.z = x end", 5 },
+        { "function(s, x) s = {}; s.y = x end", 0 },
+        { "function(s, x) local y = s.y; y.z = x end", 1 },
+        { "function(s, x) return { s } end", 2 },
+        { "function(s, x) return { 1, x } end", 1 },
+        { "function(s, x) return s.f, x end", 1 },
+        { "function(s, x) return x.f, s end", 2 },
+        { "function(s, x) return s .. x end", 0 },
+        { "function(s, x) return 'a' .. x.key .. s.b end", 3 },
+        { "function(s, x) return s == x or s ~= x or x == nil or x == 'a' end", 3 },
+        { "function(s, x) if x and not s then return 1 end end", 3 },
+        { "function(s, x) return s < x end", 0 },
+        { "function(s, x) return s and x end", 0 },
+        { "function(s, x) return x or s.y end", 1 },
+        { "function(s, x) return #s end", 2 },
+        { "function(s, x) n = s end", 2 },
+        { "function(s, x) fresh = s end", 2 },
+        { "function(s, x) fresh = x end", 1 },
+        { "function(s, x) return function() return s end end", 2 },
+        { "function(s, x) return function() return x end end", 1 },
+        { "function(s, x) return function() x:f() end end", 1 },
+        { "function(s, x) x = s.y; x:f() end", 1 },
+        { "function(s, x) for i = 1, 3 do x:f(i) end end", 3 },
+        { "function(s, x) for k in pairs(s.y) do x:f(k) end end", 3 },
+        { "function(s, x) for k in x do s.y = k end end", 1 },
+        { "function(s) local x, y = s.a, s.b; y.z = x end", 1 },
+        { "function(s, ...) return ... end", 0 },
+        { "function(s, x) return function() return function() return s end end end", 2 },
     };
     for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
         lua_pushfstring(L, "local n\nreturn %s", tries[i].text);
         ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);
         lua_call(L, 0, 1);
-        ASSERT(function_lends_first(L, lua_gettop(L)) == tries[i].lends);
+        ASSERT(function_lends(L, lua_gettop(L)) == tries[i].lends);
         lua_pop(L, 2);
     }
 }

@@ -33,8 +33,10 @@
 #define SPEND_SLOTS 256u
 #define NAME_BYTES_MAX 64u
 #define FANOUT_MAX 256
-#define HANDLES_RECENT 4096u /* a power of two; each keeps about 100 bytes alive */
-#define NAMES_KNOWN 32u      /* a power of two */
+#define HANDLES_RECENT 8192u /* a power of two; each keeps about 100 bytes alive */
+#define LENT_MAX 8u          /* handles lent to one handler */
+#define NAMES_KNOWN 64u      /* a power of two */
+#define NAMES_TRIED 4u       /* places that a name may have */
 #define SHAPES_KNOWN 16u     /* a power of two */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
@@ -79,7 +81,7 @@ struct lua_code {
     struct lua_app *app;
     uint32_t function;         /* its number */
     const struct field *field; /* rule of a field */
-    bool lends_self;           /* a handler that nowhere keeps or passes on its `self` */
+    uint32_t lends;            /* by bit: parameters that the handler nowhere keeps; 0: `self` */
 };
 
 /* ---- virtual machine ------------------------------------------------------------------------------- */
@@ -118,11 +120,27 @@ struct invocation {
     int anchor;             /* registry place of the thread; LUA_NOREF: none */
     struct ud_record *self; /* lent to one handler after the other; NULL before the first */
     int self_anchor;
+    struct lent {
+        struct ud_handle *handle; /* likewise, by the argument's place; NULL before the first */
+        int anchor;
+    } lent[LENT_MAX];
+    uint32_t lent_out; /* by bit: those that this handler has */
     struct spend *spend;
     const char *stack_top;
     void *grown; /* the list grown last and the room it has */
     size_t grown_room;
     struct invocation *next;
+};
+
+/* The handles of a vm; see lua_handle.c. */
+struct handles {
+    struct handle_entry *entries; /* by place in the array */
+    uint32_t *buckets;            /* the first place, by hash */
+    uint32_t cap;                 /* of both: 0 or a power of two */
+    uint32_t free;                /* the first free place */
+    int live;                     /* registry: place + 1 -> handle, weak */
+    int recent;                   /* registry: those used last, by a place of their own */
+    struct ud_handle *recents[HANDLES_RECENT]; /* the same */
 };
 
 struct vm {
@@ -144,6 +162,7 @@ struct vm {
     size_t idle_used;
     uint32_t ref_cap;
     struct lua_type *types;
+    struct handles handles;
     struct invocation *current, *spare;
     uint64_t serial;
     struct spend *spends[SPEND_SLOTS];
@@ -155,12 +174,13 @@ struct vm {
     struct {
         const struct shape *shape; /* NULL: none yet */
         struct names *names;
-    } shapes[SHAPES_KNOWN];       /* of records met last, by the shape's address */
-    const struct shape *alike[2]; /* a pair of shapes found alike last */
-    int globals;                  /* registry: what every file sees */
-    int modules;                  /* registry: path -> value */
-    int envs;                     /* registry: path -> globals of the file */
-    int load_line;                /* of the file being loaded: where it is, and its chunk's name */
+    } shapes[SHAPES_KNOWN];               /* of records met last, by the shape's address */
+    const struct shape *alike[2];         /* a pair of shapes found alike last */
+    int list_meta, map_meta, ticket_meta; /* registry: those that are asked for all the time */
+    int globals;                          /* registry: what every file sees */
+    int modules;                          /* registry: path -> value */
+    int envs;                             /* registry: path -> globals of the file */
+    int load_line; /* of the file being loaded: where it is, and its chunk's name */
     const char *load_chunk;
     uint64_t started_ns; /* of the run under a sanitizer; see vm_hook() */
     uint64_t random;     /* seed of what happens outside transactions */
@@ -175,10 +195,7 @@ struct lua_type {
     struct type *type; /* NULL until found in the catalog */
     struct key_form form;
     bool form_known;
-    int object;                 /* registry: the entity object */
-    int handles;                /* registry: key -> handle, weak */
-    int recent;                 /* registry: handles used last, by place */
-    struct ud_handle **recents; /* the same; NULL before the first */
+    int object; /* registry: the entity object */
     int handle_meta;
     int self_meta;       /* LUA_NOREF until needed */
     struct names *names; /* of self */
@@ -190,6 +207,7 @@ enum ud_tag {
     UD_LIBRARY = 0x57454901,
     UD_TYPE,
     UD_HANDLE,
+    UD_GIVEN_BACK, /* a lent handle between two handlers */
     UD_RECORD,
     UD_LIST,
     UD_MAP,
@@ -212,7 +230,8 @@ struct ud_handle {
     uint32_t len;
     bool placed; /* `place` is known */
     struct key_place place;
-    char key[];
+    const char *key; /* of a lent one: the argument's, else `text` */
+    char text[];
 };
 struct ud_record {
     enum ud_tag tag;
@@ -227,12 +246,13 @@ struct ud_record {
 /* Fields of a shape that were asked for, by the address of their name: equal texts are one in Lua, and the table of
  * names keeps those of fields. So that table is asked once for each field. */
 struct names {
-    struct {
+    struct known {
         const char *text; /* NULL: none yet */
         const struct field *field;
         bool fixed; /* part of the key: never assigned */
     } known[NAMES_KNOWN];
-    int meta; /* of a record's shape; registry: the metatable of its proxies */
+    int meta;  /* of a record's shape; registry: the metatable of its proxies */
+    int texts; /* likewise; registry: the fields' names by place + 1 */
 };
 struct ud_list {
     enum ud_tag tag;
@@ -370,27 +390,49 @@ static inline bool whole_take(lua_State *L, int idx, int64_t *n)
     return (double)*n == x;
 }
 
-/* ---- lua_row.c: proxies, handles --------------------------------------------------------------------------- */
-void rows_open(lua_State *L); /* metatables; helpers for the prelude into the table on top */
-void *ud_test(lua_State *L, int idx, enum ud_tag tag);
+/** An int of 64 bits; nil where it may be. */
+static inline void int_push(lua_State *L, const struct field *field, const char *base)
+{
+    int64_t n;
+    memcpy(&n, base + field->offset, sizeof(n));
+    if (n == WEIR_NIL) lua_pushnil(L);
+    else lua_pushnumber(L, (double)n);
+}
+
+/* ---- lua_handle.c: handles ---------------------------------------------------------------------------------- */
+void handles_open(lua_State *L);
+void handles_free(struct handles *h);
 void handle_push(lua_State *L, struct lua_type *type, struct weir_str key);
-/** Type and key of a handle or self; NULL when the value is neither. The key lives as the value does. */
-struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
+/** Pushes the handle if it lives: makes nothing in Lua's memory, so it may stand outside a protected call. */
+bool handle_push_known(lua_State *L, struct lua_type *type, struct weir_str key);
+/** Pushes the invocation's own handle for the argument at that place; makes nothing, unless it is the first: false then. */
+bool handle_lend(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
+                 struct weir_str key);
+/** The same, and makes the first. */
+void handle_lend_first(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
+                       struct weir_str key);
+void handles_give_back(struct invocation *inv);
 int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
+/** The key of a typed or plain handle from Lua values at first..top. */
+struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes);
+
+/* ---- lua_row.c: proxies ------------------------------------------------------------------------------------- */
+void rows_open(lua_State *L); /* metatables; helpers for the prelude into the table on top */
+void *ud_test(lua_State *L, int idx, enum ud_tag tag);
+/** Type and key of a handle or self; NULL when the value is neither. The key lives as the value does. */
+struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
 void self_push(lua_State *L, struct invocation *inv);
 /** The invocation's own, which must be there: makes nothing, so it may stand outside a protected call. */
 void self_lend(lua_State *L, struct invocation *inv);
-/** Pushes the handle if it was used lately; makes nothing either. */
-bool handle_push_recent(lua_State *L, struct lua_type *type, struct weir_str key);
+/** What this vm keeps for a shape of records. */
+struct names *shape_names(lua_State *L, const struct shape *shape);
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);
 void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *list,
                      bool writable);
 struct ud_record *record_live(lua_State *L, int idx);
 struct ud_list *list_live(lua_State *L, int idx);
 void list_element_push(lua_State *L, struct ud_list *list, size_t i);
-/** The key of a typed or plain handle from Lua values at first..top. */
-struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes);
 
 /* ---- lua_map.c ------------------------------------------------------------------------------------------ */
 void maps_open(lua_State *L);
@@ -419,8 +461,9 @@ void vm_hook(lua_State *L, lua_Debug *debug);
 /** Looks at every kept function and what it reaches; reports assignments to variables outside. Count. */
 unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max);
 void byte_code_verify(lua_State *L);
-/** True when the function only reads and assigns fields of its first parameter: nothing can hold it afterwards. */
-bool function_lends_first(lua_State *L, int idx);
+/** By bit, the parameters of which the function only reads and assigns fields, calls handlers, compares: nothing can hold
+ *  them afterwards. 0: `self`. */
+uint32_t function_lends(lua_State *L, int idx);
 
 /* ---- lua_test.c ------------------------------------------------------------------------------------------ */
 struct lua_test;

@@ -31,7 +31,7 @@ void map_push(lua_State *L, int map, const struct map_def *def)
     *proxy = (struct ud_map){
         .tag = UD_MAP, .serial = vm_of(L)->current->serial, .map = map, .def = def
     };
-    luaL_getmetatable(L, "weir.map");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->map_meta);
     lua_setmetatable(L, -2);
 }
 
@@ -356,7 +356,7 @@ void maps_open(lua_State *L)
         { "remove", map_remove }, { "scan", map_scan },   { "first", map_first },
         { "last", map_last },     { "count", map_count }, { NULL, NULL }
     };
-    luaL_newmetatable(L, "weir.map");
+    lua_newtable(L);
     lua_newtable(L);
     luaL_register(L, NULL, methods);
     lua_createtable(L, 0, 1);
@@ -366,5 +366,5 @@ void maps_open(lua_State *L)
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    vm_of(L)->map_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -1,5 +1,5 @@
 /*
- * lua_row.c - the row as Lua sees it: proxies over the working struct, and handles of entities.
+ * lua_row.c - the row as Lua sees it: proxies over the working struct.
  *
  * A proxy holds a pointer into the struct and the serial of its invocation, so one that is kept longer, or
  * used by another handler, is refused. Fields are found by name through a table made once per shape: a
@@ -12,8 +12,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/hash.h"
 
 #define KEY_PART 100000 /* added to the number of a field that is part of the key: never assigned */
 
@@ -129,14 +127,22 @@ static struct ud_record *record_own(lua_State *L)
     return record;
 }
 
+static size_t name_place(const char *name, size_t tried)
+{
+    return (((uintptr_t)name >> 4) + tried) % NAMES_KNOWN;
+}
+
 /* The field that argument 2 names, if it was asked for before; NULL: the table must be asked. */
-static const struct field *field_known(lua_State *L, const struct ud_record *record, bool *fixed)
+static inline const struct known *field_known(lua_State *L, const struct ud_record *record)
 {
     const char *name = lua_tolstring(L, 2, NULL);
-    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
-    if (name == NULL || record->names->known[at].text != name) return NULL;
-    *fixed = record->names->known[at].fixed;
-    return record->names->known[at].field;
+    const struct known *known = record->names->known;
+    size_t at = name_place(name, 0);
+    for (size_t i = 1; known[at].text != name; i++) {
+        if (i == NAMES_TRIED) return NULL;
+        at = name_place(name, i);
+    }
+    return name != NULL ? &known[at] : NULL;
 }
 
 /* The number of a field as the table of names has it. */
@@ -144,7 +150,9 @@ static const struct field *field_learn(lua_State *L, const struct ud_record *rec
 {
     const struct field *field = &record->shape->fields[place % KEY_PART];
     const char *name = lua_tostring(L, 2);
-    size_t at = ((uintptr_t)name >> 4) % NAMES_KNOWN;
+    size_t at = name_place(name, 0);
+    for (size_t i = 0; i < NAMES_TRIED && record->names->known[at].text != NULL; i++)
+        at = name_place(name, i);
     record->names->known[at].text = name;
     record->names->known[at].field = field;
     record->names->known[at].fixed = place >= KEY_PART;
@@ -155,10 +163,11 @@ static const struct field *field_learn(lua_State *L, const struct ud_record *rec
 static int record_index(lua_State *L)
 {
     struct ud_record *record = record_own(L);
-    bool fixed = false;
-    const struct field *known = field_known(L, record, &fixed);
+    const struct known *known = field_known(L, record);
     if (known != NULL) {
-        value_push_live(L, known, record->base, record->writable && !fixed);
+        const struct field *field = known->field;
+        if (field->kind == WEIR_INT && field->size == 8) int_push(L, field, record->base);
+        else value_push_live(L, field, record->base, record->writable && !known->fixed);
         return 1;
     }
     lua_settop(L, 2);
@@ -181,10 +190,9 @@ static int record_index(lua_State *L)
 static int record_newindex(lua_State *L)
 {
     struct ud_record *record = record_own(L);
-    bool fixed = false;
-    const struct field *known = field_known(L, record, &fixed);
-    if (known != NULL && !fixed && record->writable) {
-        field_assign(L, 3, known, record->base, shape_owner(record));
+    const struct known *known = field_known(L, record);
+    if (known != NULL && !known->fixed && record->writable) {
+        field_assign(L, 3, known->field, record->base, shape_owner(record));
         return 0;
     }
     lua_settop(L, 3);
@@ -200,6 +208,22 @@ static int record_newindex(lua_State *L)
     lua_pop(L, 1);
     field_assign(L, 3, field_learn(L, record, place), record->base, shape_owner(record));
     return 0;
+}
+
+struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key)
+{
+    const enum ud_tag *tag = lua_touserdata(L, idx);
+    if (tag != NULL && *tag == UD_HANDLE) {
+        const struct ud_handle *handle = (const void *)tag;
+        *key = (struct weir_str){ handle->key, handle->len };
+        return handle->type;
+    }
+    if (tag == NULL || *tag != UD_RECORD) return NULL;
+    const struct ud_record *record = (const void *)tag;
+    if (record->self == NULL) return NULL;
+    struct invocation *inv = owner_of(L, record->serial);
+    *key = record->self->service ? STR("") : weir_self(inv->ctx);
+    return record->self;
 }
 
 static int self_tostring(lua_State *L)
@@ -241,6 +265,15 @@ static void shape_names_push(lua_State *L, const struct shape *shape)
     }
 }
 
+static void shape_texts_push(lua_State *L, const struct shape *shape)
+{
+    lua_createtable(L, (int)shape->count, 0);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        lua_pushlstring(L, shape->fields[i].name.ptr, shape->fields[i].name.len);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
 /* Metatable over the table of names on top (replaced). */
 static void record_meta_push(lua_State *L)
 {
@@ -272,6 +305,8 @@ static struct names *shape_learn(lua_State *L, const struct shape *shape)
         lua_setfield(L, -2, "names");
         lua_pushvalue(L, -1);
         names->meta = luaL_ref(L, LUA_REGISTRYINDEX);
+        shape_texts_push(L, shape);
+        names->texts = luaL_ref(L, LUA_REGISTRYINDEX);
         lua_pushlightuserdata(L, (void *)(uintptr_t)shape);
         lua_pushvalue(L, -2);
         lua_rawset(L, -4);
@@ -285,12 +320,17 @@ static struct names *shape_learn(lua_State *L, const struct shape *shape)
     return names;
 }
 
+struct names *shape_names(lua_State *L, const struct shape *shape)
+{
+    const struct vm *vm = vm_of(L);
+    size_t at = ((uintptr_t)shape >> 4) % SHAPES_KNOWN;
+    return vm->shapes[at].shape == shape ? vm->shapes[at].names : shape_learn(L, shape);
+}
+
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable)
 {
     struct vm *vm = vm_of(L);
-    size_t at = ((uintptr_t)shape >> 4) % SHAPES_KNOWN;
-    struct names *names = vm->shapes[at].shape == shape ? vm->shapes[at].names
-                                                        : shape_learn(L, shape);
+    struct names *names = shape_names(L, shape);
     struct ud_record *record = lua_newuserdata(L, sizeof(*record));
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = writable,
@@ -357,7 +397,7 @@ static struct ud_record *self_new(lua_State *L, struct invocation *inv)
 /* A new one for each call of a handler that might keep it, so that one kept too long is refused. */
 void self_push(lua_State *L, struct invocation *inv)
 {
-    bool lends = ((const struct lua_code *)inv->handler->code)->lends_self;
+    bool lends = ((const struct lua_code *)inv->handler->code)->lends & 1;
     if (lends && inv->self != NULL && inv->type->self_meta != LUA_NOREF) {
         self_lend(L, inv);
         return;
@@ -389,7 +429,7 @@ void list_proxy_push(lua_State *L, const struct field *field, struct weir_list *
                                .serial = vm_of(L)->current->serial,
                                .field = field,
                                .list = list };
-    luaL_getmetatable(L, "weir.list");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->list_meta);
     lua_setmetatable(L, -2);
 }
 
@@ -591,228 +631,6 @@ static int list_fill(lua_State *L)
     return 0;
 }
 
-/* ---- handles ---- */
-
-/* Equal handles are one value while it lives, so that they may be keys of tables. */
-static struct ud_handle *handle_find(lua_State *L, struct lua_type *type, struct weir_str key)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, type->handles);
-    lua_pushlstring(L, key.ptr, key.len);
-    lua_pushvalue(L, -1);
-    lua_rawget(L, -3);
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        struct ud_handle *handle = lua_newuserdata(L, sizeof(*handle) + key.len + 1);
-        handle->tag = UD_HANDLE;
-        handle->type = type;
-        handle->len = (uint32_t)key.len;
-        handle->placed = false;
-        memcpy(handle->key, key.ptr, key.len);
-        handle->key[key.len] = 0;
-        lua_rawgeti(L, LUA_REGISTRYINDEX, type->handle_meta);
-        lua_setmetatable(L, -2);
-        lua_pushvalue(L, -2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -5);
-    }
-    lua_replace(L, -3);
-    lua_pop(L, 1);
-    return lua_touserdata(L, -1);
-}
-
-static void recents_make(lua_State *L, struct lua_type *type)
-{
-    lua_createtable(L, HANDLES_RECENT, 0);
-    type->recent = luaL_ref(L, LUA_REGISTRYINDEX);
-    type->recents = arena_alloc(&vm_of(L)->arena, HANDLES_RECENT * sizeof(struct ud_handle *));
-}
-
-/* Cheap: two keys of one place only cost a look into the table of handles. */
-static uint32_t recent_place(struct weir_str key)
-{
-    uint64_t head = 0, tail = 0;
-    memcpy(&head, key.ptr, key.len < 8 ? key.len : 8);
-    if (key.len > 8) tail = load_le64(key.ptr + key.len - 8);
-    head = (head ^ key.len) * UINT64_C(0x9e3779b97f4a7c15);
-    return (uint32_t)(((head ^ tail) * UINT64_C(0xd6e8feb86659fd93)) >> 40) % HANDLES_RECENT;
-}
-
-bool handle_push_recent(lua_State *L, struct lua_type *type, struct weir_str key)
-{
-    uint32_t place = recent_place(key);
-    struct ud_handle *handle = type->recents != NULL ? type->recents[place] : NULL;
-    if (handle == NULL || !str_eq(key, (struct weir_str){ handle->key, handle->len })) return false;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
-    lua_rawgeti(L, -1, (int)place + 1);
-    lua_remove(L, -2);
-    return true;
-}
-
-/* What was used last is found without making the key a text of Lua's, and is kept from the collector. */
-void handle_push(lua_State *L, struct lua_type *type, struct weir_str key)
-{
-    if (handle_push_recent(L, type, key)) return;
-    uint32_t place = recent_place(key);
-    if (type->recents == NULL) recents_make(L, type);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, type->recent);
-    struct ud_handle *handle = handle_find(L, type, key);
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, (int)place + 1);
-    type->recents[place] = handle;
-    lua_remove(L, -2);
-}
-
-struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key)
-{
-    const enum ud_tag *tag = lua_touserdata(L, idx);
-    if (tag != NULL && *tag == UD_HANDLE) {
-        const struct ud_handle *handle = (const void *)tag;
-        *key = (struct weir_str){ handle->key, handle->len };
-        return handle->type;
-    }
-    if (tag == NULL || *tag != UD_RECORD) return NULL;
-    const struct ud_record *record = (const void *)tag;
-    if (record->self == NULL) return NULL;
-    struct invocation *inv = owner_of(L, record->serial);
-    *key = record->self->service ? STR("") : weir_self(inv->ctx);
-    return record->self;
-}
-
-static int handle_index(lua_State *L)
-{
-    struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
-    if (handle == NULL || lua_type(L, 2) != LUA_TSTRING)
-        return luaL_error(L, "a handle has handlers and `key`");
-    lua_pushvalue(L, 2);
-    lua_rawget(L, lua_upvalueindex(1));
-    if (!lua_isnil(L, -1)) return 1;
-    size_t len;
-    const char *name = lua_tolstring(L, 2, &len);
-    if (strcmp(name, "key") == 0) {
-        lua_pushlstring(L, handle->key, handle->len);
-        return 1;
-    }
-    struct vm *vm = vm_of(L);
-    struct type *type = type_resolve(vm, handle->type);
-    if (vm->request != NULL) {
-        lua_pushvalue(L, 2);
-        lua_pushcclosure(L, vm->request, 1);
-        return 1;
-    }
-    struct handler *found = type ? type_handler(type, (struct weir_str){ name, len }) : NULL;
-    if (found == NULL) {
-        return luaL_error(L,
-                          type ? "`%s` has no handler `%s`; fields are read by a query"
-                               : "the entity `%s` is declared nowhere (`%s`)",
-                          handle->type->name, name);
-    }
-    lua_pushlightuserdata(L, found);
-    lua_pushcclosure(L, handler_call, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, lua_upvalueindex(1));
-    return 1;
-}
-
-static int handle_newindex(lua_State *L)
-{
-    return luaL_error(L,
-                      "a handle cannot be written: only an entity's own handlers change its row");
-}
-
-void type_metatables(lua_State *L, struct lua_type *type)
-{
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    type->handles = luaL_ref(L, LUA_REGISTRYINDEX);
-    luaL_getmetatable(L, "weir.row");
-    lua_createtable(L, 0, 5);
-    lua_newtable(L);
-    lua_pushcclosure(L, handle_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, handle_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_getfield(L, -2, "__eq");
-    lua_setfield(L, -2, "__eq");
-    lua_getfield(L, -2, "__tostring");
-    lua_setfield(L, -2, "__tostring");
-    meta_finish(L);
-    type->handle_meta = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_pop(L, 1);
-}
-
-static bool part_read(lua_State *L, int idx, enum weir_kind kind, struct weir_part *part)
-{
-    struct weir_str key;
-    double n = lua_tonumber(L, idx);
-    part->kind = kind;
-    if (kind == WEIR_REF && handle_get(L, idx, &key) != NULL) {
-        part->text = key;
-        return true;
-    }
-    if (kind == WEIR_TEXT || kind == WEIR_BYTES || kind == WEIR_REF) {
-        if (lua_type(L, idx) != LUA_TSTRING) return false;
-        part->text.ptr = lua_tolstring(L, idx, &part->text.len);
-        return true;
-    }
-    if (lua_type(L, idx) != LUA_TNUMBER || n != floor(n) || fabs(n) > (double)WEIR_INT_MAX)
-        return false;
-    part->n = (int64_t)n;
-    return true;
-}
-
-struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct buf *bytes)
-{
-    type_resolve(vm_of(L), type);
-    int count = lua_gettop(L) - first + 1;
-    uint32_t parts = type->form.count;
-    struct weir_str key;
-    if (parts == 0 || (count == 1 && parts > 1 && lua_type(L, first) == LUA_TSTRING)) {
-        if (count != 1 || lua_type(L, first) != LUA_TSTRING)
-            luaL_error(L, "a handle of `%s` takes one text, its key", type->name);
-        key.ptr = lua_tolstring(L, first, &key.len);
-    } else {
-        struct weir_part part[WEIR_KEY_PARTS_MAX] = { { .kind = WEIR_NONE } };
-        if (count != (int)parts)
-            luaL_error(L, "a handle of `%s` takes the %d parts of its key, got %d", type->name,
-                       (int)parts, count);
-        for (uint32_t i = 0; i < parts; i++) {
-            if (!part_read(L, first + (int)i, type->form.part[i].kind, &part[i]))
-                luaL_error(L, "part %d of a key of `%s` is %s, got %s", (int)i + 1, type->name,
-                           lua_kind_words[type->form.part[i].kind],
-                           luaL_typename(L, first + (int)i));
-        }
-        buf_reset(bytes);
-        if (!key_build(&type->form, part, bytes))
-            luaL_error(L, "only the last part of a key may hold a colon");
-        key = buf_str(bytes);
-    }
-    if (key.len == 0 || key.len > KEY_BYTES_MAX)
-        luaL_error(L, "a key of `%s` is a text of 1 to %d bytes", type->name, (int)KEY_BYTES_MAX);
-    if (!str_is_utf8(key)) luaL_error(L, "a key is text in UTF-8");
-    return key;
-}
-
-int handle_make(lua_State *L)
-{
-    struct ud_type *object = ud_test(L, 1, UD_TYPE);
-    if (object == NULL) return luaL_error(L, "no entity type");
-    if (object->type->service)
-        return luaL_error(L, "`%s` is a service: it has handlers and no entities",
-                          object->type->name);
-    if (lua_istable(L, 2)) return luaL_error(L, "options of a reference come with a later release");
-    type_resolve(vm_of(L), object->type);
-    if (vm_of(L)->loading && !object->type->form_known)
-        return luaL_error(L, "declare the entity `%s` before making handles of it",
-                          object->type->name);
-    struct weir_str key = key_from(L, object->type, 2, &vm_of(L)->text);
-    handle_push(L, object->type, key);
-    return 1;
-}
-
 /* Metatables; the prelude's helpers go into the table on top. */
 void rows_open(lua_State *L)
 {
@@ -827,14 +645,15 @@ void rows_open(lua_State *L)
                                         { "remove", list_remove },
                                         { "fill", list_fill },
                                         { NULL, NULL } };
-    luaL_newmetatable(L, "weir.list");
+    lua_newtable(L);
     luaL_register(L, NULL, list_meta);
     meta_finish(L);
+    vm_of(L)->list_meta = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_newmetatable(L, "weir.row");
     lua_pushcfunction(L, handle_eq);
     lua_setfield(L, -2, "__eq");
     lua_pushcfunction(L, self_tostring);
     lua_setfield(L, -2, "__tostring");
-    lua_pop(L, 2);
+    lua_pop(L, 1);
     luaL_register(L, NULL, helpers);
 }

@@ -362,6 +362,7 @@ static int vm_open(lua_State *L)
 #endif
     lua_newtable(L);
     vm->records = luaL_ref(L, LUA_REGISTRYINDEX);
+    handles_open(L);
     lua_newtable(L);
     vm->modules = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
@@ -411,6 +412,7 @@ void vm_destroy(struct vm *vm)
         mem_free(block);
     }
     slab_destroy(&vm->slab);
+    handles_free(&vm->handles);
     for (struct lua_type *type = vm->types, *next; type != NULL; type = next) {
         next = type->next;
         mem_free(type);

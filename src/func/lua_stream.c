@@ -169,7 +169,7 @@ int stream_follow(lua_State *L)
     if (stream == NULL)
         refuse(L, "%s follows `%s`, which no file has declared yet", lt->name, ud->name);
     struct lua_code *code = code_new(&b, L, b.path);
-    code->lends_self = function_lends_first(L, function);
+    code->lends = function_lends(L, function);
     if (vm->declaring) {
         struct handler handler = { .runtime = &vm->app->runtime,
                                    .code = code,

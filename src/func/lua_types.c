@@ -488,7 +488,7 @@ struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool ser
     type->name = arena_cstr(&vm->arena, (struct weir_str){ name, len });
     type->name_len = len;
     type->service = service;
-    type->object = type->handles = type->recent = type->handle_meta = type->self_meta = LUA_NOREF;
+    type->object = type->handle_meta = type->self_meta = LUA_NOREF;
     type->next = vm->types;
     vm->types = type;
     struct ud_type *object = lua_newuserdata(L, sizeof(*object));
@@ -802,7 +802,7 @@ static int handler_add(lua_State *L)
     handler.args = parameters_build(&b, L, 3, 4);
     handler.result = result_build(&b, L, 3);
     struct lua_code *code = code_new(&b, L, b.path);
-    code->lends_self = function_lends_first(L, 4);
+    code->lends = function_lends(L, 4);
     handler.code = code;
     handler.at = where_called(L, b.arena);
     if (vm->declaring) {

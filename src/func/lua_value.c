@@ -293,6 +293,19 @@ static bool shapes_alike(struct vm *vm, const struct shape *a, const struct shap
     return true;
 }
 
+/* The table at idx has a key that is no field: false, naming one. */
+static bool unknown_field(struct conv *c, lua_State *L, int idx, const struct shape *shape)
+{
+    struct weir_str name = STR("?");
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+        name = STR("?");
+        if (lua_type(L, -2) == LUA_TSTRING) name.ptr = lua_tolstring(L, -2, &name.len);
+        if (!field_is_in(shape, name)) break;
+    }
+    snprintf(c->rule, sizeof(c->rule), "unknown");
+    return wrong(c, name.ptr, name.len < 60 ? name.len : 60, "there is no such field");
+}
+
 bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shape, char *base)
 {
     luaL_checkstack(L, 10, "values");
@@ -312,27 +325,23 @@ bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shap
     }
     memset(base, 0, shape->size);
     if (c->starts) shape_start(shape, base);
-    uint32_t found = 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, shape_names(L, shape)->texts);
+    int texts = lua_gettop(L);
+    uint32_t found = 0, keys = 0;
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
-        lua_pushlstring(L, f->name.ptr, f->name.len);
+        lua_rawgeti(L, texts, (int)i + 1);
         if (live != NULL) lua_gettable(L, idx);
         else lua_rawget(L, idx);
         bool given = !lua_isnil(L, -1);
         found += given;
-        if ((given || !c->starts) && !value_read(c, L, lua_gettop(L), f, base)) return false;
-        lua_pop(L, 1);
+        if ((given || !c->starts) && !value_read(c, L, texts + 1, f, base)) return false;
+        lua_settop(L, texts);
     }
+    lua_pop(L, 1);
     if (live != NULL) return true;
-    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
-        struct weir_str name = STR("?");
-        if (lua_type(L, -2) == LUA_TSTRING) name.ptr = lua_tolstring(L, -2, &name.len);
-        if (found > 0 && field_is_in(shape, name)) continue;
-        if (field_is_in(shape, name)) continue;
-        snprintf(c->rule, sizeof(c->rule), "unknown");
-        return wrong(c, name.ptr, name.len < 60 ? name.len : 60, "there is no such field");
-    }
-    return true;
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) keys++;
+    return keys == found || unknown_field(c, L, idx, shape);
 }
 
 /* ---- struct to Lua ---- */
@@ -410,11 +419,13 @@ void record_push(lua_State *L, const struct shape *shape, const char *base)
 {
     luaL_checkstack(L, 10, "values");
     lua_createtable(L, 0, (int)shape->count);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, shape_names(L, shape)->texts);
     for (uint32_t i = 0; i < shape->count; i++) {
-        lua_pushlstring(L, shape->fields[i].name.ptr, shape->fields[i].name.len);
+        lua_rawgeti(L, -1, (int)i + 1);
         value_push(L, &shape->fields[i], base);
-        lua_rawset(L, -3);
+        lua_rawset(L, -4);
     }
+    lua_pop(L, 1);
 }
 
 void value_push_live(lua_State *L, const struct field *f, char *base, bool writable)
@@ -560,8 +571,25 @@ static void json_object(struct json_reader *r)
     r->at++;
 }
 
+/* The short way for whole numbers; false: it is something else. */
+static bool json_whole(struct json_reader *r)
+{
+    const char *at = r->at;
+    bool minus = *at == '-';
+    at += minus;
+    const char *first = at;
+    int64_t n = 0;
+    while (at < r->end && *at >= '0' && *at <= '9' && at - first < 16) n = n * 10 + (*at++ - '0');
+    if (at == first || at - first == 16) return false;
+    if (at < r->end && strchr("+-.eE", *at) != NULL && *at != 0) return false;
+    lua_pushnumber(r->L, minus ? -(double)n : (double)n);
+    r->at = at;
+    return true;
+}
+
 static void json_number(struct json_reader *r)
 {
+    if (json_whole(r)) return;
     char text[64];
     size_t len = 0;
     while (r->at < r->end && len < sizeof(text) - 1 && strchr("+-.eE0123456789", *r->at) != NULL)
@@ -630,8 +658,12 @@ static void number_write(double x, struct buf *out)
 static bool json_take_number(struct conv *c, double x, struct buf *out)
 {
     if (!isfinite(x)) return json_wrong(c, "a number that is not finite cannot be JSON");
-    if (x == floor(x) && fabs(x) <= (double)WEIR_INT_MAX) buf_printf(out, "%lld", (long long)x);
-    else number_write(x, out);
+    if (x == floor(x) && fabs(x) <= (double)WEIR_INT_MAX) {
+        char digits[INT_TEXT_MAX];
+        buf_add(out, digits, int_text((int64_t)x, digits));
+    } else {
+        number_write(x, out);
+    }
     return true;
 }
 

@@ -229,6 +229,12 @@ static void calls_cross_as_values(void **state)
 {
     (void)state;
     static const struct probe probes[] = {
+        { "local given = { 0, -5, 10, 123456789012345, 9007199254740991, -9007199254740991, 1.5, "
+          "-0.25, 1e300, 1e-3, 12e15 } self.j = given local n = 0 "
+          "for i, x in ipairs(self.j) do n = n + (x == given[i] and 1 or 0) end return { n, "
+          "self.j }",
+          "ok [11,[0,-5,10,123456789012345,9007199254740991,-9007199254740991,1.5,-0.25,1e+300,0."
+          "001,1.2e+16]]" },
         { "return b('c1'):add(5) + b('c1'):add(2)", "ok 12" },
         { "return { self.h == nil, b('c1'):get() }", "ok [true,7]" },
         { "local t = { { k = 'x', v = 1 }, { k = 'y' } } local r = b('c'):echo(t, nil) return { r, "
@@ -264,6 +270,84 @@ static void calls_cross_as_values(void **state)
         { "self.i = 5 weir.delete() return self.i", "ok 0" },
     };
     RUN(probes);
+}
+
+/* A parameter that a handler nowhere keeps is one handle, lent to it; one that it keeps is its own and stays what it was. */
+static void handles_are_what_they_were(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_create(
+        "local weir = require 'weir'\nlocal int, text, list = weir.int, weir.text, weir.list\n"
+        "local p = weir.entity('p', {})\n"
+        "local q = weir.entity('q', { h = p, n = int })\nlocal kept = {}\n"
+        "p:on('walk', { p, weir.opt(p), int, returns = text }, function(self, x, y, n)\n"
+        "  if n == 0 then return x.key .. (y and y.key or '-') end\n"
+        "  local got = x:walk(p('k' .. n), n > 2 and p('l' .. n) or nil, n - 1)\n"
+        "  return self.key .. '<' .. x.key .. '<' .. (y and y.key or '-') .. '<' .. got end)\n"
+        "p:on('pay', { p, returns = text }, function(self, x) if x == self then return 'self' end "
+        "return x:paid(self) end)\n"
+        "p:on('paid', { p, returns = text }, function(self, x) return x.key .. '>' .. self.key "
+        "end)\n"
+        "q:on('own', { p, int, returns = text }, function(self, x, n) self.h = x self.n = n\n"
+        "  local got = x:walk(p 'i', nil, n) return self.h.key .. (self.h == x and '=' or '!') .. "
+        "got end)\n"
+        "q:on('keep', { p }, function(self, x) kept[#kept + 1] = x; kept[x] = x.key end)\n"
+        "q:on('close', { p }, function(self, x) kept[#kept + 1] = { key = 'f' } "
+        "kept[#kept].f = function() return x.key end end)\n"
+        "q:on('kept', { p, returns = text }, function(self, x) local got = ''\n"
+        "  for _, h in ipairs(kept) do got = got .. (type(h) == 'table' and h.f() or h.key .. "
+        "kept[h]) end\n"
+        "  return got .. tostring(kept[x]) end)");
+    static const struct {
+        const char *type, *key, *handler, *args, *want;
+    } calls[] = {
+        { "p", "a", "walk", "[\"b\", \"c\", 3]", "ok \"a<b<c<b<k3<l3<k3<k2<-<k1-\"" },
+        { "p", "a", "pay", "[\"a\"]", "ok \"self\"" },
+        { "p", "a", "pay", "[\"b\"]", "ok \"a>b\"" },
+        { "q", "a", "own", "[\"b\", 0]", "ok \"b=i-\"" },
+        { "q", "a", "own", "[\"c\", 2]", "ok \"c=c<i<-<i<k2<-<k1-\"" },
+        { "q", "a", "keep", "[\"b\"]", "ok null" },
+        { "q", "a", "own", "[\"d\", 1]", "ok \"d=d<i<-<k1-\"" },
+        { "q", "a", "close", "[\"c\"]", "ok null" },
+        { "q", "a", "keep", "[\"a\"]", "ok null" },
+        { "p", "z", "pay", "[\"y\"]", "ok \"z>y\"" },
+        { "q", "a", "kept", "[\"a\"]", "ok \"bbcaaa\"" },
+        { "q", "a", "kept", "[\"x\"]", "ok \"bbcaanil\"" },
+    };
+    for (size_t i = 0; i < 3 * sizeof(calls) / sizeof(calls[0]); i++) {
+        size_t n = i % (sizeof(calls) / sizeof(calls[0]));
+        if (i >= sizeof(calls) / sizeof(calls[0]) && calls[n].type[0] == 'q') continue;
+        const char *got = fake_call(fake, calls[n].type, calls[n].key, calls[n].handler,
+                                    calls[n].args);
+        if (strcmp(got, calls[n].want) != 0)
+            fail_msg("%s %s gave %s, not %s", calls[n].handler, calls[n].args, got, calls[n].want);
+    }
+    fake_destroy(fake);
+}
+
+/* Many more than are kept by the collector: found again while they live, made anew afterwards. */
+static void handles_come_and_go(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_create(
+        "local weir = require 'weir'\nlocal int = weir.int\nlocal a = weir.entity('a', { n = int "
+        "})\n"
+        "local b = weir.entity('b', { n = int })\nlocal fixed = a 'k1'\n"
+        "a:on('go', { int, int, returns = int }, function(self, from, to)\n"
+        "  local mine = { [fixed] = true }\n"
+        "  for i = from, to do local h = a('k' .. i) mine[h] = true mine[b('k' .. i)] = true end\n"
+        "  local n = 0\n"
+        "  for i = from, to do n = n + (mine[a('k' .. i)] and 1 or 0) + (mine[b('k' .. i)] and 1 "
+        "or 0) end\n"
+        "  return n + (mine[a 'k1'] and 1 or 0) end)");
+    for (int round = 0; round < 12; round++) {
+        char args[64], want[64];
+        int from = round % 3 == 2 ? 2 : 1000 * round + 2, count = round % 2 ? 5000 : 300;
+        snprintf(args, sizeof(args), "[%d, %d]", from, from + count - 1);
+        snprintf(want, sizeof(want), "ok %d", 2 * count + 1);
+        assert_string_equal(fake_call(fake, "a", "x", "go", args), want);
+    }
+    fake_destroy(fake);
 }
 
 /* `return other:f()` and nothing else: whatever has a frame of its own below the call is no end of a handler. */
@@ -320,16 +404,21 @@ static void last_acts_are_seen(void **state)
     for (size_t i = 0; i < count; i++)
         used += (size_t)snprintf(app + used, sizeof(app) - used,
                                  "a:on('h%zu', {}, function(self)\n%s\nend)\n", i, acts[i].text);
-    used += (size_t)snprintf(app + used, sizeof(app) - used, "a:on('warm', {}, function(self) self.i = 1 end)\n");
+    used += (size_t)snprintf(app + used, sizeof(app) - used,
+                             "a:on('warm', {}, function(self) self.i = 1 end)\n");
     for (size_t i = 0; i < 2 * count; i++) {
         const char *text = acts[i / 2].text, *want = acts[i / 2].want;
         struct fake *fake = fake_create(app);
         char name[32];
         snprintf(name, sizeof(name), "h%zu", i / 2);
-        if (i % 2) fake_call(fake, "a", "other", "warm", ""); /* a used thread may run a handler the short way */
+        if (i % 2)
+            fake_call(fake, "a", "other", "warm",
+                      ""); /* a used thread may run a handler the short way */
         const char *got = fake_call(fake, "a", "k", name, "");
-        if (strncmp(got, want, strlen(want)) != 0 || fake_last_calls(fake) != (acts[i / 2].last ? 1 : 0))
-            fail_msg("%s\n  gave %s, %u last calls, %s", text, got, fake_last_calls(fake), i % 2 ? "warm" : "cold");
+        if (strncmp(got, want, strlen(want)) != 0 ||
+            fake_last_calls(fake) != (acts[i / 2].last ? 1 : 0))
+            fail_msg("%s\n  gave %s, %u last calls, %s", text, got, fake_last_calls(fake),
+                     i % 2 ? "warm" : "cold");
         fake_destroy(fake);
     }
 }
@@ -423,6 +512,8 @@ int main(void)
         cmocka_unit_test(list_and_record_are_part_of_the_row),
         cmocka_unit_test(map_rows_are_the_rows_themselves),
         cmocka_unit_test(calls_cross_as_values),
+        cmocka_unit_test(handles_are_what_they_were),
+        cmocka_unit_test(handles_come_and_go),
         cmocka_unit_test(last_acts_are_seen),
         cmocka_unit_test(effects_wait_for_the_commit),
         cmocka_unit_test(typed_keys_and_services),
