@@ -518,6 +518,8 @@ struct shard {
     size_t txn_cap, txn_count;
     struct txn *txn_free;
     struct weir_ctx *frame_free;
+    struct message *messages_kept; /* to be sent again */
+    uint32_t message_kept_count;
     struct root *root_free;
     struct fiber_pool *fibers;
     struct weir_ctx *ready, **ready_tail;

@@ -233,6 +233,10 @@ static void shard_deinit(struct engine *engine, uint32_t index)
         buf_free(&t->trace);
         mem_free(t);
     }
+    for (struct message *m = s->messages_kept, *next; m != NULL; m = next) {
+        next = m->next;
+        mem_free(m);
+    }
     for (struct weir_ctx *f = s->frame_free, *next; f != NULL; f = next) {
         next = f->below;
         mem_free(f);
