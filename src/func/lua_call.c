@@ -731,6 +731,32 @@ static int answer_push(lua_State *L, struct invocation *inv, const struct handle
     return 1;
 }
 
+static int do_nothing(lua_State *L)
+{
+    return 0;
+}
+
+/* Whether answer_push() makes nothing, so that no error may come. */
+static bool answer_is_plain(const struct handler *handler, const char *result,
+                            struct weir_ticket ticket)
+{
+    const struct field *f = &handler->result->fields[0];
+    if (ticket.place != 0 || !handler->result->scalar) return false;
+    if (f->kind != WEIR_ANY)
+        return f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_FLOAT ||
+               f->kind == WEIR_BOOL;
+    struct weir_str json;
+    memcpy(&json, result + f->offset, sizeof(json));
+    return json.ptr == NULL;
+}
+
+/* Others may have run while this handler waited; see all_together(). */
+static void routine_note(lua_State *L)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->nothing);
+    lua_call(L, 0, 0);
+}
+
 /* account("ann"):deposit(5); upvalue 1: the handler. */
 int handler_call(lua_State *L)
 {
@@ -760,7 +786,9 @@ int handler_call(lua_State *L)
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
     lua_settop(L, 1);
-    return answer_push(L, inv, handler, result, weir_ticket(inv->ctx));
+    struct weir_ticket ticket = weir_ticket(inv->ctx);
+    if (!answer_is_plain(handler, result, ticket)) routine_note(L);
+    return answer_push(L, inv, handler, result, ticket);
 }
 
 /* Runs the part: 1 the list, 2 the function or nil; its result is pushed. */
@@ -786,11 +814,6 @@ static int all_body(lua_State *L)
         else lua_rawseti(L, 3, (int)i + 1);
         inv->went = false;
     }
-    return 0;
-}
-
-static int do_nothing(lua_State *L)
-{
     return 0;
 }
 
@@ -820,8 +843,7 @@ static bool all_together(lua_State *L, struct invocation *inv, size_t count)
     enum weir_status st = ctx_all_end(all);
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
-    lua_pushvalue(L, lua_upvalueindex(2)); /* do_nothing */
-    lua_call(L, 0, 0);
+    routine_note(L);
     if (error != 0) lua_error(L);
     for (size_t i = 0; i < count; i++) {
         void *result;
@@ -1113,9 +1135,10 @@ void calls_open(lua_State *L)
     };
     luaL_register(L, NULL, functions);
     lua_pushcfunction(L, all_body);
-    lua_pushcfunction(L, do_nothing);
-    lua_pushcclosure(L, weir_all, 2);
+    lua_pushcclosure(L, weir_all, 1);
     lua_setfield(L, -2, "all");
+    lua_pushcfunction(L, do_nothing);
+    vm_of(L)->nothing = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     lua_pushcfunction(L, ticket_tostring);
     lua_setfield(L, -2, "__tostring");

@@ -177,6 +177,7 @@ struct vm {
     } shapes[SHAPES_KNOWN];               /* of records met last, by the shape's address */
     const struct shape *alike[2];         /* a pair of shapes found alike last */
     int list_meta, map_meta, ticket_meta; /* registry: those that are asked for all the time */
+    int nothing;                          /* registry: a function in C that does nothing */
     int globals;                          /* registry: what every file sees */
     int modules;                          /* registry: path -> value */
     int envs;                             /* registry: path -> globals of the file */
