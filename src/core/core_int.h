@@ -184,9 +184,9 @@ struct feed_event {
     struct feed_event *next;
     const struct follower *follower;
     struct event_id id;
-    int64_t time_ms; /* when it was emitted; for windows and joins its own time */
-    uint8_t slot;
-    bool mark; /* no event: all idle lanes of the follower are at least here */
+    int64_t time_ms;    /* when it was emitted; for windows and joins its own time */
+    uint8_t slot, turn; /* turn: see follow_safe() */
+    bool mark;          /* no event: all idle lanes of the follower are at least here */
     /* for windows and joins: */
     bool whole;             /* mark: every slot writes its cursor */
     bool beat;              /* the stream is idle: time_ms is to be put into it */
@@ -944,6 +944,8 @@ bool feed_covers(struct engine *engine, uint64_t epoch);
 /** Writer, idle: names files for the feed's sake; true if something was done. */
 bool feed_names(struct engine *engine);
 /** Shard: so many events and marks of the follower are done, `marks` of them marks. */
+/** A shard is done with an event of a follower that is no window or join. */
+void feed_event_done(struct shard *s, const struct feed_event *e);
 void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,
                  uint64_t count, uint64_t marks);
 

@@ -44,8 +44,11 @@ struct follow_state {
     struct event_id safe; /* retention may take what lies up to here */
     uint64_t safe_epoch;  /* ... once this epoch is durable */
     struct event_id
-        asked; /* a snapshot of `at`, with asked_to: done when all shards have done that much */
+        asked; /* a snapshot of `at`, with asked_to for windows and joins: done when all shards have done that much */
     uint64_t *asked_to;
+    uint8_t turn; /* of events that are given out; those of the other one were before `asked` */
+    _Atomic uint64_t
+        left[2]; /* of either turn, that no shard is done with; not for windows and joins */
     bool asking;
     uint64_t sent;       /* in all */
     uint64_t walked;     /* of feed->appended, events that are no control events */
@@ -581,6 +584,9 @@ static void shard_give(struct feed *feed, struct follow_state *f, uint32_t to, s
 {
     f->sent++;
     f->sent_to[to]++;
+    e->turn = f->turn;
+    if (e->follower->derived == NULL && !e->mark)
+        atomic_fetch_add_explicit(&f->left[f->turn], 1, memory_order_relaxed);
     shard_push(feed, to, e);
 }
 
@@ -596,7 +602,8 @@ static void sent_copy(const struct feed *feed, const struct follow_state *f, uin
     memcpy(to, f->sent_to, feed->engine->shard_count * sizeof(uint64_t));
 }
 
-/* Each shard has done what had been sent to it then: the sum says less, for one may be far ahead of another. */
+/* Each shard has done what had been sent to it then: the sum says less, for one may be far ahead of another. For windows and
+ * joins only, which take their events in order. */
 static bool sent_is_done(const struct feed *feed, const struct follow_state *f, const uint64_t *to)
 {
     for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
@@ -667,6 +674,16 @@ static bool window_is_full(struct feed *feed, struct follow_state *f)
     return false;
 }
 
+/* One entity may be far behind the others of its shard, so a count of what is done says nothing of which. */
+static bool asked_is_done(const struct feed *feed, const struct follow_state *f)
+{
+#ifndef MUTANT_retire_by_count
+    if (f->follower->derived == NULL)
+        return atomic_load_explicit(&f->left[f->turn ^ 1], memory_order_acquire) == 0;
+#endif
+    return sent_is_done(feed, f, f->asked_to);
+}
+
 /* What is safe to retire: all that was given out at the last look is done, and the epoch open then durable. */
 static void follow_safe(struct feed *feed, struct follow_state *f)
 {
@@ -683,9 +700,10 @@ static void follow_safe(struct feed *feed, struct follow_state *f)
         }
         f->asked = f->at;
         sent_copy(feed, f, f->asked_to);
+        f->turn ^= 1; /* nothing is left of that turn: the last question has waited for it */
         f->asking = true;
     }
-    if (f->asking && f->safe_epoch == 0 && sent_is_done(feed, f, f->asked_to))
+    if (f->asking && f->safe_epoch == 0 && asked_is_done(feed, f))
         f->safe_epoch = atomic_load(&feed->engine->epoch);
     /* Nobody else may want it: with no more work the last events would never be safe. */
     if (f->safe_epoch != 0) engine_wants(feed->engine, f->safe_epoch);
@@ -757,6 +775,13 @@ static bool follow_feed(struct feed *feed, struct follow_state *f, uint64_t now)
     }
     shards_wake(feed, touched);
     return n == most;
+}
+
+void feed_event_done(struct shard *s, const struct feed_event *e)
+{
+    struct follow_state *f = &s->engine->feed->follows[e->follower->place];
+    feed_credit(s->engine, e->follower, s->index, 1, 0);
+    atomic_fetch_sub_explicit(&f->left[e->turn], 1, memory_order_release);
 }
 
 void feed_credit(struct engine *engine, const struct follower *follower, uint32_t shard,

@@ -153,7 +153,7 @@ static void lane_pop(struct shard *s, struct lane *lane)
     lane->busy = false;
     s->stats.events_followed_total++;
     s->follows_done = true;
-    feed_credit(s->engine, lane->follower, s->index, 1, 0);
+    feed_event_done(s, e);
     mem_free(e);
     if (lane->head == NULL) cursor_write(s, lane, lane->mark, s->epoch);
     lane_ready(s, lane);
