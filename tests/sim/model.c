@@ -33,7 +33,7 @@ struct model {
     int64_t wall_ms, wall_first;
     struct frame *frames, **tail;
     uint64_t synced, written, seen;
-    int64_t wall_seen;
+    int64_t wall_seen, now_seen; /* of the newest frame; of engines that are gone, which had expired by that */
     char wrong[200];
 };
 
@@ -307,7 +307,7 @@ static bool engine_has(struct engine *engine, const struct entry *e)
 static bool records_are_old(struct model *m, struct engine *engine, int64_t age_ms, char *why, size_t why_bytes)
 {
     int64_t now = atomic_load(&engine->now_ms);
-    if (now < m->wall_seen) now = m->wall_seen;
+    if (now < m->now_seen) now = m->now_seen;
     for (size_t i = 0; i < TABLE; i++) {
         for (const struct entry *e = m->table[i]; e != NULL; e = e->next) {
             if (e->key[0] != ROW_RECORD || engine_has(engine, e)) continue;
@@ -452,6 +452,11 @@ bool model_acked(const struct model *m, uint64_t epoch)
 uint64_t model_synced(const struct model *m)
 {
     return m->synced;
+}
+
+void model_saw(struct model *m, int64_t now_ms)
+{
+    if (now_ms > m->now_seen) m->now_seen = now_ms;
 }
 
 int64_t model_wall(const struct model *m)

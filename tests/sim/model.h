@@ -20,6 +20,7 @@ void model_use(struct model *model);
 /** May an answer that depends on this epoch go out? */
 bool model_acked(const struct model *model, uint64_t epoch);
 uint64_t model_synced(const struct model *model); /* newest epoch whose sync was confirmed */
+void model_saw(struct model *model, int64_t now_ms); /* an engine, before it goes: its time */
 int64_t model_wall(const struct model *model); /* time of the newest frame */
 uint64_t model_frames(const struct model *model); /* all seen so far */
 /** The engine was opened at this epoch. `lost`: synced frames that may be missing (after rot). False with `why`. */

@@ -478,6 +478,7 @@ static void stats_take(struct world *w)
     w->delivered += s.messages_delivered_total;
     w->fired += s.timers_fired_total;
     w->poisons += atomic_load(&w->engine->poisoned);
+    model_saw(w->model, atomic_load(&w->engine->now_ms));
 }
 
 /* `whole`: it stopped between calls, so that its parts can be freed. */
