@@ -356,6 +356,7 @@ static struct handle *handle_get(struct actor *actor)
     }
     handle->actor = actor;
     handle->next = NULL;
+    atomic_store(&handle->rest_ns, 0);
     __atomic_store_n(&actor->handle, (void *)handle, __ATOMIC_RELEASE);
     return handle;
 }
