@@ -115,6 +115,10 @@ static int ok_dir_open(struct env *env, const char *path, bool create)
     return 3;
 }
 static void ok_dir_close(struct env *env, int dir) {}
+static void no_hint(struct env *env, int fd, uint64_t offset, uint64_t len)
+{
+}
+
 static int ok_dir(struct env *env, int dir)
 {
     return 0;
@@ -266,6 +270,7 @@ static void disk_init(struct disk *d, uint64_t seed)
                            .read = disk_read,
                            .write = disk_write,
                            .sync = ok_dir,
+                           .sync_begin = no_hint,
                            .size = disk_size,
                            .truncate = disk_truncate,
                            .rename = disk_rename,
