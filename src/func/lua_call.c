@@ -791,6 +791,16 @@ int handler_call(lua_State *L)
     return answer_push(L, inv, handler, result, ticket);
 }
 
+int handler_found(lua_State *L, struct handler *handler)
+{
+    lua_pushlightuserdata(L, handler);
+    lua_pushcclosure(L, handler_call, 1);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, lua_upvalueindex(1));
+    return 1;
+}
+
 /* Runs the part: 1 the list, 2 the function or nil; its result is pushed. */
 static void part_run(lua_State *L, struct ud_list *list, size_t i)
 {

@@ -258,12 +258,7 @@ static int handle_index(lua_State *L)
                                : "the entity `%s` is declared nowhere (`%s`)",
                           handle->type->name, name);
     }
-    lua_pushlightuserdata(L, found);
-    lua_pushcclosure(L, handler_call, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, lua_upvalueindex(1));
-    return 1;
+    return handler_found(L, found);
 }
 
 static int handle_newindex(lua_State *L)

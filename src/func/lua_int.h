@@ -449,6 +449,8 @@ __attribute__((noreturn)) void abandon(struct invocation *inv);
 void invocation_pause(struct invocation *inv);
 void invocation_continue(struct invocation *inv);
 int handler_call(lua_State *L); /* closure: upvalue 1 the handler */
+/** For an __index: the result is the handler's call, noted under the name, argument 2, in the table of upvalue 1. */
+int handler_found(lua_State *L, struct handler *handler);
 void runtime_init(struct lua_app *app);
 bool rule_field(void *arg, const void *value);
 bool rule_row(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code);

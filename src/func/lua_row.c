@@ -110,12 +110,7 @@ static int self_extra(lua_State *L, struct ud_record *record)
     if (handler == NULL)
         return luaL_error(L, "`%s` has no field or handler `%s`", record->self->name,
                           name.ptr ? name.ptr : luaL_typename(L, 2));
-    lua_pushlightuserdata(L, handler);
-    lua_pushcclosure(L, handler_call, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, lua_upvalueindex(1));
-    return 1;
+    return handler_found(L, handler);
 }
 
 /* The record whose metamethod this is: nobody else can call it. */
