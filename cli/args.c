@@ -154,17 +154,18 @@ int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_
     return CLI_DONE;
 }
 
-bool args_number(const char *option, const char *text, unsigned long long max,
-                 unsigned long long *out)
+bool args_number(const char *option, const char *text, unsigned long long min,
+                 unsigned long long max, unsigned long long *out)
 {
     char *end = NULL;
     errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
-    if (errno == 0 && end != text && *end == 0 && text[0] != '-' && n <= max) {
+    if (errno == 0 && end != text && *end == 0 && text[0] != '-' && n >= min && n <= max) {
         *out = n;
         return true;
     }
-    fprintf(stderr, "weir: %s %s: a whole number from 0 to %llu is wanted\n", option, text, max);
+    fprintf(stderr, "weir: %s %s: a whole number from %llu to %llu is wanted\n", option, text, min,
+            max);
     return false;
 }
 
@@ -188,7 +189,7 @@ bool args_address(const char *option, const char *text, int standard_port, char 
         end = text;
         number = text;
     }
-    if (number && !args_number(option, number, 65535, &n)) return false;
+    if (number && !args_number(option, number, 0, 65535, &n)) return false;
     size_t len = (size_t)(end - begin);
     if (len >= room_bytes) {
         fprintf(stderr, "weir: %s %s: HOST:PORT is wanted\n", option, text);

@@ -26,11 +26,7 @@ static bool count_read(const char *option, const char *text, unsigned min, unsig
 {
     unsigned long long n;
     if (!text) return true;
-    if (!args_number(option, text, max, &n)) return false;
-    if (n < min) {
-        fprintf(stderr, "weir: %s %s: at least %u is wanted\n", option, text, min);
-        return false;
-    }
+    if (!args_number(option, text, min, max, &n)) return false;
     *out = (uint32_t)n;
     return true;
 }
@@ -56,15 +52,11 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
         !share_read("--rate", t->rate, 1, 1e8, &o->rate) ||
         !share_read("--seconds", t->seconds, 0.1, 86400, &o->seconds) ||
         !share_read("--warmup", t->warmup, 0, 86400, &o->warmup_seconds) ||
-        (t->seed && !args_number("--seed", t->seed, UINT64_MAX, &seed)) ||
-        (t->requests && !args_number("--requests", t->requests, 1000000000, &requests)))
+        (t->seed && !args_number("--seed", t->seed, 0, UINT64_MAX, &seed)) ||
+        (t->requests && !args_number("--requests", t->requests, 1, 1000000000, &requests)))
         return false;
     o->seed = seed;
     o->requests = requests;
-    if (t->requests && requests == 0) {
-        fprintf(stderr, "weir: --requests 0: at least 1 is wanted\n");
-        return false;
-    }
     if (t->requests && (t->seconds || t->warmup || o->sweep)) {
         fprintf(stderr, "weir: --requests are in place of --seconds, --warmup and --sweep\n");
         return false;

@@ -71,7 +71,7 @@ int verb_test(int argc, char **argv)
     int code = args_parse(&verb, argc, argv, &files);
     if (code != CLI_DONE) return code;
     unsigned long long number;
-    if (!args_number("--seed", seed, ~0ull, &number)) return SERVER_EXIT_USAGE;
+    if (!args_number("--seed", seed, 0, ~0ull, &number)) return SERVER_EXIT_USAGE;
     struct server_test_options test = {
         .file = files.place[0],
         .only = only,

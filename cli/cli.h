@@ -44,9 +44,9 @@ struct args_places {
 /** Parses what follows the verb. CLI_DONE, or the exit code: 0 after --help, 64 after a mistake. `--` ends
  *  the options; a word that begins with a single dash, as a number below zero, is no option. */
 int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_places *places);
-/** A whole number from an option; false after a message. */
-bool args_number(const char *option, const char *text, unsigned long long max,
-                 unsigned long long *out);
+/** A whole number from `min` to `max`, from an option; false after a message. */
+bool args_number(const char *option, const char *text, unsigned long long min,
+                 unsigned long long max, unsigned long long *out);
 /** "HOST:PORT", ":PORT", "PORT" or "HOST" into its parts, *host in `room`. False after a message. */
 bool args_address(const char *option, const char *text, int standard_port, char *room,
                   size_t room_bytes, const char **host, int *port);

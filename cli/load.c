@@ -253,13 +253,9 @@ int verb_load(int argc, char **argv)
                 verb.usage);
         return SERVER_EXIT_USAGE;
     }
-    if (!args_number("--batch", batch, LINES_MAX, &load.batch) ||
-        !args_number("--patience", patience, 86400, &load.patience_s))
+    if (!args_number("--batch", batch, 1, LINES_MAX, &load.batch) ||
+        !args_number("--patience", patience, 0, 86400, &load.patience_s))
         return SERVER_EXIT_USAGE;
-    if (load.batch == 0) {
-        fprintf(stderr, "weir: --batch 0: a whole number from 1 to %u is wanted\n", LINES_MAX);
-        return SERVER_EXIT_USAGE;
-    }
     load.file = places.place[2];
     load.stream = places.place[1];
     load.bar = !load.json && isatty(STDERR_FILENO) == 1;

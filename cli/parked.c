@@ -180,7 +180,7 @@ int verb_parked(int argc, char **argv)
     if (places.count != (all ? 1u : 2u))
         return word_count_wrong(&verb, parked_words[word],
                                 all ? "takes no id" : "takes an id; `weir parked list` shows them");
-    if (!args_number("--limit", limit, UINT32_MAX, &count)) return SERVER_EXIT_USAGE;
+    if (!args_number("--limit", limit, 0, UINT32_MAX, &count)) return SERVER_EXIT_USAGE;
     struct web web;
     code = web_open(&web, &where);
     if (code == 0 && word == PARKED_WORD_LIST) code = parked_walk(&web, NULL, count, json);

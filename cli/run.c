@@ -118,8 +118,8 @@ int verb_run(int argc, char **argv)
         .err = stderr,
     };
     unsigned long long n_shards, n_threads;
-    if (!args_number("--shards", shards, 64, &n_shards) ||
-        !args_number("--threads", threads, 64, &n_threads) ||
+    if (!args_number("--shards", shards, 0, 64, &n_shards) ||
+        !args_number("--threads", threads, 0, 64, &n_threads) ||
         !door("--http", http, HTTP_PORT, http_room, sizeof http_room, &server.http_host,
               &server.http_port) ||
         !door("--resp", resp, RESP_PORT, resp_room, sizeof resp_room, &server.resp_host,

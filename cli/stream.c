@@ -163,7 +163,7 @@ int verb_tail(int argc, char **argv)
     unsigned long long count = LATEST;
     int code = args_parse(&verb, argc, argv, &places);
     if (code != CLI_DONE) return code;
-    if (limit && !args_number("--limit", limit, from ? UINT64_MAX : PAGE, &count))
+    if (limit && !args_number("--limit", limit, 0, from ? UINT64_MAX : PAGE, &count))
         return SERVER_EXIT_USAGE;
     if (limit && count == 0) return SERVER_EXIT_OK;
     tail.stream = places.place[0];

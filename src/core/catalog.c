@@ -295,22 +295,6 @@ struct stream *catalog_add_stream(struct catalog *catalog, const struct stream *
     return stream;
 }
 
-/* Fields of its own, so that they may be numbered by position while the original's are by name. */
-static struct shape *shape_clone(struct arena *arena, const struct shape *from)
-{
-    struct shape *shape = arena_alloc(arena, sizeof(*shape));
-    *shape = *from;
-    shape->plan = NULL;
-    shape->deep = shape->flat = shape->heavy = false;
-    shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
-    if (from->count > 0) memcpy(shape->fields, from->fields, from->count * sizeof(struct field));
-    for (uint32_t i = 0; i < shape->count; i++) {
-        if (shape->fields[i].shape != NULL)
-            shape->fields[i].shape = shape_clone(arena, shape->fields[i].shape);
-    }
-    return shape;
-}
-
 /* { event, meta = { id, time } }: the event at the head, so that a C handler reads it as its struct. */
 static struct shape *follow_args(struct arena *arena, const struct stream *stream)
 {

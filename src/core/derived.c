@@ -48,22 +48,6 @@ static struct shape *shape_loose(struct arena *arena, const struct shape *from)
     return shape;
 }
 
-/* A copy to be numbered otherwise, in the same struct. */
-static struct shape *shape_twin(struct arena *arena, const struct shape *from)
-{
-    struct shape *shape = arena_alloc(arena, sizeof(*shape));
-    *shape = *from;
-    shape->plan = NULL;
-    shape->deep = shape->flat = shape->heavy = false;
-    shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
-    for (uint32_t i = 0; i < from->count; i++) {
-        struct field *f = &shape->fields[i];
-        *f = from->fields[i];
-        if (f->shape != NULL) f->shape = shape_twin(arena, f->shape);
-    }
-    return shape;
-}
-
 struct picked {
     struct arena *arena;
     struct shape *shape;
@@ -411,11 +395,11 @@ static struct shape *result_shape(struct adding *a)
     }
     shape_layout(shape);
     if (d->row != NULL) layout_as(a, shape, d->row);
-    d->group = shape_twin(arena, shape);
+    d->group = shape_clone(arena, shape);
     d->group->count = d->by_count;
     for (uint32_t i = 0; i < d->by_count; i++) d->group->fields[i].id = i + 1;
     for (uint32_t side = 0; d->in_count == 2 && !a->failed && side < 2; side++)
-        d->pair[side] = shape_twin(arena, shape->fields[d->column_side[side]].shape);
+        d->pair[side] = shape_clone(arena, shape->fields[d->column_side[side]].shape);
     return shape;
 }
 
@@ -479,7 +463,7 @@ static void streams_add(struct adding *a, const struct stream *options)
     d->late->key_field = source->key_field;
     d->late->time_field = source->time_field;
     d->late->time_shift = source->time_shift;
-    d->late_read = shape_twin(arena, d->late->event);
+    d->late_read = shape_clone(arena, d->late->event);
     d->late_read->count = source->event->count; /* `why` is filled in beside */
 }
 

@@ -98,6 +98,21 @@ void shape_layout(struct shape *shape)
     shape->size = (at + 7u) & ~7u;
 }
 
+struct shape *shape_clone(struct arena *arena, const struct shape *from)
+{
+    struct shape *shape = arena_alloc(arena, sizeof(*shape));
+    *shape = *from;
+    shape->plan = NULL;
+    shape->deep = shape->flat = shape->heavy = false;
+    shape->fields = arena_alloc(arena, (from->count + 1) * sizeof(struct field));
+    for (uint32_t i = 0; i < from->count; i++) {
+        struct field *f = &shape->fields[i];
+        *f = from->fields[i];
+        if (f->shape != NULL) f->shape = shape_clone(arena, f->shape);
+    }
+    return shape;
+}
+
 static bool wrong(const char **why, const char *text)
 {
     *why = text;

@@ -78,6 +78,8 @@ void shape_layout(struct shape *shape);
 /** Makes the engine's shape of a public one; false with *why when it makes no sense. */
 bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape **shape,
               const char **why);
+/** A copy with fields of its own, so that they may be numbered otherwise, in the same struct; without a plan. */
+struct shape *shape_clone(struct arena *arena, const struct shape *from);
 /**
  * Plans a shape that is used often, and those within: the same results, faster. Once all fields are as they stay, ids too; to be
  * called again after a change. Not while another thread uses the shape.

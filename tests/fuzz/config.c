@@ -75,7 +75,7 @@ static void address(char **words, unsigned count)
         memset(room, 'x', sizeof room);
         if (args_address("--http", words[i], 8080, room, sizeof room, &host, &port))
             FUZZ_CHECK(host == room && memchr(room, 0, sizeof room) && room[0] && port >= 0 && port <= 65535, "%s", words[i]);
-        if (args_number("--shards", words[i], 64, &n)) FUZZ_CHECK(n <= 64, "%s", words[i]);
+        if (args_number("--shards", words[i], 2, 64, &n)) FUZZ_CHECK(n >= 2 && n <= 64, "%s", words[i]);
         const char *names[] = { "--data", "--set", "--json", words[0] };
         (void)args_nearest(words[i], names, 4);
     }

@@ -153,14 +153,9 @@ def judge(run, figures, baselines, others):
     raise Missed("; ".join(missed))
 
 
-def sanitized():
-    """A sanitizer takes memory and time of its own, and a counter of instructions stands for the watchdog's timer."""
-    return harness.BUILD.rstrip("/").endswith(("-asan", "-tsan"))
-
-
 def bounded(run, good, text):
-    """A figure of memory: judged but under a sanitizer."""
-    if not good and sanitized():
+    """A figure of memory: judged but under a sanitizer, which takes memory of its own."""
+    if not good and harness.sanitizers():
         run.say("not judged under a sanitizer: %s", text)
     else:
         true(good, text)

@@ -7,8 +7,9 @@ import socket
 import threading
 import time
 
+import harness
 from harness import RespError, cpu_s, equal, status_of, true
-from rows import (Others, Peak, bounded, info, judge, load, load_end, load_start, no_error, row, sanitized,
+from rows import (Others, Peak, bounded, info, judge, load, load_end, load_start, no_error, row,
                   server, until)
 
 
@@ -196,7 +197,7 @@ def giant_lengths_are_refused_from_the_length_alone(folder, run):
 
 @row
 def runaway_handlers_are_stopped_in_time_beside_an_unhurt_shard(folder, run):
-    names = ("loop", "pcall_loop", "bomb") + (() if sanitized() else ("pattern",))
+    names = ("loop", "pcall_loop", "bomb") + (() if harness.sanitizers() else ("pattern",))
     with server(folder, "--shards", 2, "--threads", 2, "--limit", "queue_wait_max_ms=60000",
                 "--limit", "request_deadline_ms=60000", pinned=False) as one:
         others = Others(one)

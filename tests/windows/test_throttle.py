@@ -151,7 +151,9 @@ def load_and_emit_show_what_they_wait_for_and_go_on(folder):
         code, out, shown = on_terminal(look, "load", "stream", "seen", folder.join("seen.ndjson"), "--host", host, "--batch", "50",
                                        "--patience", "0")
         equal((code, out), (0, "1200 lines: 1200 events added, 0 there before\n"), shown)
-        true(re.search(r"\r.*%  100 lines .*waits for window counts, 100 behind", done[0]), "the progress bar: " + done[0])
+        # A batch sent before the lag of the one before it is known is taken, too.
+        bar = re.search(r"\r.*%  (\d+) lines .*waits for window counts, (\d+) behind", done[0])
+        true(bar and 100 <= int(bar[2]) <= int(bar[1]) <= 200, "the progress bar: " + done[0])
         true("waits" not in shown.rsplit("\r", 2)[1], "not at the end: " + shown[-300:])
         until(lambda: caught_up(server), "the window is done")
         fill(server)
