@@ -95,8 +95,7 @@ static bool is_above(const struct weir_ctx *f)
 
 static bool is_waited_for(const struct weir_ctx *f)
 {
-    const struct waitq *q = f->entity->waiters;
-    for (const struct weir_ctx *g = q ? q->head : NULL; g != NULL; g = g->next_wait) {
+    for (const struct weir_ctx *g = entity_waiter(f->entity); g != NULL; g = g->next_wait) {
         if (g->txn == f->txn) return true;
     }
     return false;
@@ -109,13 +108,13 @@ bool all_conflicts(const struct weir_ctx *f)
     /* transactions that only read meet nobody; a service has nothing but what it sends */
     if (t->shares || f->handler->type->service) return false;
 #ifdef MUTANT_all_waits_for_itself
-    if (e->owner != t) return false;
+    if (entity_owner(e) != t) return false;
 #endif
-    if (e->owner != t) return e->owner != NULL && is_waited_for(f);
+    if (entity_owner(e) != t) return entity_owner(e) != NULL && is_waited_for(f);
 #ifdef MUTANT_all_no_conflict
     return false;
 #endif
-    return turns_meet(e->access, f) || is_above(f);
+    return turns_meet(e->lock->access, f) || is_above(f);
 }
 
 void access_turn(struct access *a, const struct weir_ctx *f)

@@ -49,23 +49,25 @@ enum row_kind {
     ROW_JOIN = 'J'    /* an event that may find a partner yet */
 };
 
-struct waitq {
-    struct weir_ctx *head, *tail; /* oldest age first */
+/* What an entity has while its lock is held or waited for, or messages it sent are under way. */
+struct lock {
+    struct txn *owner; /* NULL: free */
+    union {
+        struct access *access; /* the owner's */
+        struct share *readers; /* of a lock that is shared */
+        struct lock *next;     /* of those in store, all zero but for this */
+    };
+    struct weir_ctx *head, *tail; /* who waits, oldest age first */
+    uint32_t pending;             /* messages of this sender not yet delivered */
 };
 
 /* The header of an entity. A ghost (blob NULL) carries the lock or the tombstone of one that has no row. */
 struct entity {
     struct entity *chain;
-    struct txn *owner; /* who holds the lock */
-    union {
-        struct access *access; /* the owner's, while it holds the lock */
-        struct share *readers; /* of a lock that is shared */
-    };
-    struct waitq *waiters; /* NULL when none */
-    char *blob;            /* the committed row, packed; NULL: no row */
-    uint64_t version;      /* epoch of the newest committed change, deletion included */
+    struct lock *lock; /* NULL: nobody has to do with it */
+    char *blob;        /* the committed row, packed, behind the key where it fits; NULL: no row */
+    uint64_t version;  /* epoch of the newest committed change, deletion included */
     uint32_t blob_len;
-    uint32_t pending; /* messages of this sender not yet delivered */
     uint32_t hash;
     uint16_t type_id;
     uint16_t key_len;
@@ -74,6 +76,15 @@ struct entity {
     bool keyed;  /* its key is one of its type, and its row, if it has one, says the same */
     char key[];  /* from here on the size is its own: offsetof(), not sizeof */
 };
+static inline struct txn *entity_owner(const struct entity *e)
+{
+    return e->lock != NULL ? e->lock->owner : NULL;
+}
+/* The first that waits for its lock. */
+static inline struct weir_ctx *entity_waiter(const struct entity *e)
+{
+    return e->lock != NULL ? e->lock->head : NULL;
+}
 static inline struct weir_str entity_key(const struct entity *e)
 {
     return (struct weir_str){ e->key, e->key_len };
@@ -500,7 +511,8 @@ struct shard {
     /* tables */
     struct entity **index_table;
     size_t index_cap, entity_count;
-    struct slab slab; /* entities and small rows of theirs */
+    struct slab slab;       /* entities and small rows of theirs */
+    struct lock *lock_free; /* in store */
     struct tree rows;
     struct heap timers;
     struct row *records, **records_tail; /* by age */
@@ -653,6 +665,10 @@ enum expect { EXPECT_PLACE, EXPECT_ENTITY, EXPECT_ROW };
 void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step);
 void entity_set(struct shard *s, struct entity *e,
                 struct weir_str value); /* value.ptr NULL: no row */
+/** Its lock; one that is free is made when it has none. */
+struct lock *entity_lock(struct shard *s, struct entity *e);
+/** Drops a lock that nobody has to do with any more, and a ghost with it. */
+void entity_settle(struct shard *s, struct entity *e);
 void entity_maybe_remove(struct shard *s, struct entity *e);
 void ghosts_reap(struct shard *s, uint64_t durable);
 struct row *row_set(struct shard *s, uint8_t slot, struct weir_str key, struct weir_str value);

@@ -89,8 +89,7 @@ static bool waits_before(const struct txn *t, const struct txn *other)
 
 static void waiters_add(struct entity *e, struct weir_ctx *f)
 {
-    if (e->waiters == NULL) e->waiters = mem_alloc(sizeof(*e->waiters));
-    struct waitq *q = e->waiters;
+    struct lock *q = e->lock;
     struct weir_ctx *at = q->tail;
     while (at != NULL && waits_before(f->txn, at->txn)) at = at->prev_wait;
     f->prev_wait = at;
@@ -103,7 +102,7 @@ static void waiters_add(struct entity *e, struct weir_ctx *f)
 
 static void waiters_remove(struct entity *e, struct weir_ctx *f)
 {
-    struct waitq *q = e->waiters;
+    struct lock *q = e->lock;
     if (f->prev_wait) f->prev_wait->next_wait = f->next_wait;
     else q->head = f->next_wait;
     if (f->next_wait) f->next_wait->prev_wait = f->prev_wait;
@@ -113,18 +112,19 @@ static void waiters_remove(struct entity *e, struct weir_ctx *f)
 
 static SLOW void share_take(struct entity *e, struct weir_ctx *f)
 {
-    ASSERT(e->owner == NULL || e->owner == &shared);
-    e->owner = &shared;
+    ASSERT(e->lock->owner == NULL || e->lock->owner == &shared);
+    e->lock->owner = &shared;
     f->access = txn_share(f->txn, e);
 }
 
 static void lock_take(struct entity *e, struct weir_ctx *f)
 {
+    struct lock *lock = entity_lock(f->txn->shard, e);
     if (f->txn->shares) {
         share_take(e, f);
     } else {
-        ASSERT(e->owner == NULL || e->owner == f->txn);
-        e->owner = f->txn;
+        ASSERT(lock->owner == NULL || lock->owner == f->txn);
+        lock->owner = f->txn;
         f->access = txn_access(f->txn, e);
     }
     if (f->turn != 0) access_turn(f->access, f);
@@ -148,12 +148,12 @@ static void txn_die(struct txn *t)
 static bool lock_pass(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
-    if (!waits_before(f->txn, e->waiters->head->txn)) {
+    if (!waits_before(f->txn, e->lock->head->txn)) {
         f->state = FRAME_WAITS_LOCK;
         waiters_add(e, f);
         return false;
     }
-    e->owner = NULL;
+    e->lock->owner = NULL;
     lock_take(e, f);
     return true;
 }
@@ -165,9 +165,10 @@ static bool lock_shared(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
     struct txn *t = f->txn;
-    const struct weir_ctx *first = e->waiters ? e->waiters->head : NULL;
+    const struct weir_ctx *first = e->lock->head;
     bool joins = first == NULL || waits_before(t, first->txn);
-    for (const struct share *r = e->readers; r != NULL && !joins; r = r->next) joins = r->txn == t;
+    for (const struct share *r = e->lock->readers; r != NULL && !joins; r = r->next)
+        joins = r->txn == t;
     if (t->shares && joins) {
         MARK("a lock is shared");
         lock_take(e, f);
@@ -176,7 +177,7 @@ static bool lock_shared(struct weir_ctx *f)
     if (t->shares) MARK("a reader waits behind an older writer");
     f->state = FRAME_WAITS_LOCK;
     waiters_add(e, f);
-    for (struct share *r = e->readers; r != NULL && !t->shares; r = r->next) {
+    for (struct share *r = e->lock->readers; r != NULL && !t->shares; r = r->next) {
         if (!age_older(t->age, r->txn->age)) continue;
         MARK("a writer wounds a reader");
 #ifndef MUTANT_no_reader_wound
@@ -190,9 +191,10 @@ static SLOW bool lock_wait(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
     struct txn *t = f->txn;
-    if (e->owner == &sleeping) return lock_pass(f);
-    if (e->owner == &shared) return lock_shared(f);
-    enum conflict conflict = conflict_judge(t, e->owner);
+    struct txn *owner = e->lock->owner;
+    if (owner == &sleeping) return lock_pass(f);
+    if (owner == &shared) return lock_shared(f);
+    enum conflict conflict = conflict_judge(t, owner);
     if (conflict == CONFLICT_DIES) {
         txn_die(t);
         frame_ready(f); /* to end before it begins */
@@ -200,12 +202,12 @@ static SLOW bool lock_wait(struct weir_ctx *f)
     }
     f->state = FRAME_WAITS_LOCK;
     waiters_add(e, f);
-    if (!holds_locks(t) && age_older(t->age, e->owner->age)) {
+    if (!holds_locks(t) && age_older(t->age, owner->age)) {
         MARK("older, holds nothing: wounds nobody");
         if (ENV_CHANCE(t->shard->env, "lock.wound")) conflict = CONFLICT_WOUNDS;
     }
 #ifndef MUTANT_no_wound
-    if (conflict == CONFLICT_WOUNDS) wound_send(t->shard, e->owner);
+    if (conflict == CONFLICT_WOUNDS) wound_send(t->shard, owner);
 #endif
     return false;
 }
@@ -222,7 +224,8 @@ bool frame_lock(struct weir_ctx *f)
 {
     struct entity *e = f->entity;
     if (f->turn != 0 && all_conflicts(f)) return lock_meets(f);
-    if (e->owner != NULL && e->owner != f->txn) return lock_wait(f);
+    const struct txn *owner = entity_owner(e);
+    if (owner != NULL && owner != f->txn) return lock_wait(f);
     lock_take(e, f);
     return true;
 }
@@ -231,7 +234,7 @@ bool frame_lock(struct weir_ctx *f)
 static void share_more(struct entity *e)
 {
     struct weir_ctx *f;
-    while ((f = e->waiters ? e->waiters->head : NULL) != NULL && f->txn->shares) {
+    while ((f = e->lock->head) != NULL && f->txn->shares) {
         MARK("a waiting reader shares the lock");
         waiters_remove(e, f);
         lock_take(e, f);
@@ -243,10 +246,10 @@ static void share_more(struct entity *e)
  * others: the rule holds by order. */
 static SLOW void lock_give(struct entity *e)
 {
-    struct weir_ctx *f = e->waiters->head;
+    struct weir_ctx *f = e->lock->head;
     if (f->txn->asleep) {
         MARK("a free lock is left to one that sleeps");
-        e->owner = &sleeping;
+        e->lock->owner = &sleeping;
         return;
     }
     MARK("a lock is given on");
@@ -258,28 +261,27 @@ static SLOW void lock_give(struct entity *e)
 
 void lock_release(struct shard *s, struct entity *e)
 {
-    if (e->waiters != NULL && e->waiters->head != NULL) lock_give(e);
-    else if (e->blob == NULL) entity_maybe_remove(s, e);
+    e->lock->owner = NULL;
+    e->lock->access = NULL;
+    if (e->lock->head != NULL) lock_give(e);
+    else entity_settle(s, e);
 }
 
 void lock_offer(struct shard *s, struct entity *e)
 {
-    if (e->owner == &shared) share_more(e);
-    if (e->owner != &sleeping) return;
-    e->owner = NULL;
-    lock_release(s, e);
+    const struct txn *owner = entity_owner(e);
+    if (owner == &shared) share_more(e);
+    if (owner == &sleeping) lock_release(s, e);
 }
 
 void share_release(struct shard *s, struct access *a)
 {
     struct entity *e = a->entity;
-    struct share **at = &e->readers;
-    ASSERT(e->owner == &shared);
+    struct share **at = &e->lock->readers;
+    ASSERT(e->lock->owner == &shared);
     while (&(*at)->access != a) at = &(*at)->next;
     *at = (*at)->next;
-    if (e->readers != NULL) return;
-    e->owner = NULL;
-    lock_release(s, e);
+    if (e->lock->readers == NULL) lock_release(s, e);
 }
 
 /* ---- frames ---- */
@@ -558,8 +560,6 @@ static void read_lock_release(struct weir_ctx *f)
         share_release(t->shard, a);
         return;
     }
-    f->entity->owner = NULL;
-    f->entity->access = NULL;
     lock_release(t->shard, f->entity);
 }
 #endif
@@ -1085,9 +1085,9 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     if (t->send_count > limits->sends_max)
         return ctx_fail(f, WEIR_BUDGET, "a transaction sends more than sends_max = %llu messages",
                         (unsigned long long)limits->sends_max);
-    if (f->entity->pending + t->send_count > limits->messages_pending_max)
-        MARK("limit: messages_pending_max");
-    if (f->entity->pending + t->send_count > limits->messages_pending_max)
+    uint64_t pending = f->entity->lock->pending + t->send_count;
+    if (pending > limits->messages_pending_max) MARK("limit: messages_pending_max");
+    if (pending > limits->messages_pending_max)
         return ctx_fail(f, WEIR_OVERLOADED,
                         "more than messages_pending_max = %llu messages of this sender wait",
                         (unsigned long long)limits->messages_pending_max);

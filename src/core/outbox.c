@@ -200,8 +200,8 @@ void outbox_done(struct shard *s, struct row *row, uint64_t epoch, const struct 
     row_delete(s, row);
     s->message_count--;
     if (sender != NULL) {
-        sender->pending--;
-        if (sender->blob == NULL) entity_maybe_remove(s, sender);
+        sender->lock->pending--;
+        entity_settle(s, sender);
     }
 }
 
@@ -262,7 +262,7 @@ void outbox_put(struct shard *s, uint8_t slot, const struct send *send, uint64_t
     buf_free(&key);
     buf_free(&value);
     s->message_count++;
-    sender->pending++;
+    entity_lock(s, sender)->pending++;
     outbox_hint(s, row);
 }
 
@@ -595,7 +595,7 @@ void outbox_recover(struct shard *s)
         struct row *row = (struct row *)i;
         if (i->key.ptr[0] == ROW_MESSAGE) {
             struct entity *sender = message_sender(s, row);
-            if (sender != NULL) sender->pending++;
+            if (sender != NULL) entity_lock(s, sender)->pending++;
             s->message_count++;
             outbox_hint(s, row);
         } else if (i->key.ptr[0] == ROW_TIMER && row->value_len >= 8) {

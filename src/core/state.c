@@ -123,9 +123,27 @@ static size_t blob_bytes(size_t len)
     return len ? len : 1;
 }
 
+/* A small row lies behind the key, in what its block has beyond what was asked for. */
+static bool blob_fits(const struct entity *e, size_t len)
+{
+    size_t bytes = entity_bytes(e->key_len);
+    return bytes <= SLAB_BYTES_MAX && bytes + blob_bytes(len) <= block_cost(bytes);
+}
+
 static uint64_t blob_cost(const struct entity *e)
 {
-    return e->blob != NULL ? block_cost(blob_bytes(e->blob_len)) : 0;
+    if (e->blob == NULL || blob_fits(e, e->blob_len)) return 0;
+    return block_cost(blob_bytes(e->blob_len));
+}
+
+static char *blob_alloc(struct shard *s, struct entity *e, size_t len)
+{
+    return blob_fits(e, len) ? e->key + e->key_len : block_alloc(s, blob_bytes(len));
+}
+
+static void blob_free(struct shard *s, struct entity *e)
+{
+    if (!blob_fits(e, e->blob_len)) block_free(s, e->blob, blob_bytes(e->blob_len));
 }
 
 struct entity *entity_after(const struct shard *s, const struct entity *e)
@@ -210,7 +228,7 @@ static void entity_remove(struct shard *s, struct entity *e)
     *at = e->chain;
     s->entity_count--;
     s->memory_bytes -= block_cost(entity_bytes(e->key_len)) + INDEX_EXTRA;
-    mem_free(e->waiters);
+    ASSERT(e->lock == NULL);
     block_free(s, e, entity_bytes(e->key_len));
 }
 
@@ -222,19 +240,12 @@ void entity_set(struct shard *s, struct entity *e, struct weir_str value)
     }
     s->state_bytes -= e->blob_len;
     s->memory_bytes -= blob_cost(e);
-    char *blob = e->blob;
-    if (value.ptr == NULL) {
-        if (blob != NULL) block_free(s, blob, blob_bytes(e->blob_len));
-        e->blob = NULL;
-        e->blob_len = 0;
-        return;
-    }
-    if (blob == NULL || block_cost(blob_bytes(value.len)) != block_cost(blob_bytes(e->blob_len))) {
-        blob = block_alloc(s, blob_bytes(value.len));
-        if (e->blob != NULL) block_free(s, e->blob, blob_bytes(e->blob_len));
-    }
-    memcpy(blob, value.ptr, value.len);
-    e->blob = blob;
+    if (e->blob != NULL) blob_free(s, e);
+    e->blob = NULL;
+    e->blob_len = 0;
+    if (value.ptr == NULL) return;
+    e->blob = blob_alloc(s, e, value.len);
+    memcpy(e->blob, value.ptr, value.len);
     e->blob_len = (uint32_t)value.len;
     s->state_bytes += value.len;
     s->memory_bytes += blob_cost(e);
@@ -242,8 +253,32 @@ void entity_set(struct shard *s, struct entity *e, struct weir_str value)
 
 static bool entity_is_used(const struct entity *e)
 {
-    return e->blob != NULL || e->owner != NULL || e->pending > 0 ||
-           (e->waiters != NULL && e->waiters->head != NULL);
+    return e->blob != NULL || e->lock != NULL;
+}
+
+struct lock *entity_lock(struct shard *s, struct entity *e)
+{
+    struct lock *lock = e->lock;
+    if (lock != NULL) return lock;
+    if (s->lock_free != NULL) {
+        lock = s->lock_free;
+        s->lock_free = lock->next;
+        lock->next = NULL;
+    } else {
+        lock = block_alloc(s, sizeof(*lock));
+        *lock = (struct lock){ 0 };
+    }
+    return e->lock = lock;
+}
+
+void entity_settle(struct shard *s, struct entity *e)
+{
+    struct lock *lock = e->lock;
+    if (lock->pending > 0 || lock->owner != NULL || lock->head != NULL) return;
+    lock->next = s->lock_free;
+    s->lock_free = lock;
+    e->lock = NULL;
+    if (e->blob == NULL) entity_maybe_remove(s, e);
 }
 
 /* A ghost goes when nobody locks it, nothing hangs on it and, for a tombstone, its deletion is durable: until
@@ -372,8 +407,7 @@ void state_free(struct shard *s)
 {
     for (struct entity *e = entity_after(s, NULL), *next; e != NULL; e = next) {
         next = entity_after(s, e);
-        if (e->blob != NULL) block_free(s, e->blob, blob_bytes(e->blob_len));
-        mem_free(e->waiters);
+        if (e->blob != NULL) blob_free(s, e);
         block_free(s, e, entity_bytes(e->key_len));
     }
     slab_destroy(&s->slab);

@@ -78,9 +78,7 @@ void txn_end(struct txn *t)
             share_release(s, a);
             continue;
         }
-        ASSERT(a->entity->owner == t);
-        a->entity->owner = NULL;
-        a->entity->access = NULL;
+        ASSERT(a->entity->lock->owner == t);
         lock_release(s, a->entity);
     }
     struct txn **at = txn_place(s, t->id);
@@ -125,23 +123,23 @@ static inline void access_begin(struct access *a, struct txn *t, struct entity *
 
 struct access *txn_access(struct txn *t, struct entity *e)
 {
-    if (e->owner == t && e->access != NULL) return e->access;
+    if (e->lock->access != NULL) return e->lock->access;
     struct access *a = arena_alloc(&t->arena, sizeof(*a));
     access_begin(a, t, e);
-    e->access = a;
+    e->lock->access = a;
     return a;
 }
 
 struct access *txn_share(struct txn *t, struct entity *e)
 {
-    for (struct share *share = e->readers; share != NULL; share = share->next) {
+    for (struct share *share = e->lock->readers; share != NULL; share = share->next) {
         if (share->txn == t) return &share->access;
     }
     struct share *share = arena_alloc(&t->arena, sizeof(*share));
     access_begin(&share->access, t, e);
     share->txn = t;
-    share->next = e->readers;
-    e->readers = share;
+    share->next = e->lock->readers;
+    e->lock->readers = share;
     return &share->access;
 }
 
