@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/secret.h"
 #include "cli.h"
 #include "server/server.h"
@@ -219,6 +220,7 @@ static bool read_exactly(struct web *web, size_t bytes)
 
 static void drop(struct web *web, size_t bytes)
 {
+    ASSERT(web->in.ptr != NULL);
     web->in.len -= bytes;
     if (web->in.len > 0) memmove(web->in.ptr, web->in.ptr + bytes, web->in.len);
 }

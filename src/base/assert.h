@@ -15,7 +15,8 @@ __attribute__((noreturn)) void assert_failed(const char *condition, const char *
         if (__builtin_expect(!(condition), 0)) assert_failed(#condition, __FILE__, __LINE__);      \
     } while (0)
 
-#ifdef WEIR_SLOW_CHECKS
+/* Also what the static analyser cannot know. */
+#if defined(WEIR_SLOW_CHECKS) || defined(__clang_analyzer__)
 #define ASSERT_SLOW(condition) ASSERT(condition)
 #else
 #define ASSERT_SLOW(condition) ((void)0)

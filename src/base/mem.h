@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "weir/weir.h"
 
 /** Zeroed memory; never NULL. Given. */
@@ -55,6 +56,7 @@ static inline void buf_add_byte(struct buf *buf, uint8_t byte)
 static inline void buf_add_varint(struct buf *buf, uint64_t n)
 {
     buf_reserve(buf, 10);
+    ASSERT_SLOW(buf->ptr != NULL);
     char *at = buf->ptr + buf->len;
     for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
     *at++ = (char)n;

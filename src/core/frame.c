@@ -1004,6 +1004,7 @@ enum weir_status weir_call_all(struct weir_ctx *f, const struct weir_call *calls
     for (size_t i = 0; i < count && st == WEIR_OK; i++) {
         void *answer;
         const struct handler *handler = ctx_all_answer(all, i, &answer, &f->last);
+        ASSERT_SLOW(handler == NULL || calls[i].verb->place != NULL);
         if (handler != NULL && calls[i].result != NULL && answer != NULL)
             st = verb_result(f, calls[i].verb->place, answer, calls[i].result);
     }

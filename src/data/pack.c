@@ -177,6 +177,7 @@ void pack(const struct shape *shape, const void *in, struct buf *out)
 
 static const struct field *field_by_id(const struct shape *shape, uint64_t id, uint32_t *hint)
 {
+    ASSERT_SLOW(shape->count == 0 || shape->fields != NULL);
     for (uint32_t n = 0; n < shape->count; n++) {
         uint32_t i = *hint + n < shape->count ? *hint + n : *hint + n - shape->count;
         if (shape->fields[i].id == id) {

@@ -55,6 +55,7 @@ void shape_plan(struct arena *arena, struct shape *shape)
     plan->deep_count = 0;
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
+        ASSERT(f->kind != WEIR_RECORD || f->shape != NULL);
         if (f->shape != NULL) shape_plan(arena, (struct shape *)(uintptr_t)f->shape);
         enum step_kind kind = step_kind_of(f);
         uint32_t tag = f->id << 2 | (kind == STEP_TEXT ? WIRE_BYTES : WIRE_VARINT);

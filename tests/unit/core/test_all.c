@@ -198,11 +198,12 @@ static enum weir_status cell_both(struct weir_ctx *ctx, void *row, const void *a
 /* More than may be out at the same time: in turn. */
 static enum weir_status cell_many(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
     size_t count = (size_t)*(const int64_t *)args;
     struct weir_call *calls = weir_scratch(ctx, count * sizeof(*calls));
     struct cell *seen = weir_scratch(ctx, count * sizeof(*seen));
     for (size_t i = 0; i < count; i++)
-        calls[i] = (struct weir_call){ { { "abcdefghijklmnopqrstuvwxyz" + i % 26, 1 } }, &look, NULL, &seen[i] };
+        calls[i] = (struct weir_call){ { { &letters[i % 26], 1 } }, &look, NULL, &seen[i] };
     enum weir_status st = weir_call_all(ctx, calls, count);
     for (size_t i = 0; i < count; i++) *(int64_t *)result += seen[i].letters;
     return st;
