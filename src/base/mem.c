@@ -235,6 +235,15 @@ struct weir_str arena_printf(struct arena *arena, const char *format, ...)
 
 void arena_reset(struct arena *arena)
 {
+    struct arena_chunk *first = arena->first;
+    if (first == NULL) return;
+    if (!ARENA_CHECKED && arena->current == first && first->next == NULL &&
+        first->cap <= CHUNK_BYTES_MAX) {
+        memset(first->bytes, 0, (size_t)(arena->at - first->bytes));
+        arena->at = first->bytes;
+        arena->used = 0;
+        return;
+    }
     size_t kept = 0;
     bool used = arena->current != NULL;
     for (struct arena_chunk **link = &arena->first; *link;) {

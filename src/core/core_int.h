@@ -221,6 +221,8 @@ enum root_kind { ROOT_REQUEST = 1, ROOT_MESSAGE, ROOT_TIMER, ROOT_EVENT };
 
 /* What started a transaction; lives over its retries. */
 struct root {
+    struct arena arena; /* of message, timer and event roots: their arguments and key */
+    /* from here on cleared by root_new() */
     struct heap_item deadline;
     struct heap_item wake; /* while its attempt sleeps */
     enum root_kind kind;
@@ -228,7 +230,6 @@ struct root {
     const struct handler *handler;
     struct weir_str key; /* of the entity, or the request id for a service */
     const void *args;
-    struct arena arena;        /* of message, timer and event roots: their arguments and key */
     struct request *request;   /* ROOT_REQUEST */
     struct delivery *delivery; /* ROOT_MESSAGE */
     struct weir_str reply;     /* ROOT_MESSAGE: the deferred answer that comes of it; empty: none */
@@ -259,6 +260,10 @@ enum retry {
 enum tail { TAIL_NONE, TAIL_GIVEN, TAIL_DECIDED };
 
 struct txn {
+    /* kept from one to the next, empty */
+    struct arena arena;
+    struct buf trace;
+    /* from here on cleared by txn_begin() */
     uint64_t id; /* sequence << 6 | root's shard */
     struct age age;
     struct shard *shard;
@@ -266,7 +271,6 @@ struct txn {
     struct weir_ctx *top;
     struct access *accesses;
     uint32_t access_count;
-    struct arena arena;
     struct send *sends, **sends_tail;
     struct emit *emits, **emits_tail;
     struct asked *asks, **asks_tail;
@@ -297,7 +301,6 @@ struct txn {
     struct weir_ticket tied; /* there: what the client's answer comes of; place 0: its own result */
     void *list_items;        /* the list that weir_list_add() grew last, and the room it has */
     size_t list_room;
-    struct buf trace;
 };
 
 /* The call that is a handler's last act, made once it has returned; see last.c. */
@@ -536,6 +539,8 @@ struct shard {
     struct fiber_pool *fibers;
     struct weir_ctx *ready, **ready_tail;
     struct weir_ctx *fiber_waiters; /* the oldest transaction's first */
+    struct fiber *host;             /* the stack that the loop itself is on; see host_run() */
+    struct root *fresh;             /* the newest one, whose deadline nothing watches yet */
     struct heap deadlines;
     struct heap retries;                  /* pairs to try again */
     struct heap sleepers;                 /* roots that died, by when they go on */
@@ -682,6 +687,14 @@ static inline bool memory_is_full(const struct shard *s)
 {
     return !memory_takes(s, 0);
 }
+#define ENTITY_KEY_HEAD 3u
+/** What the key of an entity's row begins with. */
+static inline void key_entity_head(char head[ENTITY_KEY_HEAD], uint16_t type_id)
+{
+    head[0] = ROW_ENTITY;
+    head[1] = (char)(type_id >> 8);
+    head[2] = (char)type_id;
+}
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 /** kind, type, key length, key: the head of keys of rows that belong to an entity. */
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
@@ -739,6 +752,12 @@ void frame_ready(struct weir_ctx *f);
 /** False: it is not, and the transaction is doomed. A service's key becomes its own. */
 bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
                      const struct entity *e, const void *args);
+/**
+ * Runs work(arg), which begins handlers, on a stack that they need not change: a handler that returns without having waited
+ * costs no switch. One that waits takes the stack with it, and work(arg) is called again on another one. So work() looks
+ * after whatever may have run a handler whether s->host is still what it was, and else returns at once, touching nothing.
+ */
+void host_run(struct shard *s, void (*work)(void *arg), void *arg);
 /** Ends what waits, with ABORTED. */
 void txn_cancel(struct txn *t);
 void lock_release(struct shard *s, struct entity *e);
@@ -816,6 +835,8 @@ void root_finish(struct txn *t);
 bool root_before(struct weir_ctx *f);
 void id_make(struct env *env, char out[26]);
 void root_wound(struct txn *t);
+/** The newest root did not end at once: its deadline is to be watched. */
+void root_stays(struct shard *s);
 void root_deadlines(struct shard *s);
 /** Those that died and have slept long enough go on. */
 void roots_wake(struct shard *s);
@@ -992,8 +1013,12 @@ static inline void epoch_meet(struct shard *s, uint64_t epoch, uint64_t clock)
 uint64_t shard_turn(struct shard *s);
 void shard_publish(struct shard *s);
 void shard_wake(struct shard *s);
+void shard_wanted_first(struct shard *s, uint64_t epoch);
 /** Somebody waits for this epoch to become durable. On the shard's thread; the writer hears of it at the turn's end. */
-void shard_wanted(struct shard *s, uint64_t epoch);
+static inline void shard_wanted(struct shard *s, uint64_t epoch)
+{
+    if (epoch > s->wanted) shard_wanted_first(s, epoch);
+}
 /** The same from any thread. */
 void engine_wants(struct engine *engine, uint64_t epoch);
 /** Who raised G tells the shards, which then seal. */

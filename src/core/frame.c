@@ -438,6 +438,12 @@ static bool fibers_short(struct shard *s, struct weir_ctx *f)
     return true;
 }
 
+/* The loop stands on it, and no handler. */
+static inline bool host_is_free(const struct shard *s)
+{
+    return s->host != NULL && s->running == NULL;
+}
+
 /* A new stack: none for a younger transaction while an older one waits, else that would wound for ever. */
 static struct fiber *fiber_for(struct shard *s, struct weir_ctx *f)
 {
@@ -447,13 +453,14 @@ static struct fiber *fiber_for(struct shard *s, struct weir_ctx *f)
         return NULL;
     }
     if (ENV_CHANCE(s->env, "frame.no_fiber")) return NULL;
+    if (host_is_free(s)) return s->host;
     return fiber_take(s->fibers, frame_main, f);
 }
 
 /* No other transaction holds a stack here, so none will come free. */
 static bool fibers_never(struct shard *s, const struct weir_ctx *f)
 {
-    if (fiber_pool_in_use(s->fibers) < s->engine->limits.fibers_max) return false;
+    if (fiber_pool_in_use(s->fibers) - host_is_free(s) < s->engine->limits.fibers_max) return false;
     for (size_t i = 0; i < s->txn_cap; i++) {
         for (const struct txn *t = s->txns[i]; t != NULL; t = t->chain) {
             if (t != f->txn && txn_has_fiber(t)) return false;
@@ -480,6 +487,53 @@ static void stack_drop(struct weir_ctx *bottom)
     }
     bottom->status = frame_doom(bottom);
     if (bottom->status == WEIR_OK) bottom->status = WEIR_ABORTED;
+}
+
+/* Runs a frame on the loop's stack. False: that went with it when it waited. It has ended by now, resumed by somebody who will
+ * find it so as soon as this stack is left. */
+static bool host_invoke(struct shard *s, struct weir_ctx *f)
+{
+    struct fiber *host = s->host;
+    f->state = FRAME_RUNS;
+    s->running = f;
+    f->status = invoke(f);
+    if (s->host != host) return false;
+    s->running = NULL;
+    f->fiber = NULL;
+    f->state = FRAME_DONE;
+    return true;
+}
+
+/* The handler that took the loop's stack waits, or nothing of it is to run any more. */
+static void host_left(struct shard *s)
+{
+    struct weir_ctx *last = s->running, *bottom = last->bottom;
+    s->running = NULL;
+    root_stays(s);
+    if (!last->abandoned && !last->lost) return;
+    if (all_holds_stack(bottom, last)) return;
+    stack_drop(bottom);
+    bottom->fiber = NULL;
+    bottom->state = FRAME_DONE;
+    frame_run(bottom);
+}
+
+void host_run(struct shard *s, void (*work)(void *arg), void *arg)
+{
+    for (;;) {
+        struct fiber *host = ENV_CHANCE(s->env, "host.none") ? NULL
+                                                             : fiber_take(s->fibers, work, arg);
+        if (host == NULL) {
+            work(arg);
+            return;
+        }
+        s->host = host;
+        bool left = fiber_switch_in(host);
+        s->host = NULL;
+        if (!left) return;
+        MARK("a handler that waits takes the loop's stack");
+        host_left(s);
+    }
 }
 
 /* Runs the frame, and those under it on its stack, until one waits (false) or the one at the bottom is done (true). */
@@ -519,6 +573,7 @@ static bool frame_switch(struct weir_ctx *f)
     }
     struct weir_ctx *outer = s->running, *bottom = f->bottom, *last = f;
     bool more = false, lost = f->lost || f->abandoned;
+    if (f->fiber != NULL && f->fiber == s->host) return host_invoke(s, f);
     if (f->state != FRAME_DONE && !lost) {
         f->state = FRAME_RUNS;
         s->running = f;

@@ -42,8 +42,8 @@ struct root *root_new(struct shard *s, enum root_kind kind, const struct handler
     struct root *r = s->root_free;
     if (r != NULL) {
         s->root_free = r->next;
-        struct arena arena = r->arena;
-        *r = (struct root){ .arena = arena };
+        memset((char *)r + offsetof(struct root, deadline), 0,
+               sizeof(*r) - offsetof(struct root, deadline));
     } else {
         r = mem_alloc(sizeof(*r));
     }
@@ -57,6 +57,7 @@ struct root *root_new(struct shard *s, enum root_kind kind, const struct handler
 void root_free(struct shard *s, struct root *r)
 {
     if (r->deadline.place) heap_remove(&s->deadlines, &r->deadline);
+    if (s->fresh == r) s->fresh = NULL;
     arena_reset(&r->arena);
     r->next = s->root_free;
     s->root_free = r;
@@ -506,8 +507,10 @@ void root_begin_request(struct shard *s, struct request *request)
     r->args = request->args;
     r->deadline.at = (int64_t)request->deadline_ns;
     r->deadline.tie = r->age.sequence;
-    heap_add(&s->deadlines, &r->deadline);
+    s->fresh = r;
+    struct fiber *host = s->host;
     root_run(root_attempt(s, r));
+    if (s->host == host) root_stays(s);
 }
 
 void root_begin_message(struct shard *s, struct pair *pair)
@@ -574,7 +577,14 @@ void root_begin_timer(struct shard *s, struct row *row)
     root_run(root_attempt(s, r));
 }
 
-/* ---- deadlines ---- */
+/* ---- deadlines: most roots end before anybody could look at theirs ---- */
+
+void root_stays(struct shard *s)
+{
+    if (s->fresh == NULL) return;
+    heap_add(&s->deadlines, &s->fresh->deadline);
+    s->fresh = NULL;
+}
 
 uint64_t root_next_due(struct shard *s)
 {

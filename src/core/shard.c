@@ -55,9 +55,8 @@ void engine_wants(struct engine *engine, uint64_t epoch)
     engine->env->actor_wake(engine->env, &engine->writer.actor);
 }
 
-void shard_wanted(struct shard *s, uint64_t epoch)
+void shard_wanted_first(struct shard *s, uint64_t epoch)
 {
-    if (s->wanted >= epoch) return;
     s->wanted = epoch;
     s->wakes_writer = true;
     wanted_raise(s->engine, epoch);
@@ -370,6 +369,35 @@ static void begin_first(struct shard *s)
     root_begin_request(s, r);
 }
 
+struct begin {
+    struct shard *shard;
+    uint64_t begun, most; /* in this turn */
+};
+
+static bool begin_ends(struct begin *self)
+{
+    struct shard *s = self->shard;
+    if (self->begun == self->most || s->pending == NULL) return true;
+    if (self->begun == 0) return false;
+    s->clock_ns = s->env->mono_ns(s->env);
+    if (s->clock_ns - s->now_ns > TURN_NS) return true;
+    /* The log writer waits for this shard to seal, and with it everyone whose epoch that is. */
+    return atomic_load_explicit(&s->engine->epoch, memory_order_relaxed) > s->epoch_seen;
+}
+
+/* On a stack that may go: see host_run(). */
+static void begin_some(void *arg)
+{
+    struct begin *self = arg;
+    struct shard *s = self->shard;
+    struct fiber *host = s->host;
+    while (!begin_ends(self) && shard_may_begin(s)) {
+        self->begun++;
+        begin_first(s);
+        if (s->host != host) return;
+    }
+}
+
 /* Requests leave their rings at once, so that a door is never blocked; they wait here in order of arrival. */
 static bool begin_requests(struct shard *s)
 {
@@ -391,17 +419,10 @@ static bool begin_requests(struct shard *s)
             request_expect(s, r, false);
         }
     }
-    uint64_t begun = 0, most = ENV_CHANCE(s->env, "shard.begin_one") ? 1 : ROOTS_PER_TURN;
-    while (begun < most && s->pending != NULL && shard_may_begin(s)) {
-        begin_first(s);
-        begun++;
-        s->clock_ns = s->env->mono_ns(s->env);
-        if (s->clock_ns - s->now_ns > TURN_NS) break;
-        /* The log writer waits for this shard to seal, and with it everyone whose epoch that is. */
-        if (atomic_load_explicit(&s->engine->epoch, memory_order_relaxed) > s->epoch_seen) break;
-    }
-    any = any || begun > 0;
-    pace_measure(s, begun, patience_ns);
+    struct begin begin = { s, 0, ENV_CHANCE(s->env, "shard.begin_one") ? 1 : ROOTS_PER_TURN };
+    if (s->pending != NULL) host_run(s, begin_some, &begin);
+    any = any || begin.begun > 0;
+    pace_measure(s, begin.begun, patience_ns);
     /* Those at the head that waited too long are refused even while nothing may begin. */
     for (; s->pending != NULL && s->now_ns > s->pending->arrival_ns + patience_ns; any = true) {
         MARK("request waited too long in the queue");

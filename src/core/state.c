@@ -31,7 +31,8 @@ static void add_be16(struct buf *out, uint16_t n)
 
 void key_entity(struct buf *out, uint16_t type_id, struct weir_str key)
 {
-    const char head[3] = { ROW_ENTITY, (char)(type_id >> 8), (char)type_id };
+    char head[ENTITY_KEY_HEAD];
+    key_entity_head(head, type_id);
     buf_reserve(out, sizeof(head) + key.len);
     buf_add(out, head, sizeof(head));
     buf_add(out, key.ptr, key.len);

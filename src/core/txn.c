@@ -50,9 +50,7 @@ struct txn *txn_begin(struct shard *s, uint64_t id, struct age age)
     struct txn *t = s->txn_free;
     if (t != NULL) {
         s->txn_free = t->chain;
-        struct arena arena = t->arena;
-        struct buf trace = t->trace;
-        *t = (struct txn){ .arena = arena, .trace = trace };
+        memset((char *)t + offsetof(struct txn, id), 0, sizeof(*t) - offsetof(struct txn, id));
     } else {
         t = mem_alloc(sizeof(*t));
     }
@@ -545,21 +543,24 @@ struct overlay *overlay_next(struct txn *t, struct access *a, struct weir_str pr
 
 /* ---- applying: after the decision, nothing here can fail ---- */
 
+/* Where a change of this epoch goes. */
+static inline struct buf *effects_of(struct shard *s, uint64_t epoch)
+{
+    ASSERT(epoch > s->sealed_local);
+    if (epoch > s->effect_epoch) s->effect_epoch = epoch;
+    shard_wanted(s, epoch);
+    return &s->buffers[epoch % EPOCH_BUFFERS];
+}
+
 void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key,
                 struct weir_str value)
 {
-    ASSERT(epoch > s->sealed_local);
-    store_change(&s->buffers[epoch % EPOCH_BUFFERS], slot, key, value);
-    if (epoch > s->effect_epoch) s->effect_epoch = epoch;
-    shard_wanted(s, epoch);
+    store_change(effects_of(s, epoch), slot, key, value);
 }
 
 void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key)
 {
-    ASSERT(epoch > s->sealed_local);
-    store_change_delete(&s->buffers[epoch % EPOCH_BUFFERS], slot, key);
-    if (epoch > s->effect_epoch) s->effect_epoch = epoch;
-    shard_wanted(s, epoch);
+    store_change_delete(effects_of(s, epoch), slot, key);
 }
 
 /* The committed row. */
@@ -604,24 +605,26 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
 static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
 {
     struct entity *e = a->entity;
-    struct buf *key = &s->scratch;
     if (!a->exists && e->blob == NULL) MARK("made and deleted in one transaction");
     if (!a->exists && e->blob == NULL) return;
     if (a->exists && e->blob != NULL &&
         str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len }))
         return;
-    buf_reset(key);
-    key_entity(key, e->type_id, entity_key(e));
     if (a->type == s->engine->catalog->answers)
         answer_change(s, e, a->exists ? a->packed : STR_NIL, epoch);
     if (!a->exists) {
         MARK("an entity's row is deleted");
+        buf_reset(&s->scratch);
+        key_entity(&s->scratch, e->type_id, entity_key(e));
         entity_set(s, e, STR_NIL);
-        effect_delete(s, epoch, e->slot, buf_str(key));
+        effect_delete(s, epoch, e->slot, buf_str(&s->scratch));
         return;
     }
+    char head[ENTITY_KEY_HEAD];
+    key_entity_head(head, e->type_id);
     entity_set(s, e, a->packed);
-    effect_put(s, epoch, e->slot, buf_str(key), a->packed);
+    store_change_of(effects_of(s, epoch), e->slot, (struct weir_str){ head, sizeof(head) },
+                    entity_key(e), a->packed);
 }
 
 static int64_t overlay_growth(const struct shard *s, const struct overlay *o)

@@ -24,7 +24,8 @@ struct step {
     uint32_t offset;
     uint32_t tag; /* of the packed form; of STEP_FIELD one that there is not */
     uint8_t kind;
-    bool free; /* not STEP_FIELD, and no rule of its own */
+    bool free; /* not STEP_FIELD, and no rule but these bounds, which only a number has */
+    int64_t least, most;
 };
 static_assert(sizeof(struct weir_str) == 16, "text_stays() compares two words");
 struct plan {

@@ -225,6 +225,10 @@ static enum weir_status unpack_bytes(const struct field *f, struct weir_str byte
 static inline const char *varint_take(const char *at, const char *end, uint64_t *n)
 {
     uint64_t taken = 0;
+    if (at < end && (uint8_t)*at < 0x80) {
+        *n = (uint8_t)*at;
+        return at + 1;
+    }
     for (unsigned shift = 0; at < end && shift < 63; shift += 7) {
         uint8_t byte = (uint8_t)*at++;
         taken |= (uint64_t)(byte & 0x7f) << shift;
@@ -236,16 +240,19 @@ static inline const char *varint_take(const char *at, const char *end, uint64_t 
 
 /* Reads numbers and texts that come in the order of their fields, from the one at `hint` on; leaves the reader before whatever is
  * something else, or wrong. */
-static uint32_t unpack_planned(const struct shape *shape, const struct step *steps, uint32_t hint,
-                               struct reader *reader, struct arena *arena, bool copy, void *out)
+static inline uint32_t unpack_planned(const struct shape *shape, uint32_t hint,
+                                      struct reader *reader, struct arena *arena, bool copy,
+                                      void *out)
 {
+    const struct step *steps = shape->plan->steps;
     const char *at = reader->at, *end = reader->end;
+    uint32_t count = shape->count;
     while (at < end) {
         uint32_t i = hint,
                  tag = (uint8_t)*at; /* of one byte, as those of the first 31 fields are */
         uint64_t n;
-        while (i < shape->count && steps[i].tag != tag) i++;
-        if (i == shape->count || tag >= 0x80) break;
+        while (i < count && steps[i].tag != tag) i++;
+        if (i == count || tag >= 0x80) break;
         const char *next = varint_take(at + 1, end, &n);
         if (next == NULL) break;
         char *to = (char *)out + steps[i].offset;
@@ -266,17 +273,13 @@ static uint32_t unpack_planned(const struct shape *shape, const struct step *ste
     return hint;
 }
 
-enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena,
-                        bool copy, void *out)
+/* What is left in the reader, whatever it is. */
+static __attribute__((noinline)) enum weir_status unpack_fields(const struct shape *shape,
+                                                                uint32_t hint, struct reader reader,
+                                                                struct arena *arena, bool copy,
+                                                                void *out)
 {
-    shape_start(shape, out);
-    struct reader reader = reader_of(bytes);
-    uint32_t hint = 0;
     while (reader.at < reader.end && !reader.failed) {
-        if (shape->plan != NULL) {
-            hint = unpack_planned(shape, shape->plan->steps, hint, &reader, arena, copy, out);
-            if (reader.at == reader.end) break;
-        }
         uint64_t tag = reader_varint(&reader);
         const struct field *f = hint < shape->count ? &shape->fields[hint] : NULL;
         if (f != NULL && f->id == tag >> 2) hint++;
@@ -307,6 +310,18 @@ enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct
             if (f != NULL) value_set_nil(f, at);
             break;
         }
+        if (shape->plan != NULL) hint = unpack_planned(shape, hint, &reader, arena, copy, out);
     }
     return reader.failed ? WEIR_CORRUPT : WEIR_OK;
+}
+
+enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena,
+                        bool copy, void *out)
+{
+    shape_start(shape, out);
+    struct reader reader = reader_of(bytes);
+    uint32_t hint = 0;
+    if (shape->plan != NULL) hint = unpack_planned(shape, 0, &reader, arena, copy, out);
+    if (reader.at == reader.end) return WEIR_OK;
+    return unpack_fields(shape, hint, reader, arena, copy, out);
 }

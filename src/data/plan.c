@@ -1,5 +1,5 @@
 /*
- * plan.c - what is known of a shape before any value comes: its start, and twelve bytes a field instead of the three
+ * plan.c - what is known of a shape before any value comes: its start, and half a cache line a field instead of the three
  * cache lines of a `struct field`.
  *
  * Most fields are whole numbers that start as 0, times that start as nil and texts that start empty. Each has a step of
@@ -21,10 +21,26 @@ static enum step_kind step_kind_of(const struct field *f)
     return STEP_FIELD;
 }
 
-/* Nothing is asked of a value but what its kind asks. */
-static bool step_is_free(const struct field *f)
+/* Nothing is asked of a value but what its kind asks, and of a number its bounds. */
+static bool step_is_free(const struct field *f, enum step_kind kind)
 {
-    return f->check == NULL && !f->has_min && !f->has_max;
+    bool bounded = f->has_min || f->has_max;
+    return f->check == NULL && kind != STEP_FIELD && (kind != STEP_TEXT || !bounded);
+}
+
+static struct step step_make(const struct field *f)
+{
+    enum step_kind kind = step_kind_of(f);
+    uint32_t tag = f->id << 2 | (kind == STEP_TEXT ? WIRE_BYTES : WIRE_VARINT);
+    struct step step = { .offset = f->offset,
+                         .tag = kind == STEP_FIELD ? NO_TAG : tag,
+                         .kind = (uint8_t)kind,
+                         .free = step_is_free(f, kind),
+                         .least = -WEIR_INT_MAX,
+                         .most = WEIR_INT_MAX };
+    if (f->has_min && f->min > step.least) step.least = f->min;
+    if (f->has_max && f->max < step.most) step.most = f->max;
+    return step;
 }
 
 static bool field_is_flat(const struct field *f)
@@ -57,12 +73,7 @@ void shape_plan(struct arena *arena, struct shape *shape)
         const struct field *f = &shape->fields[i];
         ASSERT(f->kind != WEIR_RECORD || f->shape != NULL);
         if (f->shape != NULL) shape_plan(arena, (struct shape *)(uintptr_t)f->shape);
-        enum step_kind kind = step_kind_of(f);
-        uint32_t tag = f->id << 2 | (kind == STEP_TEXT ? WIRE_BYTES : WIRE_VARINT);
-        plan->steps[i] = (struct step){ .offset = f->offset,
-                                        .tag = kind == STEP_FIELD ? NO_TAG : tag,
-                                        .kind = (uint8_t)kind,
-                                        .free = kind != STEP_FIELD && step_is_free(f) };
+        plan->steps[i] = step_make(f);
         shape->flat = shape->flat && field_is_flat(f);
         if (field_is_deep(f)) plan->deep[plan->deep_count++] = (uint8_t)i;
     }

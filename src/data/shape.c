@@ -454,19 +454,22 @@ static inline bool step_keeps(const struct step *step, const char *value, const 
     if (!step->free) return false;
     if (step->kind != STEP_TEXT) {
         memcpy(&n, at, sizeof(n));
-        if (n == WEIR_NIL) return nil_allowed && step->kind == STEP_TIME;
-        return n <= WEIR_INT_MAX && n >= -WEIR_INT_MAX;
+        if (n >= step->least && n <= step->most) return true;
+        return n == WEIR_NIL && nil_allowed && step->kind == STEP_TIME;
     }
     if (before != NULL && text_stays(at, before + step->offset)) return true;
     memcpy(&text, at, sizeof(text));
     return text.ptr != NULL && str_is_utf8(text);
 }
 
-enum weir_status shape_judge_change(const struct shape *shape, const void *value,
-                                    const void *before, bool nil_allowed, struct problem *problem)
+/* The fields from the i-th on, whatever they are. */
+static __attribute__((noinline)) enum weir_status judge_fields(const struct shape *shape,
+                                                               uint32_t i, const void *value,
+                                                               const void *before, bool nil_allowed,
+                                                               struct problem *problem)
 {
     const struct step *steps = shape->plan ? shape->plan->steps : NULL;
-    for (uint32_t i = 0; i < shape->count; i++) {
+    for (; i < shape->count; i++) {
         if (steps != NULL && step_keeps(&steps[i], value, before, nil_allowed)) continue;
         const struct field *f = &shape->fields[i];
         const char *at = (const char *)value + f->offset;
@@ -475,6 +478,17 @@ enum weir_status shape_judge_change(const struct shape *shape, const void *value
         if (st != WEIR_OK) return st;
     }
     return WEIR_OK;
+}
+
+enum weir_status shape_judge_change(const struct shape *shape, const void *value,
+                                    const void *before, bool nil_allowed, struct problem *problem)
+{
+    const struct step *steps = shape->plan ? shape->plan->steps : NULL;
+    uint32_t i = 0, count = shape->count;
+    if (steps == NULL) return judge_fields(shape, 0, value, before, nil_allowed, problem);
+    while (i < count && step_keeps(&steps[i], value, before, nil_allowed)) i++;
+    if (i == count) return WEIR_OK;
+    return judge_fields(shape, i, value, before, nil_allowed, problem);
 }
 
 enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed,

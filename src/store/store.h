@@ -20,6 +20,9 @@
  */
 enum store_op { STORE_PUT = 1, STORE_DELETE = 2 };
 void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value);
+/** The same of a key of two parts, the first of a few bytes. */
+void store_change_of(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
+                     struct weir_str value);
 void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key);
 
 struct store_options {
