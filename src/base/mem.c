@@ -205,12 +205,6 @@ void *arena_alloc_more(struct arena *arena, size_t bytes)
     return ptr;
 }
 
-struct weir_str arena_copy(struct arena *arena, struct weir_str text)
-{
-    if (text.len == 0) return (struct weir_str){ "", 0 };
-    return (struct weir_str){ memcpy(arena_alloc(arena, text.len), text.ptr, text.len), text.len };
-}
-
 char *arena_cstr(struct arena *arena, struct weir_str text)
 {
     char *copy = arena_alloc(arena, text.len + 1);

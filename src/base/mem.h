@@ -52,15 +52,18 @@ static inline void buf_add_byte(struct buf *buf, uint8_t byte)
     buf_reserve(buf, 1);
     buf->ptr[buf->len++] = (char)byte;
 }
-/** Base-128, low group first; at most 10 bytes. */
+/** Base-128, low group first; at most 10 bytes. Returns what follows. */
+static inline char *varint_put(char *at, uint64_t n)
+{
+    for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
+    *at++ = (char)n;
+    return at;
+}
 static inline void buf_add_varint(struct buf *buf, uint64_t n)
 {
     buf_reserve(buf, 10);
     ASSERT_SLOW(buf->ptr != NULL);
-    char *at = buf->ptr + buf->len;
-    for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
-    *at++ = (char)n;
-    buf->len = (size_t)(at - buf->ptr);
+    buf->len = (size_t)(varint_put(buf->ptr + buf->len, n) - buf->ptr);
 }
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_free(struct buf *buf);
@@ -140,7 +143,11 @@ static inline void *arena_alloc(struct arena *arena, size_t bytes)
     arena->used += bytes;
     return ptr;
 }
-struct weir_str arena_copy(struct arena *arena, struct weir_str text);
+static inline struct weir_str arena_copy(struct arena *arena, struct weir_str text)
+{
+    if (text.len == 0) return (struct weir_str){ "", 0 };
+    return (struct weir_str){ memcpy(arena_alloc(arena, text.len), text.ptr, text.len), text.len };
+}
 /** As arena_copy() with a NUL behind. */
 char *arena_cstr(struct arena *arena, struct weir_str text);
 struct weir_str arena_printf(struct arena *arena, const char *format, ...)

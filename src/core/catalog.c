@@ -87,9 +87,12 @@ uint8_t type_slot(const struct type *type, struct weir_str key)
 
 struct key_place type_place(const struct type *type, struct weir_str key)
 {
-    struct weir_str route = key_route(&type->key, key);
     struct key_place place = { .hash = hash64(0, key.ptr, key.len) };
-    uint64_t routed = route.len == key.len ? place.hash : hash64(0, route.ptr, route.len);
+    uint64_t routed = place.hash;
+    if (type->key.count > 0 || (key.len > 0 && memchr(key.ptr, '{', key.len) != NULL)) {
+        struct weir_str route = key_route(&type->key, key);
+        if (route.len != key.len) routed = hash64(0, route.ptr, route.len);
+    }
     place.slot = (uint8_t)(routed % SLOTS);
     return place;
 }

@@ -151,7 +151,8 @@ struct access {
     struct weir_str packed; /* the row as of the last judgement; ptr NULL: no row */
     void *before;           /* the struct as of then; NULL: it cannot be compared */
     bool exists;
-    bool changed; /* `packed` or `exists` differs from what is committed */
+    bool changed;       /* `packed` or `exists` differs from what is committed */
+    bool changed_again; /* more than once, so that it may be the same after all */
     bool turn_wrote;
     uint64_t turn; /* in which it was locked last, and whether something there may write; all.c */
     struct tree overlay;
@@ -235,6 +236,7 @@ struct root {
     struct weir_str reply;     /* ROOT_MESSAGE: the deferred answer that comes of it; empty: none */
     struct weir_str timer_key; /* ROOT_TIMER */
     struct lane *lane;         /* ROOT_EVENT: its head */
+    void *result;              /* ROOT_REQUEST: of its handler, in the request's arena */
     struct txn *txn;           /* the attempt that runs */
     uint64_t attempts;
     uint32_t deaths;
@@ -647,7 +649,11 @@ struct engine {
 
 /* ---- state.c: tables ----------------------------------------------------------------------------- */
 bool type_key_fits(const struct type *type, struct weir_str key);
-struct type *type_of(const struct shard *s, uint16_t id);
+static inline struct type *type_of(const struct shard *s, uint16_t id)
+{
+    const struct catalog *catalog = s->engine->catalog;
+    return id < catalog->by_id_count ? catalog->by_id[id] : NULL;
+}
 struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash);
 /** NULL when there is none. */
 struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key);
@@ -833,6 +839,13 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r);
 void root_run(struct weir_ctx *f);
 void root_finish(struct txn *t);
 bool root_before(struct weir_ctx *f);
+/** Has root_before() anything to look at? */
+static inline bool root_has_before(const struct root *r)
+{
+    return r->kind == ROOT_TIMER || (r->kind == ROOT_REQUEST && r->request->id.len > 0);
+}
+/** Where the result of a request's handler goes. */
+void *root_result(struct root *r);
 void id_make(struct env *env, char out[26]);
 void root_wound(struct txn *t);
 /** The newest root did not end at once: its deadline is to be watched. */

@@ -110,7 +110,7 @@ static void waiters_remove(struct entity *e, struct weir_ctx *f)
     f->prev_wait = f->next_wait = NULL;
 }
 
-static SLOW void share_take(struct entity *e, struct weir_ctx *f)
+static inline void share_take(struct entity *e, struct weir_ctx *f)
 {
     ASSERT(e->lock->owner == NULL || e->lock->owner == &shared);
     e->lock->owner = &shared;
@@ -344,13 +344,18 @@ static uint32_t runtime_index(const struct engine *engine, const struct runtime 
     return 0;
 }
 
+static inline bool frame_is_root(const struct weir_ctx *f)
+{
+    return f->txn->root != NULL && f->caller == NULL && !f->from_shard;
+}
+
 static enum weir_status invoke(struct weir_ctx *f)
 {
     struct txn *t = f->txn;
     const struct handler *h = f->handler;
     struct access *a = f->access;
-    bool is_root = t->root != NULL && f->caller == NULL && !f->from_shard;
-    if (is_root && !root_before(f)) return t->failure.status;
+    bool is_root = frame_is_root(f);
+    if (is_root && root_has_before(t->root) && !root_before(f)) return t->failure.status;
     if (!h->type->service && !access_open(f)) return t->failure.status;
     void *row = h->type->service ? NULL : a->row;
     const void *before = NULL;
@@ -390,7 +395,8 @@ static enum weir_status invoke(struct weir_ctx *f)
                                      "the result of %.*s:%.*s is not what it declares: %s",
                                      STR_ARG(h->type->name), STR_ARG(h->name), problem.text));
     }
-    return is_root ? answer_tie(f) : WEIR_OK;
+    bool ties = is_root && (f->ticket.place != 0 || t->root->kind == ROOT_MESSAGE);
+    return ties ? answer_tie(f) : WEIR_OK;
 }
 
 static void frame_main(void *arg)
@@ -569,7 +575,9 @@ static bool frame_switch(struct weir_ctx *f)
             f->state = FRAME_DONE;
             return true;
         }
-        f->result = arena_alloc(&f->txn->arena, f->handler->result->size + 8u);
+        f->result = frame_is_root(f) && f->txn->root->kind == ROOT_REQUEST
+                        ? root_result(f->txn->root)
+                        : arena_alloc(&f->txn->arena, f->handler->result->size + 8u);
     }
     struct weir_ctx *outer = s->running, *bottom = f->bottom, *last = f;
     bool more = false, lost = f->lost || f->abandoned;

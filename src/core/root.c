@@ -330,15 +330,23 @@ static void root_abort(struct txn *t)
     root_close(t);
 }
 
+void *root_result(struct root *r)
+{
+    size_t bytes = r->handler->result->size + 8u;
+    if (r->result != NULL) return memset(r->result, 0, bytes); /* of an attempt that was undone */
+    return r->result = arena_alloc(&r->request->arena, bytes);
+}
+
 /* Before the rows change: what a handler in C answers may be a text of a row as it lies there. */
 static void result_keep(struct txn *t)
 {
     struct request *request = t->root->request;
     const struct shape *shape = t->root->handler->result;
     if (request->replayed || t->tied.place != 0 || shape->count == 0) return;
-    request->result = arena_alloc(&request->arena, shape->size + 8u);
-    shape_copy(shape, t->result, &request->arena, request->result);
-    t->result = request->result;
+    ASSERT(t->result == t->root->result);
+    request->result = t->result;
+    if (shape->deep || shape->plan == NULL)
+        shape_copy(shape, t->result, &request->arena, t->result);
 }
 
 static void root_commit(struct txn *t, struct entity *e)

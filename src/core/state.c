@@ -9,12 +9,6 @@
 
 #define INDEX_CAP_FIRST 1024u
 
-struct type *type_of(const struct shard *s, uint16_t id)
-{
-    const struct catalog *catalog = s->engine->catalog;
-    return id < catalog->by_id_count ? catalog->by_id[id] : NULL;
-}
-
 /* ---- keys ---- */
 
 /* Typed keys must say what their type declares: "{w}:i" wants two whole numbers. */

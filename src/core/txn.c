@@ -339,19 +339,13 @@ static enum weir_status query_judge(struct weir_ctx *f)
     return WEIR_OK;
 }
 
-static enum weir_status row_check(struct weir_ctx *f)
+/* The rule over the whole row. */
+static __attribute__((noinline)) enum weir_status row_check_whole(struct weir_ctx *f)
 {
     struct access *a = f->access;
     struct txn *t = f->txn;
-    struct problem problem;
-    problem_clear(&problem);
-    if (shape_judge_change(a->type->row, a->row, a->before, true, &problem) != WEIR_OK) {
-        return doom_problem(t, &problem,
-                            arena_printf(&t->arena, "%.*s `%.*s`", STR_ARG(a->type->name),
-                                         STR_ARG(entity_key(a->entity))));
-    }
     struct weir_str code = STR("");
-    if (a->type->check != NULL && !a->type->check(f, a->type, a->row, &code)) {
+    if (!a->type->check(f, a->type, a->row, &code)) {
         if (t->failure.status != WEIR_OK) return t->failure.status;
         struct buf detail = { 0 };
         buf_add_text(&detail, "{\"rule\":");
@@ -365,6 +359,20 @@ static enum weir_status row_check(struct weir_ctx *f)
         return WEIR_CHECK;
     }
     return WEIR_OK;
+}
+
+static inline enum weir_status row_check(struct weir_ctx *f)
+{
+    struct access *a = f->access;
+    struct txn *t = f->txn;
+    struct problem problem;
+    problem_clear(&problem);
+    if (shape_judge_change(a->type->row, a->row, a->before, true, &problem) != WEIR_OK) {
+        return doom_problem(t, &problem,
+                            arena_printf(&t->arena, "%.*s `%.*s`", STR_ARG(a->type->name),
+                                         STR_ARG(entity_key(a->entity))));
+    }
+    return a->type->check != NULL ? row_check_whole(f) : WEIR_OK;
 }
 
 /* The row packed as if nothing had ever been assigned: only the key's parts. */
@@ -424,6 +432,7 @@ enum weir_status access_judge(struct weir_ctx *f)
     }
     if (!count_written(t, now.len)) return WEIR_BUDGET;
     a->packed = arena_copy(&t->arena, now);
+    a->changed_again = a->changed;
     a->changed = true;
     st = row_check(f);
     if (st == WEIR_OK) row_judged(a, &t->arena);
@@ -607,7 +616,7 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
     struct entity *e = a->entity;
     if (!a->exists && e->blob == NULL) MARK("made and deleted in one transaction");
     if (!a->exists && e->blob == NULL) return;
-    if (a->exists && e->blob != NULL &&
+    if (a->changed_again && a->exists && e->blob != NULL &&
         str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len }))
         return;
     if (a->type == s->engine->catalog->answers)

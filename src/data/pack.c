@@ -111,13 +111,6 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
     }
 }
 
-static inline char *put_varint(char *at, uint64_t n)
-{
-    for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
-    *at++ = (char)n;
-    return at;
-}
-
 static void pack_planned(const struct shape *shape, const struct step *steps, const void *in,
                          struct buf *out)
 {
@@ -144,11 +137,11 @@ static void pack_planned(const struct shape *shape, const struct step *steps, co
             out->len = (size_t)(at - out->ptr);
             pack_field(&shape->fields[i], from, out);
         } else if (step->kind == STEP_TEXT) {
-            at = put_varint(put_varint(at, step->tag), text.len);
+            at = varint_put(varint_put(at, step->tag), text.len);
             out->len = (size_t)(at - out->ptr);
             buf_add(out, text.ptr, text.len);
         } else {
-            at = put_varint(put_varint(at, step->tag), zigzag(n));
+            at = varint_put(varint_put(at, step->tag), zigzag(n));
             continue;
         }
         buf_reserve(out, room);
@@ -225,15 +218,16 @@ static enum weir_status unpack_bytes(const struct field *f, struct weir_str byte
 static inline const char *varint_take(const char *at, const char *end, uint64_t *n)
 {
     uint64_t taken = 0;
-    if (at < end && (uint8_t)*at < 0x80) {
-        *n = (uint8_t)*at;
-        return at + 1;
-    }
     for (unsigned shift = 0; at < end && shift < 63; shift += 7) {
-        uint8_t byte = (uint8_t)*at++;
-        taken |= (uint64_t)(byte & 0x7f) << shift;
-        *n = taken;
-        if (byte < 0x80) return at;
+        uint64_t byte = (uint8_t)*at++;
+        taken +=
+            byte
+            << shift; /* with the bit that says that more follows, which the next one takes off */
+        if (byte < 0x80) {
+            *n = taken;
+            return at;
+        }
+        taken -= UINT64_C(0x80) << shift;
     }
     return NULL;
 }

@@ -444,6 +444,14 @@ static enum weir_status judge_field(const struct field *f, const void *at, bool 
     return st;
 }
 
+static inline bool step_keeps_number(const struct step *step, const char *value)
+{
+    int64_t n;
+    if (!step->free || step->kind == STEP_TEXT) return false;
+    memcpy(&n, value + step->offset, sizeof(n));
+    return n >= step->least && n <= step->most;
+}
+
 /* Is it one of the most, whose rules are kept and take no more than a look at its step? */
 static inline bool step_keeps(const struct step *step, const char *value, const char *before,
                               bool nil_allowed)
@@ -483,12 +491,13 @@ static __attribute__((noinline)) enum weir_status judge_fields(const struct shap
 enum weir_status shape_judge_change(const struct shape *shape, const void *value,
                                     const void *before, bool nil_allowed, struct problem *problem)
 {
-    const struct step *steps = shape->plan ? shape->plan->steps : NULL;
     uint32_t i = 0, count = shape->count;
-    if (steps == NULL) return judge_fields(shape, 0, value, before, nil_allowed, problem);
-    while (i < count && step_keeps(&steps[i], value, before, nil_allowed)) i++;
-    if (i == count) return WEIR_OK;
-    return judge_fields(shape, i, value, before, nil_allowed, problem);
+    /* numbers that come first, without a call */
+    if (shape->plan != NULL) {
+        const struct step *steps = shape->plan->steps;
+        while (i < count && step_keeps_number(&steps[i], value)) i++;
+    }
+    return i == count ? WEIR_OK : judge_fields(shape, i, value, before, nil_allowed, problem);
 }
 
 enum weir_status shape_judge(const struct shape *shape, const void *value, bool nil_allowed,

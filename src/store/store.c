@@ -15,34 +15,6 @@
 
 /* ---- changes ---- */
 
-static inline char *put_varint(char *at, uint64_t n)
-{
-    for (; n >= 0x80; n >>= 7) *at++ = (char)(n | 0x80);
-    *at++ = (char)n;
-    return at;
-}
-
-static inline char *put_bytes(char *at, struct weir_str bytes)
-{
-    if (bytes.len > 0) memcpy(at, bytes.ptr, bytes.len);
-    return at + bytes.len;
-}
-
-void store_change_of(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
-                     struct weir_str value)
-{
-    buf_reserve(batch, 22 + head.len + key.len + value.len);
-    char *at = batch->ptr + batch->len;
-    *at++ = (char)slot;
-    *at++ = STORE_PUT;
-    at = put_varint(at, head.len + key.len);
-    for (size_t i = 0; i < head.len; i++) *at++ = head.ptr[i];
-    at = put_bytes(at, key);
-    at = put_varint(at, value.len);
-    at = put_bytes(at, value);
-    batch->len = (size_t)(at - batch->ptr);
-}
-
 void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value)
 {
     store_change_of(batch, slot, STR(""), key, value);

@@ -21,8 +21,20 @@
 enum store_op { STORE_PUT = 1, STORE_DELETE = 2 };
 void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value);
 /** The same of a key of two parts, the first of a few bytes. */
-void store_change_of(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
-                     struct weir_str value);
+static inline void store_change_of(struct buf *batch, uint8_t slot, struct weir_str head,
+                                   struct weir_str key, struct weir_str value)
+{
+    buf_reserve(batch, 22 + head.len + key.len + value.len);
+    char *at = batch->ptr + batch->len;
+    *at++ = (char)slot;
+    *at++ = STORE_PUT;
+    at = varint_put(at, head.len + key.len);
+    for (size_t i = 0; i < head.len; i++) *at++ = head.ptr[i];
+    if (key.len > 0) memcpy(at, key.ptr, key.len);
+    at = varint_put(at + key.len, value.len);
+    if (value.len > 0) memcpy(at, value.ptr, value.len);
+    batch->len = (size_t)(at + value.len - batch->ptr);
+}
 void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key);
 
 struct store_options {
