@@ -600,7 +600,8 @@ struct port {
     uint64_t next_shard;
     uint64_t touched; /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
-    uint64_t waiting_least[EPOCH_BUFFERS]; /* least epoch in the list; UINT64_MAX when empty */
+    /* least epoch in the list, UINT64_MAX when empty; and most */
+    uint64_t waiting_least[EPOCH_BUFFERS], waiting_most[EPOCH_BUFFERS];
     struct request *ready, **ready_tail;
     struct request **overflow, ***overflow_tail; /* per shard, behind a full ring */
     struct feed_read *answered;                  /* to be handed out by feed_next() */
@@ -814,7 +815,6 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r);
 void root_run(struct weir_ctx *f);
 void root_finish(struct txn *t);
 bool root_before(struct weir_ctx *f);
-void id_make(struct env *env, char out[26]);
 void root_wound(struct txn *t);
 void root_deadlines(struct shard *s);
 /** Those that died and have slept long enough go on. */

@@ -52,17 +52,6 @@ bool net_is_draining(const struct net *net)
     return atomic_load_explicit(&net->draining, memory_order_relaxed);
 }
 
-void net_request_id(struct net *net, char out[REQUEST_ID_BYTES])
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    uint64_t high = net->env->random(net->env), low = net->env->random(net->env);
-    for (uint32_t i = 0; i < REQUEST_ID_BYTES; i++) {
-        out[i] = digits[(i < 13 ? high : low) & 31];
-        if (i < 13) high >>= 5;
-        else low >>= 5;
-    }
-}
-
 struct route *net_route(struct net *net, struct weir_str type, struct weir_str handler)
 {
     uint64_t hash = hash64(hash64(0, type.ptr, type.len), handler.ptr, handler.len);
@@ -266,7 +255,7 @@ void call_submit(struct call *call)
     net->in_engine++;
     net->submitted = true;
     call->in_engine = true;
-    port_submit(net->port, &call->request);
+    port_submit(net->port, &call->request, net->now_ns);
 }
 
 /* Not all at once where they are large: only the end of the turn sends them, or closes who does not read. */

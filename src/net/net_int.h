@@ -21,7 +21,6 @@
 
 #define READ_BYTES ((size_t)64 * 1024)
 #define RESP_ARGUMENTS_MAX 1024u /* how far the limit may be raised */
-#define REQUEST_ID_BYTES 26u
 #define ID_BYTES_MAX 255u
 #define OUTCOMES 48u /* above the highest status */
 #define LATENCY_BUCKETS 16u
@@ -225,8 +224,6 @@ void call_refuse_problem(struct call *call, enum weir_status status, const struc
 /** Finds type and handler by name; either may be NULL after it. */
 struct route *net_route(struct net *net, struct weir_str type, struct weir_str handler);
 bool net_is_draining(const struct net *net);
-/** A fresh id of the form of the engine's. */
-void net_request_id(struct net *net, char out[REQUEST_ID_BYTES]);
 void conn_touch(struct conn *conn);
 /** A line of trace on why a connection is closed by us. */
 void conn_trace(struct conn *conn, const char *reason, const char *limit_name, uint64_t limit);
