@@ -235,6 +235,15 @@ struct weir_str arena_printf(struct arena *arena, const char *format, ...)
 
 void arena_reset(struct arena *arena)
 {
+    struct arena_chunk *only = arena->first;
+    if (only && !only->next && only->cap <= ARENA_KEEP_BYTES) { /* most often */
+        MEM_UNPOISON(only->bytes, only->cap);
+        memset(only->bytes, 0, (size_t)(arena->at - only->bytes));
+        MEM_POISON(only->bytes, only->cap);
+        arena->at = only->bytes;
+        arena->used = 0;
+        return;
+    }
     size_t kept = 0;
     bool used = arena->current != NULL;
     for (struct arena_chunk **link = &arena->first; *link;) {

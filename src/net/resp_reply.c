@@ -16,18 +16,15 @@
 
 /* ---- elements ---- */
 
-static void add_number(struct buf *out, int64_t n)
-{
-    char digits[INT_TEXT_MAX];
-    buf_add(out, digits, int_text(n, digits));
-}
-
 static void add_head(struct buf *out, char kind, int64_t n)
 {
-    buf_reserve(out, 24);
-    buf_add_byte(out, (uint8_t)kind);
-    add_number(out, n);
-    buf_add(out, "\r\n", 2);
+    buf_reserve(out, INT_TEXT_MAX + 3);
+    char *at = out->ptr + out->len;
+    *at++ = kind;
+    at += int_text(n, at);
+    *at++ = '\r';
+    *at++ = '\n';
+    out->len = (size_t)(at - out->ptr);
 }
 
 void resp_add_int(struct buf *out, int64_t n)
