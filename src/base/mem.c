@@ -372,6 +372,7 @@ bool str_is_utf8(struct weir_str text)
 {
     const uint8_t *bytes = (const uint8_t *)text.ptr;
     size_t i = 0;
+    if (text.len < 8 && is_ascii_short(bytes, text.len)) return true;
     for (uint64_t four[4]; text.len - i >= sizeof(four); i += sizeof(four)) { /* most is ASCII */
         memcpy(four, bytes + i, sizeof(four));
         if ((four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080u) break;

@@ -548,10 +548,8 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
                     "requests_max requests are in the engine already");
         return;
     }
-    uint32_t to = 0;
     if (request->parked != NULL) {
-        to = request->parked->shard % engine->shard_count;
-        port_push(port, to, request);
+        port_push(port, request->parked->shard % engine->shard_count, request);
         return;
     }
     if (request->waits) {
@@ -559,18 +557,19 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
         port_push(port, answer_shard(engine, request->answer_id), request);
         return;
     }
-    if (request->handler->type->service) {
+    const struct type *type = request->handler->type;
+    if (type->service) {
         if (request->id.len > 0) request->key = request->id;
         else if (request->key.len == 0) request->key = request->request_id;
     } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
         port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG,
                     "a key has 1 to 1024 bytes");
         return;
-    } else if (!type_key_fits(request->handler->type, request->key)) {
+    } else if (!type_key_fits(type, request->key)) {
         port_refuse(port, request, WEIR_ARG, "the key is not of the form that its type declares");
         return;
     }
-    request->place = type_place(request->handler->type, request->key);
+    request->place = type_place(type, request->key);
     port_push(port, slot_shard(engine, request->place.slot), request);
 }
 

@@ -43,9 +43,10 @@ void id_make(struct env *env, char out[26])
     uint64_t high = env->random(env), low = env->random(env);
     uint64_t middle = low >> 60 | high << 4; /* 60 bits are six pairs */
     memcpy(out, id_pairs[high >> 56], 2);
-    for (int i = 5; i >= 0; i--, low >>= 10, middle >>= 10) {
-        memcpy(out + 14 + 2 * i, id_pairs[low & 1023], 2);
-        memcpy(out + 2 + 2 * i, id_pairs[middle & 1023], 2);
+#pragma GCC unroll 6
+    for (unsigned i = 0; i < 6; i++) {
+        memcpy(out + 2 + 2 * i, id_pairs[middle >> (50 - 10 * i) & 1023], 2);
+        memcpy(out + 14 + 2 * i, id_pairs[low >> (50 - 10 * i) & 1023], 2);
     }
 }
 

@@ -104,7 +104,7 @@ static void parse_short(struct weir_str bytes, uint64_t bytes_max, uint32_t coun
     size_t sum = command->text_bytes;
     for (; arg < last && end - head >= 6 && head[0] == '$'; arg++) {
         size_t len = (size_t)(unsigned char)head[1] - '0';
-        if (len > 9 || memcmp(head + 2, "\r\n", 2) != 0 || (size_t)(end - head) < len + 6) break;
+        if (len > 9 || memcmp(head + 2, "\r\n", 2) != 0 || end - head < (ptrdiff_t)len + 6) break;
         if (memcmp(head + 4 + len, "\r\n", 2) != 0 || sum + len > bytes_max) break;
         *arg = (struct weir_str){ head + 4, len };
         sum += len;

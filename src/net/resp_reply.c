@@ -170,7 +170,10 @@ static void add_struct(struct buf *out, uint8_t protocol, const struct shape *sh
 
 void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape, const void *value)
 {
-    if (shape->scalar) add_field(out, protocol, &shape->fields[0], value);
+    if (shape->scalar && shape->fields[0].kind == WEIR_INT) /* most often */
+        add_whole(out, protocol, &shape->fields[0],
+                  int_load(&shape->fields[0], (const char *)value + shape->fields[0].offset));
+    else if (shape->scalar) add_field(out, protocol, &shape->fields[0], value);
     else if (shape->count == 0) resp_add_null(out, protocol);
     else add_struct(out, protocol, shape, value);
 }
