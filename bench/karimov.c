@@ -135,7 +135,7 @@ static void batch_fill(struct trial *t, struct batch *b, uint32_t count, bool le
     b->busy = true;
     b->count = count;
     atomic_fetch_add(&t->sent, count);
-    port_submit(t->port, r);
+    port_submit(t->port, r, env_real()->mono_ns(env_real()));
 }
 
 static void end_submit(struct trial *t, struct batch *b, struct stream *stream)
@@ -147,7 +147,7 @@ static void end_submit(struct trial *t, struct batch *b, struct stream *stream)
     b->request.user = b;
     b->busy = true;
     b->count = 0;
-    port_submit(t->port, &b->request);
+    port_submit(t->port, &b->request, env_real()->mono_ns(env_real()));
 }
 
 static void generate(struct trial *t, uint64_t now)

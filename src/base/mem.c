@@ -229,12 +229,13 @@ struct weir_str arena_printf(struct arena *arena, const char *format, ...)
 
 void arena_reset(struct arena *arena)
 {
-    struct arena_chunk *first = arena->first;
-    if (first == NULL) return;
-    if (!ARENA_CHECKED && arena->current == first && first->next == NULL &&
-        first->cap <= CHUNK_BYTES_MAX) {
-        memset(first->bytes, 0, (size_t)(arena->at - first->bytes));
-        arena->at = first->bytes;
+    struct arena_chunk *only = arena->first;
+    if (!only) return;
+    if (!only->next && only->cap <= ARENA_KEEP_BYTES) { /* most often */
+        MEM_UNPOISON(only->bytes, only->cap);
+        memset(only->bytes, 0, (size_t)(arena->at - only->bytes));
+        MEM_POISON(only->bytes, only->cap);
+        arena->at = only->bytes;
         arena->used = 0;
         return;
     }
@@ -281,13 +282,51 @@ int str_cmp(struct weir_str a, struct weir_str b)
     return (a.len > b.len) - (a.len < b.len);
 }
 
+/* How many digits: 1233/4096 is a little above log 2. */
+static size_t digit_count(uint64_t n)
+{
+    static const uint64_t powers[20] = { 0,
+                                         10,
+                                         100,
+                                         1000,
+                                         10000,
+                                         100000,
+                                         1000000,
+                                         10000000,
+                                         100000000,
+                                         1000000000,
+                                         10000000000,
+                                         100000000000,
+                                         1000000000000,
+                                         10000000000000,
+                                         100000000000000,
+                                         1000000000000000,
+                                         10000000000000000,
+                                         100000000000000000,
+                                         1000000000000000000,
+                                         10000000000000000000u };
+    size_t guess = (64 - (size_t)__builtin_clzll(n | 1)) * 1233 >> 12;
+    return guess + (n >= powers[guess]);
+}
+
 size_t int_text(int64_t n, char out[INT_TEXT_MAX])
 {
-    size_t minus = n < 0, len = minus + 1;
+    static const char pairs[] = "0001020304050607080910111213141516171819"
+                                "2021222324252627282930313233343536373839"
+                                "4041424344454647484950515253545556575859"
+                                "6061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
+    size_t minus = n < 0;
     uint64_t left = minus ? 0 - (uint64_t)n : (uint64_t)n;
-    for (uint64_t rest = left; rest >= 10; rest /= 10) len++;
+    size_t len = minus + digit_count(left);
+    char *at = out + len;
     if (minus) out[0] = '-';
-    for (size_t at = len; at > minus; left /= 10) out[--at] = (char)('0' + left % 10);
+    for (; left >= 100; left /= 100) {
+        at -= 2;
+        memcpy(at, pairs + left % 100 * 2, 2);
+    }
+    if (left >= 10) memcpy(at - 2, pairs + left * 2, 2);
+    else at[-1] = (char)('0' + left);
     return len;
 }
 
@@ -314,10 +353,21 @@ static size_t utf8_sequence(const uint8_t *at, size_t left)
     return len;
 }
 
+/* Of fewer than eight bytes. */
+static bool is_ascii_short(const uint8_t *at, size_t len)
+{
+    uint32_t head, tail;
+    if (len < 4) return len == 0 || (at[0] | at[len / 2] | at[len - 1]) < 0x80;
+    memcpy(&head, at, 4);
+    memcpy(&tail, at + len - 4, 4);
+    return ((head | tail) & 0x80808080u) == 0;
+}
+
 bool str_is_utf8(struct weir_str text)
 {
     const uint8_t *bytes = (const uint8_t *)text.ptr;
     size_t i = 0;
+    if (text.len < 8 && is_ascii_short(bytes, text.len)) return true;
     for (uint64_t four[4]; text.len - i >= sizeof(four); i += sizeof(four)) { /* most is ASCII */
         memcpy(four, bytes + i, sizeof(four));
         if ((four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080u) break;
@@ -330,6 +380,8 @@ bool str_is_utf8(struct weir_str text)
                 i += 8;
                 continue;
             }
+        } else if (is_ascii_short(bytes + i, text.len - i)) {
+            return true;
         }
         if (bytes[i] < 0x80) {
             i++;

@@ -130,7 +130,8 @@ static struct order *orders_take(struct loader *loader, struct driver *d, uint64
 }
 
 /* False: the workload has made what its handler does not take. */
-static bool submit(struct loader *loader, struct order *order, struct problem *problem)
+static bool submit(struct loader *loader, struct order *order, uint64_t now,
+                   struct problem *problem)
 {
     const struct handler *handler = loader->door->handlers[order->shot.verb];
     struct request *request = &order->request;
@@ -140,7 +141,7 @@ static bool submit(struct loader *loader, struct order *order, struct problem *p
     request->key = (struct weir_str){ order->shot.key, order->shot.key_len };
     request->args = args_make(order, handler);
     bool good = shape_judge(handler->args, request->args, false, problem) == WEIR_OK;
-    port_submit(loader->port, request);
+    port_submit(loader->port, request, now);
     return good;
 }
 
@@ -257,9 +258,10 @@ static uint64_t turn(void *self)
     if (apart) wait_lock(door->wait);
     if (pass_ends(loader, d)) again = ENV_NEVER;
     wait_unlock(door->wait);
+    uint64_t now = mono_ns();
     for (; taken; taken = next) {
         next = taken->next; /* once submitted it is the engine's */
-        if (!submit(loader, taken, &problem)) good = false;
+        if (!submit(loader, taken, now, &problem)) good = false;
     }
     port_flush(loader->port);
     if (good) return again;

@@ -51,7 +51,7 @@ static void report_send(struct asks *asks, struct report *r)
     ask_report(asks->engine, r->ask, answered ? ASK_ANSWERED : ASK_UNKNOWN, call ? call->status : 0,
                call ? call->body : STR(""), call ? str_of(call->error) : STR("it cannot be sent"),
                &r->request);
-    port_submit(asks->port, &r->request);
+    port_submit(asks->port, &r->request, asks->env->mono_ns(asks->env));
 }
 
 static void report_begin(struct asks *asks, struct ask *ask, struct outside_call *call)

@@ -607,7 +607,8 @@ struct port {
     uint64_t next_shard;
     uint64_t touched; /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
-    uint64_t waiting_least[EPOCH_BUFFERS]; /* least epoch in the list; UINT64_MAX when empty */
+    /* least epoch in the list, UINT64_MAX when empty; and most */
+    uint64_t waiting_least[EPOCH_BUFFERS], waiting_most[EPOCH_BUFFERS];
     struct request *ready, **ready_tail;
     struct request **overflow, ***overflow_tail; /* per shard, behind a full ring */
     struct feed_read *answered;                  /* to be handed out by feed_next() */
@@ -846,7 +847,6 @@ static inline bool root_has_before(const struct root *r)
 }
 /** Where the result of a request's handler goes. */
 void *root_result(struct root *r);
-void id_make(struct env *env, char out[26]);
 void root_wound(struct txn *t);
 /** The newest root did not end at once: its deadline is to be watched. */
 void root_stays(struct shard *s);

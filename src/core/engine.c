@@ -329,6 +329,21 @@ static void workers_make(struct engine *engine)
                                            .self = engine };
 }
 
+/* Of answers that wait for their epochs. */
+static void list_empty(struct port *port, uint32_t list)
+{
+    port->waiting[list] = NULL;
+    port->waiting_tail[list] = &port->waiting[list];
+    port->waiting_least[list] = UINT64_MAX;
+    port->waiting_most[list] = 0;
+}
+
+static void list_bound(struct port *port, uint32_t list, uint64_t epoch)
+{
+    if (epoch < port->waiting_least[list]) port->waiting_least[list] = epoch;
+    if (epoch > port->waiting_most[list]) port->waiting_most[list] = epoch;
+}
+
 static void ports_make(struct engine *engine)
 {
     for (uint32_t p = 0; p < engine->port_count; p++) {
@@ -336,10 +351,7 @@ static void ports_make(struct engine *engine)
         port->engine = engine;
         port->index = p;
         port->ready_tail = &port->ready;
-        for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
-            port->waiting_tail[i] = &port->waiting[i];
-            port->waiting_least[i] = UINT64_MAX;
-        }
+        for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) list_empty(port, i);
         port->overflow = mem_alloc(engine->shard_count * sizeof(struct request *));
         port->overflow_tail = mem_alloc(engine->shard_count * sizeof(struct request **));
         for (uint32_t i = 0; i < engine->shard_count; i++)
@@ -503,11 +515,18 @@ static void port_push(struct port *port, uint32_t to, struct request *request)
     port->overflow_tail[to] = &request->next;
 }
 
-void port_submit(struct port *port, struct request *request)
+/* Of its one writer, the door's thread. */
+static uint32_t in_flight_add(struct port *port, uint32_t more)
+{
+    uint32_t n = atomic_load_explicit(&port->in_flight, memory_order_relaxed) + more;
+    atomic_store_explicit(&port->in_flight, n, memory_order_release);
+    return n;
+}
+
+void port_submit(struct port *port, struct request *request, uint64_t now_ns)
 {
     struct engine *engine = port->engine;
-    struct env *env = engine->env;
-    id_make(env, request->id_text);
+    id_make(engine->env, request->id_text);
     request->request_id = (struct weir_str){ request->id_text, sizeof(request->id_text) };
     request->port = port;
     request->next = NULL;
@@ -516,23 +535,21 @@ void port_submit(struct port *port, struct request *request)
     request->epoch = request->answer_bytes = 0;
     request->code = request->detail = request->text = STR_NIL;
     if (!request->waits) request->answer_id = STR_NIL;
-    request->arrival_ns = env->mono_ns(env);
-    port->in_flight++;
+    request->arrival_ns = now_ns;
+    uint32_t in_flight = in_flight_add(port, 1);
     if (atomic_load_explicit(&engine->draining, memory_order_relaxed)) {
         MARK("request refused: draining");
         port_refuse(port, request, WEIR_SHUTDOWN, "the server is shutting down");
         return;
     }
-    if (port->in_flight > engine->limits.requests_max) {
+    if (in_flight > engine->limits.requests_max) {
         MARK("request refused: requests_max");
         port_refuse(port, request, WEIR_OVERLOADED,
                     "requests_max requests are in the engine already");
         return;
     }
-    uint32_t to = 0;
     if (request->parked != NULL) {
-        to = request->parked->shard % engine->shard_count;
-        port_push(port, to, request);
+        port_push(port, request->parked->shard % engine->shard_count, request);
         return;
     }
     if (request->waits) {
@@ -540,18 +557,19 @@ void port_submit(struct port *port, struct request *request)
         port_push(port, answer_shard(engine, request->answer_id), request);
         return;
     }
-    if (request->handler->type->service) {
+    const struct type *type = request->handler->type;
+    if (type->service) {
         if (request->id.len > 0) request->key = request->id;
         else if (request->key.len == 0) request->key = request->request_id;
     } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
         port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG,
                     "a key has 1 to 1024 bytes");
         return;
-    } else if (!type_key_fits(request->handler->type, request->key)) {
+    } else if (!type_key_fits(type, request->key)) {
         port_refuse(port, request, WEIR_ARG, "the key is not of the form that its type declares");
         return;
     }
-    request->place = type_place(request->handler->type, request->key);
+    request->place = type_place(type, request->key);
     port_push(port, slot_shard(engine, request->place.slot), request);
 }
 
@@ -578,15 +596,28 @@ void port_flush(struct port *port)
     }
 }
 
+/* All of one waiting list is durable: handed out as it is. */
+static void port_release_all(struct port *port, uint32_t list)
+{
+#ifdef MUTANT_control_replies_reordered
+    /* replies of one door have no order among themselves */
+    *port->waiting_tail[list] = port->ready;
+    if (port->ready == NULL) port->ready_tail = port->waiting_tail[list];
+    port->ready = port->waiting[list];
+#else
+    *port->ready_tail = port->waiting[list];
+    port->ready_tail = port->waiting_tail[list];
+#endif
+    list_empty(port, list);
+}
+
 /* Hands out of one waiting list what is durable by now. A list may hold epochs four apart, when the door was
  * away for a while: each answer is judged by its own. Those that can never be known become `unknown`. */
 static void port_release(struct port *port, uint32_t list, uint64_t durable, bool lost,
                          uint64_t late_ns)
 {
     struct request *r = port->waiting[list], *next;
-    port->waiting[list] = NULL;
-    port->waiting_tail[list] = &port->waiting[list];
-    port->waiting_least[list] = UINT64_MAX;
+    list_empty(port, list);
     for (; r != NULL; r = next) {
         next = r->next;
         r->next = NULL;
@@ -603,16 +634,9 @@ static void port_release(struct port *port, uint32_t list, uint64_t durable, boo
             MARK("answer waits on while others of its list go");
             *port->waiting_tail[list] = r;
             port->waiting_tail[list] = &r->next;
-            if (r->epoch < port->waiting_least[list]) port->waiting_least[list] = r->epoch;
+            list_bound(port, list, r->epoch);
             continue;
         }
-#ifdef MUTANT_control_replies_reordered
-        if (port->ready != NULL) { /* replies of one door have no order among themselves */
-            r->next = port->ready;
-            port->ready = r;
-            continue;
-        }
-#endif
         *port->ready_tail = r;
         port->ready_tail = &r->next;
     }
@@ -635,8 +659,7 @@ static void port_take(struct port *port)
             struct request ***tail = ready ? &port->ready_tail : &port->waiting_tail[list];
             **tail = r;
             *tail = &r->next;
-            if (!ready && r->epoch < port->waiting_least[list])
-                port->waiting_least[list] = r->epoch;
+            if (!ready) list_bound(port, list, r->epoch);
         }
     }
     bool lost = atomic_load_explicit(&engine->poisoned, memory_order_relaxed) != 0;
@@ -645,7 +668,8 @@ static void port_take(struct port *port)
                                   engine->limits.request_deadline_ms * 1000000u
                             : 0;
     for (uint32_t i = 0; i < EPOCH_BUFFERS; i++) {
-        if (lost || full || port->waiting_least[i] <= durable)
+        if (port->waiting[i] != NULL && port->waiting_most[i] <= durable) port_release_all(port, i);
+        else if (lost || full || port->waiting_least[i] <= durable)
             port_release(port, i, durable, lost, late_ns);
     }
 }
@@ -681,7 +705,7 @@ struct request *port_next(struct port *port)
     while (request != NULL && port_defer(port, request)) request = ready_pop(port);
     if (port->touched != 0) port_flush(port);
     if (request == NULL) return NULL;
-    port->in_flight--;
+    in_flight_add(port, UINT32_MAX); /* one less */
     /* The release rule: nothing leaves before what it depends on is on the disk. */
     ASSERT(request->epoch <= atomic_load_explicit(&port->engine->durable, memory_order_acquire));
     return request;

@@ -153,8 +153,9 @@ struct request {
 
 /** Port `index`; completions wake `actor`, whose turns make all calls below. */
 struct port *engine_port(struct engine *engine, uint32_t index, struct actor *actor);
-/** Gives a request to the engine. Every one comes back through port_next(). */
-void port_submit(struct port *port, struct request *request);
+/** Gives a request to the engine. Every one comes back through port_next().
+ *  @param now_ns  mono_ns, read by the door once per turn: its time in the engine begins then */
+void port_submit(struct port *port, struct request *request, uint64_t now_ns);
 /** Makes submitted requests visible to the shards: once per batch. */
 void port_flush(struct port *port);
 /** An answered request, durable in all it wrote and read; NULL when none is ready. */
@@ -230,6 +231,8 @@ struct engine_stats {
     struct store_stats store;
 };
 void engine_stats(struct engine *engine, struct engine_stats *stats);
+/** An id of a request: 26 characters, 128 random bits. */
+void id_make(struct env *env, char out[26]);
 struct catalog *engine_catalog(struct engine *engine);
 struct env *engine_env(struct engine *engine);
 const struct engine_limits *engine_limits(const struct engine *engine);

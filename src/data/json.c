@@ -313,14 +313,20 @@ static struct weir_str json_text(const json_t *json)
     return (struct weir_str){ json_string_value(json), json_string_length(json) };
 }
 
-static enum weir_status store_text(const struct field *f, struct weir_str text, struct arena *arena,
-                                   void *at, struct problem *problem)
+static enum weir_status keep_text(const struct field *f, struct weir_str text, void *at,
+                                  struct problem *problem)
 {
     if (f->inline_text && text.len > f->size)
         return problem_set(problem, WEIR_CHECK, f->name, "max", "%zu bytes are above its most, %u",
                            text.len, f->size);
-    text_store(f, at, f->inline_text ? text : arena_copy(arena, text));
+    text_store(f, at, text);
     return WEIR_OK;
+}
+
+static enum weir_status store_text(const struct field *f, struct weir_str text, struct arena *arena,
+                                   void *at, struct problem *problem)
+{
+    return keep_text(f, f->inline_text ? text : arena_copy(arena, text), at, problem);
 }
 
 static enum weir_status read_word(const struct field *f, struct weir_str word, void *at,
@@ -675,7 +681,7 @@ static enum weir_status text_json(const struct field *f, struct weir_str text, s
     return st;
 }
 
-enum weir_status field_read_text(const struct field *f, struct weir_str text, struct arena *arena,
+enum weir_status field_keep_text(const struct field *f, struct weir_str text, struct arena *arena,
                                  void *out_struct, struct problem *problem)
 {
     void *at = (char *)out_struct + f->offset;
@@ -692,8 +698,8 @@ enum weir_status field_read_text(const struct field *f, struct weir_str text, st
     case WEIR_REF:
         if (f->kind == WEIR_TEXT && !str_is_utf8(text))
             return problem_set(problem, WEIR_ARG, f->name, "utf8", "the text is not valid UTF-8");
-        return store_text(f, text.ptr ? text : STR(""), arena, at, problem);
-    case WEIR_BYTES: return store_text(f, text.ptr ? text : STR(""), arena, at, problem);
+        return keep_text(f, text.ptr ? text : STR(""), at, problem);
+    case WEIR_BYTES: return keep_text(f, text.ptr ? text : STR(""), at, problem);
     case WEIR_TIME:
         if (read_time(text, &ms)) return store_int(f, ms, at, problem);
         return text_int(text, &ms) ? store_int(f, ms, at, problem) : not_text(f, text, problem);
@@ -704,6 +710,14 @@ enum weir_status field_read_text(const struct field *f, struct weir_str text, st
     case WEIR_NONE: break;
     }
     return not_text(f, text, problem);
+}
+
+enum weir_status field_read_text(const struct field *f, struct weir_str text, struct arena *arena,
+                                 void *out_struct, struct problem *problem)
+{
+    bool points = f->kind == WEIR_TEXT || f->kind == WEIR_REF || f->kind == WEIR_BYTES;
+    if (points && !f->inline_text) text = arena_copy(arena, text);
+    return field_keep_text(f, text, arena, out_struct, problem);
 }
 
 bool json_is_valid(struct weir_str text)

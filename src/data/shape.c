@@ -368,12 +368,23 @@ static enum weir_status judge_float(const struct field *f, double n, struct prob
     return WEIR_OK;
 }
 
+static bool is_key(struct weir_str text)
+{
+    return text.len > 0 && text.len <= 1024 && str_is_utf8(text);
+}
+
+/* Of a reference, which few have bounds for; nil keeps to nothing. */
+static inline bool ref_keeps(const struct field *f, const void *at)
+{
+    return !f->has_min && !f->has_max && is_key(text_load(f, at));
+}
+
 static enum weir_status judge_text(const struct field *f, struct weir_str text,
                                    struct problem *problem)
 {
     if (f->kind == WEIR_TEXT && !str_is_utf8(text))
         return problem_set(problem, WEIR_ARG, f->name, "utf8", "the text is not valid UTF-8");
-    if (f->kind == WEIR_REF && (text.len == 0 || text.len > 1024 || !str_is_utf8(text)))
+    if (f->kind == WEIR_REF && !is_key(text))
         return problem_set(problem, WEIR_ARG, f->name, "key", "a key is a text of 1 to 1024 bytes");
     if (f->kind == WEIR_ANY) return WEIR_OK;
     if (f->has_min && text.len < (uint64_t)(f->min > 0 ? f->min : 0))
@@ -482,6 +493,7 @@ static __attribute__((noinline)) enum weir_status judge_fields(const struct shap
         const struct field *f = &shape->fields[i];
         const char *at = (const char *)value + f->offset;
         if (f->kind == WEIR_INT && f->check == NULL && int_keeps(f, int_load(f, at))) continue;
+        if (f->kind == WEIR_REF && f->check == NULL && ref_keeps(f, at)) continue;
         enum weir_status st = judge_field(f, at, nil_allowed, problem);
         if (st != WEIR_OK) return st;
     }

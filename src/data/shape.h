@@ -180,6 +180,9 @@ enum weir_status json_parts(struct weir_str text, struct arena *arena, struct js
  *  false or 1 or 0, words, keys and texts bare; records, lists and any as JSON, any falls back to a string. */
 enum weir_status field_read_text(const struct field *field, struct weir_str text,
                                  struct arena *arena, void *out_struct, struct problem *problem);
+/** The same of a text that lives as long as the arena: the value may point into it. */
+enum weir_status field_keep_text(const struct field *field, struct weir_str text,
+                                 struct arena *arena, void *out_struct, struct problem *problem);
 /** True if the text is one valid JSON value. */
 bool json_is_valid(struct weir_str text);
 /** Rewrites valid JSON compactly. */

@@ -55,6 +55,13 @@ struct lua_test {
 
 /* ---- the engine under test ---- */
 
+static void submit(struct lua_test *test, struct request *request)
+{
+    struct env *env = sim_env(test->sim);
+    port_submit(test->port, request, env->mono_ns(env));
+    port_flush(test->port);
+}
+
 /* The test plays the service: function(request) gives { status, body }, or nil for one that never answers. */
 static void outside_play(struct lua_test *test, struct ask *one)
 {
@@ -97,8 +104,7 @@ static void outside_play(struct lua_test *test, struct ask *one)
     request->user = test;
     report->next = test->reports;
     test->reports = report;
-    port_submit(test->port, request);
-    port_flush(test->port);
+    submit(test, request);
     buf_free(&body);
     ask_free(one);
 }
@@ -119,8 +125,7 @@ static uint64_t port_turn(void *self)
     for (struct ask *one; (one = ask_next(test->engine)) != NULL;) outside_play(test, one);
     if (feed_next(test->port) != NULL) test->reading = false;
     if (test->asked != NULL) {
-        port_submit(test->port, test->asked);
-        port_flush(test->port);
+        submit(test, test->asked);
         test->asked = NULL;
     }
     for (struct request *request; (request = port_next(test->port)) != NULL;) {

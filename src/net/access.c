@@ -159,6 +159,7 @@ void net_take_users(struct net *net)
         conn->user = user_again(users, conn->user);
         conn->trusted_ns = net->now_ns;
     }
+    net_forget_admitted(net);
     users_destroy(net->users);
     net->users = users;
 }

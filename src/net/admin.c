@@ -9,9 +9,10 @@
 
 #include "net/net_int.h"
 
-static const double buckets[LATENCY_BUCKETS] = { 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
-                                                 0.01,   0.025,   0.05,   0.1,   0.25,   0.5,
-                                                 1,      2.5,     5,      10 };
+static const uint64_t buckets_ns[LATENCY_BUCKETS] = {
+    100000,   250000,    500000,    1000000,   2500000,    5000000,    10000000,   25000000,
+    50000000, 100000000, 250000000, 500000000, 1000000000, 2500000000, 5000000000, 10000000000
+};
 static const char *const door_names[DOORS] = { "http", "resp" };
 
 /* ---- signatures ---- */
@@ -244,9 +245,13 @@ void admin_observe(struct net *net, const struct call *call)
     enum weir_status status = status_public(call->request.status);
     f->outcomes[status < OUTCOMES ? status : WEIR_UNKNOWN]++;
     uint64_t ns = net->now_ns > call->begun_ns ? net->now_ns - call->begun_ns : 0;
-    uint32_t i = 0;
-    while (i < LATENCY_BUCKETS && (double)ns > buckets[i] * 1e9) i++;
-    f->buckets[i]++;
+    if (ns != f->last_ns) {
+        uint32_t i = 0;
+        while (i < LATENCY_BUCKETS && ns > buckets_ns[i]) i++;
+        f->last_ns = ns;
+        f->last_bucket = i;
+    }
+    f->buckets[f->last_bucket]++;
     f->latency_ns += ns;
     f->latency_count++;
 }
@@ -275,7 +280,7 @@ static void add_doors(struct net *net, struct buf *out)
         for (uint32_t i = 0; i < LATENCY_BUCKETS; i++) {
             sum += f->buckets[i];
             buf_printf(out, "weir_request_duration_seconds_bucket{door=\"%s\",le=\"%g\"} %llu\n",
-                       door_names[d], buckets[i], (unsigned long long)sum);
+                       door_names[d], (double)buckets_ns[i] / 1e9, (unsigned long long)sum);
         }
         buf_printf(out, "weir_request_duration_seconds_bucket{door=\"%s\",le=\"+Inf\"} %llu\n",
                    door_names[d], (unsigned long long)f->latency_count);

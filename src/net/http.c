@@ -570,7 +570,7 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
             return false;
         }
         given[place] = true;
-        enum weir_status status = field_read_text(&shape->fields[place], value, arena, args,
+        enum weir_status status = field_keep_text(&shape->fields[place], value, arena, args,
                                                   &problem);
         if (status != WEIR_OK) {
             call_refuse_problem(call, status, &problem);
@@ -850,7 +850,7 @@ static void route_type(struct call *call, const struct http_state *http, const s
 {
     struct net *net = call->conn->net;
     struct weir_str name = path->segment[0], last = path->segment[path->count - 1];
-    const struct route *route = net_route(net, name, last);
+    const struct route *route = conn_route(call->conn, name, last);
     const struct type *type = route->type;
     call->counted = true;
     if (!call_is_in_sight(call, route->handler)) return;

@@ -125,10 +125,9 @@ static void add_head(struct net *net, struct buf *out, const struct call *call, 
 static void request_name(struct net *net, struct call *call)
 {
     struct request *r = &call->request;
-    char id[REQUEST_ID_BYTES];
     if (r->request_id.len > 0) return;
-    net_request_id(net, id);
-    r->request_id = arena_copy(&r->arena, (struct weir_str){ id, sizeof(id) });
+    id_make(net->env, r->id_text);
+    r->request_id = (struct weir_str){ r->id_text, sizeof(r->id_text) };
 }
 
 void http_begin_streamed(struct net *net, struct call *call, const char *type)

@@ -52,29 +52,28 @@ bool net_is_draining(const struct net *net)
     return atomic_load_explicit(&net->draining, memory_order_relaxed);
 }
 
-void net_request_id(struct net *net, char out[REQUEST_ID_BYTES])
+static bool route_is(const struct route *route, struct weir_str type, struct weir_str handler)
 {
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    uint64_t high = net->env->random(net->env), low = net->env->random(net->env);
-    for (uint32_t i = 0; i < REQUEST_ID_BYTES; i++) {
-        out[i] = digits[(i < 13 ? high : low) & 31];
-        if (i < 13) high >>= 5;
-        else low >>= 5;
-    }
+    return route->handler && str_eq(route->handler->name, handler) &&
+           str_eq(route->type->name, type);
 }
 
-struct route *net_route(struct net *net, struct weir_str type, struct weir_str handler)
+struct route *conn_route(struct conn *conn, struct weir_str type, struct weir_str handler)
 {
+    struct net *net = conn->net;
+    if (conn->route && route_is(conn->route, type, handler)) return conn->route;
     uint64_t hash = hash64(hash64(0, type.ptr, type.len), handler.ptr, handler.len);
-    struct route *route = &net->routes[hash & (ROUTES - 1)];
-    if (route->type && route->handler && str_eq(route->type->name, type) &&
-        str_eq(route->handler->name, handler)) {
-        return route;
-    }
-    route->type = catalog_type(engine_catalog(net->engine), type);
-    route->handler = route->type ? type_handler(route->type, handler) : NULL;
+    struct route *route = conn->route = &net->routes[hash & (ROUTES - 1)];
+    if (route_is(route, type, handler)) return route;
+    *route = (struct route){ .type = catalog_type(engine_catalog(net->engine), type) };
+    if (route->type) route->handler = type_handler(route->type, handler);
     if (route->handler && route->handler->hidden) route->handler = NULL;
     return route;
+}
+
+void net_forget_admitted(struct net *net)
+{
+    for (uint32_t i = 0; i < ROUTES; i++) net->routes[i].admitted = NULL;
 }
 
 void conn_trace(struct conn *conn, const char *reason, const char *limit_name, uint64_t limit)
@@ -200,7 +199,7 @@ static void conn_write_ready(struct conn *conn)
         conn->ahead--;
         conn->ahead_bytes -= call->bytes;
         conn->held_bytes -= call->held;
-        call_cancel_reads(call);
+        if (call->reads) call_cancel_reads(call);
         call_leave(net, call);
     }
 }
@@ -266,7 +265,7 @@ void call_submit(struct call *call)
     net->in_engine++;
     net->submitted = true;
     call->in_engine = true;
-    port_submit(net->port, &call->request);
+    port_submit(net->port, &call->request, net->now_ns);
 }
 
 /* Not all at once where they are large: only the end of the turn sends them, or closes who does not read. */

@@ -21,7 +21,6 @@
 
 #define READ_BYTES ((size_t)64 * 1024)
 #define RESP_ARGUMENTS_MAX 1024u /* how far the limit may be raised */
-#define REQUEST_ID_BYTES 26u
 #define ID_BYTES_MAX 255u
 #define OUTCOMES 48u /* above the highest status */
 #define LATENCY_BUCKETS 16u
@@ -139,6 +138,7 @@ struct conn {
     uint32_t auth_failures;
     bool secret_in; /* the bytes just parsed hold a secret: to be wiped */
     bool body_held; /* the body that comes waits for the engine to take what was there before */
+    struct route *route; /* of its last request: most ask for the same again. NULL: none */
     struct resp_state resp;
     struct http_state *http;
 };
@@ -154,6 +154,8 @@ struct listener {
 struct door_figures {
     uint64_t outcomes[OUTCOMES];
     uint64_t buckets[LATENCY_BUCKETS + 1];
+    uint64_t last_ns; /* observed last, as many of one turn are; and its bucket */
+    uint32_t last_bucket;
     uint64_t latency_ns;
     uint64_t latency_count;
     uint64_t conns_total, conns_refused_total;
@@ -166,6 +168,7 @@ struct door_figures {
 struct route {
     struct type *type;
     struct handler *handler;
+    const struct user *admitted; /* who was last; NULL: nobody yet */
 };
 
 struct net {
@@ -223,10 +226,10 @@ void call_refuse(struct call *call, enum weir_status status, const char *format,
 /** Answers with what judging an argument found. */
 void call_refuse_problem(struct call *call, enum weir_status status, const struct problem *problem);
 /** Finds type and handler by name; either may be NULL after it. */
-struct route *net_route(struct net *net, struct weir_str type, struct weir_str handler);
+struct route *conn_route(struct conn *conn, struct weir_str type, struct weir_str handler);
+/** Who is admitted where is judged again. */
+void net_forget_admitted(struct net *net);
 bool net_is_draining(const struct net *net);
-/** A fresh id of the form of the engine's. */
-void net_request_id(struct net *net, char out[REQUEST_ID_BYTES]);
 void conn_touch(struct conn *conn);
 /** A line of trace on why a connection is closed by us. */
 void conn_trace(struct conn *conn, const char *reason, const char *limit_name, uint64_t limit);

@@ -28,8 +28,14 @@ __attribute__((format(printf, 2, 3))) static enum resp_found broken(struct resp_
 
 bool resp_is(struct weir_str text, const char *word)
 {
-    size_t len = strlen(word);
-    return text.len == len && strncasecmp(text.ptr, word, len) == 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char differs = text.ptr[i] ^ word[i];
+        bool letter = (word[i] | 0x20) >= 'a' && (word[i] | 0x20) <= 'z';
+        /* the case of a letter is one bit; and at the word's end something always differs */
+        if (differs && (differs != 0x20 || !letter)) return false;
+        if (!word[i]) return false;
+    }
+    return word[text.len] == 0;
 }
 
 /* The number of a length line at `at` (behind its type byte). 1: read, *next behind its CRLF; 0: more bytes
@@ -89,6 +95,26 @@ static enum resp_found parse_bulk(struct weir_str bytes, const struct net_limits
     return RESP_COMMAND;
 }
 
+/* Takes the bulk strings of one digit's length that are all there, as most are. The others are parse_bulk()'s. */
+static void parse_short(struct weir_str bytes, uint64_t bytes_max, uint32_t count, size_t *place,
+                        struct resp_command *command)
+{
+    const char *head = bytes.ptr + *place, *end = bytes.ptr + bytes.len;
+    struct weir_str *arg = command->args + command->count, *last = command->args + count;
+    size_t sum = command->text_bytes;
+    for (; arg < last && end - head >= 6 && head[0] == '$'; arg++) {
+        size_t len = (size_t)(unsigned char)head[1] - '0';
+        if (len > 9 || memcmp(head + 2, "\r\n", 2) != 0 || end - head < (ptrdiff_t)len + 6) break;
+        if (memcmp(head + 4 + len, "\r\n", 2) != 0 || sum + len > bytes_max) break;
+        *arg = (struct weir_str){ head + 4, len };
+        sum += len;
+        head += len + 6;
+    }
+    *place = (size_t)(head - bytes.ptr);
+    command->count = (uint32_t)(arg - command->args);
+    command->text_bytes = sum;
+}
+
 static enum resp_found parse_array(struct weir_str bytes, const struct net_limits *limits,
                                    struct resp_command *command)
 {
@@ -98,7 +124,10 @@ static enum resp_found parse_array(struct weir_str bytes, const struct net_limit
     if (found == 0) return RESP_MORE;
     if (found < 0 || count > (int64_t)limits->arguments_max)
         return broken(command, "invalid multibulk length");
-    for (int64_t left = count; left > 0; left--) {
+    for (;;) {
+        parse_short(bytes, limits->request_bytes_max, count > 0 ? (uint32_t)count : 0, &at,
+                    command);
+        if (command->count >= count) break;
         enum resp_found one = parse_bulk(bytes, limits, &at, command);
         if (one != RESP_COMMAND) return one;
     }
@@ -162,7 +191,9 @@ static bool inline_argument(struct weir_str line, size_t *place, struct buf *out
 static bool is_http(const struct resp_command *command, bool line)
 {
     struct weir_str first = command->args[0], last = command->args[command->count - 1];
-    if (resp_is(first, "POST") || resp_is(first, "Host:")) return true;
+    char letter = first.len > 0 ? first.ptr[0] | 0x20 : 0;
+    if ((letter == 'p' || letter == 'h') && (resp_is(first, "POST") || resp_is(first, "Host:")))
+        return true;
     return line && command->count > 1 && last.len > 5 && strncasecmp(last.ptr, "HTTP/", 5) == 0;
 }
 
@@ -250,30 +281,33 @@ void resp_answer_error(struct call *call, const char *word, const char *format, 
 
 /* ---- requests ---- */
 
-/* The arguments' texts, copied in one piece: the input buffer moves on before the engine answers. */
-static const struct weir_str *arguments_keep(struct call *call, const struct resp_command *command,
-                                             uint32_t from)
+/* A text that moved with all between the key and the last argument. */
+struct kept {
+    const char *from;
+    const char *to;
+};
+
+static inline struct weir_str text_moved(struct weir_str text, struct kept kept)
 {
-    struct arena *arena = &call->request.arena;
-    uint32_t count = command->count - from;
-    size_t bytes = 0;
-    for (uint32_t i = from; i < command->count; i++) bytes += command->args[i].len;
-    struct weir_str *kept = arena_alloc(arena, count * sizeof(*kept) + bytes + 1);
-    char *at = (char *)(kept + count);
-    for (uint32_t i = 0; i < count; i++) {
-        struct weir_str text = command->args[from + i];
-        memcpy(at, text.ptr, text.len);
-        kept[i] = (struct weir_str){ at, text.len };
-        at += text.len;
-    }
-    return kept;
+    return (struct weir_str){ kept.to + (text.ptr - kept.from), text.len };
 }
 
-/* Reads arguments by position; those left out at the end must be optional. False after answering. */
+/* Copies from that argument to the last in one piece: the input buffer moves on before the engine answers. */
+static struct kept arguments_keep(struct call *call, const struct resp_command *command,
+                                  uint32_t first)
+{
+    struct weir_str last = command->args[command->count - 1];
+    const char *from = command->args[first].ptr;
+    struct weir_str all = { from, (size_t)(last.ptr + last.len - from) };
+    return (struct kept){ from, arena_copy(&call->request.arena, all).ptr };
+}
+
+/* Reads the arguments from `first` on by position; those left out at the end must be optional. False after answering. */
 static bool arguments_read(struct call *call, const struct handler *handler,
-                           const struct weir_str *texts, uint32_t count)
+                           const struct resp_command *command, uint32_t first, struct kept kept)
 {
     const struct shape *shape = handler->args;
+    uint32_t count = command->count - first;
     struct problem problem;
     problem_clear(&problem);
     bool missing = count > shape->count;
@@ -286,11 +320,13 @@ static bool arguments_read(struct call *call, const struct handler *handler,
                     count);
         return false;
     }
-    void *args = arena_alloc(&call->request.arena, shape->size);
+    struct arena *arena = &call->request.arena;
+    void *args = arena_alloc(arena, shape->size);
     enum weir_status status = WEIR_OK;
     shape_start(shape, args);
     for (uint32_t i = 0; i < count && status == WEIR_OK; i++)
-        status = field_read_text(&shape->fields[i], texts[i], &call->request.arena, args, &problem);
+        status = field_keep_text(&shape->fields[i], text_moved(command->args[first + i], kept),
+                                 arena, args, &problem);
     if (status == WEIR_OK) status = shape_judge(shape, args, false, &problem);
     if (status != WEIR_OK) {
         call_refuse_problem(call, status, &problem);
@@ -300,60 +336,73 @@ static bool arguments_read(struct call *call, const struct handler *handler,
     return true;
 }
 
-/* CALL and CALL.ONCE from the type on: texts are type, key, handler, arguments. */
-static void call_handler(struct call *call, const struct weir_str *texts, uint32_t count)
+/* May this caller have the handler, and is there one? False after answering. */
+static bool route_is_open(struct call *call, struct route *route, const struct weir_str *names)
 {
-    struct net *net = call->conn->net;
+    const struct user *user = call->conn->user;
+    if (!call_is_in_sight(call, route->handler)) return false;
+    if (!route->type) {
+        call_refuse(call, WEIR_NOTYPE, "no type or service %.*s", STR_ARG(names[0]));
+        return false;
+    }
+    if (!route->handler) {
+        call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(names[0]),
+                    STR_ARG(names[2]));
+        return false;
+    }
+    if (!call_is_admitted(call, route->handler)) return false;
+    route->admitted = user;
+    return true;
+}
+
+/* CALL and CALL.ONCE from the type on: type, key, handler, arguments. */
+static void call_handler(struct call *call, const struct resp_command *command, uint32_t first)
+{
+    struct conn *conn = call->conn;
+    const struct weir_str *texts = command->args + first;
     call->counted = true;
-    if (!net->engine) {
+    if (!conn->net->engine) {
         call_submit(call);
         return;
     }
-    struct route *route = net_route(net, texts[0], texts[2]);
-    if (!call_is_in_sight(call, route->handler)) return;
-    if (!route->type) {
-        call_refuse(call, WEIR_NOTYPE, "no type or service %.*s", STR_ARG(texts[0]));
-        return;
-    }
-    if (!route->handler) {
-        call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(texts[0]),
-                    STR_ARG(texts[2]));
-        return;
-    }
-    if (!call_is_admitted(call, route->handler)) return;
-    bool no_key = texts[1].len == 1 && texts[1].ptr[0] == '-';
-    if (route->type->service && !no_key) {
+    struct route *route = conn_route(conn, texts[0], texts[2]);
+    bool known = conn->user && route->admitted == conn->user;
+    if (!known && !route_is_open(call, route, texts)) return;
+    const struct handler *handler = route->handler;
+    bool service = route->type->service, no_key = texts[1].len == 1 && texts[1].ptr[0] == '-';
+    if (service && !no_key) {
         call_refuse(call, WEIR_ARG, "%.*s is a service and has no key: write -", STR_ARG(texts[0]));
         return;
     }
-    if (!route->type->service && !key_is_fit(call, texts[1])) return;
-    if (!arguments_read(call, route->handler, texts + 3, count - 3)) return;
-    call->request.handler = route->handler;
-    if (!route->type->service) call->request.key = texts[1];
+    if (!service && !key_is_fit(call, texts[1])) return;
+    struct kept kept = arguments_keep(call, command, first + 1);
+    if (!arguments_read(call, handler, command, first + 3, kept)) return;
+    call->request.handler = handler;
+    if (!service) call->request.key = text_moved(texts[1], kept);
     call_submit(call);
 }
 
 static void do_call(struct call *call, const struct resp_command *command)
 {
-    call_handler(call, arguments_keep(call, command, 1), command->count - 1);
+    call_handler(call, command, 1);
 }
 
 static void do_call_once(struct call *call, const struct resp_command *command)
 {
-    const struct weir_str *texts = arguments_keep(call, command, 1);
-    if (texts[0].len == 0 || texts[0].len > ID_BYTES_MAX || !str_is_utf8(texts[0])) {
+    struct weir_str id = command->args[1];
+    if (id.len == 0 || id.len > ID_BYTES_MAX || !str_is_utf8(id)) {
         call->counted = true;
         call_refuse(call, WEIR_ARG, "a request id is text of 1 to %u bytes", ID_BYTES_MAX);
         return;
     }
-    call->request.id = texts[0];
-    call_handler(call, texts + 1, command->count - 2);
+    call->request.id = arena_copy(&call->request.arena, id);
+    call_handler(call, command, 2);
 }
 
 static void do_getrow(struct call *call, const struct resp_command *command)
 {
     struct net *net = call->conn->net;
-    const struct weir_str *texts = arguments_keep(call, command, 1);
+    const struct weir_str *texts = command->args + 1;
     call->counted = true;
     if (!net->engine) {
         call_submit(call);
@@ -366,7 +415,7 @@ static void do_getrow(struct call *call, const struct resp_command *command)
     }
     if (!key_is_fit(call, texts[1])) return;
     call->request.handler = engine_row_query(net->engine, type);
-    call->request.key = texts[1];
+    call->request.key = arena_copy(&call->request.arena, texts[1]);
     call->request.args = arena_alloc(&call->request.arena, call->request.handler->args->size);
     call->absent_is_null = true;
     call_submit(call);
@@ -780,6 +829,7 @@ static const struct resp_verb verbs[] = {
 
 static const struct resp_verb *verb_find(struct weir_str name)
 {
+    if (name.len == 4 && memcmp(name.ptr, "CALL", 4) == 0) return &verbs[0]; /* most often */
     for (size_t i = 0; i < VERBS; i++)
         if (resp_is(name, verbs[i].name)) return &verbs[i];
     return NULL;
@@ -873,8 +923,9 @@ static void run_command(struct conn *conn, const struct resp_command *command)
     conn->net->commands_total++;
     if (verb && verb->run == do_auth)
         conn->secret_in = true; /* also when it is refused for its form */
-    if (!call_has_right(call, verb ? verb->right : RIGHT_USER, "run the '%s' command",
-                        verb ? verb->name : "unknown"))
+    enum right right = verb ? verb->right : RIGHT_USER;
+    if (right != RIGHT_HANDLER &&
+        !call_has_right(call, right, "run the '%s' command", verb ? verb->name : "unknown"))
         return;
     if (!verb) {
         refuse_unknown(call, command->args[0]);

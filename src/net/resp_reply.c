@@ -16,18 +16,15 @@
 
 /* ---- elements ---- */
 
-static void add_number(struct buf *out, int64_t n)
-{
-    char digits[INT_TEXT_MAX];
-    buf_add(out, digits, int_text(n, digits));
-}
-
 static void add_head(struct buf *out, char kind, int64_t n)
 {
-    buf_reserve(out, 24);
-    buf_add_byte(out, (uint8_t)kind);
-    add_number(out, n);
-    buf_add(out, "\r\n", 2);
+    buf_reserve(out, INT_TEXT_MAX + 3);
+    char *at = out->ptr + out->len;
+    *at++ = kind;
+    at += int_text(n, at);
+    *at++ = '\r';
+    *at++ = '\n';
+    out->len = (size_t)(at - out->ptr);
 }
 
 void resp_add_int(struct buf *out, int64_t n)
@@ -173,7 +170,10 @@ static void add_struct(struct buf *out, uint8_t protocol, const struct shape *sh
 
 void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape, const void *value)
 {
-    if (shape->scalar) add_field(out, protocol, &shape->fields[0], value);
+    if (shape->scalar && shape->fields[0].kind == WEIR_INT) /* most often */
+        add_whole(out, protocol, &shape->fields[0],
+                  int_load(&shape->fields[0], (const char *)value + shape->fields[0].offset));
+    else if (shape->scalar) add_field(out, protocol, &shape->fields[0], value);
     else if (shape->count == 0) resp_add_null(out, protocol);
     else add_struct(out, protocol, shape, value);
 }

@@ -150,7 +150,7 @@ static bool field_read(struct call *call, const struct shape *shape, struct weir
     }
     given[i] = true;
     struct arena *arena = &call->request.arena;
-    enum weir_status st = field_read_text(&shape->fields[i], arena_copy(arena, text), arena, event,
+    enum weir_status st = field_keep_text(&shape->fields[i], arena_copy(arena, text), arena, event,
                                           &problem);
     if (st == WEIR_OK) return true;
     call_refuse_problem(call, st, &problem);

@@ -108,9 +108,10 @@ static uint64_t door_turn(void *self)
     engine->inbox_end = &engine->inbox;
     wait_unlock(engine->lock);
     bool any = seat != NULL;
+    uint64_t now_ns = any ? engine->env->mono_ns(engine->env) : 0;
     while (seat) {
         struct seat *next = seat->inbox_next;
-        port_submit(engine->port, &seat->request);
+        port_submit(engine->port, &seat->request, now_ns);
         seat = next;
     }
     if (any) port_flush(engine->port);

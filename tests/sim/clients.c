@@ -346,7 +346,7 @@ static void submit(struct world *w, struct client *c)
     if (c->with_id) r->id = arena_printf(&r->arena, "%s%" PRIu64, id, c->number);
     c->busy = true;
     w->busy++;
-    port_submit(w->port, r);
+    port_submit(w->port, r, w->env->mono_ns(w->env));
 }
 
 static bool clients_rest(const struct world *w)

@@ -218,7 +218,7 @@ static void ask(struct world *w, struct consumer *c, enum group_op op, struct gr
     r->args = &c->args;
     c->busy = true;
     w->busy++;
-    port_submit(w->port, r);
+    port_submit(w->port, r, w->env->mono_ns(w->env));
 }
 
 static struct event_id id_at(struct weir_str ids, size_t i)
