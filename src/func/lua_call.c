@@ -863,9 +863,9 @@ int handler_call(lua_State *L)
         inv->went = true;
         return 0;
     }
-    char *result = arena_alloc(inv->arena, handler->result->size + 8u);
+    const void *result;
     invocation_pause(inv);
-    enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, result);
+    enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, &result);
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
     struct weir_ticket ticket = weir_ticket(inv->ctx);

@@ -255,13 +255,14 @@ struct ud_record {
     char *base;
     struct lua_type *self; /* of `self`; NULL for other records */
 };
-/* Fields of a shape that were asked for, by the address of their name: equal texts are one in Lua, and the table of
+/* Fields of a shape that were asked for, by the address of their name (lua_topointer()): equal texts are one in Lua, and the table of
  * names keeps those of fields. So that table is asked once for each field. */
 struct names {
     struct known {
-        const char *text; /* NULL: none yet */
+        const void *name; /* NULL: none yet */
         const struct field *field;
         bool fixed; /* part of the key: never assigned */
+        bool whole; /* an int of 64 bits */
     } known[NAMES_KNOWN];
     int meta;  /* of a record's shape; registry: the metatable of its proxies */
     int texts; /* likewise; registry: the fields' names by place + 1 */
