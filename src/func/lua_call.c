@@ -820,18 +820,23 @@ static int do_nothing(lua_State *L)
     return 0;
 }
 
-/* Whether answer_push() makes nothing, so that no error may come. */
-static bool answer_is_plain(const struct handler *handler, const char *result,
-                            struct weir_ticket ticket)
+/* The same, if it makes nothing, so that no error may come. */
+static bool answer_push_plain(lua_State *L, const struct handler *handler, const char *result,
+                              struct weir_ticket ticket)
 {
     const struct field *f = &handler->result->fields[0];
     if (ticket.place != 0 || !handler->result->scalar) return false;
-    if (f->kind != WEIR_ANY)
-        return f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_FLOAT ||
-               f->kind == WEIR_BOOL;
-    struct weir_str json;
-    memcpy(&json, result + f->offset, sizeof(json));
-    return json.ptr == NULL;
+    if (f->kind == WEIR_ANY) {
+        struct weir_str json;
+        memcpy(&json, result + f->offset, sizeof(json));
+        if (json.ptr == NULL) lua_pushnil(L);
+        return json.ptr == NULL;
+    }
+    if (f->kind != WEIR_INT && f->kind != WEIR_TIME && f->kind != WEIR_FLOAT &&
+        f->kind != WEIR_BOOL)
+        return false;
+    value_push(L, f, result);
+    return true;
 }
 
 /* Others may have run while this handler waited; see all_together(). */
@@ -869,10 +874,9 @@ int handler_call(lua_State *L)
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
     struct weir_ticket ticket = weir_ticket(inv->ctx);
-    if (!answer_is_plain(handler, result, ticket)) {
-        lua_settop(L, 1);
-        routine_note(L);
-    }
+    if (answer_push_plain(L, handler, result, ticket)) return 1;
+    lua_settop(L, 1);
+    routine_note(L);
     return answer_push(L, inv, handler, result, ticket);
 }
 

@@ -283,12 +283,11 @@ static void shape_texts_push(lua_State *L, const struct shape *shape)
     }
 }
 
-/* Metatable over the table of names on top (replaced). It has more room than it needs, so that __index and __newindex, which
- * each access looks up, hardly ever share their place with another name. */
+/* Metatable over the table of names on top (replaced). */
 static void record_meta_push(lua_State *L)
 {
     int names = lua_gettop(L);
-    lua_createtable(L, 0, 32);
+    lua_createtable(L, 0, 4);
     lua_pushvalue(L, names);
     lua_pushcclosure(L, record_index, 1);
     lua_setfield(L, -2, "__index");
