@@ -930,18 +930,26 @@ enum weir_status frame_call(struct weir_ctx *f, const struct handler *handler, s
 enum weir_status ctx_call(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
                           const void *args, void *result)
 {
-    return ctx_call_at(f, handler, key, type_place(handler->type, key), args, result);
-}
-
-enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
-                             struct key_place place, const void *args, void *result)
-{
     void *answer;
-    enum weir_status st = frame_call(f, handler, key, place, args, &answer);
+    enum weir_status st = frame_call(f, handler, key, type_place(handler->type, key), args,
+                                     &answer);
     if (result == NULL) return st;
     if (st == WEIR_OK && answer != NULL)
         shape_copy(handler->result, answer, &f->txn->arena, result);
     else shape_start(handler->result, result);
+    return st;
+}
+
+enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
+                             struct key_place place, const void *args, const void **result)
+{
+    void *answer;
+    enum weir_status st = frame_call(f, handler, key, place, args, &answer);
+    if (st == WEIR_OK && answer == NULL) {
+        answer = arena_alloc(&f->txn->arena, handler->result->size + 8u);
+        shape_start(handler->result, answer);
+    }
+    *result = answer;
     return st;
 }
 

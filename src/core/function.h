@@ -63,10 +63,11 @@ struct arena *ctx_arena(struct weir_ctx *ctx);
 /** weir_call() by handler instead of verb. `args` must stay until return; `result` is a struct of handler->result. */
 enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, struct weir_str key,
                           const void *args, void *result);
-/** The same for who knows the key's place already: type_place(handler->type, key). */
+/** The same for who knows the key's place already, type_place(handler->type, key), and reads the result at once: on success
+ *  *result is a struct of handler->result that stays until the next call into the engine. */
 enum weir_status ctx_call_at(struct weir_ctx *ctx, const struct handler *handler,
                              struct weir_str key, struct key_place place, const void *args,
-                             void *result);
+                             const void **result);
 /** May a call now leave the decision to another shard, if it is the handler's last act? Cheap: asks for no key. */
 bool ctx_may_end(const struct weir_ctx *ctx);
 /** weir_call_last(), by handler; `key` and `args` stay. False: nothing is gained by it, or the results differ in form: make it

@@ -30,11 +30,21 @@ struct lua_shard {
     struct lua_app *app;
     struct env *env;
     struct vm *vm;
+    uint32_t ticks_max;
+};
+
+/* What stays at the bottom of an invocation's thread. So that calling it makes nothing, and costs no look into the registry. */
+enum place {
+    PLACE_INVOKE = 1, /* invoke_body() */
+    PLACE_RESULT,     /* result_body() */
+    PLACE_FUNCTION,   /* of one that is bound: the handler */
+    PLACE_SELF,       /* its `self` */
+    PLACE_LENT        /* handles lent to it, by the argument's place; nil where there is none */
 };
 
 /* ---- what one transaction uses ---- */
 
-static struct spend *spend_join(struct vm *vm, const struct arena *txn)
+static struct spend *spend_find(struct vm *vm, const struct arena *txn)
 {
     size_t slot = ((uintptr_t)txn >> 6) % SPEND_SLOTS;
     struct spend *spend = vm->spends[slot];
@@ -46,7 +56,6 @@ static struct spend *spend_join(struct vm *vm, const struct arena *txn)
                                  .chain = vm->spends[slot] };
         vm->spends[slot] = spend;
     }
-    spend->handlers++;
     return spend;
 }
 
@@ -63,7 +72,7 @@ static void spend_leave(struct vm *vm, struct spend *spend)
 
 static int invoke_body(lua_State *L), result_body(lua_State *L);
 
-static struct invocation *invocation_take(struct vm *vm)
+static struct invocation *invocation_make(struct vm *vm)
 {
     struct invocation *inv = vm->spare;
     if (inv != NULL) {
@@ -79,6 +88,23 @@ static struct invocation *invocation_take(struct vm *vm)
         lua_pushcfunction(inv->L, result_body);
     }
     inv->vm = vm;
+    inv->bound = false;
+    inv->bottom = PLACE_RESULT;
+    return inv;
+}
+
+static struct invocation *invocation_take(struct vm *vm, const struct lua_code *code)
+{
+    struct kept *kept = &vm->kept[code->function];
+    struct invocation *inv = kept->first;
+    if (inv != NULL) {
+        kept->first = inv->next;
+        kept->count--;
+    } else {
+        inv = invocation_make(vm);
+        inv->type = vm->owners[code->function];
+        if (inv->type->type == NULL) type_resolve(vm, inv->type);
+    }
     inv->serial = ++vm->serial;
     inv->memory_hit = false;
     inv->ends = false;
@@ -88,22 +114,51 @@ static struct invocation *invocation_take(struct vm *vm)
     return inv;
 }
 
+/* Puts the handler that it ran, and what was lent to that, to the bottom of its thread, to be found there by the next one.
+ * Makes nothing. */
+static void invocation_bind(struct invocation *inv, const struct lua_code *code)
+{
+    const struct shape *args = inv->handler->args;
+    lua_State *L = inv->L;
+    if (!(code->lends & 1) || inv->self == NULL || inv->self->self != inv->type ||
+        args->count > DIRECT_ARGS_MAX)
+        return;
+    lua_settop(L, PLACE_RESULT);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, inv->vm->refs[code->function]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, inv->self_anchor);
+    for (uint32_t i = 0; i < args->count; i++) {
+        if (inv->lent_out & 1u << i) lua_rawgeti(L, LUA_REGISTRYINDEX, inv->lent[i].anchor);
+        else lua_pushnil(L);
+    }
+    inv->bound_lent = inv->lent_out;
+    inv->bottom = PLACE_SELF + (int)args->count;
+    inv->bound = true;
+}
+
 /* `clean`: its thread ended by itself and may be used again. */
 static void invocation_give(struct invocation *inv, bool clean)
 {
     struct vm *vm = inv->vm;
-    if (!clean) {
+    const struct lua_code *code = inv->handler->code;
+    struct kept *kept = &vm->kept[code->function];
+    struct invocation **list = &vm->spare;
+    if (clean && !inv->bound && kept->count < KEPT_MAX) invocation_bind(inv, code);
+    if (clean && inv->bound && kept->count < KEPT_MAX) {
+        lua_settop(inv->L, inv->bottom);
+        kept->count++;
+        list = &kept->first;
+    } else if (clean) {
+        lua_settop(inv->L, PLACE_RESULT);
+    } else {
         luaL_unref(vm->L, LUA_REGISTRYINDEX, inv->anchor);
         inv->anchor = LUA_NOREF;
-    } else {
-        lua_settop(inv->L, 2);
     }
     handles_give_back(inv);
     spend_leave(vm, inv->spend);
     inv->spend = NULL;
     inv->serial = 0;
-    inv->next = vm->spare;
-    vm->spare = inv;
+    inv->next = *list;
+    *list = inv;
 }
 
 void invocation_pause(struct invocation *inv)
@@ -285,7 +340,32 @@ static bool direct_push(struct invocation *inv, const struct lua_code *code)
     self_lend(inv->L, inv);
     for (uint32_t i = 0; i < args->count; i++) {
         if (arg_push_plain(inv, code, i)) continue;
-        lua_settop(inv->L, 2);
+        lua_settop(inv->L, inv->bottom);
+        return false;
+    }
+    return true;
+}
+
+/* The same of an invocation that has run this handler before. */
+static bool bound_push(struct invocation *inv, const struct lua_code *code)
+{
+    lua_State *L = inv->L;
+    const struct shape *args = inv->handler->args;
+    lua_pushvalue(L, PLACE_FUNCTION);
+    lua_pushvalue(L, PLACE_SELF);
+    self_lend_again(inv);
+    for (uint32_t i = 0; i < args->count; i++) {
+        struct weir_str key;
+        if (inv->bound_lent & 1u << i) {
+            memcpy(&key, (const char *)inv->args + args->fields[i].offset, sizeof(key));
+            if (key.ptr != NULL) {
+                lua_pushvalue(L, PLACE_LENT + (int)i);
+                handle_lend_again(inv, i, key);
+                continue;
+            }
+        }
+        if (arg_push_plain(inv, code, i)) continue;
+        lua_settop(L, inv->bottom);
         return false;
     }
     return true;
@@ -319,14 +399,14 @@ static int invoke_run(struct invocation *inv)
 {
     struct vm *vm = inv->vm;
     const struct lua_code *code = inv->handler->code;
-    inv->direct = direct_push(inv, code);
+    inv->direct = inv->bound ? bound_push(inv, code) : direct_push(inv, code);
     if (!inv->direct) {
-        lua_pushvalue(inv->L, 1);
+        lua_pushvalue(inv->L, PLACE_INVOKE);
         return vm_call_watched(vm, inv->L, &inv->run, 0, 0);
     }
     int status = vm_call_watched(vm, inv->L, &inv->run, (int)inv->handler->args->count + 1, 1);
     if (status != 0 || inv->ends || result_take_plain(inv)) return status;
-    lua_pushvalue(inv->L, 2);
+    lua_pushvalue(inv->L, PLACE_RESULT);
     lua_insert(inv->L, -2);
     return vm_call_watched(vm, inv->L, &inv->run, 1, 0);
 }
@@ -389,22 +469,21 @@ static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const stru
         return ctx_fail(ctx, WEIR_HANDLER,
                         "the Lua state of this shard could not be made again: the files load "
                         "differently each time");
-    struct invocation *inv = invocation_take(vm);
+    struct invocation *outer = vm->current, *inv = invocation_take(vm, handler->code);
     inv->ctx = ctx;
     inv->handler = handler;
-    inv->type = vm->owners[((const struct lua_code *)handler->code)->function];
-    if (inv->type->type == NULL) type_resolve(vm, inv->type);
     inv->row = row;
     inv->args = args;
     inv->result = result;
     inv->arena = ctx_arena(ctx);
     inv->read_only = ctx_read_only(ctx);
     inv->stack_top = __builtin_frame_address(0);
-    inv->spend = spend_join(vm, inv->arena);
+    inv->spend = outer != NULL && outer->arena == inv->arena ? outer->spend
+                                                             : spend_find(vm, inv->arena);
+    inv->spend->handlers++;
     inv->run.ticks = &inv->spend->ticks;
-    inv->run.ticks_max = ticks_of(vm->app);
+    inv->run.ticks_max = shard->ticks_max;
     *ctx_user(ctx) = inv;
-    struct invocation *outer = vm->current;
     vm->current = inv;
     int status = invoke_run(inv);
     if (status < 0) invocation_stopped(shard, ctx);
@@ -441,6 +520,7 @@ static void *lua_shard_start(void *self, struct env *env, uint32_t index)
     struct lua_shard *shard = mem_alloc(sizeof(*shard));
     shard->app = app;
     shard->env = env;
+    shard->ticks_max = ticks_of(app);
     shard->vm = vm_ready(app);
     return shard;
 }
@@ -666,22 +746,26 @@ static struct key_place handle_place(struct ud_handle *handle)
     return handle->place;
 }
 
-/* What a handler is called on: a handle, `self` or a service. False when it is none of the handler's type. */
-static bool target_take(lua_State *L, const struct handler *handler, struct weir_str *key,
-                        struct key_place *place)
+/* What a handler is called on: a handle, `self` or a service, its key in memory that stays while the transaction runs.
+ * False when it is none of the handler's type. */
+static bool target_take(lua_State *L, struct invocation *inv, const struct handler *handler,
+                        struct weir_str *key, struct key_place *place)
 {
     enum ud_tag *tag = lua_touserdata(L, 1);
     *key = STR("");
     if (tag != NULL && *tag == UD_HANDLE) {
         struct ud_handle *handle = (void *)tag;
-        *key = (struct weir_str){ handle->key, handle->len };
         if (handle->type->type != handler->type) return false;
+        *key = (struct weir_str){ handle->key, handle->len };
         *place = handle_place(handle);
+        /* that of a lent one lies among the arguments */
+        if (handle->key == handle->text) *key = text_keep(L, inv->arena, *key);
         return true;
     }
     struct lua_type *type = tag != NULL && *tag == UD_TYPE ? ((struct ud_type *)tag)->type
                                                            : handle_get(L, 1, key);
     if (type == NULL || type->type != handler->type) return false;
+    *key = text_keep(L, inv->arena, *key);
     *place = type_place(handler->type, *key);
     return true;
 }
@@ -736,18 +820,23 @@ static int do_nothing(lua_State *L)
     return 0;
 }
 
-/* Whether answer_push() makes nothing, so that no error may come. */
-static bool answer_is_plain(const struct handler *handler, const char *result,
-                            struct weir_ticket ticket)
+/* The same, if it makes nothing, so that no error may come. */
+static bool answer_push_plain(lua_State *L, const struct handler *handler, const char *result,
+                              struct weir_ticket ticket)
 {
     const struct field *f = &handler->result->fields[0];
     if (ticket.place != 0 || !handler->result->scalar) return false;
-    if (f->kind != WEIR_ANY)
-        return f->kind == WEIR_INT || f->kind == WEIR_TIME || f->kind == WEIR_FLOAT ||
-               f->kind == WEIR_BOOL;
-    struct weir_str json;
-    memcpy(&json, result + f->offset, sizeof(json));
-    return json.ptr == NULL;
+    if (f->kind == WEIR_ANY) {
+        struct weir_str json;
+        memcpy(&json, result + f->offset, sizeof(json));
+        if (json.ptr == NULL) lua_pushnil(L);
+        return json.ptr == NULL;
+    }
+    if (f->kind != WEIR_INT && f->kind != WEIR_TIME && f->kind != WEIR_FLOAT &&
+        f->kind != WEIR_BOOL)
+        return false;
+    value_push(L, f, result);
+    return true;
 }
 
 /* Others may have run while this handler waited; see all_together(). */
@@ -766,10 +855,9 @@ int handler_call(lua_State *L)
         return luaL_error(L, "handlers are called from handlers, not at the file level");
     struct weir_str key;
     struct key_place place;
-    if (!target_take(L, handler, &key, &place))
+    if (!target_take(L, inv, handler, &key, &place))
         return luaL_error(L, "a handler is called with a colon: h:name(...)");
     stack_check(L);
-    key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 2);
     if (is_last_act(L, inv) && ctx_call_last(inv->ctx, handler, key, place, args)) {
         inv->ends = true;
@@ -780,14 +868,15 @@ int handler_call(lua_State *L)
         inv->went = true;
         return 0;
     }
-    char *result = arena_alloc(inv->arena, handler->result->size + 8u);
+    const void *result;
     invocation_pause(inv);
-    enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, result);
+    enum weir_status st = ctx_call_at(inv->ctx, handler, key, place, args, &result);
     invocation_continue(inv);
     if (st != WEIR_OK) abandon(inv);
-    lua_settop(L, 1);
     struct weir_ticket ticket = weir_ticket(inv->ctx);
-    if (!answer_is_plain(handler, result, ticket)) routine_note(L);
+    if (answer_push_plain(L, handler, result, ticket)) return 1;
+    lua_settop(L, 1);
+    routine_note(L);
     return answer_push(L, inv, handler, result, ticket);
 }
 

@@ -202,12 +202,8 @@ bool handle_lend(lua_State *L, struct invocation *inv, uint32_t place, struct lu
         lua_rawgeti(L, LUA_REGISTRYINDEX, type->handle_meta);
         lua_setmetatable(L, -2);
     }
-    handle->tag = UD_HANDLE;
     handle->type = type;
-    handle->key = key.ptr;
-    handle->len = (uint32_t)key.len;
-    handle->placed = false;
-    inv->lent_out |= 1u << place;
+    handle_lend_again(inv, place, key);
     return true;
 }
 

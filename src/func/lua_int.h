@@ -35,6 +35,7 @@
 #define FANOUT_MAX 256
 #define HANDLES_RECENT 8192u /* a power of two; each keeps about 100 bytes alive */
 #define LENT_MAX 8u          /* handles lent to one handler */
+#define KEPT_MAX 32u         /* invocations kept for one handler */
 #define NAMES_KNOWN 64u      /* a power of two */
 #define NAMES_TRIED 4u       /* places that a name may have */
 #define SHAPES_KNOWN 16u     /* a power of two */
@@ -112,11 +113,14 @@ struct invocation {
     void *result;
     struct arena *arena;
     bool read_only, memory_hit;
-    bool direct;            /* the handler stands at the bottom of its thread, not invoke_body() */
-    bool ends;              /* its last act was a call that the engine makes now */
-    bool went;              /* the last act of a part of `all` was a call that is out */
-    struct all *all;        /* the weir.all that is open, in this routine */
-    lua_State *L;           /* its thread; at the bottom invoke_body() and result_body() */
+    bool direct;     /* the handler stands at the bottom of its thread, not invoke_body() */
+    bool ends;       /* its last act was a call that the engine makes now */
+    bool went;       /* the last act of a part of `all` was a call that is out */
+    struct all *all; /* the weir.all that is open, in this routine */
+    lua_State *L;    /* its thread; at the bottom invoke_body() and result_body(), see enum place */
+    int bottom;      /* how many values stay at its bottom between two handlers */
+    uint32_t bound_lent;    /* by bit: handles among them, by the argument's place */
+    bool bound;             /* kept for one handler, which stands there with its `self` */
     int anchor;             /* registry place of the thread; LUA_NOREF: none */
     struct ud_record *self; /* lent to one handler after the other; NULL before the first */
     int self_anchor;
@@ -143,6 +147,12 @@ struct handles {
     struct ud_handle *recents[HANDLES_RECENT]; /* the same */
 };
 
+/* Invocations that wait for the handler they ran last. */
+struct kept {
+    struct invocation *first;
+    uint32_t count;
+};
+
 struct vm {
     lua_State *L;
     struct lua_app *app;
@@ -159,6 +169,7 @@ struct vm {
     bool collect_fast;
     int *refs;                /* registry place by function number */
     struct lua_type **owners; /* of a handler: its type; by function number */
+    struct kept *kept;        /* likewise */
     size_t idle_used;
     uint32_t ref_cap;
     struct lua_type *types;
@@ -244,13 +255,14 @@ struct ud_record {
     char *base;
     struct lua_type *self; /* of `self`; NULL for other records */
 };
-/* Fields of a shape that were asked for, by the address of their name: equal texts are one in Lua, and the table of
+/* Fields of a shape that were asked for, by the address of their name (lua_topointer()): equal texts are one in Lua, and the table of
  * names keeps those of fields. So that table is asked once for each field. */
 struct names {
     struct known {
-        const char *text; /* NULL: none yet */
+        const void *name; /* NULL: none yet */
         const struct field *field;
         bool fixed; /* part of the key: never assigned */
+        bool whole; /* an int of 64 bits */
     } known[NAMES_KNOWN];
     int meta;  /* of a record's shape; registry: the metatable of its proxies */
     int texts; /* likewise; registry: the fields' names by place + 1 */
@@ -412,6 +424,16 @@ bool handle_lend(lua_State *L, struct invocation *inv, uint32_t place, struct lu
 /** The same, and makes the first. */
 void handle_lend_first(lua_State *L, struct invocation *inv, uint32_t place, struct lua_type *type,
                        struct weir_str key);
+/** Lends the handle of that place, which must be there, to another invocation of the same handler. */
+static inline void handle_lend_again(struct invocation *inv, uint32_t place, struct weir_str key)
+{
+    struct ud_handle *handle = inv->lent[place].handle;
+    handle->tag = UD_HANDLE;
+    handle->key = key.ptr;
+    handle->len = (uint32_t)key.len;
+    handle->placed = false;
+    inv->lent_out |= 1u << place;
+}
 void handles_give_back(struct invocation *inv);
 int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
@@ -426,6 +448,13 @@ struct lua_type *handle_get(lua_State *L, int idx, struct weir_str *key);
 void self_push(lua_State *L, struct invocation *inv);
 /** The invocation's own, which must be there: makes nothing, so it may stand outside a protected call. */
 void self_lend(lua_State *L, struct invocation *inv);
+/** Lends it to another invocation of the same handler. */
+static inline void self_lend_again(struct invocation *inv)
+{
+    inv->self->writable = !inv->read_only;
+    inv->self->serial = inv->serial;
+    inv->self->base = inv->row;
+}
 /** What this vm keeps for a shape of records. */
 struct names *shape_names(lua_State *L, const struct shape *shape);
 void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool writable);

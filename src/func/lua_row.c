@@ -63,12 +63,6 @@ static void need_writable(lua_State *L, bool writable)
 static void field_assign(lua_State *L, int idx, const struct field *f, char *base,
                          const char *owner)
 {
-    int64_t n;
-    if (f->kind == WEIR_INT && f->size == 8 && lua_type(L, idx) == LUA_TNUMBER &&
-        whole_take(L, idx, &n)) {
-        int_store(f, base + f->offset, n);
-        return;
-    }
     char scratch[16] __attribute__((aligned(16))) = { 0 };
     struct conv conv;
     conv_row(&conv, L);
@@ -122,7 +116,7 @@ static struct ud_record *record_own(lua_State *L)
     return record;
 }
 
-static size_t name_place(const char *name, size_t tried)
+static size_t name_place(const void *name, size_t tried)
 {
     return (((uintptr_t)name >> 4) + tried) % NAMES_KNOWN;
 }
@@ -130,10 +124,10 @@ static size_t name_place(const char *name, size_t tried)
 /* The field that argument 2 names, if it was asked for before; NULL: the table must be asked. */
 static inline const struct known *field_known(lua_State *L, const struct ud_record *record)
 {
-    const char *name = lua_tolstring(L, 2, NULL);
+    const void *name = lua_topointer(L, 2);
     const struct known *known = record->names->known;
     size_t at = name_place(name, 0);
-    for (size_t i = 1; known[at].text != name; i++) {
+    for (size_t i = 1; known[at].name != name; i++) {
         if (i == NAMES_TRIED) return NULL;
         at = name_place(name, i);
     }
@@ -144,25 +138,24 @@ static inline const struct known *field_known(lua_State *L, const struct ud_reco
 static const struct field *field_learn(lua_State *L, const struct ud_record *record, int place)
 {
     const struct field *field = &record->shape->fields[place % KEY_PART];
-    const char *name = lua_tostring(L, 2);
+    const void *name = lua_topointer(L, 2);
     size_t at = name_place(name, 0);
-    for (size_t i = 0; i < NAMES_TRIED && record->names->known[at].text != NULL; i++)
+    for (size_t i = 0; i < NAMES_TRIED && record->names->known[at].name != NULL; i++)
         at = name_place(name, i);
-    record->names->known[at].text = name;
-    record->names->known[at].field = field;
-    record->names->known[at].fixed = place >= KEY_PART;
+    record->names->known[at] = (struct known){ .name = name,
+                                               .field = field,
+                                               .fixed = place >= KEY_PART,
+                                               .whole = field->kind == WEIR_INT &&
+                                                        field->size == 8 };
     return field;
 }
 
-/* Upvalue 1: name -> number. */
-static int record_index(lua_State *L)
+/* What is no int that was asked for before. */
+__attribute__((noinline)) static int record_index_slow(lua_State *L, struct ud_record *record,
+                                                       const struct known *known)
 {
-    struct ud_record *record = record_own(L);
-    const struct known *known = field_known(L, record);
     if (known != NULL) {
-        const struct field *field = known->field;
-        if (field->kind == WEIR_INT && field->size == 8) int_push(L, field, record->base);
-        else value_push_live(L, field, record->base, record->writable && !known->fixed);
+        value_push_live(L, known->field, record->base, record->writable && !known->fixed);
         return 1;
     }
     lua_settop(L, 2);
@@ -182,10 +175,19 @@ static int record_index(lua_State *L)
     return record->self ? self_extra(L, record) : record_missing(L, record);
 }
 
-static int record_newindex(lua_State *L)
+/* Upvalue 1: name -> number. */
+static int record_index(lua_State *L)
 {
     struct ud_record *record = record_own(L);
     const struct known *known = field_known(L, record);
+    if (known == NULL || !known->whole) return record_index_slow(L, record, known);
+    int_push(L, known->field, record->base);
+    return 1;
+}
+
+__attribute__((noinline)) static int record_newindex_slow(lua_State *L, struct ud_record *record,
+                                                          const struct known *known)
+{
     if (known != NULL && !known->fixed && record->writable) {
         field_assign(L, 3, known->field, record->base, shape_owner(record));
         return 0;
@@ -202,6 +204,18 @@ static int record_newindex(lua_State *L)
     need_writable(L, record->writable);
     lua_pop(L, 1);
     field_assign(L, 3, field_learn(L, record, place), record->base, shape_owner(record));
+    return 0;
+}
+
+static int record_newindex(lua_State *L)
+{
+    struct ud_record *record = record_own(L);
+    const struct known *known = field_known(L, record);
+    int64_t n;
+    if (known == NULL || !known->whole || known->fixed || !record->writable ||
+        lua_type(L, 3) != LUA_TNUMBER || !whole_take(L, 3, &n))
+        return record_newindex_slow(L, record, known);
+    memcpy(record->base + known->field->offset, &n, sizeof(n));
     return 0;
 }
 

@@ -421,6 +421,7 @@ void vm_destroy(struct vm *vm)
     buf_free(&vm->text);
     mem_free(vm->refs);
     mem_free(vm->owners);
+    mem_free(vm->kept);
     arena_free(&vm->arena);
     mem_free(vm);
 }
@@ -450,9 +451,11 @@ void function_keep(lua_State *L, uint32_t number)
         uint32_t cap = number + 64;
         vm->refs = mem_realloc(vm->refs, cap * sizeof(vm->refs[0]));
         vm->owners = mem_realloc(vm->owners, cap * sizeof(vm->owners[0]));
+        vm->kept = mem_realloc(vm->kept, cap * sizeof(vm->kept[0]));
         for (uint32_t i = vm->ref_cap; i < cap; i++) {
             vm->refs[i] = LUA_NOREF;
             vm->owners[i] = NULL;
+            vm->kept[i] = (struct kept){ .first = NULL };
         }
         vm->ref_cap = cap;
     }

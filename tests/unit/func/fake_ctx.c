@@ -371,9 +371,9 @@ static void last_call(struct frame *f)
 {
     const struct last_call *last = f->ctx.last_call;
     const struct shape *from = last->handler->result;
-    void *answer = arena_alloc(&f->fake_txn->arena, from->size + 8u);
+    const void *answer;
     f->fake_txn->fake->last_calls++;
-    if (ctx_call_at(&f->ctx, last->handler, last->key, last->place, last->args, answer) != WEIR_OK)
+    if (ctx_call_at(&f->ctx, last->handler, last->key, last->place, last->args, &answer) != WEIR_OK)
         return;
     if (shape_same_layout(from, f->ctx.handler->result)) {
         shape_copy(from, answer, &f->fake_txn->arena, f->ctx.result);
@@ -461,8 +461,9 @@ void ctx_abandon(struct weir_ctx *f)
 }
 
 enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
-                             struct key_place place, const void *args, void *result)
+                             struct key_place place, const void *args, const void **result)
 {
+    *result = NULL;
     struct fake_txn *t = frame_of(f)->fake_txn;
     if (t->status != WEIR_OK) return t->status;
     struct problem problem = { 0 };
@@ -478,8 +479,7 @@ enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, 
     struct frame *callee = frame_begin(t, handler, key, args, inner, f);
     while (frame_go(callee)) fiber_suspend(f->fiber);
     if (f->lost) ctx_abandon(f);
-    if (t->status == WEIR_OK && result != NULL)
-        shape_copy(handler->result, inner, &t->arena, result);
+    *result = inner;
     return t->status;
 }
 
@@ -540,7 +540,9 @@ bool ctx_call_last(struct weir_ctx *f, const struct handler *handler, struct wei
     if (!shape_same_layout(own, from) && !(own->scalar && own->fields[0].kind == WEIR_ANY))
         return false;
     f->last_call = arena_alloc(&frame_of(f)->fake_txn->arena, sizeof(*f->last_call));
-    *f->last_call = (struct last_call){ .handler = handler, .key = key, .place = place, .args = args };
+    *f->last_call = (struct last_call){
+        .handler = handler, .key = key, .place = place, .args = args
+    };
     return true;
 }
 

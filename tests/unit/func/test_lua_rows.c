@@ -325,6 +325,40 @@ static void handles_are_what_they_were(void **state)
     fake_destroy(fake);
 }
 
+/* A handler's thread waits for its next call with what was lent to it: each call still has its own row and handle, also where
+ * more of them run than are kept, after errors, and with a nil where the last one had a handle. */
+static void threads_wait_for_their_handler(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_create(
+        "local weir = require 'weir'\nlocal int, opt = weir.int, weir.opt\n"
+        "local p = weir.entity('p', { n = int })\n"
+        "p:on('down', { opt(p), int, weir.bool, returns = int }, function(self, to, n, bad)\n"
+        "  self.n = n\n"
+        "  if n == 0 then if bad then error 'bottom' end return 0 end\n"
+        "  if not to then return -1 end\n"
+        "  local below = to:down(n ~= 50 and p('k' .. n) or nil, n - 1, bad)\n"
+        "  return below + self.n end)");
+    static const struct {
+        const char *args, *want;
+    } calls[] = {
+        { "[\"b\", 40, false]", "ok 820" }, { "[\"b\", 40, true]", "bottom" },
+        { "[\"b\", 3, false]", "ok 6" },    { "[null, 3, false]", "ok -1" },
+        { "[\"b\", 50, false]", "ok 49" },  { "[\"b\", 2, true]", "bottom" },
+        { "[\"b\", 40, false]", "ok 820" },
+    };
+    for (size_t i = 0; i < 3 * sizeof(calls) / sizeof(calls[0]); i++) {
+        size_t n = i % (sizeof(calls) / sizeof(calls[0]));
+        const char *got = fake_call(fake, "p", "a", "down", calls[n].args);
+        if (strstr(got, calls[n].want) == NULL)
+            fail_msg("%s gave %s, not %s", calls[n].args, got, calls[n].want);
+    }
+    assert_non_null(strstr(fake_row(fake, "p", "a"), "\"n\":40"));
+    assert_non_null(strstr(fake_row(fake, "p", "k3"), "\"n\":1"));
+    assert_non_null(strstr(fake_row(fake, "p", "k40"), "\"n\":38"));
+    fake_destroy(fake);
+}
+
 /* Many more than are kept by the collector: found again while they live, made anew afterwards. */
 static void handles_come_and_go(void **state)
 {
@@ -515,6 +549,7 @@ int main(void)
         cmocka_unit_test(map_rows_are_the_rows_themselves),
         cmocka_unit_test(calls_cross_as_values),
         cmocka_unit_test(handles_are_what_they_were),
+        cmocka_unit_test(threads_wait_for_their_handler),
         cmocka_unit_test(handles_come_and_go),
         cmocka_unit_test(last_acts_are_seen),
         cmocka_unit_test(effects_wait_for_the_commit),
