@@ -19,35 +19,22 @@
 /* Small answers are bounded by their number: no counter that two threads write for each of them. */
 #define LARGE_ANSWER_BYTES ((size_t)4 * 1024)
 
-/* Two characters for ten bits: base 32 without i, l, o and u. */
-#define ID_ROW(c)                                                                                  \
-    { c, '0' }, { c, '1' }, { c, '2' }, { c, '3' }, { c, '4' }, { c, '5' }, { c, '6' },            \
-        { c, '7' }, { c, '8' }, { c, '9' }, { c, 'a' }, { c, 'b' }, { c, 'c' }, { c, 'd' },        \
-        { c, 'e' }, { c, 'f' }, { c, 'g' }, { c, 'h' }, { c, 'j' }, { c, 'k' }, { c, 'm' },        \
-        { c, 'n' }, { c, 'p' }, { c, 'q' }, { c, 'r' }, { c, 's' }, { c, 't' }, { c, 'v' },        \
-        { c, 'w' }, { c, 'x' }, { c, 'y' },                                                        \
-    {                                                                                              \
-        c, 'z'                                                                                     \
-    }
-static const char id_pairs[1024][2] = {
-    ID_ROW('0'), ID_ROW('1'), ID_ROW('2'), ID_ROW('3'), ID_ROW('4'), ID_ROW('5'), ID_ROW('6'),
-    ID_ROW('7'), ID_ROW('8'), ID_ROW('9'), ID_ROW('a'), ID_ROW('b'), ID_ROW('c'), ID_ROW('d'),
-    ID_ROW('e'), ID_ROW('f'), ID_ROW('g'), ID_ROW('h'), ID_ROW('j'), ID_ROW('k'), ID_ROW('m'),
-    ID_ROW('n'), ID_ROW('p'), ID_ROW('q'), ID_ROW('r'), ID_ROW('s'), ID_ROW('t'), ID_ROW('v'),
-    ID_ROW('w'), ID_ROW('x'), ID_ROW('y'), ID_ROW('z')
-};
+static const char *const id_digits = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/* 26 characters of base 32, 128 random bits: the first pair is of the highest eight. */
+/* 26 characters of base 32, 128 random bits. */
 void id_make(struct env *env, char out[26])
 {
     uint64_t high = env->random(env), low = env->random(env);
-    uint64_t middle = low >> 60 | high << 4; /* 60 bits are six pairs */
-    memcpy(out, id_pairs[high >> 56], 2);
-#pragma GCC unroll 6
-    for (unsigned i = 0; i < 6; i++) {
-        memcpy(out + 2 + 2 * i, id_pairs[middle >> (50 - 10 * i) & 1023], 2);
-        memcpy(out + 14 + 2 * i, id_pairs[low >> (50 - 10 * i) & 1023], 2);
+    uint64_t middle = low >> 60 | high << 4; /* 60 bits are twelve digits */
+    high >>= 56;
+    for (int i = 11; i >= 0; i--) {
+        out[14 + i] = id_digits[low & 31];
+        out[2 + i] = id_digits[middle & 31];
+        low >>= 5;
+        middle >>= 5;
     }
+    out[1] = id_digits[high & 31];
+    out[0] = id_digits[high >> 5];
 }
 
 struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler)

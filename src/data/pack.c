@@ -220,9 +220,7 @@ static inline const char *varint_take(const char *at, const char *end, uint64_t 
     uint64_t taken = 0;
     for (unsigned shift = 0; at < end && shift < 63; shift += 7) {
         uint64_t byte = (uint8_t)*at++;
-        taken +=
-            byte
-            << shift; /* with the bit that says that more follows, which the next one takes off */
+        taken += byte << shift; /* and the bit that says that more follows, until that is known */
         if (byte < 0x80) {
             *n = taken;
             return at;

@@ -191,9 +191,7 @@ static bool inline_argument(struct weir_str line, size_t *place, struct buf *out
 static bool is_http(const struct resp_command *command, bool line)
 {
     struct weir_str first = command->args[0], last = command->args[command->count - 1];
-    char letter = first.len > 0 ? first.ptr[0] | 0x20 : 0;
-    if ((letter == 'p' || letter == 'h') && (resp_is(first, "POST") || resp_is(first, "Host:")))
-        return true;
+    if (resp_is(first, "POST") || resp_is(first, "Host:")) return true;
     return line && command->count > 1 && last.len > 5 && strncasecmp(last.ptr, "HTTP/", 5) == 0;
 }
 
