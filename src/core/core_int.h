@@ -277,6 +277,7 @@ struct txn {
     struct emit *emits, **emits_tail;
     struct asked *asks, **asks_tail;
     uint32_t send_count, emit_count, ask_count, map_row_count;
+    int64_t timers_more; /* set less fired and cancelled */
     uint64_t bytes_written;
     uint64_t read_epoch; /* newest version read, here and in answers */
     uint64_t

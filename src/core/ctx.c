@@ -188,15 +188,18 @@ enum weir_status ctx_timer(struct weir_ctx *f, const struct handler *handler, in
                         args ? problem.text : "its arguments are missing");
     if (time_ms > WEIR_INT_MAX || time_ms < -WEIR_INT_MAX)
         return ctx_fail(f, WEIR_RANGE, "a timer's time is out of range");
-    if (t->shard->timer_count >= limits->timers_max)
-        return ctx_fail(f, WEIR_OVERLOADED, "more than timers_max = %llu timers on a shard",
-                        (unsigned long long)limits->timers_max);
     struct buf key = { 0 }, value = { 0 };
     timer_key(&key, f, handler);
     pack(handler->args, args, &key);
     timer_value(&value, time_ms, false, STR(""));
     struct overlay *o = overlay_get(t, f->access, buf_str(&key));
-    if (o != NULL) {
+    uint64_t timers = t->shard->timer_count + (uint64_t)t->timers_more;
+    if (o != NULL && !o->present && timers >= limits->timers_max) {
+        MARK("limit: timers_max");
+        ctx_fail(f, WEIR_OVERLOADED, "more than timers_max = %llu timers on a shard",
+                 (unsigned long long)limits->timers_max);
+    } else if (o != NULL) {
+        t->timers_more += !o->present;
         o->present = true;
         o->changed = true;
         o->packed = arena_copy(&t->arena, buf_str(&value));
@@ -220,6 +223,7 @@ enum weir_status ctx_timer_cancel(struct weir_ctx *f, const struct handler *hand
         struct overlay *o = overlay_next(f->txn, f->access, buf_str(&key), at, after);
         if (o == NULL) break;
         if (args == NULL || str_eq(o->item.key, buf_str(&key))) {
+            f->txn->timers_more--; /* overlay_next() gives what is present */
             o->present = false;
             o->changed = true;
         }

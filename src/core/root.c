@@ -472,6 +472,7 @@ bool root_before(struct weir_ctx *f)
     }
     struct overlay *o = overlay_get(t, f->access, r->timer_key);
     if (o == NULL) return false;
+    t->timers_more--;
     o->present = false;
     o->changed = true;
     return true;

@@ -1,0 +1,79 @@
+"""messages_pending_max and timers_max: no more than that are begun, and those that are there go on all the same.
+
+SPDX-License-Identifier: MIT
+"""
+import os
+import time
+
+from harness import Fail, Server, equal, test, true
+
+APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "full.lua")
+LIMIT = ("--limit", "messages_pending_max=3")
+
+
+def arrived(server, key, count):
+    deadline = time.monotonic() + 30
+    while server.get("/runner/" + key).json.get("arrived", 0) < count:
+        if time.monotonic() > deadline:
+            raise Fail("stuck: %r, parked: %r" % (server.get("/runner/" + key).json, server.get("/parked").json))
+        time.sleep(0.01)    # between two looks
+
+
+@test
+def full_senders_that_hand_on_to_each_other_go_on(folder):
+    for shards in (1, 3):
+        with Server(APP, folder.join("d%d" % shards), "--shards", shards, *LIMIT) as server:
+            server.post("/runner/a/send", [3, ["b", "a"], 20])
+            server.post("/runner/b/send", [3, ["a", "b"], 20])
+            server.post("/runner/c/send", [3, ["c"], 20])
+            for key in "abc":
+                arrived(server, key, 3)
+            equal(server.get("/parked").json["parked"], [], "%d shards" % shards)
+
+
+@test
+def a_fourth_message_is_refused_and_nothing_of_its_transaction_is_done(folder):
+    with Server(APP, folder.join("d"), "--shards", "1", *LIMIT) as server:
+        refused = server.post("/runner/a/send", [4, ["b"], 0])
+        equal([refused.status, refused.code], [429, "overloaded"])
+        true("messages_pending_max = 3" in refused.json["detail"], refused.json)
+        equal(server.get("/runner/a").status, 404, "it was never there")
+        equal(server.post("/runner/a/send", [3, ["b"], 0]).status, 200)
+        arrived(server, "b", 3)
+        equal(server.post("/runner/c/split", [["d"]]).status, 200)
+        arrived(server, "d", 1)
+
+
+@test
+def a_delivery_makes_room_for_one_message_only(folder):
+    with Server(APP, folder.join("d"), "--shards", "1", "--limit", "messages_pending_max=1",
+                "--limit", "message_attempts_max=2") as server:
+        equal(server.post("/runner/a/split", [["b", "b"]]).status, 200)
+        deadline = time.monotonic() + 30
+        while not server.get("/parked").json["parked"]:
+            true(time.monotonic() < deadline, "two messages for one were sent")
+            time.sleep(0.01)    # between two looks
+        work = server.get("/parked").json["parked"][0]
+        true("messages_pending_max = 1" in work["error"], work)
+
+
+@test
+def timers_at_their_limit_are_moved_cancelled_and_set_anew_by_themselves(folder):
+    with Server(APP, folder.join("d"), "--shards", "1", "--limit", "timers_max=2") as server:
+        equal(server.post("/clock/a/every", [1]).status, 200)
+        equal(server.post("/clock/b/later", [1]).status, 200)
+        refused = server.post("/clock/c/later", [1])
+        equal([refused.status, refused.code], [429, "overloaded"])
+        true("timers_max = 2" in refused.json["detail"], refused.json)
+        equal(server.get("/clock/c").status, 404, "it was never there")
+        equal(server.post("/clock/b/later", [2]).status, 200, "moved")
+        deadline = time.monotonic() + 30
+        while server.get("/clock/a").json.get("ticks", 0) < 3:
+            true(time.monotonic() < deadline, "no ticks: %r" % server.get("/parked").json)
+            time.sleep(0.01)    # between two looks
+        equal(server.get("/parked").json["parked"], [])
+        equal(server.post("/clock/b/instead").status, 200, "one taken back makes room for one")
+        equal(server.post("/clock/c/later", [1]).status, 429)
+        equal(server.post("/clock/b/both").status, 429, "but not for two")
+        equal(server.post("/clock/b/none").status, 200)
+        equal(server.post("/clock/c/later", [1]).status, 200)
