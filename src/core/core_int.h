@@ -990,6 +990,8 @@ void feed_close(struct engine *engine);
 void feed_wake(struct engine *engine);
 /** Writer: the epoch is about to be durable; takes the shards' event buffers. */
 void feed_durable(struct engine *engine, uint64_t epoch);
+/** Writer: an epoch is durable; wakes the feed if that is news to it. */
+void feed_news(struct engine *engine);
 /** Writer: are all events below `epoch` in synced files? Asks for it. Hands the heads to the store. */
 bool feed_covers(struct engine *engine, uint64_t epoch);
 /** Writer, idle: names files for the feed's sake; true if something was done. */

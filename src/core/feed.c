@@ -364,6 +364,14 @@ void feed_durable(struct engine *engine, uint64_t epoch)
     while (!atomic_compare_exchange_weak(&feed->batches, &batch->next, batch)) {}
 }
 
+void feed_news(struct engine *engine)
+{
+    const struct feed *feed = engine->feed;
+    bool news = atomic_load_explicit(&feed->batches, memory_order_relaxed) != NULL;
+    bool syncs = atomic_load(&feed->covered) < atomic_load(&feed->sync_wanted);
+    if (news || syncs || engine->catalog->follower_count > 0) feed_wake(engine);
+}
+
 static bool heads_take(struct engine *engine)
 {
     struct event_heads *heads = atomic_exchange(&engine->feed->heads, NULL);

@@ -85,7 +85,7 @@ static void writer_durable(struct engine *engine, uint64_t epoch)
     atomic_store_explicit(&engine->durable, epoch, memory_order_release);
     engine->writer.state = WRITER_IDLE;
     wake_ports(engine);
-    feed_wake(engine);
+    feed_news(engine);
     if (engine->ask_actor != NULL) engine->env->actor_wake(engine->env, engine->ask_actor);
 }
 
