@@ -103,6 +103,14 @@ static uint64_t next_due(struct shard *s)
     return due;
 }
 
+/* This shard is parked, or is so no more: of interest only to a writer that has an epoch sealed. */
+static void writer_told(struct shard *s)
+{
+    struct engine *engine = s->engine;
+    if (atomic_load(&engine->durable) + 1 < atomic_load(&engine->epoch))
+        engine->env->actor_wake(engine->env, &engine->writer.actor);
+}
+
 static void shard_unpark(struct shard *s)
 {
     atomic_store(&s->state, SHARD_RUNNING);
@@ -113,7 +121,7 @@ static void shard_unpark(struct shard *s)
         s->sealed_local = epoch - 1;
         atomic_store_explicit(&s->sealed, epoch - 1, memory_order_release);
     }
-    s->env->actor_wake(s->env, &s->engine->writer.actor);
+    writer_told(s);
 }
 
 static void wake_peers(struct shard *s)
@@ -141,7 +149,7 @@ static bool shard_try_park(struct shard *s)
         if (s->port_overflow[p] != NULL) return false;
     }
     atomic_store(&s->state, SHARD_PARKED);
-    s->env->actor_wake(s->env, &s->engine->writer.actor);
+    writer_told(s);
     wake_peers(s);
     return true;
 }
@@ -169,7 +177,7 @@ static bool shard_seal(struct shard *s)
     }
     if (sealed) {
         atomic_store_explicit(&s->sealed, s->sealed_local, memory_order_release);
-        s->env->actor_wake(s->env, &s->engine->writer.actor);
+        s->env->actor_pass(s->env, &s->engine->writer.actor);
     }
     return sealed;
 }

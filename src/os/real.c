@@ -51,7 +51,10 @@
 #define NS_PER_S 1000000000u
 #define EVENTS_MAX 128
 #define LISTEN_BACKLOG 1024
-#define LOAN_NS_MAX 200000u
+/* A turn on another's thread: its own goes on after so long; who waits no longer for it than a wake costs has lost nothing;
+ * where somebody did, the next one is so many times as long away. */
+#define LOAN_NS_MAX 1000000u
+#define LOAN_NS_FREE 50000u
 #define LOAN_REST 100u
 
 /* AWAKE is none of them; WOKEN comes beside the others. */
@@ -67,7 +70,9 @@ struct handle {
     pthread_t thread;
     uint64_t until_ns;     /* its thread sleeps until then; whoever has it LENT may read it */
     struct handle *passed; /* its thread's own: the one whose turn it owes, or a wake */
-    int epoll_fd;          /* -1 until something is polled */
+    struct handle *lent;   /* likewise: the one whose loan was the longest of the last ones; ... */
+    uint64_t lent_ns;      /* ... that long */
+    _Atomic int epoll_fd;  /* -1 until something is polled */
     int event_fd;          /* in the epoll set, edge-triggered: it is written and never read */
     struct handle *next;
 };
@@ -401,41 +406,52 @@ static void handle_sleep(struct handle *handle, uint64_t until_ns)
 
 static _Thread_local struct handle *here;
 
-/* The sleeper is WOKEN, and nobody told its thread: runs its turns, or does tell. */
-static void handle_lend(struct handle *to)
+static void handle_rest(struct handle *handle, uint64_t now, uint64_t took)
+{
+    atomic_store(&handle->rest_ns, now + took * LOAN_REST);
+}
+
+/* The sleeper is WOKEN, and nobody told its thread: runs its turns, or does tell. Returns how long they took. */
+static uint64_t handle_lend(struct handle *to)
 {
     uint32_t word = ASLEEP | WOKEN;
-    uint64_t begin = clock_ns(CLOCK_MONOTONIC);
+    uint64_t begin = clock_ns(CLOCK_MONOTONIC), took = 0;
     bool back = false, stop = false;
     if (begin < atomic_load(&to->rest_ns)) {
         word_wake(to);
-        return;
+        return 0;
     }
-    if (!atomic_compare_exchange_strong(&to->word, &word, LENT)) return; /* awake already */
+    if (!atomic_compare_exchange_strong(&to->word, &word, LENT)) return 0; /* awake already */
     while (!stop && !back) {
         atomic_fetch_and(&to->word, ~(uint32_t)WOKEN);
         uint64_t at = to->actor->turn(to->actor->self);
-        uint64_t took = clock_ns(CLOCK_MONOTONIC) - begin;
+        took = clock_ns(CLOCK_MONOTONIC) - begin;
         stop = atomic_load(&to->stopping) || took > LOAN_NS_MAX;
-        if (took > LOAN_NS_MAX) atomic_store(&to->rest_ns, begin + took * LOAN_REST);
+        if (stop && here->epoll_fd < 0) handle_rest(to, begin, took); /* who waits is not known */
         if (at == 0) continue;
         if (at < to->until_ns) break; /* earlier than its thread sleeps */
         word = LENT;
         back = atomic_compare_exchange_strong(&to->word, &word, ASLEEP); /* else WOKEN meanwhile */
     }
-    if (back && !atomic_load(&to->waits_back)) return;
+    if (back && !atomic_load(&to->waits_back)) return took;
     if (!back) atomic_store(&to->word, ASLEEP | WOKEN);
     word_wake(to);
+    return took;
 }
 
 /* What it owes: by a wake, or when there is nothing else to do, by doing it. */
 static void passed_settle(struct handle *handle, bool idle)
 {
+    handle->lent_ns = 0;
     while (handle->passed) {
         struct handle *to = handle->passed;
         handle->passed = NULL;
-        if (idle) handle_lend(to);
+        uint64_t took = 0;
+        if (idle) took = handle_lend(to);
         else word_wake(to);
+        if (took <= handle->lent_ns) continue;
+        handle->lent = to;
+        handle->lent_ns = took;
     }
 }
 
@@ -506,7 +522,8 @@ static void real_actor_pass(struct env *env, struct actor *actor)
     struct handle *handle = handle_find(actor);
     uint32_t word = ASLEEP;
     if (!handle) return;
-    if (here && here->actor->helps && !here->passed &&
+    /* one that polls does so on its own thread */
+    if (here && here->actor->helps && !here->passed && handle->epoll_fd < 0 &&
         atomic_compare_exchange_strong(&handle->word, &word, ASLEEP | WOKEN))
         here->passed = handle;
     else handle_wake(handle);
@@ -666,27 +683,41 @@ static int timeout_ms_of(uint64_t until_ns)
     return ms > 1000000 ? 1000000 : (int)ms;
 }
 
+/* What came while another's turn was run here: then that one is not run so again for a while. */
+static int poll_after_loan(struct handle *handle, struct epoll_event *found, int max)
+{
+    bool came = false;
+    int count = epoll_wait(handle->epoll_fd, found, max, 0);
+    for (int i = 0; i < count; i++) came = came || found[i].data.ptr != handle;
+    if (came) handle_rest(handle->lent, clock_ns(CLOCK_MONOTONIC), handle->lent_ns);
+    return count;
+}
+
 static int real_poll_wait(struct env *env, struct actor *actor, struct env_event *events, int max,
                           uint64_t until_ns)
 {
     struct handle *handle = handle_get(actor);
     struct epoll_event found[EVENTS_MAX];
     uint32_t expected = AWAKE;
-    int rc = handle_open_poll(handle), filled = 0;
+    int rc = handle_open_poll(handle), filled = 0, count = 0, failed = 0;
     if (rc < 0) return rc;
+    if (max > EVENTS_MAX) max = EVENTS_MAX;
     int timeout = until_ns ? timeout_ms_of(until_ns) : 0;
     if (handle->passed) {
         passed_settle(handle, timeout != 0);
+        if (handle->lent_ns > LOAN_NS_FREE) count = poll_after_loan(handle, found, max);
         if (timeout) timeout = timeout_ms_of(until_ns); /* it took its time */
     }
-    /* woken since the turn began: look at the sockets, but do not wait */
-    if (timeout && !atomic_compare_exchange_strong(&handle->word, &expected, ASLEEP_IN_POLL))
-        timeout = 0;
-    int count = epoll_wait(handle->epoll_fd, found, max < EVENTS_MAX ? max : EVENTS_MAX, timeout);
-    int failed = count < 0 ? errno : 0;
-    /* a wake stays noted: it starts another turn, whatever this one does about it */
-    expected = ASLEEP_IN_POLL;
-    atomic_compare_exchange_strong(&handle->word, &expected, AWAKE);
+    if (count <= 0) {
+        /* woken since the turn began: look at the sockets, but do not wait */
+        if (timeout && !atomic_compare_exchange_strong(&handle->word, &expected, ASLEEP_IN_POLL))
+            timeout = 0;
+        count = epoll_wait(handle->epoll_fd, found, max, timeout);
+        failed = count < 0 ? errno : 0;
+        /* a wake stays noted: it starts another turn, whatever this one does about it */
+        expected = ASLEEP_IN_POLL;
+        atomic_compare_exchange_strong(&handle->word, &expected, AWAKE);
+    }
     if (failed) return failed == EINTR ? 0 : -failed;
     for (int i = 0; i < count; i++) {
         uint32_t what = found[i].events;

@@ -380,22 +380,42 @@ static void one_whose_turns_run_elsewhere_keeps_its_time(void **state)
     env->actor_stop(env, &crowd.actor);
 }
 
-/* Who helps stands still for one long turn, not for the next. */
-static void long_turns_are_not_run_for_others(void **state)
+/* One helps 40 times with turns of so much work; `ready` (or -1) is what it polls. Returns how often another's turn was run on its
+ * thread, and in how long a time. */
+static unsigned long_turns_lent(unsigned long work, int ready, uint64_t *took)
 {
+    bool polls = ready >= 0;
     struct env *env = env_real();
-    struct crowd crowd = { .actor = { .name = "crowd", .turn = crowd_turn, .self = &crowd }, .work = 2000000 };
-    struct helper helper = { .crowd = &crowd, .left = 40 };
+    struct crowd crowd = { .actor = { .name = "crowd", .turn = crowd_turn, .self = &crowd }, .work = work };
+    struct helper helper = { .crowd = &crowd, .left = 40, .polls = polls };
     uint64_t begin = env->mono_ns(env);
     helper.actor = (struct actor){ .name = "helper", .turn = helper_turn, .self = &helper, .helps = true };
+    if (polls) assert_int_equal(env->poll_add(env, &helper.actor, ready, &helper, false), 0);
     assert_int_equal(env->actor_start(env, &crowd.actor), 0);
     while (!atomic_load(&crowd.own_known)) sched_yield();
     assert_int_equal(env->actor_start(env, &helper.actor), 0);
     while (!atomic_load(&helper.done) || atomic_load(&crowd.seen) != 40) sched_yield();
-    /* each loan of more than 0.2 ms is followed by a hundred times as long without one */
-    assert_true(atomic_load(&crowd.lent) <= 1 + (env->mono_ns(env) - begin) / 20000000u);
+    *took = env->mono_ns(env) - begin;
     env->actor_stop(env, &helper.actor);
     env->actor_stop(env, &crowd.actor);
+    return atomic_load(&crowd.lent);
+}
+
+/* Who helps stands still for one long turn, not for the next, where somebody waits for it or may: a rest of a hundred times as
+ * long follows. */
+static void long_turns_are_not_run_by_who_is_waited_for(void **state)
+{
+    int pipes[2];
+    uint64_t took;
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(write(pipes[1], "x", 1), 1);
+    /* more than 1 ms, and nobody knows who waits */
+    assert_true(long_turns_lent(6000000, -1, &took) <= 1 + took / 100000000u);
+    /* more than 50 us */
+    assert_true(long_turns_lent(300000, pipes[0], &took) <= 1 + took / 5000000u);
+    assert_true(long_turns_lent(20000, pipes[1], &took) > 5); /* nothing comes there */
+    close(pipes[0]);
+    close(pipes[1]);
 }
 
 struct clocked {
@@ -528,7 +548,7 @@ int main(void)
         cmocka_unit_test(a_wake_that_is_passed_is_never_lost),
         cmocka_unit_test(turns_on_other_threads_are_turns_like_any),
         cmocka_unit_test(one_whose_turns_run_elsewhere_keeps_its_time),
-        cmocka_unit_test(long_turns_are_not_run_for_others),
+        cmocka_unit_test(long_turns_are_not_run_by_who_is_waited_for),
         cmocka_unit_test(actor_sees_what_was_written_before_the_wake),
         cmocka_unit_test(actor_turns_at_its_time_and_not_before),
         cmocka_unit_test(socket_echoes_and_sees_the_peer_close),
