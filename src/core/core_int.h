@@ -294,7 +294,6 @@ struct txn {
     enum retry retry;
     enum tail tail;
     int64_t now_ms;
-    uint64_t seed;
     struct weir_str caller, roles, request_id;
     struct root *root; /* on the root's shard */
     const struct last_call
@@ -403,7 +402,6 @@ struct message {
             const void *args;
             struct weir_ctx *frame;
             int64_t now_ms;
-            uint64_t seed;
             struct weir_str caller, roles, request_id;
             uint64_t turn;
             uint32_t depth;

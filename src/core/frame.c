@@ -770,11 +770,6 @@ struct arena *ctx_arena(struct weir_ctx *f)
     return &f->txn->arena;
 }
 
-uint64_t ctx_seed(struct weir_ctx *f)
-{
-    return f->txn->seed;
-}
-
 /* `e` is the entity where it is here already. */
 bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct weir_str *key,
                      const struct entity *e, const void *args)

@@ -104,7 +104,5 @@ enum weir_status ctx_timer_cancel(struct weir_ctx *ctx, const struct handler *ha
                                   const void *args);
 /** The roles of the request's caller, with commas between; empty in messages and timers. */
 struct weir_str ctx_roles(struct weir_ctx *ctx);
-/** The number of the transaction attempt's randomness, for weir.random(). */
-uint64_t ctx_seed(struct weir_ctx *ctx);
 
 #endif

@@ -94,7 +94,6 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.args = args;
     m->call.frame = f;
     m->call.now_ms = t->now_ms;
-    m->call.seed = t->seed;
     m->call.caller = t->caller;
     m->call.roles = t->roles;
     m->call.request_id = t->request_id;
@@ -141,7 +140,6 @@ static void handle_call(struct shard *s, struct message *m)
     if (t == NULL) {
         t = txn_begin(s, m->txn, m->call.age);
         t->now_ms = m->call.now_ms;
-        t->seed = m->call.seed;
         t->patient = m->call.patient;
         t->shares = m->call.shares;
         t->in_turn = m->call.in_turn;

@@ -78,7 +78,6 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
     r->txn = t;
     r->attempts++;
     t->now_ms = shard_now_ms(s);
-    t->seed = s->env->random(s->env);
     t->in_turn = r->in_turn;
     if (r->request != NULL) {
         t->caller = r->request->caller;
