@@ -230,7 +230,7 @@ bool ctx_all_call(struct all *all, const struct handler *handler, struct weir_st
     struct shard *s = f->txn->shard;
     if (frame_is_doomed(f)) return false;
     if (handler->type->service) {
-        key = f->txn->request_id;
+        key = txn_name(f->txn);
         place = type_place(handler->type, key);
     }
     uint32_t to = slot_shard(s->engine, place.slot);

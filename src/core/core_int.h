@@ -294,7 +294,9 @@ struct txn {
     enum retry retry;
     enum tail tail;
     int64_t now_ms;
-    struct weir_str caller, roles, request_id;
+    struct weir_str caller, roles;
+    struct weir_str
+        request_id;    /* nil until txn_name() is asked; elsewhere than at the root it is known */
     struct root *root; /* on the root's shard */
     const struct last_call
         *decided;            /* there: decided by the callee, whatever was wished meanwhile */
@@ -834,6 +836,8 @@ void request_shed(struct shard *s, struct request *request, const char *text);
 void root_begin_message(struct shard *s, struct pair *pair);
 void root_begin_timer(struct shard *s, struct row *row);
 struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler);
+/** The id of the request that this comes of, or one of its own: made when the first asks for it. */
+struct weir_str txn_name(struct txn *t);
 void root_free(struct shard *s, struct root *r);
 struct weir_ctx *root_attempt(struct shard *s, struct root *r);
 void root_run(struct weir_ctx *f);

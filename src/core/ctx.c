@@ -98,7 +98,7 @@ void weir_trace(struct weir_ctx *f, const char *text)
     if (trace->len > 0) buf_add_byte(trace, ',');
     else
         buf_printf(trace, "\"event\":\"app\",\"request\":\"%.*s\",\"handler\":\"%.*s:%.*s\",",
-                   STR_ARG(f->txn->request_id), STR_ARG(f->handler->type->name),
+                   STR_ARG(txn_name(f->txn)), STR_ARG(f->handler->type->name),
                    STR_ARG(f->handler->name));
     buf_printf(trace, "\"text\":");
     json_write_text(trace, str_of(text));

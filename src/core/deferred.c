@@ -84,7 +84,7 @@ static enum weir_status open_call(struct weir_ctx *f)
     in->caller = t->caller.ptr ? t->caller : STR("");
     in->type = f->handler->type->name;
     in->handler = f->handler->name;
-    return ctx_call(f, answer_handler(t->shard, ANSWER_OPEN), t->request_id, in, NULL);
+    return ctx_call(f, answer_handler(t->shard, ANSWER_OPEN), txn_name(t), in, NULL);
 }
 
 static enum weir_status settle_call(struct weir_ctx *f, struct weir_str id)

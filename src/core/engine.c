@@ -526,8 +526,7 @@ static uint32_t in_flight_add(struct port *port, uint32_t more)
 void port_submit(struct port *port, struct request *request, uint64_t now_ns)
 {
     struct engine *engine = port->engine;
-    id_make(engine->env, request->id_text);
-    request->request_id = (struct weir_str){ request->id_text, sizeof(request->id_text) };
+    request->request_id = STR_NIL;
     request->port = port;
     request->next = NULL;
     request->result = NULL;
@@ -560,7 +559,7 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
     const struct type *type = request->handler->type;
     if (type->service) {
         if (request->id.len > 0) request->key = request->id;
-        else if (request->key.len == 0) request->key = request->request_id;
+        else if (request->key.len == 0) request->key = request_name(engine->env, request);
     } else if (request->key.len == 0 || request->key.len > KEY_BYTES_MAX) {
         port_refuse(port, request, request->key.len ? WEIR_TOOBIG : WEIR_ARG,
                     "a key has 1 to 1024 bytes");

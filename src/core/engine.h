@@ -141,7 +141,7 @@ struct request {
     void *result;               /* struct of handler->result when WEIR_OK */
     uint64_t epoch;             /* durable when this is handed out: proves the release rule */
     bool replayed;              /* answered from its record */
-    struct weir_str request_id; /* 26 characters; made at submission */
+    struct weir_str request_id; /* 26 characters; nil until request_name() made it */
     /* the engine's */
     struct key_place place; /* of the key */
     struct request *next;
@@ -233,6 +233,8 @@ struct engine_stats {
 void engine_stats(struct engine *engine, struct engine_stats *stats);
 /** An id of a request: 26 characters, 128 random bits. */
 void id_make(struct env *env, char out[26]);
+/** The request's own, made when the first asks for it: most never do. Whoever has the request: its door, or a shard. */
+struct weir_str request_name(struct env *env, struct request *request);
 struct catalog *engine_catalog(struct engine *engine);
 struct env *engine_env(struct engine *engine);
 const struct engine_limits *engine_limits(const struct engine *engine);

@@ -790,7 +790,7 @@ bool call_is_allowed(struct weir_ctx *f, const struct handler *handler, struct w
         return false;
     }
     if (handler->type->service) {
-        *key = t->request_id;
+        *key = txn_name(t);
     } else if (key->ptr == NULL || key->len == 0) {
         ctx_fail(f, WEIR_ARG, "a call of %.*s:%.*s on an entity without a key",
                  STR_ARG(handler->type->name), STR_ARG(handler->name));
@@ -1142,7 +1142,7 @@ enum weir_status ctx_send(struct weir_ctx *f, const struct handler *handler, str
     if (handler->args->count > 0 && shape_judge(handler->args, args, false, &problem) != WEIR_OK)
         return ctx_fail(f, WEIR_ARG, "a message to %.*s:%.*s: %s", STR_ARG(handler->type->name),
                         STR_ARG(handler->name), problem.text);
-    if (handler->type->service) key = t->request_id;
+    if (handler->type->service) key = txn_name(t);
     if (key.len == 0 || key.len > KEY_BYTES_MAX)
         return ctx_fail(f, WEIR_ARG, "a message needs a key of 1 to %u bytes", KEY_BYTES_MAX);
     if (!type_key_fits(handler->type, key))

@@ -96,7 +96,7 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.now_ms = t->now_ms;
     m->call.caller = t->caller;
     m->call.roles = t->roles;
-    m->call.request_id = t->request_id;
+    m->call.request_id = txn_name(t);
     m->call.depth = f->depth + 1;
     m->call.read_only = read_only;
     m->call.patient = t->patient;

@@ -37,6 +37,26 @@ void id_make(struct env *env, char out[26])
     out[0] = id_digits[high >> 5];
 }
 
+struct weir_str request_name(struct env *env, struct request *request)
+{
+    if (request->request_id.len == 0) {
+        id_make(env, request->id_text);
+        request->request_id = (struct weir_str){ request->id_text, sizeof(request->id_text) };
+    }
+    return request->request_id;
+}
+
+/* Elsewhere than at the root the first call has brought it. */
+struct weir_str txn_name(struct txn *t)
+{
+    if (t->request_id.len > 0) return t->request_id;
+    struct request *request = t->root->request;
+    if (request != NULL) return t->request_id = request_name(t->shard->env, request);
+    char id[26];
+    id_make(t->shard->env, id);
+    return t->request_id = arena_copy(&t->arena, (struct weir_str){ id, sizeof(id) });
+}
+
 struct root *root_new(struct shard *s, enum root_kind kind, const struct handler *handler)
 {
     struct root *r = s->root_free;
@@ -84,14 +104,10 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
         t->roles = r->request->roles;
         t->request_id = r->request->request_id;
         if (r->handler->kind == WEIR_QUERY) t->shares = root_may_share(s, r);
-    } else if (r->reply.len > 0) {
-        t->request_id = r->reply; /* it goes on for that request */
     } else {
-        char id[26];
-        id_make(s->env, id);
-        t->request_id = arena_copy(&t->arena, (struct weir_str){ id, 26 });
+        t->request_id = r->reply; /* it goes on for that request */
     }
-    struct weir_str key = r->handler->type->service && r->key.len == 0 ? t->request_id : r->key;
+    struct weir_str key = r->handler->type->service && r->key.len == 0 ? txn_name(t) : r->key;
     struct key_place place = r->request != NULL ? r->request->place
                                                 : type_place(r->handler->type, key);
     t->root_entity = entity_get_at(s, r->handler->type->id, key, place);
@@ -207,7 +223,7 @@ static void record_make(struct txn *t, struct entity *e, uint64_t epoch)
     struct root *r = t->root;
     uint64_t hash = payload_hash(s, r);
     struct buf key = { 0 }, value = { 0 }, packed = { 0 };
-    if (t->tied.place != 0) answer_record(&packed, t->request_id);
+    if (t->tied.place != 0) answer_record(&packed, txn_name(t));
     else if (r->handler->result->count > 0) pack(r->handler->result, t->result, &packed);
     record_key(&key, e, r->request->id);
     record_value(&value, hash, t->now_ms, buf_str(&packed));
@@ -362,7 +378,7 @@ static void root_commit(struct txn *t, struct entity *e)
     bool record = r->kind == ROOT_REQUEST && r->request->id.len > 0 && !r->request->replayed;
     bool wrote = record || r->kind == ROOT_MESSAGE || r->handler->kind != WEIR_QUERY;
     send_to_participants(t, MSG_COMMIT);
-    if (t->tied.place != 0 && t->tied.shard == s->index) txn_tie(t, t->tied.place, t->request_id);
+    if (t->tied.place != 0 && t->tied.shard == s->index) txn_tie(t, t->tied.place, txn_name(t));
     uint64_t before = s->buffers[epoch % EPOCH_BUFFERS].len;
     if (r->kind == ROOT_REQUEST) result_keep(t);
     txn_apply(t, epoch, clock);
@@ -394,7 +410,7 @@ static void root_commit(struct txn *t, struct entity *e)
         request->status = WEIR_OK;
         if (t->tied.place != 0) {
             s->stats.answers_deferred_total++;
-            request->answer_id = request->request_id;
+            request->answer_id = txn_name(t);
         }
         request_answer(s, request);
     } else if (r->kind == ROOT_TIMER) {

@@ -122,18 +122,10 @@ static void add_head(struct net *net, struct buf *out, const struct call *call, 
     buf_add_text(out, "\r\n");
 }
 
-static void request_name(struct net *net, struct call *call)
-{
-    struct request *r = &call->request;
-    if (r->request_id.len > 0) return;
-    id_make(net->env, r->id_text);
-    r->request_id = (struct weir_str){ r->id_text, sizeof(r->id_text) };
-}
-
 void http_begin_streamed(struct net *net, struct call *call, const char *type)
 {
     struct buf *out = &call->conn->out;
-    request_name(net, call);
+    (void)request_name(net->env, &call->request);
     call->streamed = call->close = true;
     call->chunked = !call->old;
     buf_printf(out,
@@ -166,7 +158,7 @@ void http_add_answer(struct net *net, struct buf *out, struct call *call)
         return;
     }
     if (net_is_draining(net)) call->close = true;
-    request_name(net, call);
+    (void)request_name(net->env, r);
     enum weir_status status = status_public(r->status);
     int http = call->http_status ? call->http_status : weir_status_http(status);
     const char *type = "application/json";

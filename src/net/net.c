@@ -190,7 +190,7 @@ static void conn_write_ready(struct conn *conn)
     struct net *net = conn->net;
     while (conn->first && conn->first->answered) {
         struct call *call = conn->first;
-        if (conn->door == DOOR_RESP) resp_add_answer(&conn->out, call);
+        if (conn->door == DOOR_RESP) resp_add_answer(net, &conn->out, call);
         else http_add_answer(net, &conn->out, call);
         if (call->counted) admin_observe(net, call);
         if (call->close) conn->closing = true;

@@ -354,7 +354,7 @@ void resp_add_json(struct buf *out, uint8_t protocol, struct weir_str json);
 /** "-WORD text" in one line. */
 void resp_add_error(struct buf *out, struct weir_str word, struct weir_str text);
 /** The whole answer of an answered call. */
-void resp_add_answer(struct buf *out, const struct call *call);
+void resp_add_answer(struct net *net, struct buf *out, struct call *call);
 
 /* ---- http.c ---- */
 

@@ -452,7 +452,7 @@ static void add_detail(struct buf *line, struct weir_str detail)
     else buf_add_str(line, detail);
 }
 
-static void add_failure(struct buf *out, const struct request *request)
+static void add_failure(struct net *net, struct buf *out, struct request *request)
 {
     char word[32];
     struct buf line = { 0 };
@@ -464,7 +464,7 @@ static void add_failure(struct buf *out, const struct request *request)
         break;
     case WEIR_PENDING:
         buf_printf(&line, "%.*s done, its answer is still to come: CALL.WAIT waits on",
-                   STR_ARG(request->request_id));
+                   STR_ARG(request_name(net->env, request)));
         break;
     case WEIR_OVERLOADED:
         buf_add_text(&line, "retry_after_ms=200");
@@ -472,7 +472,8 @@ static void add_failure(struct buf *out, const struct request *request)
         if (request->detail.len > 0) buf_printf(&line, " %.*s", STR_ARG(request->text));
         break;
     case WEIR_UNKNOWN:
-        buf_printf(&line, "outcome unknown, request_id=%.*s", STR_ARG(request->request_id));
+        buf_printf(&line, "outcome unknown, request_id=%.*s",
+                   STR_ARG(request_name(net->env, request)));
         break;
     case WEIR_OOM:
         buf_add_text(&line, "command not allowed when used memory > 'maxmemory'.");
@@ -487,14 +488,14 @@ static void add_failure(struct buf *out, const struct request *request)
     buf_free(&line);
 }
 
-void resp_add_answer(struct buf *out, const struct call *call)
+void resp_add_answer(struct net *net, struct buf *out, struct call *call)
 {
-    const struct request *request = &call->request;
+    struct request *request = &call->request;
     if (call->is_ready) buf_add_str(out, call->ready);
     else if (request->status == WEIR_OK && !request->result) resp_add_null(out, call->protocol);
     else if (request->status == WEIR_OK)
         resp_add_value(out, call->protocol, request->handler->result, request->result);
     else if (request->status == WEIR_NOTFOUND && call->absent_is_null)
         resp_add_null(out, call->protocol);
-    else add_failure(out, request);
+    else add_failure(net, out, request);
 }

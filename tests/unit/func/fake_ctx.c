@@ -586,11 +586,6 @@ struct arena *ctx_arena(struct weir_ctx *f)
 {
     return &frame_of(f)->fake_txn->arena;
 }
-uint64_t ctx_seed(struct weir_ctx *f)
-{
-    return frame_of(f)->fake_txn->seed;
-}
-
 /* ---- small things ---- */
 
 struct weir_str weir_self(struct weir_ctx *f)
