@@ -295,9 +295,8 @@ struct txn {
     enum tail tail;
     int64_t now_ms;
     struct weir_str caller, roles;
-    struct weir_str
-        request_id;    /* nil until txn_name() is asked; elsewhere than at the root it is known */
-    struct root *root; /* on the root's shard */
+    struct weir_str request_id; /* at the root nil until txn_name() is asked */
+    struct root *root;          /* on the root's shard */
     const struct last_call
         *decided;            /* there: decided by the callee, whatever was wished meanwhile */
     struct all *all;         /* where its owner runs: the weir.all that is open */

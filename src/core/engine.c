@@ -324,9 +324,9 @@ static void workers_make(struct engine *engine)
             engine->shards[n].worker = w;
         }
     }
-    engine->writer.actor = (struct actor){ .name = "weir-log",
-                                           .turn = writer_turn,
-                                           .self = engine };
+    engine->writer.actor = (struct actor){
+        .name = "weir-log", .turn = writer_turn, .self = engine, .prompt = true
+    };
 }
 
 /* Of answers that wait for their epochs. */

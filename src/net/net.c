@@ -874,7 +874,9 @@ enum weir_status net_open(const struct net_options *options, struct net **out, c
     net->users = options->users;
     net->options.users = NULL;
     net->env = options->env;
-    net->actor = (struct actor){ .name = "net", .turn = net_turn, .self = net, .helps = true };
+    net->actor = (struct actor){
+        .name = "net", .turn = net_turn, .self = net, .helps = true, .prompt = true
+    };
     net->touched_last = &net->touched;
     net->sweep_every_ns = sweep_interval(&net->limits);
     net->sweep_ns = ENV_NEVER;

@@ -38,6 +38,8 @@ struct actor {
     void *self;
     void *handle; /* env's */
     bool helps;   /* see actor_pass */
+    bool
+        prompt; /* its turns are short, and others wait for what they do: it comes before who computes */
 };
 
 /* What a poll found. */

@@ -495,7 +495,7 @@ enum weir_status weir_start(struct weir_app *app, struct weir_engine **out,
         return status;
     }
     engine->door = (struct actor){
-        .name = "door", .turn = door_turn, .self = engine, .helps = true
+        .name = "door", .turn = door_turn, .self = engine, .helps = true, .prompt = true
     };
     engine->port = engine_port(engine->engine, 0, &engine->door);
     engine_start(engine->engine);

@@ -177,7 +177,7 @@ static void plan_limits(struct world *w)
     l->dedup_window_ms = 90000;
     l->dedup_window_min_ms = 40000;
     l->dedup_rows_max = PICK(w, 0, 60);
-    p->clock = p->disk_full = p->misuse = false;
+    p->clock = p->disk_full = p->misuse = p->chances = false; /* a disk that is called full again and again, too */
     p->faults = (struct sim_faults){ 0 };
 }
 

@@ -13,9 +13,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -418,6 +420,44 @@ static void long_turns_are_not_run_by_who_is_waited_for(void **state)
     close(pipes[1]);
 }
 
+/* ---- slices ---- */
+
+struct sliced {
+    struct actor actor;
+    unsigned long ns; /* 0: the kernel does not say */
+    _Atomic bool done;
+};
+
+static uint64_t sliced_turn(void *self)
+{
+    struct sliced *sliced = self;
+    char line[200];
+    FILE *f = fopen("/proc/thread-self/sched", "r");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        if (strncmp(line, "se.slice", 8) == 0) sliced->ns = strtoul(strchr(line, ':') + 1, NULL, 10);
+    if (f != NULL) fclose(f);
+    atomic_store(&sliced->done, true);
+    return ENV_NEVER;
+}
+
+static unsigned long slice_of(bool prompt)
+{
+    struct env *env = env_real();
+    struct sliced sliced = { .actor = { .name = "sliced", .turn = sliced_turn, .self = &sliced, .prompt = prompt } };
+    assert_int_equal(env->actor_start(env, &sliced.actor), 0);
+    while (!atomic_load(&sliced.done)) sched_yield();
+    env->actor_stop(env, &sliced.actor);
+    return sliced.ns;
+}
+
+/* Linux has such slices since 6.12; one before, or one that does not show them, is skipped. */
+static void a_prompt_actor_comes_soon_after_its_wake(void **state)
+{
+    unsigned long usual = slice_of(false), prompt = slice_of(true);
+    if (prompt == 0 || prompt == usual) skip();
+    assert_int_equal(prompt, 100000);
+}
+
 struct clocked {
     struct actor actor;
     uint64_t due;
@@ -549,6 +589,7 @@ int main(void)
         cmocka_unit_test(turns_on_other_threads_are_turns_like_any),
         cmocka_unit_test(one_whose_turns_run_elsewhere_keeps_its_time),
         cmocka_unit_test(long_turns_are_not_run_by_who_is_waited_for),
+        cmocka_unit_test(a_prompt_actor_comes_soon_after_its_wake),
         cmocka_unit_test(actor_sees_what_was_written_before_the_wake),
         cmocka_unit_test(actor_turns_at_its_time_and_not_before),
         cmocka_unit_test(socket_echoes_and_sees_the_peer_close),
