@@ -206,9 +206,10 @@ def what_passes_a_limit_goes_to_the_late_stream_with_the_reason(folder):
             equal(until(lambda name=name: late(name), name + "_late"), [(who, why)], name)
         (who, why), = until(lambda: late("folds"), "folds_late")
         true(who == "d" and why.startswith("error: all: "), "an error of a fold: %s %s" % (who, why))
-        equal([e["event"]["names"] for e in stream_events(server, "kinds")], [3])
-        equal([e["event"]["total"] for e in stream_events(server, "sums")], [(1 << 52) + 2])
-        equal([e["event"]["all"] for e in stream_events(server, "folds")], [4])
+        results = lambda name, field: until(lambda: [e["event"][field] for e in stream_events(server, name)], name)
+        equal(results("kinds", "names"), [3])
+        equal(results("sums", "total"), [(1 << 52) + 2])
+        equal(results("folds", "all"), [4])
 
 
 MEMORY = """
