@@ -332,9 +332,8 @@ static uint64_t helper_turn(void *self)
     helper->left--;
     atomic_fetch_add_explicit(&helper->crowd->posted, 1, memory_order_relaxed);
     env->actor_pass(env, &helper->crowd->actor);
-    uint64_t until = env->mono_ns(env) + 1000;
-    if (!helper->polls) return until;
-    env->poll_wait(env, &helper->actor, &event, 1, until);
+    if (!helper->polls) return env->mono_ns(env) + 1000;
+    env->poll_wait(env, &helper->actor, &event, 1, env->mono_ns(env) + 1000000);
     return 0;
 }
 
