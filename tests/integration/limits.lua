@@ -1,4 +1,4 @@
--- full.lua - messages that are handed on and on, timers that set themselves anew. See test_full.py.
+-- limits.lua - messages that are handed on and on, timers that set themselves anew. See test_limits.py.
 -- SPDX-License-Identifier: MIT
 local weir = require "weir"
 

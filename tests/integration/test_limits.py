@@ -3,20 +3,15 @@
 SPDX-License-Identifier: MIT
 """
 import os
-import time
 
-from harness import Fail, Server, equal, test, true
+from harness import Server, equal, test, true, until
 
-APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "full.lua")
+APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "limits.lua")
 LIMIT = ("--limit", "messages_pending_max=3")
 
 
 def arrived(server, key, count):
-    deadline = time.monotonic() + 30
-    while server.get("/runner/" + key).json.get("arrived", 0) < count:
-        if time.monotonic() > deadline:
-            raise Fail("stuck: %r, parked: %r" % (server.get("/runner/" + key).json, server.get("/parked").json))
-        time.sleep(0.01)    # between two looks
+    until(lambda: server.get("/runner/" + key).json.get("arrived", 0) >= count, "%d arrived at %s" % (count, key), 30)
 
 
 @test
@@ -49,11 +44,7 @@ def a_delivery_makes_room_for_one_message_only(folder):
     with Server(APP, folder.join("d"), "--shards", "1", "--limit", "messages_pending_max=1",
                 "--limit", "message_attempts_max=2") as server:
         equal(server.post("/runner/a/split", [["b", "b"]]).status, 200)
-        deadline = time.monotonic() + 30
-        while not server.get("/parked").json["parked"]:
-            true(time.monotonic() < deadline, "two messages for one were sent")
-            time.sleep(0.01)    # between two looks
-        work = server.get("/parked").json["parked"][0]
+        work, = until(lambda: server.get("/parked").json["parked"], "what sends two for one is parked", 30)
         true("messages_pending_max = 1" in work["error"], work)
 
 
@@ -67,10 +58,7 @@ def timers_at_their_limit_are_moved_cancelled_and_set_anew_by_themselves(folder)
         true("timers_max = 2" in refused.json["detail"], refused.json)
         equal(server.get("/clock/c").status, 404, "it was never there")
         equal(server.post("/clock/b/later", [2]).status, 200, "moved")
-        deadline = time.monotonic() + 30
-        while server.get("/clock/a").json.get("ticks", 0) < 3:
-            true(time.monotonic() < deadline, "no ticks: %r" % server.get("/parked").json)
-            time.sleep(0.01)    # between two looks
+        until(lambda: server.get("/clock/a").json.get("ticks", 0) >= 3, "three ticks", 30)
         equal(server.get("/parked").json["parked"], [])
         equal(server.post("/clock/b/instead").status, 200, "one taken back makes room for one")
         equal(server.post("/clock/c/later", [1]).status, 429)
