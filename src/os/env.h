@@ -38,8 +38,7 @@ struct actor {
     void *self;
     void *handle; /* env's */
     bool helps;   /* see actor_pass */
-    bool
-        prompt; /* its turns are short, and others wait for what they do: it comes before who computes */
+    bool prompt;  /* its turns are short and others wait for them: it comes before who computes */
 };
 
 /* What a poll found. */

@@ -30,7 +30,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -459,7 +458,7 @@ static void passed_settle(struct handle *handle, bool idle)
 }
 
 /* A thread whose slice is short runs soon after it was woken, before one that computes (Linux 6.12 and later; others
- * take no notice). Its niceness stays. */
+ * take no notice). Policy and niceness, which may have been set from outside, stay. */
 static void thread_hurry(void)
 {
     struct { /* struct sched_attr, whose header does not go with <sched.h> everywhere */
@@ -469,7 +468,7 @@ static void thread_hurry(void)
         uint32_t priority;
         uint64_t runtime, deadline, period;
     } attr = { .size = sizeof(attr),
-               .policy = SCHED_OTHER,
+               .flags = 0x08, /* SCHED_FLAG_KEEP_POLICY */
                .nice = getpriority(PRIO_PROCESS, 0),
                .runtime = PROMPT_SLICE_NS };
     (void)syscall(SYS_sched_setattr, 0, &attr, 0);

@@ -1,10 +1,11 @@
 /*
  * watch.c - one POSIX timer per watched thread, and the signal's handler.
  *
- * The signal goes to the thread whose clock it is (SIGEV_THREAD_ID). It is never blocked while handled
- * (SA_NODEFER), so leaving the handler by a jump needs no signal mask. The kernel looks at timers of CPU
- * clocks on its own tick only, some milliseconds apart; a handler that raises errors all the time is rarely
- * found in code it may be left from, so the second look comes by a timer of real time, which is exact.
+ * The signal goes to the thread whose clock it is (SIGEV_THREAD_ID). It is blocked while handled: on a machine that is
+ * slow for a while the next one is due before the handler has returned, and handlers within handlers would use up the
+ * stack. The kernel looks at timers of CPU clocks on its own tick only, some milliseconds apart; a handler that raises
+ * errors all the time is rarely found in code it may be left from, so the second look comes by a timer of real time, which
+ * is exact.
  * SPDX-License-Identifier: MIT
  */
 #define _GNU_SOURCE
@@ -25,7 +26,7 @@
 
 #define OBJECTS_MAX 256u
 #define AGAIN_NS 50000L
-#define WATCH_SIGNAL (SIGRTMIN + 3)
+#define AGAIN_NS_MAX 10000000L
 
 /* Code of loaded objects. A changed list is made in the other table and then shown to the handlers at once. */
 struct code {
@@ -44,6 +45,8 @@ static atomic_flag code_busy = ATOMIC_FLAG_INIT;
 static __thread struct {
     struct watch_run *volatile current;
     timer_t timer, again;
+    long again_ns;
+    uintptr_t seen_at; /* what it was interrupted in the last time */
     bool started;
 } watched;
 
@@ -134,10 +137,22 @@ static uintptr_t interrupted_at(void *context)
 #endif
 }
 
-static void look_again(void)
+/* Code found where it was has not run in between, for signals take all of its time: they come less often then. */
+static void look_again(uintptr_t pc)
 {
-    struct itimerspec when = { .it_value = { 0, AGAIN_NS } };
+    if (pc != watched.seen_at) watched.again_ns = AGAIN_NS;
+    else if (watched.again_ns < AGAIN_NS_MAX) watched.again_ns *= 2;
+    watched.seen_at = pc;
+    struct itimerspec when = { .it_value = { 0, watched.again_ns } };
     timer_settime(watched.again, 0, &when, NULL);
+}
+
+static void signal_allow(void)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, WATCH_SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
 }
 
 static void on_tick(int number, siginfo_t *info, void *context)
@@ -147,11 +162,13 @@ static void on_tick(int number, siginfo_t *info, void *context)
     bool is_tick = info->si_value.sival_int == 0;
     if (is_tick && *run->ticks < run->ticks_max) ++*run->ticks;
     if (*run->ticks < run->ticks_max) return;
-    if (!may_leave(interrupted_at(context))) {
-        look_again();
+    uintptr_t pc = interrupted_at(context);
+    if (!may_leave(pc)) {
+        look_again(pc);
         return;
     }
     watched.current = NULL;
+    signal_allow();
     siglongjmp(run->jump, 1);
 }
 
@@ -163,8 +180,7 @@ static void thread_ended(void *arg)
 
 static void watch_init(void)
 {
-    struct sigaction action = { .sa_sigaction = on_tick,
-                                .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART };
+    struct sigaction action = { .sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART };
     sigemptyset(&action.sa_mask);
     ASSERT(sigaction(WATCH_SIGNAL, &action, NULL) == 0);
     ASSERT(pthread_key_create(&thread_end, thread_ended) == 0);
@@ -187,10 +203,7 @@ bool watch_thread(void)
 {
     if (watched.started) return true;
     pthread_once(&once, watch_init);
-    sigset_t mask;
-    sigemptyset(&mask);
-    sigaddset(&mask, WATCH_SIGNAL);
-    pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
+    signal_allow();
     if (!timer_make(CLOCK_THREAD_CPUTIME_ID, 0, &watched.timer)) return false;
     if (!timer_make(CLOCK_MONOTONIC, 1, &watched.again)) {
         timer_delete(watched.timer);

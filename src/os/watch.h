@@ -12,10 +12,12 @@
 #define WEIR_OS_WATCH_H
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define WATCH_TICK_MS 10u
+#define WATCH_SIGNAL (SIGRTMIN + 3)
 
 struct watch_run {
     sigjmp_buf jump; /* sigsetjmp(run->jump, 0) on the stack the run is on */

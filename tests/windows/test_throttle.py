@@ -185,19 +185,22 @@ end)
 """
 
 
+# A source's next batch comes after the feed has told of the one before, and so knows it, however late it runs. It holds sources back a moment
+# after it told, for which one more batch each may slip in.
 @test
 def many_sources_go_at_the_pace_of_a_slow_follower(folder):
     app, held, wrong = folder.write("slow.lua", SLOW), [], []
-    with Server(app, folder.join("d"), "--shards", "2", "--limit", "follower_lag_max=500") as server:
+    with Server(app, folder.join("d"), "--shards", "2", "--limit", "follower_lag_max=100") as server:
         def source(number):
             for batch in range(10):
                 body = [{"card": "c%d" % (i % 4), "n": number + batch} for i in range(200)]
                 while True:
                     reply = server.post("/streams/moved", body, Idempotency_Key='"%d-%d"' % (number, batch))
                     if reply.status == 200:
+                        server.get("/streams/moved/info")
                         break
                     held.append(reply)
-                    if reply.status != 429 or reply.json["follower"] != "card" or reply.json["lag"] < 500:
+                    if reply.status != 429 or reply.json["follower"] != "card" or reply.json["lag"] < 100:
                         wrong.append(reply)
                         return
 
@@ -208,7 +211,8 @@ def many_sources_go_at_the_pace_of_a_slow_follower(folder):
             thread.join()
         equal(wrong, [], "every refusal names the follower")
         true(held, "sources were held back")
-        true(max(r.json["lag"] for r in held) <= 500 + 7 * 200, "and it is never much further behind")
+        furthest = max(r.json["lag"] for r in held)
+        true(furthest < 100 + 6 * 2 * 200, "and it is never much further behind: %d" % furthest)
         until(lambda: caught_up(server), "the follower is done")
         rows = [server.get("/card/c%d" % i).json for i in range(4)]
         equal([(row["n"], row["sum"]) for row in rows], [(3000, sum(50 * (n + b) for n in range(6) for b in range(10)))] * 4, "each event once")
