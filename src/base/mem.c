@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/sanitize_int.h"
@@ -62,8 +63,19 @@ void *mem_alloc(size_t bytes)
     void *ptr = NULL;
     if (bytes > PTRDIFF_MAX) mem_exhausted(bytes);
     if (bytes < LINE_ALIGNED_FROM) return mem_zeroed(bytes ? bytes : 1);
+    if (bytes % MEM_PAGE_BYTES == 0) return memset(mem_pages(bytes), 0, bytes);
     if (posix_memalign(&ptr, LINE_BYTES, bytes)) mem_exhausted(bytes);
     memset(ptr, 0, bytes);
+    BLOCKS_ADD(1);
+    return ptr;
+}
+
+void *mem_pages(size_t bytes)
+{
+    void *ptr = NULL;
+    ASSERT(bytes % MEM_PAGE_BYTES == 0);
+    if (bytes > PTRDIFF_MAX || posix_memalign(&ptr, MEM_PAGE_BYTES, bytes)) mem_exhausted(bytes);
+    (void)madvise(ptr, bytes, MADV_HUGEPAGE);
     BLOCKS_ADD(1);
     return ptr;
 }

@@ -18,6 +18,10 @@
 
 /** Zeroed memory; never NULL. Given. */
 void *mem_alloc(size_t bytes);
+/** A multiple of MEM_PAGE_BYTES, not zeroed, on large pages where the kernel has them: for tables that are looked up all over.
+ *  mem_alloc() of such a size takes them, too. Given. */
+#define MEM_PAGE_BYTES ((size_t)2 * 1024 * 1024)
+void *mem_pages(size_t bytes);
 /** Not zeroed beyond what it held; never NULL. */
 void *mem_realloc(void *ptr, size_t bytes);
 void mem_free(void *ptr);

@@ -9,11 +9,13 @@
 #include "base/sanitize_int.h"
 
 #define CHUNK_BYTES ((size_t)32 * 1024)
+/* From so many chunks on they are pages. */
+#define CHUNKS_SMALL 64u
 
 struct slab_chunk {
     struct slab_chunk *next;
-    char pad[8]; /* keeps `bytes` at a multiple of 16 */
-    char bytes[];
+    size_t bytes; /* with `next` 16 bytes, so `first` is aligned as the chunk is */
+    char first[];
 };
 
 static size_t class_of(size_t bytes)
@@ -25,12 +27,15 @@ static size_t class_of(size_t bytes)
 static void *slab_cut(struct slab *slab, size_t whole)
 {
     if ((size_t)(slab->end - slab->at) < whole) {
-        struct slab_chunk *chunk = mem_realloc(NULL, sizeof(*chunk) + CHUNK_BYTES);
+        bool large = slab->chunk_count++ >= CHUNKS_SMALL;
+        size_t bytes = large ? MEM_PAGE_BYTES : CHUNK_BYTES;
+        struct slab_chunk *chunk = large ? mem_pages(bytes) : mem_realloc(NULL, bytes);
         chunk->next = slab->chunks;
+        chunk->bytes = bytes;
         slab->chunks = chunk;
-        slab->at = chunk->bytes;
-        slab->end = chunk->bytes + CHUNK_BYTES;
-        MEM_POISON(chunk->bytes, CHUNK_BYTES);
+        slab->at = chunk->first;
+        slab->end = (char *)chunk + bytes;
+        MEM_POISON(chunk->first, slab->end - slab->at);
     }
     void *block = slab->at;
     slab->at += whole;
@@ -65,7 +70,7 @@ void slab_destroy(struct slab *slab)
 {
     for (struct slab_chunk *chunk = slab->chunks, *next; chunk != NULL; chunk = next) {
         next = chunk->next;
-        MEM_UNPOISON(chunk->bytes, CHUNK_BYTES);
+        MEM_UNPOISON(chunk->first, chunk->bytes - sizeof(*chunk));
         mem_free(chunk);
     }
     *slab = (struct slab){ 0 };

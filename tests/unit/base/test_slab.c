@@ -56,11 +56,32 @@ static void slab_uses_a_freed_block_again(void **state)
     assert_null(slab.chunks);
 }
 
+/* Beyond its small chunks a slab takes large pages; each block is as good as one before. */
+static void slab_grows_into_large_pages(void **state)
+{
+    (void)state;
+    enum { COUNT = 12000, BYTES = 512 }; /* 6 MiB */
+    struct slab slab = { 0 };
+    uint32_t **blocks = test_calloc(COUNT, sizeof(*blocks));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        blocks[i] = slab_alloc(&slab, BYTES);
+        assert_int_equal((uintptr_t)blocks[i] % 16, 0);
+        for (size_t k = 0; k < BYTES / sizeof(uint32_t); k++) blocks[i][k] = i;
+    }
+    assert_true(slab.chunk_count > 64 && slab.chunk_count < 70);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        for (size_t k = 0; k < BYTES / sizeof(uint32_t); k++) assert_int_equal(blocks[i][k], i);
+    }
+    test_free(blocks);
+    slab_destroy(&slab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slab_blocks_do_not_overlap),
         cmocka_unit_test(slab_uses_a_freed_block_again),
+        cmocka_unit_test(slab_grows_into_large_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
