@@ -9,8 +9,8 @@
 #include "base/sanitize_int.h"
 
 #define CHUNK_BYTES ((size_t)32 * 1024)
-/* From so many chunks on they are pages. */
-#define CHUNKS_SMALL 64u
+/* 16 MiB, from which on chunks are large pages: the last one is not used in whole, and less is in the caches anyway. */
+#define CHUNKS_SMALL 512u
 
 struct slab_chunk {
     struct slab_chunk *next;

@@ -1,7 +1,7 @@
 /*
  * slab.h - small blocks cut from larger ones and kept by size for reuse: for what comes and goes all the time.
  *
- * The first 2 MiB come in small chunks, what is beyond on large pages of the processor, where the kernel gives them: a
+ * The first 16 MiB come in small chunks, what is beyond on large pages of the processor, where the kernel gives them: a
  * random look into many blocks then costs no walk through page tables. One thread; a block goes back to the slab it came
  * from, with the size it was asked for. Chunks are given back to the heap all at once, at the end. After the slab allocator
  * of Bonwick, "The Slab Allocator", USENIX Summer 1994, without its constructors. Under the address sanitizer a free block
