@@ -107,8 +107,10 @@ class Killed:
 
     def __init__(self, folder, shards, policy):
         self.shards, self.sums, self.windows = shards, dict.fromkeys(COUNTERS, 0), []
+        # A sanitizer takes a handler of these to the standard budget of processor time.
+        budget = ("--limit", "cpu_ms_max=2000") if harness.sanitizers() else ()
         self.server = Server(APP, folder.join("data"), "--shards", shards, "--threads", shards,
-                             "--limit", "checkpoint_bytes_min=200000", "--conflict-policy", policy)
+                             "--limit", "checkpoint_bytes_min=200000", "--conflict-policy", policy, *budget)
         self.command = self.server.command
         self.command[self.command.index("--resp") + 1] = "127.0.0.1:%d" % self.server.resp
         self.command[self.command.index("--http") + 1] = "127.0.0.1:%d" % self.server.http
