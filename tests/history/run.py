@@ -107,8 +107,8 @@ class Killed:
 
     def __init__(self, folder, shards, policy):
         self.shards, self.sums, self.windows = shards, dict.fromkeys(COUNTERS, 0), []
-        # A sanitizer takes a handler of these to the standard budget of processor time.
-        budget = ("--limit", "cpu_ms_max=2000") if harness.sanitizers() else ()
+        # A sanitizer takes these to the standard limits of what a handler, and who waits, may take.
+        budget = ("--limit", "cpu_ms_max=2000", "--limit", "queue_wait_max_ms=60000") if harness.sanitizers() else ()
         self.server = Server(APP, folder.join("data"), "--shards", shards, "--threads", shards,
                              "--limit", "checkpoint_bytes_min=200000", "--conflict-policy", policy, *budget)
         self.command = self.server.command
