@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 # What the kernel counts for a process of several threads grows in steps: less than this is no time to divide by.
 CPU_S_MIN = 0.01
+NEVER = 10 ** 12        # bytes of log that no run reaches: no checkpoint
 # Cost is measured here, not shedding: no request is refused because the machine was busy with something else.
 PATIENT = ("--limit", "queue_wait_max_ms=1000000", "--limit", "request_deadline_ms=1000000")
 

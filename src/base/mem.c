@@ -58,25 +58,26 @@ static void *mem_zeroed(size_t bytes)
     return ptr;
 }
 
-void *mem_alloc(size_t bytes)
+static void *mem_aligned(size_t align, size_t bytes)
 {
     void *ptr = NULL;
-    if (bytes > PTRDIFF_MAX) mem_exhausted(bytes);
-    if (bytes < LINE_ALIGNED_FROM) return mem_zeroed(bytes ? bytes : 1);
-    if (bytes % MEM_PAGE_BYTES == 0) return memset(mem_pages(bytes), 0, bytes);
-    if (posix_memalign(&ptr, LINE_BYTES, bytes)) mem_exhausted(bytes);
-    memset(ptr, 0, bytes);
+    if (bytes > PTRDIFF_MAX || posix_memalign(&ptr, align, bytes)) mem_exhausted(bytes);
     BLOCKS_ADD(1);
     return ptr;
 }
 
+void *mem_alloc(size_t bytes)
+{
+    if (bytes < LINE_ALIGNED_FROM) return mem_zeroed(bytes ? bytes : 1);
+    bool pages = bytes % MEM_PAGE_BYTES == 0;
+    return memset(pages ? mem_pages(bytes) : mem_aligned(LINE_BYTES, bytes), 0, bytes);
+}
+
 void *mem_pages(size_t bytes)
 {
-    void *ptr = NULL;
     ASSERT(bytes % MEM_PAGE_BYTES == 0);
-    if (bytes > PTRDIFF_MAX || posix_memalign(&ptr, MEM_PAGE_BYTES, bytes)) mem_exhausted(bytes);
+    void *ptr = mem_aligned(MEM_PAGE_BYTES, bytes);
     (void)madvise(ptr, bytes, MADV_HUGEPAGE);
-    BLOCKS_ADD(1);
     return ptr;
 }
 

@@ -84,14 +84,14 @@ def drawn_parts_mean_the_same_on_any_shards(folder):
     budget = ("--limit", "cpu_ms_max=2000") if sanitizers() else ()
     with Server(ALL, folder.join("one"), "--shards", 1, *budget) as one, Server(ALL, folder.join("three"), "--shards", 3, *budget) as three:
         pair = [one.connect(), three.connect()]
-        for n in range(PROGRAMS):
+        for n in range(PROGRAMS * 5 // 4):  # more than PROGRAMS calls go out, whatever is drawn
             program = draw.program()
             answers = [plain(c.call("cell", "a", "run", program, n)) for c in pair]
             equal(answers[1], answers[0], "ALL_SEED=%d tests/integration/run.py --only drawn_parts: program %d, %s" % (seed, n, program))
             failed += isinstance(answers[0], tuple)
             rows_judge(pair, "ALL_SEED=%d: after program %d, %s" % (seed, n, program))
         out = counter(three, "together_calls_total")
-        true(out > PROGRAMS // 2, "only %d calls were out: ALL_SEED=%d" % (out, seed))
+        true(out > PROGRAMS, "only %d calls were out: ALL_SEED=%d" % (out, seed))
         true(counter(three, "reruns_in_turn_total") > PROGRAMS // 20, "too few were run again in turn")
         equal(counter(one, "together_calls_total"), 0)
         true(PROGRAMS // 20 < failed < PROGRAMS * 3 // 4, "%d of %d failed" % (failed, PROGRAMS))
