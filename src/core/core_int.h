@@ -467,7 +467,9 @@ struct walk {
     uint64_t begin, end;
     _Atomic(struct walk_batch *) batch; /* one at a time, shard to writer */
     bool active, in_rows;
-    size_t bucket; /* of the index, which does not grow meanwhile */
+    struct walk_batch *filling; /* NULL between batches */
+    uint64_t next_ns;           /* when it goes on */
+    size_t bucket;              /* of the index, which does not grow meanwhile */
     struct buf row_at;
 };
 struct walk_batch {
@@ -590,8 +592,8 @@ struct writer {
     uint64_t prepare_ns; /* the same, for the next segment */
     int64_t wall_ms;     /* of the last frame */
     uint32_t checkpoint; /* number of the running one; 0: none */
-    bool checkpoint_begun, checkpoint_failed;
-    uint64_t checkpoint_begin;
+    bool checkpoint_begun, checkpoint_failed, checkpoint_ending;
+    uint64_t checkpoint_begin, checkpoint_end;
     uint32_t checkpoint_number;
     uint64_t checkpoint_retry_ns;
     _Atomic uint64_t checkpoints;

@@ -256,9 +256,11 @@ static void shard_deinit(struct engine *engine, uint32_t index)
             mem_free(p);
         }
     }
-    struct walk_batch *batch = atomic_exchange(&s->walk.batch, NULL);
-    if (batch != NULL) buf_free(&batch->bytes);
-    mem_free(batch);
+    struct walk_batch *batches[] = { atomic_exchange(&s->walk.batch, NULL), s->walk.filling };
+    for (unsigned i = 0; i < 2; i++) {
+        if (batches[i] != NULL) buf_free(&batches[i]->bytes);
+        mem_free(batches[i]);
+    }
     buf_free(&s->walk.row_at);
     mem_free(s->pairs);
     follow_deinit(s);

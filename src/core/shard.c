@@ -24,6 +24,7 @@
 #define STANDING_NS UINT64_C(20000000)
 #define ROOTS_PER_TURN 128u
 #define TURN_NS UINT64_C(2000000)
+#define SEAL_NS UINT64_C(300000)
 #define CLOCK_KEPT_NS UINT64_C(500000)
 #define PACE_NS_MAX UINT64_C(100000000)
 #define RECORDS_EVERY_NS UINT64_C(60000000000)
@@ -389,7 +390,9 @@ static bool begin_ends(struct begin *self)
     if (self->begun == 0) return false;
     s->clock_ns = s->env->mono_ns(s->env);
     if (s->clock_ns - s->now_ns > TURN_NS) return true;
-    /* The log writer waits for this shard to seal, and with it everyone whose epoch that is. */
+    /* The log writer waits for this shard to seal, and with it everyone whose epoch that is; but epochs that are cut too early
+     * are many, and each costs a sync. */
+    if (s->clock_ns - s->now_ns < SEAL_NS && !ENV_CHANCE(s->env, "shard.turn_cut")) return false;
     return atomic_load_explicit(&s->engine->epoch, memory_order_relaxed) > s->epoch_seen;
 }
 
@@ -506,11 +509,12 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
     if (s->wakes_writer && writer_call(s)) return 0;
     if (busy || s->ready != NULL) return 0;
     if (shard_try_park(s)) return has_input(s) ? 0 : next_due(s);
-    bool stalled = s->fiber_waiters != NULL || s->walk.active;
+    bool stalled = s->fiber_waiters != NULL;
     for (uint32_t p = 0; p < engine->shard_count && !stalled; p++) stalled = s->overflow[p] != NULL;
     for (uint32_t p = 0; p < engine->port_count && !stalled; p++)
         stalled = s->port_overflow[p] != NULL;
     uint64_t due = next_due(s);
+    if (s->walk.active && due > s->walk.next_ns) due = s->walk.next_ns;
     bool waiting = s->pending != NULL || s->derives_ready > 0;
     if (waiting && due > s->now_ns + 10000000u) due = s->now_ns + 10000000u;
     if (s->ghost_count > 0 && due > s->now_ns + 100000000u) due = s->now_ns + 100000000u;

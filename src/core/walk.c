@@ -9,6 +9,8 @@
 #include "core/core_int.h"
 
 #define ROWS_PER_SLICE 512u
+#define REST 16u /* times a slice, from its beginning to the next */
+#define WAIT_NS 100000u
 
 static void walk_begin(struct shard *s)
 {
@@ -65,27 +67,34 @@ static bool walk_rows(struct shard *s, struct buf *out, unsigned rows, size_t fu
     return false;
 }
 
+/* A slice, at most a sixteenth of the shard's time: a shard that has little left would fall behind by the whole walk. */
 void walk_step(struct shard *s)
 {
     struct walk *w = &s->walk;
     if (!w->active) walk_begin(s);
+    uint64_t begun_ns = s->env->mono_ns(s->env);
+    if (begun_ns < w->next_ns) return;
     if (atomic_load_explicit(&w->batch, memory_order_acquire) != NULL ||
         ENV_CHANCE(s->env, "walk.wait")) {
         MARK("walk waits for the writer");
-        return; /* it has not taken the last */
+        w->next_ns = begun_ns + WAIT_NS; /* it has not taken the last */
+        return;
     }
-    struct walk_batch *batch = mem_alloc(sizeof(*batch));
+    if (w->filling == NULL) w->filling = mem_alloc(sizeof(*w->filling));
+    struct buf *out = &w->filling->bytes;
     bool over = false, few = ENV_CHANCE(s->env, "walk.few");
+    unsigned rows = few ? 1 : ROWS_PER_SLICE;
     size_t full = few ? 1 : CHECKPOINT_BATCH_BYTES / 4;
-    while (!over && batch->bytes.len < full) {
-        if (!w->in_rows) walk_entities(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE, full);
-        else over = walk_rows(s, &batch->bytes, few ? 1 : ROWS_PER_SLICE, full);
-    }
+    if (!w->in_rows) walk_entities(s, out, rows, full);
+    else over = walk_rows(s, out, rows, full);
+    w->next_ns = begun_ns + REST * (s->env->mono_ns(s->env) - begun_ns);
+    if (out->len < full && !over) return;
     if (over) {
         w->active = false;
         w->end = s->effect_epoch;
     }
-    atomic_store_explicit(&w->batch, batch, memory_order_release);
+    atomic_store_explicit(&w->batch, w->filling, memory_order_release);
+    w->filling = NULL;
     if (over) atomic_store_explicit(&w->ended, atomic_load(&w->wanted), memory_order_release);
     s->env->actor_wake(s->env, &s->engine->writer.actor);
 }

@@ -190,12 +190,37 @@ static void checkpoint_begin(struct engine *engine)
     if (store_checkpoint_begin(engine->store, begin) != WEIR_OK) checkpoint_drop(engine);
 }
 
+/* One piece of its end: others wait no longer for it than for any file operation. */
+static void checkpoint_end(struct engine *engine)
+{
+    struct writer *w = &engine->writer;
+    bool more;
+    enum weir_status st = store_checkpoint_finish(engine->store, &more);
+    if (more) return;
+    w->checkpoint = 0;
+    w->checkpoint_ending = false;
+    if (st != WEIR_OK) {
+        MARK("checkpoint cannot be finished");
+        checkpoint_drop(engine);
+        if (st == WEIR_POISONED) writer_poison(engine);
+        return;
+    }
+    MARK("checkpoint finished");
+    w->checkpoints++;
+    engine_trace(engine, "\"event\":\"checkpoint\",\"number\":%u,\"end_epoch\":%llu",
+                 w->checkpoint_number, (unsigned long long)w->checkpoint_end);
+}
+
 /* One step of a running checkpoint; true if something was done. */
 static bool checkpoint_step(struct engine *engine)
 {
     struct writer *w = &engine->writer;
     uint64_t end = 0;
     bool ended = true;
+    if (w->checkpoint_ending) {
+        checkpoint_end(engine);
+        return true;
+    }
     if (w->checkpoint == 0) {
         if (!checkpoint_due(engine)) return false;
         w->checkpoint = ++w->checkpoint_number;
@@ -241,21 +266,14 @@ static bool checkpoint_step(struct engine *engine)
         return false;
     }
     if (!w->checkpoint_failed && !feed_covers(engine, w->checkpoint_begin)) return false;
-    w->checkpoint = 0;
-    if (w->checkpoint_failed) MARK("checkpoint walked to its end after it failed");
-    if (w->checkpoint_failed) return true;
-    ASSERT(end <= atomic_load(&engine->durable));
-    enum weir_status st = store_checkpoint_finish(engine->store);
-    if (st != WEIR_OK) {
-        MARK("checkpoint cannot be finished");
-        checkpoint_drop(engine);
-        if (st == WEIR_POISONED) writer_poison(engine);
+    if (w->checkpoint_failed) {
+        MARK("checkpoint walked to its end after it failed");
+        w->checkpoint = 0;
         return true;
     }
-    MARK("checkpoint finished");
-    w->checkpoints++;
-    engine_trace(engine, "\"event\":\"checkpoint\",\"number\":%u,\"end_epoch\":%llu",
-                 w->checkpoint_number, (unsigned long long)end);
+    ASSERT(end <= atomic_load(&engine->durable));
+    w->checkpoint_ending = true;
+    w->checkpoint_end = end;
     return true;
 }
 

@@ -60,7 +60,7 @@ static enum weir_status checkpoint_fail(struct store *store, int64_t error)
 enum weir_status store_checkpoint_begin(struct store *store, uint64_t begin)
 {
     struct env *env = store->env;
-    ASSERT(store->checkpoint_fd < 0);
+    ASSERT(store->checkpoint_fd < 0 && store->checkpoint_ending == NULL);
     char name[ENV_NAME_MAX];
     store->checkpoint_sequence = store->next_sequence++;
     store->checkpoint_begin = begin;
@@ -90,16 +90,6 @@ enum weir_status store_checkpoint_add(struct store *store, struct weir_str batch
     store->checkpoint_blocks++;
     store->checkpoint_hash = store->checkpoint_hash * 31 + hash;
     return WEIR_OK;
-}
-
-void store_checkpoint_abort(struct store *store)
-{
-    if (store->checkpoint_fd < 0) return;
-    char name[ENV_NAME_MAX];
-    store->env->close(store->env, store->checkpoint_fd);
-    store->checkpoint_fd = -1;
-    store_name(name, "writing", store->checkpoint_sequence);
-    (void)store->env->unlink(store->env, store->dir, name);
 }
 
 /* ---- reading ---- */
@@ -147,46 +137,116 @@ static enum weir_status block_read(struct blocks *b, uint64_t *begin)
     return WEIR_OK;
 }
 
-/* Reads the whole file; with `apply`, hands its rows out. */
-static enum weir_status checkpoint_read(struct store *store, const char *name, uint64_t sequence,
-                                        uint64_t expected_begin, store_apply_fn *apply, void *arg,
-                                        uint64_t *rows)
+static enum weir_status blocks_open(struct blocks *b, struct store *store, uint64_t sequence)
 {
     struct env *env = store->env;
-    struct blocks b = { .store = store, .sequence = sequence, .offset = FILE_HEADER_BYTES };
-    char header[FILE_HEADER_BYTES];
-    uint64_t begin = 0;
-    b.fd = env->open(env, store->dir, name, ENV_READ);
-    if (b.fd < 0) return b.fd == -ENOENT ? WEIR_CORRUPT : WEIR_IO;
-    int64_t got = env->read(env, b.fd, header, sizeof(header), 0);
-    enum weir_status st = got < 0 ? WEIR_IO
-                          : got < (int64_t)sizeof(header)
-                              ? WEIR_CORRUPT
-                              : file_header_check(store, FILE_CHECKPOINT, sequence, header);
-    while (st == WEIR_OK) {
-        st = block_read(&b, &begin);
-        if (st == WEIR_OK && !changes_apply(buf_str(&b.bytes), apply, arg, &b.rows))
-            st = WEIR_CORRUPT;
-    }
-    env->close(env, b.fd);
-    buf_free(&b.bytes);
-    *rows = b.rows;
-    if (st != WEIR_NOMORE) return st;
-    return begin == expected_begin ? WEIR_OK : WEIR_CORRUPT;
+    char name[ENV_NAME_MAX], header[FILE_HEADER_BYTES];
+    *b = (struct blocks){ .store = store, .sequence = sequence, .offset = FILE_HEADER_BYTES };
+    store_name(name, "checkpoint", sequence);
+    b->fd = env->open(env, store->dir, name, ENV_READ);
+    if (b->fd < 0) return b->fd == -ENOENT ? WEIR_CORRUPT : WEIR_IO;
+    int64_t got = env->read(env, b->fd, header, sizeof(header), 0);
+    if (got < 0) return WEIR_IO;
+    if (got < (int64_t)sizeof(header)) return WEIR_CORRUPT;
+    return file_header_check(store, FILE_CHECKPOINT, sequence, header);
 }
 
-enum weir_status store_checkpoint_finish(struct store *store)
+static void blocks_close(struct blocks *b)
+{
+    if (b->fd >= 0) b->store->env->close(b->store->env, b->fd);
+    buf_free(&b->bytes);
+}
+
+/* One block; with `apply`, hands its rows out. WEIR_NOMORE: the file is whole and ended. */
+static enum weir_status blocks_next(struct blocks *b, uint64_t expected_begin,
+                                    store_apply_fn *apply, void *arg)
+{
+    uint64_t begin = 0;
+    enum weir_status st = block_read(b, &begin);
+    if (st == WEIR_OK && !changes_apply(buf_str(&b->bytes), apply, arg, &b->rows))
+        return WEIR_CORRUPT;
+    return st == WEIR_NOMORE && begin != expected_begin ? WEIR_CORRUPT : st;
+}
+
+/* Reads the whole file. */
+static enum weir_status checkpoint_read(struct store *store, const struct checkpoint *c,
+                                        store_apply_fn *apply, void *arg, uint64_t *rows)
+{
+    struct blocks b;
+    enum weir_status st = blocks_open(&b, store, c->sequence);
+    while (st == WEIR_OK) st = blocks_next(&b, c->begin, apply, arg);
+    blocks_close(&b);
+    *rows = b.rows;
+    return st == WEIR_NOMORE ? WEIR_OK : st;
+}
+
+/* ---- the end of writing, in pieces ---- */
+
+enum ending_state { ENDING_CHECK, ENDING_FILES };
+
+struct checkpoint_ending {
+    enum ending_state state;
+    struct blocks blocks;   /* ENDING_CHECK: being read back */
+    struct checkpoint gone; /* ENDING_FILES: to be deleted, if its sequence is not 0 */
+    struct cut cut;         /* likewise */
+};
+
+static void ending_free(struct store *store)
+{
+    struct checkpoint_ending *e = store->checkpoint_ending;
+    if (e == NULL) return;
+    blocks_close(&e->blocks);
+    mem_free(e->cut.gone);
+    mem_free(e);
+    store->checkpoint_ending = NULL;
+}
+
+void checkpoint_abandon(struct store *store)
+{
+    if (store->checkpoint_fd >= 0) store->env->close(store->env, store->checkpoint_fd);
+    store->checkpoint_fd = -1;
+    ending_free(store);
+}
+
+/* Deletes one file of those that the manifest names no more; false when none is left. */
+static bool files_delete_one(struct store *store)
+{
+    struct checkpoint_ending *e = store->checkpoint_ending;
+    if (e->gone.sequence == 0) return log_cut_one(store, &e->cut);
+    char name[ENV_NAME_MAX];
+    store_name(name, "checkpoint", e->gone.sequence);
+    (void)store->env->unlink(store->env, store->dir, name);
+    e->gone.sequence = 0;
+    return true;
+}
+
+void store_checkpoint_abort(struct store *store)
+{
+    struct checkpoint_ending *e = store->checkpoint_ending;
+    const char *kind = store->checkpoint_fd >= 0               ? "writing"
+                       : e != NULL && e->state == ENDING_CHECK ? "checkpoint"
+                                                               : NULL;
+    while (e != NULL && e->state == ENDING_FILES && files_delete_one(store)) {}
+    checkpoint_abandon(store);
+    if (kind == NULL) return;
+    char name[ENV_NAME_MAX];
+    store_name(name, kind, store->checkpoint_sequence);
+    (void)store->env->unlink(store->env, store->dir, name);
+}
+
+/* The footer, and the name under which it is read back. */
+static enum weir_status ending_begin(struct store *store)
 {
     struct env *env = store->env;
     ASSERT(store->checkpoint_fd >= 0);
     char temporary[ENV_NAME_MAX], name[ENV_NAME_MAX], footer[32];
-    uint64_t sequence = store->checkpoint_sequence, begin = store->checkpoint_begin, hash, rows;
-    store_name(temporary, "writing", sequence);
-    store_name(name, "checkpoint", sequence);
+    uint64_t hash;
+    store_name(temporary, "writing", store->checkpoint_sequence);
+    store_name(name, "checkpoint", store->checkpoint_sequence);
     store_le64(footer, store->checkpoint_rows);
     store_le64(footer + 8, store->checkpoint_blocks);
     store_le64(footer + 16, store->checkpoint_hash);
-    store_le64(footer + 24, begin);
+    store_le64(footer + 24, store->checkpoint_begin);
     int64_t error = block_write(store, BLOCK_FOOTER, (struct weir_str){ footer, sizeof(footer) },
                                 &hash);
 #ifndef MUTANT_store_checkpoint_not_synced
@@ -195,54 +255,75 @@ enum weir_status store_checkpoint_finish(struct store *store)
     if (error < 0) return checkpoint_fail(store, error);
     env->close(env, store->checkpoint_fd);
     store->checkpoint_fd = -1;
+    struct checkpoint_ending *e = store->checkpoint_ending = mem_alloc(sizeof(*e));
+    e->blocks.fd = -1;
     error = env->rename(env, store->dir, temporary, name);
 #ifndef MUTANT_store_checkpoint_dir_not_synced
     if (error >= 0) error = env->dir_sync(env, store->dir);
 #endif
-    enum weir_status st = error < 0
-                              ? status_of_errno((int)-error)
-                              : checkpoint_read(store, name, sequence, begin, NULL, NULL, &rows);
-    if (st == WEIR_OK && ENV_CHANCE(env, "store.checkpoint_bad")) st = WEIR_IO;
-    if (st != WEIR_OK) {
-        MARK("a checkpoint is not as it was written");
-        (void)env->unlink(env, store->dir, name);
-        return st;
-    }
-    /* The new one in, the oldest out, in one manifest; then the files go. */
-    struct checkpoint gone = { 0 };
-    store->checkpoints[store->checkpoint_count++] = (struct checkpoint){ sequence, begin };
+    return error < 0 ? status_of_errno((int)-error)
+                     : blocks_open(&e->blocks, store, store->checkpoint_sequence);
+}
+
+/* The new one in, the oldest out, in one manifest; then the files may go. */
+static enum weir_status ending_name(struct store *store)
+{
+    struct checkpoint_ending *e = store->checkpoint_ending;
+    uint64_t begin = store->checkpoint_begin;
+    store->checkpoints[store->checkpoint_count++] = (struct checkpoint){ store->checkpoint_sequence,
+                                                                         begin };
     if (store->checkpoint_count > CHECKPOINTS_KEPT) {
-        gone = store->checkpoints[0];
+        e->gone = store->checkpoints[0];
         memmove(store->checkpoints, store->checkpoints + 1,
                 CHECKPOINTS_KEPT * sizeof(struct checkpoint));
         store->checkpoint_count = CHECKPOINTS_KEPT;
     }
     /* The first checkpoint has the whole log behind it as its second. */
-    struct cut cut = { 0 };
     uint64_t needed = store->checkpoints[0].begin < begin ? store->checkpoints[0].begin : begin;
-    if (store->checkpoint_count == CHECKPOINTS_KEPT) log_cut_plan(store, needed, &cut);
-    st = manifest_write(store, false);
-    if (st != WEIR_OK) {
-        MARK("a checkpoint cannot be named");
-        if (cut.count > 0) log_cut_undo(store, &cut);
-        if (st != WEIR_POISONED) (void)env->unlink(env, store->dir, name);
-        if (gone.sequence != 0) {
-            memmove(store->checkpoints + 1, store->checkpoints,
-                    CHECKPOINTS_KEPT * sizeof(struct checkpoint));
-            store->checkpoints[0] = gone;
-            store->checkpoint_count++;
-        }
-        store->checkpoint_count--;
-        return st;
+    if (store->checkpoint_count == CHECKPOINTS_KEPT) log_cut_plan(store, needed, &e->cut);
+    enum weir_status st = manifest_write(store, false);
+    if (st == WEIR_OK) {
+        if (e->cut.count > 0) MARK("the log is cut");
+        store->stats.log_bytes_since_checkpoint = 0;
+        e->state = ENDING_FILES;
+        return WEIR_OK;
     }
-    if (cut.count > 0) MARK("the log is cut");
-    store->stats.log_bytes_since_checkpoint = 0;
-    if (gone.sequence != 0) {
-        store_name(name, "checkpoint", gone.sequence);
-        (void)env->unlink(env, store->dir, name);
+    MARK("a checkpoint cannot be named");
+    if (e->cut.count > 0) log_cut_undo(store, &e->cut);
+    if (e->gone.sequence != 0) {
+        memmove(store->checkpoints + 1, store->checkpoints,
+                CHECKPOINTS_KEPT * sizeof(struct checkpoint));
+        store->checkpoints[0] = e->gone;
+        store->checkpoint_count++;
     }
-    log_cut_finish(store, &cut);
-    return WEIR_OK;
+    store->checkpoint_count--;
+    return st;
+}
+
+enum weir_status store_checkpoint_finish(struct store *store, bool *more)
+{
+    struct checkpoint_ending *e = store->checkpoint_ending;
+    enum weir_status st;
+    *more = true;
+    if (e == NULL) {
+        st = ending_begin(store);
+    } else if (e->state == ENDING_CHECK) {
+        st = blocks_next(&e->blocks, store->checkpoint_begin, NULL, NULL);
+        if (st == WEIR_NOMORE && ENV_CHANCE(store->env, "store.checkpoint_bad")) st = WEIR_IO;
+        if (st != WEIR_OK && st != WEIR_NOMORE) MARK("a checkpoint is not as it was written");
+        if (st == WEIR_NOMORE) st = ending_name(store);
+    } else {
+        if (files_delete_one(store)) return WEIR_OK;
+        ending_free(store);
+        *more = false;
+        return WEIR_OK;
+    }
+    if (st == WEIR_OK) return WEIR_OK;
+    *more = false;
+    /* Half named: then its file may not go. */
+    if (st == WEIR_POISONED) checkpoint_abandon(store);
+    else store_checkpoint_abort(store);
+    return st;
 }
 
 enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg,
@@ -255,8 +336,7 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
         char name[ENV_NAME_MAX];
         uint64_t rows;
         store_name(name, "checkpoint", c->sequence);
-        enum weir_status st = checkpoint_read(store, name, c->sequence, c->begin, NULL, NULL,
-                                              &rows);
+        enum weir_status st = checkpoint_read(store, c, NULL, NULL, &rows);
         if (st == WEIR_OK && store->checkpoint_count > 1 &&
             ENV_CHANCE(store->env, "store.older_checkpoint")) {
             MARK("recovery takes the older checkpoint");
@@ -270,7 +350,7 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
                     store, WEIR_CORRUPT,
                     "the log behind %s was cut: needed from epoch %llu, cut up to %llu", name,
                     (unsigned long long)c->begin, (unsigned long long)store->cut_epoch);
-            return checkpoint_read(store, name, c->sequence, c->begin, apply, arg, &recovery->rows);
+            return checkpoint_read(store, c, apply, arg, &recovery->rows);
         }
         if (st == WEIR_IO || st == WEIR_NEWER)
             return store_fail(store, st, "cannot read %s: %s", name, weir_status_text(st));

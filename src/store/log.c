@@ -496,28 +496,28 @@ void log_cut_undo(struct store *store, struct cut *cut)
     store->cut_epoch = cut->cut_epoch;
     store->cut_chain = cut->cut_chain;
     mem_free(cut->gone);
+    *cut = (struct cut){ 0 };
 }
 
 /* One of the files is kept to be used again: its blocks are there already. */
-void log_cut_finish(struct store *store, struct cut *cut)
+bool log_cut_one(struct store *store, struct cut *cut)
 {
     struct env *env = store->env;
     char name[ENV_NAME_MAX], spare[ENV_NAME_MAX];
-    for (uint32_t i = 0; i < cut->count; i++) {
-        const struct segment *gone = &cut->gone[i];
-        store_name(name, "log", gone->sequence);
-        if (store->spare != 0 || gone->bytes < store->options.segment_bytes_first ||
-            ENV_CHANCE(env, "store.no_spare")) {
-            MARK("a segment is deleted");
-            (void)env->unlink(env, store->dir, name);
-            continue;
-        }
-        store_name(spare, "spare", gone->sequence);
-        if (env->rename(env, store->dir, name, spare) < 0) continue;
-        store->spare = gone->sequence;
-        store->spare_bytes = gone->bytes;
+    if (cut->done == cut->count) return false;
+    const struct segment *gone = &cut->gone[cut->done++];
+    store_name(name, "log", gone->sequence);
+    if (store->spare != 0 || gone->bytes < store->options.segment_bytes_first ||
+        ENV_CHANCE(env, "store.no_spare")) {
+        MARK("a segment is deleted");
+        (void)env->unlink(env, store->dir, name);
+        return true;
     }
-    mem_free(cut->gone);
+    store_name(spare, "spare", gone->sequence);
+    if (env->rename(env, store->dir, name, spare) < 0) return true;
+    store->spare = gone->sequence;
+    store->spare_bytes = gone->bytes;
+    return true;
 }
 
 /* ---- recovery ---- */

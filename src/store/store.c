@@ -397,7 +397,7 @@ void store_close(struct store *store)
 void store_abandon(struct store *store)
 {
     struct env *env = store->env;
-    if (store->checkpoint_fd >= 0) env->close(env, store->checkpoint_fd);
+    checkpoint_abandon(store);
     if (store->fd >= 0) env->close(env, store->fd);
     if (store->next_fd >= 0) env->close(env, store->next_fd);
     if (store->making_fd >= 0) env->close(env, store->making_fd);

@@ -100,9 +100,12 @@ bool store_prepare_is_due(const struct store *store);
 /** @param begin  per slot, the epoch from which the log is needed above this checkpoint's rows */
 enum weir_status store_checkpoint_begin(struct store *store, uint64_t begin);
 enum weir_status store_checkpoint_add(struct store *store, struct weir_str batch); /* puts only */
-/** Seals, syncs, renames, verifies by reading back, names it in the manifest, and cuts the log below the
- *  minimum of the two newest checkpoints' begins. Call only once the epoch in which the walk ended is durable. */
-enum weir_status store_checkpoint_finish(struct store *store);
+/** One piece of the end, so that frames can be written between them: the footer with sync and rename; each block, read back
+ *  and verified; its name in the manifest, which cuts the log below the minimum of the two newest checkpoints' begins; each
+ *  file that goes. Call first only once the epoch in which the walk ended is durable.
+ *  @param more  call again; false after an error, and then the checkpoint is gone */
+enum weir_status store_checkpoint_finish(struct store *store, bool *more);
+/** At any time; a checkpoint that is named stays. */
 void store_checkpoint_abort(struct store *store);
 
 /* Which files of events are whole up to where; made by events_heads(), see events.h. */

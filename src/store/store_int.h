@@ -89,6 +89,7 @@ struct store {
     int checkpoint_fd;
     uint64_t checkpoint_sequence, checkpoint_begin, checkpoint_offset, checkpoint_rows,
         checkpoint_blocks, checkpoint_hash;
+    struct checkpoint_ending *checkpoint_ending; /* written, and being finished */
     struct store_stats stats;
     char *error;
     size_t error_bytes;
@@ -137,11 +138,12 @@ void log_reserve_found(struct store *store);
 /* Segments that leave the log: out of the list, then (once the manifest is durable) out of the directory, or back. */
 struct cut {
     struct segment *gone;
-    uint32_t count;
+    uint32_t count, done;          /* of them gone already */
     uint64_t cut_epoch, cut_chain; /* as they were */
 };
 void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut);
-void log_cut_finish(struct store *store, struct cut *cut);
+/** Deletes, or keeps to be used again, the next file of a cut that the manifest knows; false: none was left. */
+bool log_cut_one(struct store *store, struct cut *cut);
 void log_cut_undo(struct store *store, struct cut *cut);
 /** Does this log file, that no manifest names, hold epochs that were written after it had been named? */
 bool log_file_was_used(struct store *store, const char *name, uint64_t sequence);
@@ -157,6 +159,7 @@ bool manifest_names(const struct store *store, const char *name);
 bool manifest_is_temporary(const char *name);
 
 /* ---- checkpoint.c ---- */
+void checkpoint_abandon(struct store *store); /* touches no file */
 enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg,
                                  struct store_recovery *recovery, uint64_t *begin);
 

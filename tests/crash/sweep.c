@@ -255,7 +255,7 @@ static bool rows_add(struct world *w, uint32_t from, uint32_t to)
     return st == WEIR_OK;
 }
 
-/* Rows are walked over several epochs, as the engine does it. */
+/* Over several epochs, as the engine does it, its end too. */
 static bool checkpoint(struct world *w)
 {
     uint64_t opens = w->opens;
@@ -265,7 +265,13 @@ static bool checkpoint(struct world *w)
         if (!frame(w, 2) || !confirm(w)) return false;
         if (w->opens != opens) return true; /* poisoned, and started again: this checkpoint is gone */
     }
-    enum weir_status st = good ? store_checkpoint_finish(w->store) : WEIR_IO;
+    enum weir_status st = good ? WEIR_OK : WEIR_IO;
+    for (bool more = true; more && st == WEIR_OK;) {
+        st = store_checkpoint_finish(w->store, &more);
+        if (!more || st != WEIR_OK || draw(w, 4) != 0) continue;
+        if (!frame(w, 2) || !confirm(w)) return false;
+        if (w->opens != opens) return true;
+    }
     if (st == WEIR_OK) {
         w->checkpoints++;
         return true;

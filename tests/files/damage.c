@@ -397,7 +397,9 @@ static void checkpoint_write(void)
         buf_reset(&batch);
     }
     if (batch.len > 0 && store_checkpoint_add(w.store, buf_str(&batch)) != WEIR_OK) abort();
-    if (store_checkpoint_finish(w.store) != WEIR_OK) abort();
+    for (bool more = true; more;) {
+        if (store_checkpoint_finish(w.store, &more) != WEIR_OK) abort();
+    }
     buf_free(&batch);
 }
 

@@ -131,7 +131,7 @@ static inline enum weir_status twin_checkpoint(struct twin *t)
         store_change(&batch, key, (struct weir_str){ (const char *)&key, 1 }, buf_str(&value));
         st = store_checkpoint_add(t->store, buf_str(&batch));
     }
-    if (st == WEIR_OK) st = store_checkpoint_finish(t->store);
+    for (bool more = true; st == WEIR_OK && more;) st = store_checkpoint_finish(t->store, &more);
     buf_free(&batch);
     buf_free(&value);
     return st;
