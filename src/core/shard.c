@@ -362,8 +362,8 @@ static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
 static void request_expect(struct shard *s, const struct request *r, bool again)
 {
     if (r->parked != NULL || r->waits) return;
-    if (!again) __builtin_prefetch(r->args);
-    if (!again) __builtin_prefetch(r->key.ptr);
+    if (!again) fetch(r->args);
+    if (!again) fetch(r->key.ptr);
     entity_expect(s, r->handler->type->id, r->place, again ? EXPECT_ENTITY : EXPECT_PLACE);
 }
 

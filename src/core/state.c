@@ -179,13 +179,13 @@ void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, en
     struct entity **at = &s->index_table[entity_mix(type_id, place.hash) & (s->index_cap - 1)];
     const struct entity *e = step == EXPECT_PLACE ? NULL : *at;
     if (step == EXPECT_PLACE) {
-        __builtin_prefetch(at);
+        fetch(at);
     } else if (e != NULL && step == EXPECT_ENTITY) {
-        __builtin_prefetch(e);
-        __builtin_prefetch((const char *)e + CACHE_LINE);
+        fetch(e);
+        fetch((const char *)e + CACHE_LINE);
     } else if (e != NULL && e->blob != NULL) {
         for (size_t i = 0; i < e->blob_len && i < ROW_LINES_EXPECTED * CACHE_LINE; i += CACHE_LINE)
-            __builtin_prefetch(e->blob + i);
+            fetch(e->blob + i);
     }
 }
 
