@@ -70,7 +70,6 @@ struct lock {
 
 /* The header of an entity. A ghost (blob NULL) carries the lock or the tombstone of one that has no row. */
 struct entity {
-    struct entity *chain;
     struct lock *lock; /* NULL: nobody has to do with it */
     char *blob;        /* the committed row, packed, behind the key where it fits; NULL: no row */
     uint64_t version;  /* epoch of the newest committed change, deletion included */
@@ -82,6 +81,10 @@ struct entity {
     bool listed; /* among the ghosts to reap: not freed elsewhere */
     bool keyed;  /* its key is one of its type, and its row, if it has one, says the same */
     char key[];  /* from here on the size is its own: offsetof(), not sizeof */
+};
+struct index {
+    uint64_t *places; /* 0: free */
+    unsigned bits;    /* of their count; 0: none yet */
 };
 static inline struct txn *entity_owner(const struct entity *e)
 {
@@ -476,7 +479,7 @@ struct walk {
     bool active, in_rows;
     struct walk_batch *filling; /* NULL between batches */
     uint64_t next_ns;           /* when it goes on */
-    size_t bucket;              /* of the index, which does not grow meanwhile */
+    uint64_t hash;              /* index_walk() goes on from it */
     struct buf row_at;
 };
 struct walk_batch {
@@ -523,8 +526,8 @@ struct shard {
     struct request **port_overflow, ***port_overflow_tail;
     uint32_t port_wake; /* mask of ports to wake at flush */
     /* tables */
-    struct entity **index_table;
-    size_t index_cap, entity_count;
+    struct index entities; /* where they are */
+    size_t entity_count;
     struct slab slab;       /* entities and small rows of theirs */
     struct lock *lock_free; /* in store */
     struct tree rows;
@@ -657,6 +660,23 @@ struct engine {
     uint64_t state_bytes_limit;
 };
 
+/* ---- index.c: entities by type and key ----------------------------------------------------------- */
+struct entity *index_find(const struct index *index, uint16_t type_id, struct weir_str key,
+                          uint64_t hash);
+/** Its home is fetched; and, some time after that: who may be meant, for the same. */
+void index_expect(const struct index *index, uint64_t hash);
+const struct entity *index_guess(const struct index *index, uint64_t hash);
+void index_add(struct shard *s, struct entity *e, uint64_t hash);
+void index_remove(struct shard *s, const struct entity *e);
+/** All entities, one after the other, while none comes or goes; *at begins at 0. */
+struct entity *index_next(const struct index *index, size_t *at);
+/** Hands out all whose hash begins like `from`, and returns the hash to go on from, INDEX_WALKED at the end: whoever is there from the first
+ *  call to the last is handed out, whatever comes and goes in between. */
+typedef void index_take_fn(void *arg, const struct entity *e);
+#define INDEX_WALKED (UINT64_C(1) << 32)
+uint64_t index_walk(const struct index *index, uint64_t from, index_take_fn *take, void *arg);
+void index_free(struct index *index);
+
 /* ---- state.c: tables ----------------------------------------------------------------------------- */
 bool type_key_fits(const struct type *type, struct weir_str key);
 static inline struct type *type_of(const struct shard *s, uint16_t id)
@@ -664,7 +684,6 @@ static inline struct type *type_of(const struct shard *s, uint16_t id)
     const struct catalog *catalog = s->engine->catalog;
     return id < catalog->by_id_count ? catalog->by_id[id] : NULL;
 }
-struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash);
 /** NULL when there is none. */
 struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key);
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key,
@@ -679,8 +698,6 @@ static inline void row_expect(const struct entity *e)
     fetch(e->blob);
     fetch(e->blob + CACHE_LINE);
 }
-/** The next of all entities, in the order of the index; NULL begins. */
-struct entity *entity_after(const struct shard *s, const struct entity *e);
 /* What is looked up soon, in steps that each take a miss of the cache: the place in the index; the entity there; its row. */
 enum expect { EXPECT_PLACE, EXPECT_ENTITY, EXPECT_ROW };
 void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step);

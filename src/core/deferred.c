@@ -344,7 +344,8 @@ void answer_deadlines(struct shard *s)
 void answer_recover(struct shard *s)
 {
     uint16_t type_id = s->engine->catalog->answers->id;
-    for (struct entity *e = entity_after(s, NULL); e != NULL; e = entity_after(s, e)) {
+    size_t at = 0;
+    for (const struct entity *e; (e = index_next(&s->entities, &at)) != NULL;) {
         if (e->type_id != type_id || e->blob == NULL) continue;
         (*answer_counter(s, is_done(s, (struct weir_str){ e->blob, e->blob_len })))++;
     }

@@ -7,8 +7,6 @@
  */
 #include "core/core_int.h"
 
-#define INDEX_CAP_FIRST 1024u
-
 /* ---- keys ---- */
 
 /* Typed keys must say what their type declares: "{w}:i" wants two whole numbers. */
@@ -63,25 +61,6 @@ static uint64_t entity_mix(uint16_t type_id, uint64_t key_hash)
 static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
 {
     return entity_mix(type_id, hash64(0, key.ptr, key.len));
-}
-
-static void index_grow(struct shard *s)
-{
-    if (s->index_cap > 0) MARK("index of entities grows");
-    size_t first = ENV_CHANCE(s->env, "state.small_index") ? 2 : INDEX_CAP_FIRST;
-    size_t cap = s->index_cap ? s->index_cap * 2 : first;
-    struct entity **table = mem_alloc(cap * sizeof(*table));
-    for (size_t i = 0; i < s->index_cap; i++) {
-        struct entity *next;
-        for (struct entity *e = s->index_table[i]; e != NULL; e = next) {
-            next = e->chain;
-            e->chain = table[e->hash & (cap - 1)];
-            table[e->hash & (cap - 1)] = e;
-        }
-    }
-    mem_free(s->index_table);
-    s->index_table = table;
-    s->index_cap = cap;
 }
 
 /* What rows take in memory: the value, its key, what holds them, and what the allocator and the indexes add. */
@@ -141,27 +120,9 @@ static void blob_free(struct shard *s, struct entity *e)
     if (!blob_fits(e, e->blob_len)) block_free(s, e->blob, blob_bytes(e->blob_len));
 }
 
-struct entity *entity_after(const struct shard *s, const struct entity *e)
-{
-    if (e != NULL && e->chain != NULL) return e->chain;
-    size_t bucket = e != NULL ? (e->hash & (s->index_cap - 1)) + 1 : 0;
-    while (bucket < s->index_cap && s->index_table[bucket] == NULL) bucket++;
-    return bucket < s->index_cap ? s->index_table[bucket] : NULL;
-}
-
-struct entity *entity_find(struct shard *s, uint16_t type_id, struct weir_str key, uint64_t hash)
-{
-    if (s->index_cap == 0) return NULL;
-    for (struct entity *e = s->index_table[hash & (s->index_cap - 1)]; e != NULL; e = e->chain) {
-        if (e->hash == (uint32_t)hash && e->type_id == type_id && str_eq(entity_key(e), key))
-            return e;
-    }
-    return NULL;
-}
-
 struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key)
 {
-    return entity_find(s, type_id, key, entity_hash(type_id, key));
+    return index_find(&s->entities, type_id, key, entity_hash(type_id, key));
 }
 
 struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key, uint8_t slot)
@@ -172,15 +133,16 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
 
 #define ROW_LINES_EXPECTED 8u /* the processor goes on by itself */
 
-/* Each step for who comes back some time later. Behind the first of a chain nothing is expected. */
+/* Each step for who comes back some time later. */
 void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step)
 {
-    if (s->index_cap == 0) return;
-    struct entity **at = &s->index_table[entity_mix(type_id, place.hash) & (s->index_cap - 1)];
-    const struct entity *e = step == EXPECT_PLACE ? NULL : *at;
+    uint64_t hash = entity_mix(type_id, place.hash);
     if (step == EXPECT_PLACE) {
-        fetch(at);
-    } else if (e != NULL && step == EXPECT_ENTITY) {
+        index_expect(&s->entities, hash);
+        return;
+    }
+    const struct entity *e = index_guess(&s->entities, hash);
+    if (e != NULL && step == EXPECT_ENTITY) {
         fetch(e);
         fetch((const char *)e + CACHE_LINE);
     } else if (e != NULL && e->blob != NULL) {
@@ -192,36 +154,29 @@ void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, en
 struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str key,
                               struct key_place place)
 {
-    return entity_find(s, type_id, key, entity_mix(type_id, place.hash));
+    return index_find(&s->entities, type_id, key, entity_mix(type_id, place.hash));
 }
 
 struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str key,
                              struct key_place place)
 {
     uint64_t hash = entity_mix(type_id, place.hash);
-    struct entity *e = entity_find(s, type_id, key, hash);
+    struct entity *e = index_find(&s->entities, type_id, key, hash);
     if (e != NULL) return e;
-    while (s->entity_count >= s->index_cap && (!s->walk.active || s->index_cap == 0)) index_grow(s);
     e = block_alloc(s, entity_bytes(key.len));
     memset(e, 0, entity_bytes(0));
     e->type_id = type_id;
-    e->hash = (uint32_t)hash;
     e->slot = place.slot;
     e->key_len = (uint16_t)key.len;
     memcpy(e->key, key.ptr, key.len);
-    e->chain = s->index_table[hash & (s->index_cap - 1)];
-    s->index_table[hash & (s->index_cap - 1)] = e;
-    s->entity_count++;
+    index_add(s, e, hash);
     s->memory_bytes += block_cost(entity_bytes(key.len)) + INDEX_EXTRA;
     return e;
 }
 
 static void entity_remove(struct shard *s, struct entity *e)
 {
-    struct entity **at = &s->index_table[e->hash & (s->index_cap - 1)];
-    while (*at != e) at = &(*at)->chain;
-    *at = e->chain;
-    s->entity_count--;
+    index_remove(s, e);
     s->memory_bytes -= block_cost(entity_bytes(e->key_len)) + INDEX_EXTRA;
     ASSERT(e->lock == NULL);
     block_free(s, e, entity_bytes(e->key_len));
@@ -380,7 +335,7 @@ void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struc
         struct weir_str name = { key.ptr + 3, key.len - 3 };
         uint16_t type_id = load_be16(key.ptr + 1);
         if (value.ptr == NULL) {
-            struct entity *e = entity_find(s, type_id, name, entity_hash(type_id, name));
+            struct entity *e = index_find(&s->entities, type_id, name, entity_hash(type_id, name));
             if (e == NULL) return;
             MARK("recovery deletes an entity");
             entity_set(s, e, STR_NIL);
@@ -400,8 +355,8 @@ void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struc
 
 void state_free(struct shard *s)
 {
-    for (struct entity *e = entity_after(s, NULL), *next; e != NULL; e = next) {
-        next = entity_after(s, e);
+    size_t at = 0;
+    for (struct entity *e; (e = index_next(&s->entities, &at)) != NULL;) {
         if (e->blob != NULL) blob_free(s, e);
         block_free(s, e, entity_bytes(e->key_len));
     }
@@ -414,6 +369,6 @@ void state_free(struct shard *s)
     }
     tree_free(&s->rows);
     heap_free(&s->timers);
-    mem_free(s->index_table);
+    index_free(&s->entities);
     mem_free(s->ghosts);
 }

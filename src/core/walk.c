@@ -3,7 +3,7 @@
  *
  * begin is the first epoch this shard has not sealed (H9 1): whatever the walk misses or sees too early is in
  * the log from there on as full values, so replaying the log over the walked rows gives the state at its end.
- * Entities are walked along their index, which does not grow meanwhile, other rows by key: none can be missed.
+ * Entities are walked in the order of their hashes, other rows by key: none can be missed.
  * SPDX-License-Identifier: MIT
  */
 #include "core/core_int.h"
@@ -17,7 +17,7 @@ static void walk_begin(struct shard *s)
     struct walk *w = &s->walk;
     w->active = true;
     w->in_rows = false;
-    w->bucket = 0;
+    w->hash = 0;
 #ifdef MUTANT_checkpoint_begin
     w->begin = s->epoch + 1;
 #else
@@ -28,21 +28,29 @@ static void walk_begin(struct shard *s)
     s->env->actor_wake(s->env, &s->engine->writer.actor);
 }
 
+struct take {
+    struct buf *out, key;
+};
+
+static void entity_take(void *arg, const struct entity *e)
+{
+    struct take *self = arg;
+    if (e->blob == NULL) return;
+    buf_reset(&self->key);
+    key_entity(&self->key, e->type_id, entity_key(e));
+    store_change(self->out, e->slot, buf_str(&self->key),
+                 (struct weir_str){ e->blob, e->blob_len });
+}
+
 /* Large rows end a slice early, so that a batch is never much more than `full` bytes. */
 static void walk_entities(struct shard *s, struct buf *out, unsigned rows, size_t full)
 {
     struct walk *w = &s->walk;
-    struct buf key = { 0 };
-    for (unsigned n = 0; n < rows && out->len < full && w->bucket < s->index_cap; n++) {
-        for (const struct entity *e = s->index_table[w->bucket++]; e != NULL; e = e->chain) {
-            if (e->blob == NULL) continue;
-            buf_reset(&key);
-            key_entity(&key, e->type_id, entity_key(e));
-            store_change(out, e->slot, buf_str(&key), (struct weir_str){ e->blob, e->blob_len });
-        }
-    }
-    buf_free(&key);
-    if (w->bucket >= s->index_cap) w->in_rows = true;
+    struct take take = { .out = out };
+    for (unsigned n = 0; n < rows && out->len < full && w->hash != INDEX_WALKED; n++)
+        w->hash = index_walk(&s->entities, w->hash, entity_take, &take);
+    buf_free(&take.key);
+    if (w->hash == INDEX_WALKED) w->in_rows = true;
 }
 
 /* True at the end. */

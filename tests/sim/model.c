@@ -280,7 +280,8 @@ static bool shard_is_same(struct model *m, struct shard *s, size_t *rows, size_t
 {
     struct buf key = { 0 };
     bool good = true;
-    for (struct entity *e = entity_after(s, NULL); e != NULL && good; e = entity_after(s, e)) {
+    size_t at = 0;
+    for (const struct entity *e; good && (e = index_next(&s->entities, &at)) != NULL;) {
         if (e->blob == NULL) continue;
         buf_reset(&key);
         key_entity(&key, e->type_id, entity_key(e));
