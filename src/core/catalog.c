@@ -790,6 +790,18 @@ static void bind_derived(struct binding *b, struct derived *derived)
     derived_bind(derived);
 }
 
+static void partner_find(const struct catalog *catalog, struct handler *handler)
+{
+    const struct shape *args = handler->args;
+    for (uint32_t i = 0; i < args->count && handler->partner == NULL; i++) {
+        if (args->fields[i].kind != WEIR_REF) continue;
+        const struct type *type = catalog_type(catalog, args->fields[i].type);
+        if (type == NULL || type->service) continue;
+        handler->partner = &args->fields[i];
+        handler->partner_type = type;
+    }
+}
+
 /* What rows, calls and events are made of, now that all is numbered. */
 static void plan_shapes(struct catalog *catalog)
 {
@@ -799,6 +811,7 @@ static void plan_shapes(struct catalog *catalog)
         shape_plan(arena, type->row);
         for (uint32_t m = 0; m < type->map_count; m++) shape_plan(arena, type->maps[m].value);
         for (uint32_t h = 0; h < type->handler_count; h++) {
+            partner_find(catalog, type->handlers[h]);
             shape_plan(arena, type->handlers[h]->args);
             shape_plan(arena, type->handlers[h]->result);
         }

@@ -32,6 +32,9 @@ struct handler {
     struct weir_str at;  /* "bank.lua:12", for people */
     bool builtin;        /* the engine's: runs on entities without a row, too */
     bool hidden;         /* not to be called from outside or by name */
+    /* The first argument that refers to an entity, and that one's type: most likely it will be called. NULL: none. */
+    const struct field *partner;
+    const struct type *partner_type;
 };
 
 struct map_def {

@@ -532,7 +532,7 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
     request->port = port;
     request->next = NULL;
     request->result = NULL;
-    request->replayed = false;
+    request->replayed = request->has_partner = false;
     request->epoch = request->answer_bytes = 0;
     request->code = request->detail = request->text = STR_NIL;
     if (!request->waits) request->answer_id = STR_NIL;

@@ -143,7 +143,8 @@ struct request {
     bool replayed;              /* answered from its record */
     struct weir_str request_id; /* 26 characters; nil until request_name() made it */
     /* the engine's */
-    struct key_place place; /* of the key */
+    struct key_place place, partner; /* of the key; of who will be called, perhaps */
+    bool has_partner;
     struct request *next;
     struct port *port;
     uint64_t arrival_ns;

@@ -358,13 +358,35 @@ static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
     s->pace_begun = 0;
 }
 
-/* What it will need is on its way from memory, or another processor, while others run. */
-static void request_expect(struct shard *s, const struct request *r, bool again)
+/* What a request will need is on its way from memory, or another processor, while others run: as it comes in, when two are
+ * before it, when it is next. */
+static void request_expect(struct shard *s, const struct request *r)
 {
     if (r->parked != NULL || r->waits) return;
-    if (!again) fetch(r->args);
-    if (!again) fetch(r->key.ptr);
-    entity_expect(s, r->handler->type->id, r->place, again ? EXPECT_ENTITY : EXPECT_PLACE);
+    fetch(r->args);
+    fetch(r->key.ptr);
+    entity_expect(s, r->handler->type->id, r->place, EXPECT_PLACE);
+}
+
+static void partner_expect(struct shard *s, struct request *r)
+{
+    const struct field *f = r->parked != NULL || r->waits ? NULL : r->handler->partner;
+    if (f == NULL) return;
+    struct weir_str key = text_load(f, (const char *)r->args + f->offset);
+    if (key.ptr == NULL) return;
+    r->partner = type_place(r->handler->partner_type, key);
+    r->has_partner = slot_shard(s->engine, r->partner.slot) == s->index;
+    if (r->has_partner)
+        entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_PLACE);
+}
+
+static void next_expect(struct shard *s, struct request *r)
+{
+    if (r->parked != NULL || r->waits) return;
+    entity_expect(s, r->handler->type->id, r->place, EXPECT_ENTITY);
+    if (r->has_partner)
+        entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_ENTITY);
+    if (r->next != NULL) partner_expect(s, r->next);
 }
 
 static void begin_first(struct shard *s)
@@ -374,7 +396,7 @@ static void begin_first(struct shard *s)
     if (s->pending == NULL) s->pending_tail = &s->pending;
     s->pending_count--;
     r->next = NULL;
-    if (s->pending != NULL) request_expect(s, s->pending, true);
+    if (s->pending != NULL) next_expect(s, s->pending);
     root_begin_request(s, r);
 }
 
@@ -427,7 +449,7 @@ static bool begin_requests(struct shard *s)
             *s->pending_tail = r;
             s->pending_tail = &r->next;
             s->pending_count++;
-            request_expect(s, r, false);
+            request_expect(s, r);
         }
     }
     struct begin begin = { s, 0, ENV_CHANCE(s->env, "shard.begin_one") ? 1 : ROOTS_PER_TURN };
