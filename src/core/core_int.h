@@ -486,6 +486,13 @@ struct walk_batch {
     struct buf bytes;
 };
 
+/* How many of those that wait at the head have had a step of look_ahead(), and the last of them. */
+struct ahead {
+    struct request *last;
+    uint32_t count;
+};
+#define AHEAD_STEPS 3u
+
 struct shard_counters {
 #define X(name, text) uint64_t name;
     ENGINE_COUNTERS(X)
@@ -566,6 +573,7 @@ struct shard {
     uint32_t derives_ready;                  /* that have something to do */
     struct request *pending, **pending_tail; /* not begun: too many with locks */
     uint64_t pending_count;
+    struct ahead ahead[AHEAD_STEPS];
     uint64_t pace_ns; /* between two begun, as last measured while requests waited; 0: not yet */
     uint64_t pace_from_ns, pace_begun; /* the measurement going on; 0: nobody waits */
     uint64_t roots_open, roots_holding;

@@ -358,11 +358,16 @@ static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
     s->pace_begun = 0;
 }
 
-/* What a request will need is on its way from memory, or another processor, while others run: as it comes in, when two are
- * before it, when it is next. */
-static void request_expect(struct shard *s, const struct request *r)
+/*
+ * What a request will need comes from memory, or from another processor, while those before it run: in steps, each of which
+ * looks at what the one before has fetched, so many requests ahead.
+ */
+#define AHEAD_PLACE 12u
+#define AHEAD_PARTNER 8u
+#define AHEAD_ENTITY 4u
+
+static void place_expect(struct shard *s, struct request *r)
 {
-    if (r->parked != NULL || r->waits) return;
     fetch(r->args);
     fetch(r->key.ptr);
     entity_expect(s, r->handler->type->id, r->place, EXPECT_PLACE);
@@ -370,7 +375,7 @@ static void request_expect(struct shard *s, const struct request *r)
 
 static void partner_expect(struct shard *s, struct request *r)
 {
-    const struct field *f = r->parked != NULL || r->waits ? NULL : r->handler->partner;
+    const struct field *f = r->handler->partner;
     if (f == NULL) return;
     struct weir_str key = text_load(f, (const char *)r->args + f->offset);
     if (key.ptr == NULL) return;
@@ -380,23 +385,35 @@ static void partner_expect(struct shard *s, struct request *r)
         entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_PLACE);
 }
 
-static void next_expect(struct shard *s, struct request *r)
+static void both_expect(struct shard *s, struct request *r)
 {
-    if (r->parked != NULL || r->waits) return;
     entity_expect(s, r->handler->type->id, r->place, EXPECT_ENTITY);
     if (r->has_partner)
         entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_ENTITY);
-    if (r->next != NULL) partner_expect(s, r->next);
+}
+
+static inline void look_ahead(struct shard *s, struct ahead *ahead, uint32_t most,
+                              void (*step)(struct shard *s, struct request *r))
+{
+    if (ahead->count == 0) *ahead = (struct ahead){ s->pending, 1 }; /* too late for that one */
+    for (struct request *r; ahead->count < most && (r = ahead->last->next) != NULL;
+         ahead->count++) {
+        if (r->parked == NULL && !r->waits) step(s, r);
+        ahead->last = r;
+    }
 }
 
 static void begin_first(struct shard *s)
 {
+    look_ahead(s, &s->ahead[0], AHEAD_PLACE, place_expect);
+    look_ahead(s, &s->ahead[1], AHEAD_PARTNER, partner_expect);
+    look_ahead(s, &s->ahead[2], AHEAD_ENTITY, both_expect);
+    for (unsigned i = 0; i < AHEAD_STEPS; i++) s->ahead[i].count--;
     struct request *r = s->pending;
     s->pending = r->next;
     if (s->pending == NULL) s->pending_tail = &s->pending;
     s->pending_count--;
     r->next = NULL;
-    if (s->pending != NULL) next_expect(s, s->pending);
     root_begin_request(s, r);
 }
 
@@ -449,7 +466,6 @@ static bool begin_requests(struct shard *s)
             *s->pending_tail = r;
             s->pending_tail = &r->next;
             s->pending_count++;
-            request_expect(s, r);
         }
     }
     struct begin begin = { s, 0, ENV_CHANCE(s->env, "shard.begin_one") ? 1 : ROOTS_PER_TURN };
