@@ -115,41 +115,41 @@ void engine_close(struct engine *engine);
 /** Frees without touching files: after a simulated crash. */
 void engine_abandon(struct engine *engine);
 
-/* One request, owned by the door until port_submit() and again from port_next(). */
+/* One request, owned by the door until port_submit() and again from port_next(). In the order in which a shard looks at it: what
+ * it needs to fetch the rest ahead is within two cache lines. */
 struct request {
     /* the question; memory lives in `arena` or longer */
     const struct handler *handler;
-    struct weir_str key;    /* of a service: empty, or the name that orders its requests */
-    const void *args;       /* struct of handler->args, judged by the door */
+    struct weir_str key; /* of a service: empty, or the name that orders its requests */
+    const void *args;    /* struct of handler->args, judged by the door */
+    const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
+    struct request *next;                /* the engine's, as all to arrival_ns: */
+    struct key_place place, partner;     /* of the key; of who will be called, perhaps */
+    bool has_partner;
+    bool waits; /* the question, too: see answer_id */
+    struct port *port;
+    uint64_t arrival_ns;
+    uint64_t deadline_ns;   /* mono_ns; 0: request_deadline_ms from now */
     struct weir_str id;     /* idempotency key; empty: none */
     struct weir_str caller; /* who asks; empty: nobody known */
     struct weir_str roles;  /* of the caller, with commas between */
-    uint64_t deadline_ns;   /* mono_ns; 0: request_deadline_ms from now */
-    const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
     /* The deferred answer that it waits for. Set by a door (with `waits` and engine_wait_query() as its handler): no
      * handler runs. Set by the engine when a handler deferred: the request goes on as one that waits. */
     struct weir_str answer_id;
-    bool waits;
     void *user; /* the door's */
     struct arena arena;
     /* the answer */
     enum weir_status status;
+    bool replayed;        /* answered from its record */
     struct weir_str code; /* WEIR_FAILED: the application's word */
     struct weir_str
         detail; /* JSON (an object for check and range: field, rule, limit, value) or nil */
     struct weir_str text;       /* one sentence for people */
     void *result;               /* struct of handler->result when WEIR_OK */
     uint64_t epoch;             /* durable when this is handed out: proves the release rule */
-    bool replayed;              /* answered from its record */
     struct weir_str request_id; /* 26 characters; nil until request_name() made it */
-    /* the engine's */
-    struct key_place place, partner; /* of the key; of who will be called, perhaps */
-    bool has_partner;
-    struct request *next;
-    struct port *port;
-    uint64_t arrival_ns;
-    char id_text[26];
-    uint64_t answer_bytes; /* counted in port->answer_bytes until it is handed out */
+    char id_text[26];           /* the engine's, as the next */
+    uint64_t answer_bytes;      /* counted in port->answer_bytes until it is handed out */
 };
 
 /** Port `index`; completions wake `actor`, whose turns make all calls below. */

@@ -368,6 +368,10 @@ static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
 
 static void place_expect(struct shard *s, struct request *r)
 {
+    if (r->next != NULL) {
+        fetch(r->next);
+        fetch((const char *)r->next + CACHE_LINE);
+    }
     fetch(r->args);
     fetch(r->key.ptr);
     entity_expect(s, r->handler->type->id, r->place, EXPECT_PLACE);
@@ -381,15 +385,13 @@ static void partner_expect(struct shard *s, struct request *r)
     if (key.ptr == NULL) return;
     r->partner = type_place(r->handler->partner_type, key);
     r->has_partner = slot_shard(s->engine, r->partner.slot) == s->index;
-    if (r->has_partner)
-        entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_PLACE);
+    if (r->has_partner) entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_PLACE);
 }
 
 static void both_expect(struct shard *s, struct request *r)
 {
     entity_expect(s, r->handler->type->id, r->place, EXPECT_ENTITY);
-    if (r->has_partner)
-        entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_ENTITY);
+    if (r->has_partner) entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_ENTITY);
 }
 
 static inline void look_ahead(struct shard *s, struct ahead *ahead, uint32_t most,
