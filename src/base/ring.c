@@ -62,6 +62,12 @@ void *ring_pop(struct ring *ring)
     return message;
 }
 
+void *ring_ahead(const struct ring *ring, uint32_t n)
+{
+    if (ring->tail_seen - ring->head_local <= n) return NULL;
+    return ring->slots[(ring->head_local + n) & ring->mask];
+}
+
 uint64_t ring_mark(struct ring *ring)
 {
     return atomic_load_explicit(&ring->mark, memory_order_acquire);

@@ -35,6 +35,8 @@ bool ring_push(struct ring *ring, void *message);
 bool ring_publish(struct ring *ring, uint64_t mark);
 /** Consumer: next message or NULL. */
 void *ring_pop(struct ring *ring);
+/** Consumer: what will be popped after `n` others, as far as the last pop saw; NULL: it saw no such. */
+void *ring_ahead(const struct ring *ring, uint32_t n);
 /** Consumer: the mark, loaded (acquire) before a look at the tail. */
 uint64_t ring_mark(struct ring *ring);
 /** Consumer: true if nothing published is left unread. */

@@ -225,12 +225,34 @@ static void shard_load(struct shard *s)
     s->loaded = true;
 }
 
+/* The same as look_ahead() for calls from other shards, so many messages ahead. */
+#define AHEAD_MESSAGE 6u
+#define AHEAD_CALL_PLACE 4u
+#define AHEAD_CALL_ENTITY 2u
+
+static void call_expect(struct shard *s, const struct message *m, enum expect step)
+{
+    if (m != NULL && m->kind == MSG_CALL)
+        entity_expect(s, m->call.handler->type->id, m->call.place, step);
+}
+
+static void messages_expect(struct shard *s, const struct ring *ring)
+{
+    const struct message *m = ring_ahead(ring, AHEAD_MESSAGE);
+    for (size_t at = 0; m != NULL && at < sizeof(*m); at += CACHE_LINE) fetch((const char *)m + at);
+    call_expect(s, ring_ahead(ring, AHEAD_CALL_PLACE), EXPECT_PLACE);
+    call_expect(s, ring_ahead(ring, AHEAD_CALL_ENTITY), EXPECT_ENTITY);
+}
+
 static bool shard_receive(struct shard *s)
 {
     bool any = false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (p == s->index) continue;
-        for (struct message *m; (m = ring_pop(&s->in[p])) != NULL; any = true) message_handle(s, m);
+        for (struct message *m; (m = ring_pop(&s->in[p])) != NULL; any = true) {
+            messages_expect(s, &s->in[p]);
+            message_handle(s, m);
+        }
     }
     s->loaded = false;
     return any;

@@ -54,6 +54,25 @@ static void ring_publish_says_if_anything_is_new(void **state)
     ring_deinit(&ring);
 }
 
+static void ring_ahead_shows_what_the_last_pop_saw(void **state)
+{
+    struct ring ring;
+    int messages[4];
+    ring_init(&ring, 4);
+    for (int i = 0; i < 3; i++) assert_true(ring_push(&ring, &messages[i]));
+    assert_true(ring_publish(&ring, 0));
+    assert_null(ring_ahead(&ring, 0));
+    assert_ptr_equal(ring_pop(&ring), &messages[0]);
+    assert_true(ring_push(&ring, &messages[3]));
+    assert_true(ring_publish(&ring, 0));
+    assert_ptr_equal(ring_ahead(&ring, 0), &messages[1]);
+    assert_ptr_equal(ring_ahead(&ring, 1), &messages[2]);
+    assert_null(ring_ahead(&ring, 2)); /* came later */
+    for (int i = 1; i < 4; i++) assert_ptr_equal(ring_pop(&ring), &messages[i]);
+    assert_null(ring_ahead(&ring, 0));
+    ring_deinit(&ring);
+}
+
 static void *produce(void *arg)
 {
     struct ring *ring = arg;
@@ -99,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ring_shows_nothing_before_it_is_published),
         cmocka_unit_test(ring_publish_says_if_anything_is_new),
+        cmocka_unit_test(ring_ahead_shows_what_the_last_pop_saw),
         cmocka_unit_test(ring_mark_never_runs_ahead_of_the_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
