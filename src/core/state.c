@@ -92,6 +92,14 @@ static size_t entity_bytes(size_t key_len)
     return offsetof(struct entity, key) + key_len;
 }
 
+/* With room for the smallest rows, which else took a block and a miss of the cache each. */
+#define ROW_INLINE_MIN 8u
+
+static size_t entity_block(size_t key_len)
+{
+    return entity_bytes(key_len) + ROW_INLINE_MIN;
+}
+
 static size_t blob_bytes(size_t len)
 {
     return len ? len : 1;
@@ -100,8 +108,9 @@ static size_t blob_bytes(size_t len)
 /* A small row lies behind the key, in what its block has beyond what was asked for. */
 static bool blob_fits(const struct entity *e, size_t len)
 {
-    size_t bytes = entity_bytes(e->key_len);
-    return bytes <= SLAB_BYTES_MAX && bytes + blob_bytes(len) <= block_cost(bytes);
+    size_t block = entity_block(e->key_len);
+    return block <= SLAB_BYTES_MAX &&
+           entity_bytes(e->key_len) + blob_bytes(len) <= block_cost(block);
 }
 
 static uint64_t blob_cost(const struct entity *e)
@@ -163,23 +172,23 @@ struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str 
     uint64_t hash = entity_mix(type_id, place.hash);
     struct entity *e = index_find(&s->entities, type_id, key, hash);
     if (e != NULL) return e;
-    e = block_alloc(s, entity_bytes(key.len));
+    e = block_alloc(s, entity_block(key.len));
     memset(e, 0, entity_bytes(0));
     e->type_id = type_id;
     e->slot = place.slot;
     e->key_len = (uint16_t)key.len;
     memcpy(e->key, key.ptr, key.len);
     index_add(s, e, hash);
-    s->memory_bytes += block_cost(entity_bytes(key.len)) + INDEX_EXTRA;
+    s->memory_bytes += block_cost(entity_block(key.len)) + INDEX_EXTRA;
     return e;
 }
 
 static void entity_remove(struct shard *s, struct entity *e)
 {
     index_remove(s, e);
-    s->memory_bytes -= block_cost(entity_bytes(e->key_len)) + INDEX_EXTRA;
+    s->memory_bytes -= block_cost(entity_block(e->key_len)) + INDEX_EXTRA;
     ASSERT(e->lock == NULL);
-    block_free(s, e, entity_bytes(e->key_len));
+    block_free(s, e, entity_block(e->key_len));
 }
 
 void entity_set(struct shard *s, struct entity *e, struct weir_str value)
@@ -358,7 +367,7 @@ void state_free(struct shard *s)
     size_t at = 0;
     for (struct entity *e; (e = index_next(&s->entities, &at)) != NULL;) {
         if (e->blob != NULL) blob_free(s, e);
-        block_free(s, e, entity_bytes(e->key_len));
+        block_free(s, e, entity_block(e->key_len));
     }
     slab_destroy(&s->slab);
     struct tree_item *item = tree_seek(&s->rows, STR(""), false);
