@@ -159,7 +159,7 @@ int verb_bench(int argc, char **argv)
           .text_into = &t.connect },
         { "--in-process", NULL, "the engine in this process, without network",
           .flag_into = &o.in_process },
-        { "--loaders", "N", "threads that make the load, up to 4, with --in-process (1)",
+        { "--loaders", "N", "threads that make the load, up to 8, with --in-process (1)",
           .text_into = &t.loaders },
         { "--lang", "lua|c", "handlers in C, with --in-process (lua)", .text_into = &t.lang },
         { "--app", "FILE", "another application than the workload's own", .text_into = &o.app },

@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #define BENCH_PARAMS_MAX 32u
-#define BENCH_LOADERS_MAX 4u
+#define BENCH_LOADERS_MAX 8u
 
 /* An option of one or several workloads, e.g. --keys; the same name means the same in each. */
 struct bench_param {

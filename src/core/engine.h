@@ -13,7 +13,7 @@ struct port;
 struct parked_request;
 
 #define ENGINE_SHARDS_MAX 64u
-#define ENGINE_PORTS_MAX 4u
+#define ENGINE_PORTS_MAX 8u
 #define ENGINE_RUNTIMES_MAX 4u
 
 /* Every limit by its name, with its default. 0 in an option struct means the default. */

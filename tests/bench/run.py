@@ -95,7 +95,7 @@ def figures_of_the_engine_in_process_add_up_in_c(folder):
 @test
 def several_loaders_share_one_workload(folder):
     each_workload(folder, "--in-process", "--loaders", 3, "--connections", 1, "--pipeline", 4)
-    each_workload(folder, "--in-process", "--lang", "c", "--loaders", 4)
+    each_workload(folder, "--in-process", "--lang", "c", "--loaders", 8)
     bench(folder, "ycsb", "--keys", 500, "--rate", 5000, "--in-process", "--loaders", 2)
 
 
@@ -440,7 +440,7 @@ MISTAKES = [
     (("ycsb", "--rate", "nan"), 64, "--rate nan"),
     (("ycsb", "--seconds", "0"), 64, "--seconds 0"),
     (("ycsb", "--connections", "0"), 64, "--connections 0: a whole number from 1 to 10000"),
-    (("ycsb", "--loaders", "5", "--in-process"), 64, "--loaders 5"),
+    (("ycsb", "--loaders", "9", "--in-process"), 64, "--loaders 9"),
     (("ycsb", "--loaders", "2"), 64, "--loaders: with --in-process"),
     (("ycsb", "--loaders", "3", "--in-process", "--connections", "2", "--pipeline", "1"), 64, "a request under way for each"),
     (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
