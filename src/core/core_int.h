@@ -84,7 +84,8 @@ struct entity {
 };
 struct index {
     uint64_t *places; /* 0: free */
-    unsigned bits;    /* of their count; 0: none yet */
+    size_t cap;       /* how many */
+    unsigned bits;    /* cap is two to the power of bits; 0: none yet */
 };
 static inline struct txn *entity_owner(const struct entity *e)
 {

@@ -23,11 +23,6 @@ static uint64_t tag_of(uint64_t hash)
     return hash >> 32 << ADDRESS_BITS;
 }
 
-static size_t cap_of(const struct index *index)
-{
-    return index->bits == 0 ? 0 : (size_t)1 << index->bits;
-}
-
 static size_t home_of(const struct index *index, uint32_t hash)
 {
     return hash >> (32 - index->bits);
@@ -35,7 +30,7 @@ static size_t home_of(const struct index *index, uint32_t hash)
 
 static size_t after(const struct index *index, size_t at)
 {
-    return (at + 1) & (cap_of(index) - 1);
+    return (at + 1) & (index->cap - 1);
 }
 
 /* The free place that ends the search for that hash. */
@@ -54,9 +49,10 @@ static void index_grow(struct shard *s)
     unsigned first = ENV_CHANCE(s->env, "state.small_index") ? 1 : BITS_FIRST;
     index->bits = old.bits > 0 ? old.bits + 1 : first;
     ASSERT(index->bits <= 32);
-    index->places = mem_alloc(cap_of(index) * sizeof(*index->places));
-    for (size_t i = 0; i < cap_of(&old); i++) {
-        if (i + AHEAD < cap_of(&old) && old.places[i + AHEAD] != 0)
+    index->cap = (size_t)1 << index->bits;
+    index->places = mem_alloc(index->cap * sizeof(*index->places));
+    for (size_t i = 0; i < old.cap; i++) {
+        if (i + AHEAD < old.cap && old.places[i + AHEAD] != 0)
             fetch(entity_of(old.places[i + AHEAD]));
         if (old.places[i] == 0) continue;
         index->places[place_free(index, entity_of(old.places[i])->hash)] = old.places[i];
@@ -99,7 +95,7 @@ void index_add(struct shard *s, struct entity *e, uint64_t hash)
 {
     struct index *index = &s->entities;
     ASSERT((uintptr_t)e >> ADDRESS_BITS == 0);
-    while ((s->entity_count + 1) * 4 > cap_of(index) * 3) index_grow(s);
+    while ((s->entity_count + 1) * 4 > index->cap * 3) index_grow(s);
     e->hash = (uint32_t)hash;
     index->places[place_free(index, e->hash)] = (uintptr_t)e | tag_of(hash);
     s->entity_count++;
@@ -108,7 +104,7 @@ void index_add(struct shard *s, struct entity *e, uint64_t hash)
 void index_remove(struct shard *s, const struct entity *e)
 {
     struct index *index = &s->entities;
-    size_t mask = cap_of(index) - 1, hole = home_of(index, e->hash);
+    size_t mask = index->cap - 1, hole = home_of(index, e->hash);
     while (entity_of(index->places[hole]) != e) hole = after(index, hole);
     /* Who is not nearer to its home than the hole is takes its place. */
     for (size_t at = after(index, hole); index->places[at] != 0; at = after(index, at)) {
@@ -123,15 +119,15 @@ void index_remove(struct shard *s, const struct entity *e)
 
 struct entity *index_next(const struct index *index, size_t *at)
 {
-    while (*at < cap_of(index) && index->places[*at] == 0) ++*at;
-    return *at < cap_of(index) ? entity_of(index->places[(*at)++]) : NULL;
+    while (*at < index->cap && index->places[*at] == 0) ++*at;
+    return *at < index->cap ? entity_of(index->places[(*at)++]) : NULL;
 }
 
 uint64_t index_walk(const struct index *index, uint64_t from, index_take_fn *take, void *arg)
 {
     if (index->bits == 0) return INDEX_WALKED;
     size_t home = home_of(index, (uint32_t)from);
-    fetch(entity_of(index->places[(home + AHEAD) & (cap_of(index) - 1)]));
+    fetch(entity_of(index->places[(home + AHEAD) & (index->cap - 1)]));
     for (size_t at = home; index->places[at] != 0; at = after(index, at)) {
         const struct entity *e = entity_of(index->places[at]);
         if (home_of(index, e->hash) == home) take(arg, e);
