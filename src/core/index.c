@@ -51,6 +51,7 @@ static void index_grow(struct shard *s)
     ASSERT(index->bits <= 32);
     index->cap = (size_t)1 << index->bits;
     index->places = mem_alloc(index->cap * sizeof(*index->places));
+    s->memory_bytes += (index->cap - old.cap) * sizeof(*index->places);
     for (size_t i = 0; i < old.cap; i++) {
         if (i + AHEAD < old.cap && old.places[i + AHEAD] != 0)
             fetch(entity_of(old.places[i + AHEAD]));

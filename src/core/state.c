@@ -65,7 +65,6 @@ static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
 
 /* What rows take in memory: the value, its key, what holds them, and what the allocator and the indexes add. */
 #define BLOCK_EXTRA 16u
-#define INDEX_EXTRA (2 * sizeof(void *))
 #define ROW_EXTRA (2 * BLOCK_EXTRA + 4 * sizeof(void *))
 
 static size_t block_cost(size_t bytes)
@@ -179,14 +178,14 @@ struct entity *entity_get_at(struct shard *s, uint16_t type_id, struct weir_str 
     e->key_len = (uint16_t)key.len;
     memcpy(e->key, key.ptr, key.len);
     index_add(s, e, hash);
-    s->memory_bytes += block_cost(entity_block(key.len)) + INDEX_EXTRA;
+    s->memory_bytes += block_cost(entity_block(key.len));
     return e;
 }
 
 static void entity_remove(struct shard *s, struct entity *e)
 {
     index_remove(s, e);
-    s->memory_bytes -= block_cost(entity_block(e->key_len)) + INDEX_EXTRA;
+    s->memory_bytes -= block_cost(entity_block(e->key_len));
     ASSERT(e->lock == NULL);
     block_free(s, e, entity_block(e->key_len));
 }
