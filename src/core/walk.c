@@ -93,8 +93,10 @@ void walk_step(struct shard *s)
     bool over = false, few = ENV_CHANCE(s->env, "walk.few");
     unsigned rows = few ? 1 : ROWS_PER_SLICE;
     size_t full = few ? 1 : CHECKPOINT_BATCH_BYTES / 4;
-    if (!w->in_rows) walk_entities(s, out, rows, full);
-    else over = walk_rows(s, out, rows, full);
+    do {
+        if (!w->in_rows) walk_entities(s, out, rows, full);
+        else over = walk_rows(s, out, rows, full);
+    } while (few && !over && out->len == 0);
     w->next_ns = begun_ns + REST * (s->env->mono_ns(s->env) - begun_ns);
     if (out->len < full && !over) return;
     if (over) {

@@ -611,8 +611,26 @@ static void log_zero(struct world *w, int dir, const char *name, bool all)
     free(zeros);
 }
 
+/* Frames of its own, and not those of an earlier life of the file. */
+static bool log_has_frames(struct world *w, int dir, const char *name)
+{
+    char bytes[LOG_HEADER + 4];
+    uint32_t flags;
+    int fd = w->env->open(w->env, dir, name, ENV_READ);
+    int64_t got = fd >= 0 ? w->env->read(w->env, fd, bytes, sizeof(bytes), 0) : 0;
+    if (fd >= 0) w->env->close(w->env, fd);
+    if (got < (int64_t)sizeof(bytes)) return false;
+    memcpy(&flags, bytes + 48, 4);
+    return flags == 0 && memcmp(bytes + LOG_HEADER, "WFRM", 4) == 0;
+}
+
+static int name_order(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
 /* Part of the oldest of several segments reads as zeros: what comes behind does not fit any more. Or all of all do: the
- * manifest knows better. */
+ * manifest knows better. But not where the oldest is the current one, whose end nobody knows. */
 static void rot_cut(struct world *w)
 {
     struct cut cut = { 0 };
@@ -620,7 +638,9 @@ static void rot_cut(struct world *w)
     int dir = w->env->dir_open(w->env, "data", false);
     if (dir < 0) return;
     w->env->dir_list(w->env, dir, log_note, &cut);
-    for (unsigned i = 0; i < cut.count && cut.count >= 3; i++) {
+    qsort(cut.names, cut.count, ENV_NAME_MAX, name_order);
+    bool fits = cut.count >= 3 && log_has_frames(w, dir, cut.names[1]);
+    for (unsigned i = 0; i < cut.count && fits; i++) {
         if (all || i == 0) log_zero(w, dir, cut.names[i], all);
     }
     w->env->dir_close(w->env, dir);
