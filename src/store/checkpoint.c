@@ -300,26 +300,29 @@ static enum weir_status ending_name(struct store *store)
     return st;
 }
 
+/* The next block, or, behind the last, the name. */
+static enum weir_status ending_check(struct store *store)
+{
+    struct blocks *blocks = &store->checkpoint_ending->blocks;
+    enum weir_status st = blocks_next(blocks, store->checkpoint_begin, NULL, NULL);
+    if (st == WEIR_OK) return WEIR_OK;
+    if (st == WEIR_NOMORE && !ENV_CHANCE(store->env, "store.checkpoint_bad"))
+        return ending_name(store);
+    MARK("a checkpoint is not as it was written");
+    return st == WEIR_NOMORE ? WEIR_IO : st;
+}
+
 enum weir_status store_checkpoint_finish(struct store *store, bool *more)
 {
     struct checkpoint_ending *e = store->checkpoint_ending;
-    enum weir_status st;
-    *more = true;
-    if (e == NULL) {
-        st = ending_begin(store);
-    } else if (e->state == ENDING_CHECK) {
-        st = blocks_next(&e->blocks, store->checkpoint_begin, NULL, NULL);
-        if (st == WEIR_NOMORE && ENV_CHANCE(store->env, "store.checkpoint_bad")) st = WEIR_IO;
-        if (st != WEIR_OK && st != WEIR_NOMORE) MARK("a checkpoint is not as it was written");
-        if (st == WEIR_NOMORE) st = ending_name(store);
-    } else {
-        if (files_delete_one(store)) return WEIR_OK;
-        ending_free(store);
-        *more = false;
+    if (e != NULL && e->state == ENDING_FILES) {
+        *more = files_delete_one(store);
+        if (!*more) ending_free(store);
         return WEIR_OK;
     }
-    if (st == WEIR_OK) return WEIR_OK;
-    *more = false;
+    enum weir_status st = e == NULL ? ending_begin(store) : ending_check(store);
+    *more = st == WEIR_OK;
+    if (*more) return WEIR_OK;
     /* Half named: then its file may not go. */
     if (st == WEIR_POISONED) checkpoint_abandon(store);
     else store_checkpoint_abort(store);

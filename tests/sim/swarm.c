@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "store/store_int.h"
 
 #define MARKS_MAX 512
 #define CHANCES_MAX 128
@@ -560,11 +561,10 @@ static void faults_off(struct world *w)
     box_plan.clock_back = NULL;
 }
 
-#define CUT_MAX 400u
-#define LOG_HEADER 64u
-struct cut {
+#define LOG_NAMES_MAX 400u
+struct log_names {
     unsigned count;
-    char names[CUT_MAX][ENV_NAME_MAX];
+    char names[LOG_NAMES_MAX][ENV_NAME_MAX];
 };
 
 /* A flip at rest, somewhere in some file. */
@@ -591,18 +591,18 @@ static void rot_flip(struct world *w)
 
 static void log_note(void *arg, const char *name)
 {
-    struct cut *cut = arg;
-    if (strncmp(name, "log-", 4) != 0 || cut->count == CUT_MAX) return;
-    snprintf(cut->names[cut->count++], ENV_NAME_MAX, "%s", name);
+    struct log_names *logs = arg;
+    if (strncmp(name, "log-", 4) != 0 || logs->count == LOG_NAMES_MAX) return;
+    snprintf(logs->names[logs->count++], ENV_NAME_MAX, "%s", name);
 }
 
 static void log_zero(struct world *w, int dir, const char *name, bool all)
 {
     struct env *env = w->env;
     int fd = env->open(env, dir, name, ENV_WRITE);
-    uint64_t size = fd >= 0 ? (uint64_t)env->size(env, fd) : 0, from = LOG_HEADER;
-    if (size <= LOG_HEADER) return;
-    if (!all) from += sim_choose(w->sim, size - LOG_HEADER);
+    uint64_t size = fd >= 0 ? (uint64_t)env->size(env, fd) : 0, from = FILE_HEADER_BYTES;
+    if (size <= FILE_HEADER_BYTES) return;
+    if (!all) from += sim_choose(w->sim, size - FILE_HEADER_BYTES);
     char *zeros = calloc(1, size - from);
     if (zeros == NULL) abort();
     env->write(env, fd, zeros, size - from, from);
@@ -614,14 +614,12 @@ static void log_zero(struct world *w, int dir, const char *name, bool all)
 /* Frames of its own, and not those of an earlier life of the file. */
 static bool log_has_frames(struct world *w, int dir, const char *name)
 {
-    char bytes[LOG_HEADER + 4];
-    uint32_t flags;
+    char bytes[FILE_HEADER_BYTES + 4];
     int fd = w->env->open(w->env, dir, name, ENV_READ);
     int64_t got = fd >= 0 ? w->env->read(w->env, fd, bytes, sizeof(bytes), 0) : 0;
     if (fd >= 0) w->env->close(w->env, fd);
     if (got < (int64_t)sizeof(bytes)) return false;
-    memcpy(&flags, bytes + 48, 4);
-    return flags == 0 && memcmp(bytes + LOG_HEADER, "WFRM", 4) == 0;
+    return (file_flags(bytes) & FILE_RECYCLED) == 0 && memcmp(bytes + FILE_HEADER_BYTES, "WFRM", 4) == 0;
 }
 
 static int name_order(const void *a, const void *b)
@@ -633,15 +631,15 @@ static int name_order(const void *a, const void *b)
  * manifest knows better. But not where the oldest is the current one, whose end nobody knows. */
 static void rot_cut(struct world *w)
 {
-    struct cut cut = { 0 };
+    struct log_names logs = { 0 };
     bool all = sim_choose(w->sim, 2);
     int dir = w->env->dir_open(w->env, "data", false);
     if (dir < 0) return;
-    w->env->dir_list(w->env, dir, log_note, &cut);
-    qsort(cut.names, cut.count, ENV_NAME_MAX, name_order);
-    bool fits = cut.count >= 3 && log_has_frames(w, dir, cut.names[1]);
-    for (unsigned i = 0; i < cut.count && fits; i++) {
-        if (all || i == 0) log_zero(w, dir, cut.names[i], all);
+    w->env->dir_list(w->env, dir, log_note, &logs);
+    qsort(logs.names, logs.count, ENV_NAME_MAX, name_order);
+    bool fits = logs.count >= 3 && log_has_frames(w, dir, logs.names[1]);
+    for (unsigned i = 0; i < logs.count && fits; i++) {
+        if (all || i == 0) log_zero(w, dir, logs.names[i], all);
     }
     w->env->dir_close(w->env, dir);
 }
