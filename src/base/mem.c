@@ -58,7 +58,7 @@ static void *mem_zeroed(size_t bytes)
     return ptr;
 }
 
-static void *mem_aligned(size_t align, size_t bytes)
+void *mem_aligned(size_t align, size_t bytes)
 {
     void *ptr = NULL;
     if (bytes > PTRDIFF_MAX || posix_memalign(&ptr, align, bytes)) mem_exhausted(bytes);

@@ -22,8 +22,12 @@ enum env_open {
     ENV_WRITE = 1,
     ENV_CREATE = 2,
     ENV_EXCLUSIVE = 4,
-    ENV_FOLLOW = 8 /* for what the system installs: half of its time zones are links */
+    ENV_FOLLOW = 8, /* for what the system installs: half of its time zones are links */
+    /* Past the page cache, where the file system has that: what is read and written through this handle are whole blocks at
+     * their places, from and to memory that begins on one. */
+    ENV_DIRECT = 16
 };
+#define ENV_BLOCK_BYTES 4096u /* of ENV_DIRECT; no less than any disk's in use */
 #define ENV_NEVER UINT64_MAX
 #define ENV_NAME_MAX 64
 

@@ -274,7 +274,16 @@ static int real_open(struct env *env, int dir, const char *name, int flags)
     if (!(flags & ENV_FOLLOW)) mode |= O_NOFOLLOW;
     if (flags & ENV_CREATE) mode |= O_CREAT;
     if (flags & ENV_EXCLUSIVE) mode |= O_EXCL;
-    return file_open(dir, name, mode);
+    int fd = file_open(dir, name, flags & ENV_DIRECT ? mode | O_DIRECT : mode);
+    return fd == -EINVAL && (flags & ENV_DIRECT) ? file_open(dir, name, mode) : fd;
+}
+
+/* A file system may take O_DIRECT and refuse the write, as do all of them where a limit of the file's size ends within a
+ * block: from then on through the page cache. */
+static bool direct_end(int fd)
+{
+    int mode = fcntl(fd, F_GETFL);
+    return mode >= 0 && (mode & O_DIRECT) && fcntl(fd, F_SETFL, mode & ~O_DIRECT) == 0;
 }
 
 static void real_close(struct env *env, int fd)
@@ -287,7 +296,7 @@ static int64_t real_read(struct env *env, int fd, void *bytes, size_t len, uint6
     size_t done = 0;
     while (done < len) {
         ssize_t got = pread(fd, (char *)bytes + done, len - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && (errno == EINTR || (errno == EINVAL && direct_end(fd)))) continue;
         if (got < 0) return -errno;
         if (got == 0) break;
         done += (size_t)got;
@@ -300,7 +309,7 @@ static int64_t real_write(struct env *env, int fd, const void *bytes, size_t len
     size_t done = 0;
     while (done < len) {
         ssize_t put = pwrite(fd, (const char *)bytes + done, len - done, (off_t)(offset + done));
-        if (put < 0 && errno == EINTR) continue;
+        if (put < 0 && (errno == EINTR || (errno == EINVAL && direct_end(fd)))) continue;
         if (put < 0) return -errno;
         done += (size_t)put;
     }

@@ -53,6 +53,7 @@ struct sim_fd {
     struct sim_file *file;
     struct sim_dir *dir;
     bool lock;
+    bool direct; /* see ENV_DIRECT */
 };
 
 /* ---- files and names ---- */
@@ -338,7 +339,15 @@ static int disk_open(struct env *env, int handle, const char *name, int flags)
     if (fd < 0) return fd;
     file->refs++;
     sim->fds[fd].file = file;
+    sim->fds[fd].direct = flags & ENV_DIRECT;
     return fd;
+}
+
+static void blocks_check(const struct sim *sim, int fd, const void *bytes, size_t len,
+                         uint64_t offset)
+{
+    if (!sim->fds[fd].direct) return;
+    ASSERT(((uintptr_t)bytes | len | offset) % ENV_BLOCK_BYTES == 0);
 }
 
 static void disk_close(struct env *env, int fd)
@@ -356,6 +365,7 @@ static int64_t disk_read(struct env *env, int fd, void *bytes, size_t len, uint6
     struct sim_file *file = file_of(sim, fd);
     if (file == NULL) return -EBADF;
     struct buf *now = &file->now;
+    blocks_check(sim, fd, bytes, len, offset);
     if (offset >= now->len) return 0;
     if (sim_fault(sim, SIM_READ_EIO)) return -EIO;
     if (sim_fault(sim, SIM_LATENT)) file->bad_sector = (offset + sim_choose(sim, len)) / SECTOR + 1;
@@ -406,6 +416,7 @@ static int64_t disk_write(struct env *env, int fd, const void *bytes, size_t len
     struct sim *sim = env->self;
     struct sim_file *file = file_of(sim, fd);
     if (file == NULL) return -EBADF;
+    blocks_check(sim, fd, bytes, len, offset);
     uint64_t grows = offset + len > file->now.len ? offset + len - file->now.len : 0;
     if (sim->disk_limit != 0 && disk_used(sim) + grows > sim->disk_limit) return -ENOSPC;
     uint64_t bad = (file->bad_sector - 1) * SECTOR;
@@ -548,9 +559,15 @@ static uint64_t kept_prefix(struct sim *sim, enum sim_crash_mode mode, uint64_t 
     return count;
 }
 
-static void garble(struct sim *sim, char *bytes, uint64_t len)
+/* What is overwritten by what is there stays as it is: SQLite's "powersafe overwrite". The log's last block is written again
+ * with each record, as a page of the page cache would be. */
+static void garble(struct sim *sim, const struct buf *there, uint64_t offset, char *bytes,
+                   uint64_t len)
 {
-    for (uint64_t i = 0; i < len; i++) bytes[i] = (char)sim_random(sim);
+    for (uint64_t i = 0; i < len; i++) {
+        char random = (char)sim_random(sim);
+        if (offset + i >= there->len || there->ptr[offset + i] != bytes[i]) bytes[i] = random;
+    }
 }
 
 static void file_crash(struct sim *sim, struct sim_file *file, enum sim_crash_mode mode)
@@ -573,7 +590,7 @@ static void file_crash(struct sim *sim, struct sim_file *file, enum sim_crash_mo
             if (random && sim_choose(sim, 2)) continue;
             uint64_t len = w->len - at < SECTOR ? w->len - at : SECTOR;
             if (mode == SIM_KEEP_GARBLED && sim_choose(sim, 3) == 0)
-                garble(sim, w->bytes + at, len);
+                garble(sim, &file->durable, w->offset + at, w->bytes + at, len);
             bytes_write(&file->durable, w->offset + at, w->bytes + at, len);
         }
     }

@@ -5,6 +5,10 @@
  * write and one sync carry all transactions of an epoch. Segments are written with zeros in advance, so that
  * a sync in them moves no metadata and a full disk shows when a segment is made. Form: docs/formats/log.md.
  *
+ * Files of the log are written past the page cache, in whole blocks: a record's last block is written again, with the same
+ * bytes at its front, by the record behind it. A sync of a small record costs the same; what is large, and what is made
+ * ahead, neither takes fresh pages nor waits for the kernel to write others (bench/README.md, "Past the page cache").
+ *
  * A record is believed if its header's checksum, its payload's checksum (both seeded by engine, file and
  * offset, so stale and misdirected bytes fail) and the chain from the record before it hold. Where that stops
  * is the end, unless a later record knows of an epoch beyond it as durable: then what is missing here had
@@ -17,7 +21,7 @@
 #include "store/store_int.h"
 
 #define RECORD_MAGIC 0x4d524657u /* "WFRM" */
-#define ZERO_BYTES (256u * 1024u)
+#define PIECE_BYTES (256u * 1024u)
 #define TORN_BYTES_MAX (1u << 20)
 #define RESERVE_EXTRA (64u << 10) /* beside the tail: two manifests, blocks of the directory */
 
@@ -30,6 +34,11 @@ struct record {
 static uint64_t padded(uint64_t len)
 {
     return (len + 7u) & ~UINT64_C(7);
+}
+
+static uint64_t blocks_up(uint64_t bytes)
+{
+    return (bytes + ENV_BLOCK_BYTES - 1) & ~(uint64_t)(ENV_BLOCK_BYTES - 1);
 }
 
 /* ---- record headers ---- */
@@ -92,28 +101,41 @@ static uint64_t next_segment_bytes(const struct store *store, uint64_t need)
         !ENV_CHANCE(store->env, "store.small_segment"))
         bytes = store->segments[store->segment_count - 1].bytes * 2;
     if (bytes > store->options.segment_bytes_max) bytes = store->options.segment_bytes_max;
-    if (bytes < need + FILE_HEADER_BYTES) bytes = padded(need + FILE_HEADER_BYTES);
-    return bytes;
+    if (bytes < need + FILE_HEADER_BYTES) bytes = need + FILE_HEADER_BYTES;
+    return blocks_up(bytes);
 }
 
-static uint64_t zero_piece(const struct store *store)
+static uint64_t piece_bytes(const struct store *store)
 {
-    return ENV_CHANCE(store->env, "store.zero_pieces") ? ZERO_BYTES / 512 : ZERO_BYTES;
+    return ENV_CHANCE(store->env, "store.zero_pieces") ? ENV_BLOCK_BYTES : PIECE_BYTES;
 }
 
-static int64_t write_zeros(struct store *store, int fd, uint64_t from, uint64_t bytes)
+/* The blocks from `from` to `to`: first `bytes`, then zeros. */
+static int64_t blocks_write(struct store *store, int fd, struct weir_str bytes, uint64_t from,
+                            uint64_t to)
 {
     struct env *env = store->env;
-    uint64_t piece = zero_piece(store);
-    char *zeros = mem_alloc(piece);
+    uint64_t most = piece_bytes(store);
     int64_t error = 0;
-    for (uint64_t at = from; at < bytes && error >= 0; at += piece) {
-        uint64_t len = bytes - at < piece ? bytes - at : piece;
-        error = env->write(env, fd, zeros, len, at);
+    if (store->piece == NULL)
+        store->piece = memset(mem_aligned(ENV_BLOCK_BYTES, PIECE_BYTES), 0, PIECE_BYTES);
+    for (uint64_t at = from; at < to && error >= 0; at += most) {
+        uint64_t len = to - at < most ? to - at : most;
+        size_t part = bytes.len < len ? bytes.len : len;
+        if (part > 0) memcpy(store->piece, bytes.ptr, part);
+        error = env->write(env, fd, store->piece, len, at);
+        if (part > 0) { /* zeros again */
+            memset(store->piece, 0, part);
+            bytes = (struct weir_str){ bytes.ptr + part, bytes.len - part };
+        }
         if (error >= 0) env->sync_begin(env, fd, at, len);
     }
-    mem_free(zeros);
     return error;
+}
+
+static int log_open(struct store *store, const char *name, int flags)
+{
+    return store->env->open(store->env, store->dir, name, ENV_WRITE | ENV_DIRECT | flags);
 }
 
 /* ---- the reserve: room to write the tail again when something else has filled the disk ---- */
@@ -125,7 +147,7 @@ void log_reserve_found(struct store *store)
     if (fd < 0) return;
     int64_t size = env->size(env, fd);
     env->close(env, fd);
-    store->reserve_bytes = size > 0 ? (uint64_t)size : 0;
+    store->reserve_bytes = size > 0 ? (uint64_t)size / ENV_BLOCK_BYTES * ENV_BLOCK_BYTES : 0;
 }
 
 static void reserve_release(struct store *store)
@@ -139,14 +161,14 @@ static void reserve_release(struct store *store)
 
 static uint64_t reserve_for(uint64_t bytes)
 {
-    return bytes + (bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA);
+    return blocks_up(bytes + (bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA));
 }
 
 /* By a piece. Nothing depends on its bytes, only on its blocks: it is neither read nor synced. */
 static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
 {
     struct env *env = store->env;
-    uint64_t had = store->reserve_bytes, to = had + zero_piece(store);
+    uint64_t had = store->reserve_bytes, to = had + piece_bytes(store);
     store->reserve_wanted = false;
     if (had >= bytes) return WEIR_OK;
     if (to > bytes) to = bytes;
@@ -155,8 +177,8 @@ static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
         store->reserve_wanted = true;
         return WEIR_DISKFULL;
     }
-    int fd = env->open(env, store->dir, RESERVE_NAME, ENV_WRITE | ENV_CREATE);
-    int64_t error = fd < 0 ? fd : write_zeros(store, fd, had, to);
+    int fd = log_open(store, RESERVE_NAME, ENV_CREATE);
+    int64_t error = fd < 0 ? fd : blocks_write(store, fd, STR_NIL, had, to);
     if (fd >= 0 && error < 0) (void)env->truncate(env, fd, had);
     if (fd >= 0) env->close(env, fd);
     if (fd >= 0 && error < 0 && had == 0) (void)env->unlink(env, store->dir, RESERVE_NAME);
@@ -216,7 +238,7 @@ static enum weir_status making_begin(struct store *store, uint64_t bytes)
         error = env->rename(env, store->dir, spare, name);
         store->spare = 0;
     }
-    if (error >= 0) error = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
+    if (error >= 0) error = log_open(store, name, ENV_CREATE);
     if (error >= 0) store->making_fd = (int)error;
     store->making_again = again;
     store->making_sequence = sequence;
@@ -230,7 +252,7 @@ static enum weir_status making_begin(struct store *store, uint64_t bytes)
 static enum weir_status making_fill(struct store *store, uint64_t to)
 {
     if (to > store->making_bytes) to = store->making_bytes;
-    int64_t error = write_zeros(store, store->making_fd, store->making_at, to);
+    int64_t error = blocks_write(store, store->making_fd, STR_NIL, store->making_at, to);
     if (error < 0) return making_fail(store, error);
     store->making_at = to;
     return WEIR_OK;
@@ -242,7 +264,9 @@ static enum weir_status making_finish(struct store *store, int *fd)
     uint8_t header[FILE_HEADER_BYTES];
     file_header(store, FILE_LOG, store->making_sequence, store->making_again ? FILE_RECYCLED : 0, 0,
                 header);
-    int64_t error = env->write(env, store->making_fd, header, sizeof(header), 0);
+    int64_t error = blocks_write(store, store->making_fd,
+                                 (struct weir_str){ (const char *)header, sizeof(header) }, 0,
+                                 ENV_BLOCK_BYTES);
     if (error >= 0) error = env->sync(env, store->making_fd);
 #ifndef MUTANT_store_segment_dir_not_synced
     if (error >= 0) error = env->dir_sync(env, store->dir);
@@ -259,6 +283,7 @@ static enum weir_status making_finish(struct store *store, int *fd)
     if (st == WEIR_OK) {
         *fd = store->making_fd;
         store->making_fd = -1;
+        memcpy(store->next_header, header, sizeof(header));
         return WEIR_OK;
     }
     MARK("a segment cannot be named");
@@ -274,6 +299,7 @@ static enum weir_status making_finish(struct store *store, int *fd)
 enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd)
 {
     *fd = -1;
+    bytes = blocks_up(bytes);
     if (store->making_fd >= 0 && store->making_bytes < bytes) {
         MARK("the segment being made is too small");
         log_making_drop(store);
@@ -286,11 +312,38 @@ enum weir_status log_create_segment(struct store *store, uint64_t bytes, int *fd
 
 /* ---- appending ---- */
 
+/* The front of the tail's block stays. */
+static void tail_reserve(struct store *store, size_t bytes)
+{
+    if (bytes <= store->tail_bytes) return;
+    size_t more = blocks_up(bytes < store->tail_bytes * 2 ? store->tail_bytes * 2 : bytes);
+    char *grown = mem_aligned(ENV_BLOCK_BYTES, more);
+    if (store->tail != NULL) memcpy(grown, store->tail, store->offset % ENV_BLOCK_BYTES);
+    mem_free(store->tail);
+    store->tail = grown;
+    store->tail_bytes = more;
+}
+
+/* Appends go on behind what the file has up to `end`. */
+static void tail_set(struct store *store, int fd, const char *file, uint64_t end)
+{
+    uint64_t front = end % ENV_BLOCK_BYTES;
+    store->fd = fd;
+    store->offset = end;
+    tail_reserve(store, ENV_BLOCK_BYTES);
+    memcpy(store->tail, file + (end - front), front);
+}
+
+void log_begin_segment(struct store *store, int fd)
+{
+    tail_set(store, fd, store->next_header, FILE_HEADER_BYTES);
+}
+
 static enum weir_status log_switch(struct store *store, uint64_t need)
 {
     struct env *env = store->env;
-    bool fits = store->next_fd >= 0 &&
-                store->segments[store->segment_count - 1].bytes >= need + FILE_HEADER_BYTES;
+    bool fits = store->next_fd >= 0 && store->segments[store->segment_count - 1].bytes >=
+                                           blocks_up(need + FILE_HEADER_BYTES);
     if (!fits) {
         /* A prepared segment that is too small stays behind empty: recovery walks over it. */
         if (store->next_fd >= 0) MARK("the prepared segment is too small");
@@ -306,10 +359,9 @@ static enum weir_status log_switch(struct store *store, uint64_t need)
         if (st != WEIR_OK) return st;
     }
     env->close(env, store->fd);
-    store->fd = store->next_fd;
+    log_begin_segment(store, store->next_fd);
     store->next_fd = -1;
     store->current = store->segment_count - 1;
-    store->offset = FILE_HEADER_BYTES;
     return WEIR_OK;
 }
 
@@ -319,14 +371,20 @@ static bool append_undo(struct store *store, const struct record *r)
 {
     struct env *env = store->env;
     uint64_t sequence = store->segments[store->current].sequence;
-    static const char zeros[RECORD_HEADER_BYTES];
-    char found[RECORD_HEADER_BYTES];
+    uint64_t front = store->offset % ENV_BLOCK_BYTES, from = store->offset - front,
+             len = blocks_up(front + RECORD_HEADER_BYTES);
     struct record there;
-    if (env->write(env, store->fd, zeros, sizeof(zeros), store->offset) >= 0) return true;
-    int64_t got = env->read(env, store->fd, found, sizeof(found), store->offset);
-    return got >= 0 &&
-           !(record_decode(store, sequence, store->offset, found, (uint64_t)got + r->len, &there) &&
-             there.epoch == r->epoch);
+    memset(store->tail + front, 0, len - front);
+    if (env->write(env, store->fd, store->tail, len, from) >= 0) return true;
+    char *found = mem_aligned(ENV_BLOCK_BYTES, len);
+    int64_t got = env->read(env, store->fd, found, len, from);
+    uint64_t room = got > (int64_t)front ? (uint64_t)got - front : 0;
+    bool gone = got >= 0 &&
+                !(record_decode(store, sequence, store->offset, found + front,
+                                room < RECORD_HEADER_BYTES ? room : room + r->len, &there) &&
+                  there.epoch == r->epoch);
+    mem_free(found);
+    return gone;
 }
 
 enum weir_status log_append(struct store *store, const struct store_frame *frame)
@@ -335,19 +393,21 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
     uint64_t len = 0;
     for (uint32_t i = 0; i < frame->part_count; i++) len += frame->parts[i].len;
     uint64_t whole = RECORD_HEADER_BYTES + padded(len);
-    if (store->offset + whole > store->segments[store->current].bytes ||
+    if (blocks_up(store->offset + whole) > store->segments[store->current].bytes ||
         ENV_CHANCE(env, "store.switch_now")) {
         enum weir_status st = log_switch(store, whole);
         if (st != WEIR_OK) return st;
     }
     struct segment *segment = &store->segments[store->current];
-    struct buf *out = &store->scratch;
-    buf_reset(out);
-    buf_reserve(out, whole);
-    memset(out->ptr, 0, RECORD_HEADER_BYTES);
-    out->len = RECORD_HEADER_BYTES;
-    for (uint32_t i = 0; i < frame->part_count; i++) buf_add_str(out, frame->parts[i]);
-    while (out->len < whole) buf_add_byte(out, 0);
+    uint64_t front = store->offset % ENV_BLOCK_BYTES, from = store->offset - front,
+             to = blocks_up(store->offset + whole);
+    tail_reserve(store, to - from);
+    char *record = store->tail + front, *end = record + RECORD_HEADER_BYTES;
+    for (uint32_t i = 0; i < frame->part_count; i++) {
+        if (frame->parts[i].len > 0) memcpy(end, frame->parts[i].ptr, frame->parts[i].len);
+        end += frame->parts[i].len;
+    }
+    memset(end, 0, (size_t)(store->tail + (to - from) - end));
     struct record r = { .kind = RECORD_FRAME,
                         .len = len,
                         .epoch = frame->epoch,
@@ -355,15 +415,14 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
                         .wall_ms = frame->wall_ms,
                         .chain = store->chain };
     r.hash = hash64(store_seed(store, segment->sequence, store->offset),
-                    out->ptr + RECORD_HEADER_BYTES, len);
-    record_encode(store, segment->sequence, store->offset, &r, out->ptr);
+                    record + RECORD_HEADER_BYTES, len);
+    record_encode(store, segment->sequence, store->offset, &r, record);
 #ifdef MUTANT_store_control_split_write
-    int64_t error = env->write(env, store->fd, out->ptr, RECORD_HEADER_BYTES, store->offset);
-    if (error >= 0 && out->len > RECORD_HEADER_BYTES)
-        error = env->write(env, store->fd, out->ptr + RECORD_HEADER_BYTES,
-                           out->len - RECORD_HEADER_BYTES, store->offset + RECORD_HEADER_BYTES);
+    int64_t error = env->write(env, store->fd, store->tail, ENV_BLOCK_BYTES, from);
+    for (uint64_t at = from + ENV_BLOCK_BYTES; at < to && error >= 0; at += ENV_BLOCK_BYTES)
+        error = env->write(env, store->fd, store->tail + (at - from), ENV_BLOCK_BYTES, at);
 #else
-    int64_t error = env->write(env, store->fd, out->ptr, out->len, store->offset);
+    int64_t error = env->write(env, store->fd, store->tail, to - from, from);
 #endif
     if (error < 0) {
         enum weir_status st = status_of_errno((int)-error);
@@ -374,6 +433,9 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
         return store_poison(store, "write", segment->sequence, (int)-error);
     }
     store->offset += whole;
+    front = store->offset % ENV_BLOCK_BYTES;
+    if (store->offset - front > from)
+        memcpy(store->tail, store->tail + (store->offset - front - from), front);
     store->chain = r.hash;
     store->written_epoch = segment->last_epoch = frame->epoch;
     segment->last_chain = r.hash;
@@ -448,7 +510,7 @@ bool log_prepare(struct store *store)
         more = true;
         if (store->making_fd < 0) st = making_begin(store, next);
         else if (store->making_at < store->making_bytes)
-            st = making_fill(store, store->making_at + zero_piece(store));
+            st = making_fill(store, store->making_at + piece_bytes(store));
         else st = making_finish(store, &fd);
     }
     if (fd >= 0) store->next_fd = fd;
@@ -715,9 +777,8 @@ static int64_t rehome_write(struct store *store, const char *name, const struct 
                             uint64_t bytes, int *fd)
 {
     struct env *env = store->env;
-    int64_t error = *fd = env->open(env, store->dir, name, ENV_WRITE | ENV_CREATE);
-    if (error >= 0) error = env->write(env, *fd, out->ptr, out->len, 0);
-    if (error >= 0) error = write_zeros(store, *fd, out->len, bytes);
+    int64_t error = *fd = log_open(store, name, ENV_CREATE);
+    if (error >= 0) error = blocks_write(store, *fd, buf_str(out), 0, bytes);
     if (error >= 0) error = env->sync(env, *fd);
     if (error >= 0) error = env->dir_sync(env, store->dir);
     if (error >= 0) return 0;
@@ -745,18 +806,16 @@ static enum weir_status rehome_into(struct store *store, const struct rehoming *
     uint32_t keep = r->scan->segment;
     uint64_t chain, sequence = store->next_sequence++;
     rehome_encode(store, r->scan, r->bytes, sequence, &out, &chain);
-    uint64_t end = out.len;
-    if (size < end) size = end;
+    size = blocks_up(size < out.len ? out.len : size);
     store_name(name, "log", sequence);
     int64_t error = rehome_write(store, name, &out, size, &fd);
+    if (error >= 0) tail_set(store, fd, out.ptr, out.len);
     buf_free(&out);
     if (error < 0) return status_of_errno((int)-error);
     store->segments[keep] = (struct segment){ sequence, size, r->gone[0].last_epoch,
                                               r->gone[0].last_epoch ? chain : 0 };
     store->segment_count = keep + 1;
-    store->fd = fd;
     store->current = keep;
-    store->offset = end;
     store->chain = chain;
     enum weir_status st = manifest_write(store, false);
     if (st == WEIR_OK || st == WEIR_POISONED) return st;
@@ -804,20 +863,19 @@ static enum weir_status rehome(struct store *store, const struct scan *scan, str
 }
 
 /* After a clean stop the tail is as it was left, and so is what was prepared behind it. */
-static enum weir_status tail_open(struct store *store, const struct scan *scan)
+static enum weir_status tail_open(struct store *store, const struct scan *scan,
+                                  struct weir_str bytes)
 {
-    struct env *env = store->env;
     char name[ENV_NAME_MAX];
     store_name(name, "log", store->segments[scan->segment].sequence);
-    store->fd = env->open(env, store->dir, name, ENV_WRITE);
+    tail_set(store, log_open(store, name, 0), bytes.ptr, scan->offset);
     store->current = scan->segment;
-    store->offset = scan->offset;
     store->chain = scan->chain;
     if (store->fd < 0) return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
     if (store->current + 1 < store->segment_count) {
         MARK("a clean start finds a prepared segment");
         store_name(name, "log", store->segments[store->segment_count - 1].sequence);
-        store->next_fd = env->open(env, store->dir, name, ENV_WRITE);
+        store->next_fd = log_open(store, name, 0);
         if (store->next_fd < 0)
             return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
     }
@@ -849,6 +907,7 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
     for (uint32_t i = 0; i < store->segment_count && st == WEIR_OK; i++) {
         st = segment_read(store, i, scan.epoch, &bytes);
         if (st != WEIR_OK) break;
+        memcpy(store->next_header, bytes.ptr, FILE_HEADER_BYTES); /* the last may be one prepared */
         uint64_t before = scan.epoch;
         st = segment_scan(store, i, buf_str(&bytes), &scan, from_epoch, apply, arg, recovery);
         if (st != WEIR_OK) break;
@@ -880,9 +939,10 @@ enum weir_status log_recover(struct store *store, uint64_t from_epoch, store_app
                           recovery->torn_bytes == 0 && !ENV_CHANCE(store->env, "store.unclean");
         store->clean_start = recovery->clean;
 #ifdef MUTANT_store_tail_not_cut
-        st = tail_open(store, &scan);
+        st = tail_open(store, &scan, buf_str(&tail));
 #else
-        st = recovery->clean ? tail_open(store, &scan) : rehome(store, &scan, buf_str(&tail));
+        st = recovery->clean ? tail_open(store, &scan, buf_str(&tail))
+                             : rehome(store, &scan, buf_str(&tail));
 #endif
         if (st == WEIR_OK && torn.len > 0) torn_save(store, torn);
     }

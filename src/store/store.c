@@ -216,11 +216,12 @@ static enum weir_status open_new(struct store *store)
     uint64_t high = env->random(env), low = env->random(env);
     memcpy(store->uuid, &high, 8);
     memcpy(store->uuid + 8, &low, 8);
-    enum weir_status st = log_create_segment(store, store->options.segment_bytes_first, &store->fd);
+    int fd;
+    enum weir_status st = log_create_segment(store, store->options.segment_bytes_first, &fd);
     if (st != WEIR_OK)
         return store_fail(store, st, "cannot create the first log segment: %s",
                           weir_status_text(st));
-    store->offset = FILE_HEADER_BYTES;
+    log_begin_segment(store, fd);
     return WEIR_OK;
 }
 
@@ -405,5 +406,7 @@ void store_abandon(struct store *store)
     mem_free(store->segments);
     mem_free(store->heads);
     buf_free(&store->scratch);
+    mem_free(store->tail);
+    mem_free(store->piece);
     mem_free(store);
 }

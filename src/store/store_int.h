@@ -69,7 +69,11 @@ struct store {
     int fd, next_fd; /* of segments[current], and of the one behind it; -1: none */
     uint32_t current;
     uint64_t offset; /* tail in the current segment */
-    uint64_t chain;  /* payload checksum of the last record */
+    char *tail;      /* on a block: what the tail's block holds, and room for a record behind */
+    size_t tail_bytes;
+    char *piece;                         /* on a block, see blocks_write() */
+    char next_header[FILE_HEADER_BYTES]; /* of next_fd's file, with which its first block begins */
+    uint64_t chain;                      /* payload checksum of the last record */
     uint64_t written_epoch;
     int64_t wall_ms, durable_wall_ms;
     bool unsynced;
@@ -134,6 +138,8 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
 enum weir_status log_sync(struct store *store);
 bool log_prepare(struct store *store);
 bool log_begins_with_record(struct weir_str file);
+/** Appends go on in a segment without records, the one that was made last. */
+void log_begin_segment(struct store *store, int fd);
 void log_reserve_found(struct store *store);
 /* Segments that leave the log: out of the list, then (once the manifest is durable) out of the directory, or back. */
 struct cut {

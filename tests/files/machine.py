@@ -208,7 +208,7 @@ class Image:
     `honest`: its requests are whole pages, one each. Linux's loop driver answers "done" to a write of which only a
     first part had room (seen on 6.18: two pages, the second in a hole of a full tmpfs, fsync 0), which no log survives."""
 
-    def __init__(self, folder, kind, size, honest=False):
+    def __init__(self, folder, kind, size, honest=False, options=""):
         if not shutil.which(MKFS[kind][0]):
             raise Skip("no %s here" % MKFS[kind][0])
         if not os.path.exists("/dev/loop-control"):
@@ -218,11 +218,11 @@ class Image:
             file.truncate(max(size, BYTES_MIN[kind]))
         run(*MKFS[kind], *(BLOCK_4096[kind] if honest else ()), self.file)
         os.makedirs(self.path, exist_ok=True)
-        self.is_mounted, self.honest = False, honest
+        self.is_mounted, self.honest, self.options = False, honest, options
 
     def mount(self):
         try:
-            run("mount", "-t", self.kind, "-o", "loop", self.file, self.path)
+            run("mount", "-t", self.kind, "-o", "loop" + self.options, self.file, self.path)
         except OSError as error:
             raise Skip("cannot mount %s through a loop device: %s" % (self.kind, error)) from None
         self.is_mounted = True

@@ -84,6 +84,33 @@ static void file_keeps_what_is_written_where(void **state)
     place_deinit(&place);
 }
 
+/* Whole blocks go past the page cache where there is such a way; what is none goes through it, and so does all behind that. */
+static void blocks_go_past_the_page_cache_and_the_rest_through_it(void **state)
+{
+    struct env *env = env_real();
+    struct place place;
+    place_init(&place);
+    char *blocks = mem_aligned(ENV_BLOCK_BYTES, 2 * ENV_BLOCK_BYTES), found[8];
+    memset(blocks, 'a', 2 * ENV_BLOCK_BYTES);
+    int fd = env->open(env, place.dir, "log", ENV_WRITE | ENV_CREATE | ENV_DIRECT);
+    assert_true(fd >= 0);
+    assert_int_equal(env->write(env, fd, blocks, 2 * ENV_BLOCK_BYTES, 0), 2 * ENV_BLOCK_BYTES);
+    memset(blocks, 'b', ENV_BLOCK_BYTES);
+    assert_int_equal(env->write(env, fd, blocks, ENV_BLOCK_BYTES, ENV_BLOCK_BYTES), ENV_BLOCK_BYTES);
+    assert_int_equal(env->sync(env, fd), 0);
+    memset(blocks, 0, 2 * ENV_BLOCK_BYTES);
+    assert_int_equal(env->read(env, fd, blocks, 2 * ENV_BLOCK_BYTES, 0), 2 * ENV_BLOCK_BYTES);
+    assert_true(blocks[0] == 'a' && blocks[ENV_BLOCK_BYTES] == 'b');
+    assert_int_equal(env->write(env, fd, "cd", 2, ENV_BLOCK_BYTES - 1), 2);
+    assert_int_equal(env->read(env, fd, found, 4, ENV_BLOCK_BYTES - 2), 4);
+    assert_memory_equal(found, "acdb", 4);
+    assert_int_equal(env->write(env, fd, blocks, ENV_BLOCK_BYTES, 0), ENV_BLOCK_BYTES);
+    assert_int_equal(env->size(env, fd), 2 * ENV_BLOCK_BYTES);
+    env->close(env, fd);
+    mem_free(blocks);
+    place_deinit(&place);
+}
+
 static void files_are_private_and_links_refused(void **state)
 {
     struct env *env = env_real();
@@ -578,6 +605,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(file_keeps_what_is_written_where),
+        cmocka_unit_test(blocks_go_past_the_page_cache_and_the_rest_through_it),
         cmocka_unit_test(files_are_private_and_links_refused),
         cmocka_unit_test(dir_list_is_in_name_order),
         cmocka_unit_test(dir_lock_is_held_until_the_directory_is_closed),

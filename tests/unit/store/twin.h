@@ -63,7 +63,7 @@ static inline struct twin *twin_create(uint64_t seed)
     struct twin *t = mem_alloc(sizeof(*t));
     t->sim = sim_create(seed);
     t->env = *sim_env(t->sim);
-    t->options = (struct store_options){ 1024, 4096, 0 };
+    t->options = (struct store_options){ ENV_BLOCK_BYTES, 4 * ENV_BLOCK_BYTES, 0 };
     t->value_bytes = 40;
     return t;
 }
