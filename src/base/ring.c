@@ -44,10 +44,7 @@ bool ring_publish(struct ring *ring, uint64_t mark)
     }
     uint64_t mark_old = atomic_load_explicit(&ring->mark, memory_order_relaxed);
     ASSERT(mark >= mark_old);
-    if (mark != mark_old) {
-        atomic_store_explicit(&ring->mark, mark, memory_order_release);
-        fresh = true;
-    }
+    if (mark != mark_old) atomic_store_explicit(&ring->mark, mark, memory_order_release);
     return fresh;
 }
 

@@ -31,7 +31,7 @@ void ring_init(struct ring *ring, uint32_t capacity);
 void ring_deinit(struct ring *ring);
 /** Producer: false when full. The pointer is given away at the next ring_publish(). */
 bool ring_push(struct ring *ring, void *message);
-/** Producer: makes the pushed visible, then the mark. True if anything new became visible. */
+/** Producer: makes the pushed visible, then the mark. True if any message became visible. */
 bool ring_publish(struct ring *ring, uint64_t mark);
 /** Consumer: next message or NULL. */
 void *ring_pop(struct ring *ring);

@@ -526,8 +526,9 @@ struct shard {
     /* rings: in[p] from shard p, out lists behind full rings */
     struct ring *in;
     struct message **overflow, ***overflow_tail;
-    uint64_t *marks; /* seen this turn; UINT64_MAX when parked */
-    bool loaded;     /* they are, and the rings are not drained yet */
+    uint64_t *marks;         /* seen this turn; UINT64_MAX when parked */
+    _Atomic uint64_t awaits; /* asleep until peers' marks let it seal that epoch; 0: not */
+    bool loaded;             /* they are, and the rings are not drained yet */
     /* ports */
     struct ring *from_port; /* of struct request */
     struct ring *to_port;
@@ -1075,6 +1076,8 @@ static inline void shard_wanted(struct shard *s, uint64_t epoch)
 void engine_wants(struct engine *engine, uint64_t epoch);
 /** Who raised G tells the shards, which then seal. */
 void epoch_raised(struct engine *engine);
+/** Whether all that are not parked have sealed it. */
+bool epoch_is_sealed(struct engine *engine, uint64_t epoch);
 uint64_t writer_turn(void *self);
 void walk_step(struct shard *s);
 bool catalog_bind(struct engine *engine, struct buf *changes, char *why, size_t why_bytes);

@@ -11,9 +11,12 @@
  * shown that it will send no effect of e any more: by a mark on the ring at or above e, read before the ring
  * was drained, or by being seen parked before the ring was drained.
  * (A message may raise the local epoch after the peers' states were read; so only epochs below the G loaded
- * before that are sealed.) A shard parks when it has nothing open, nothing out for delivery and nothing unsealed. It then owes no
- * marks. Unparking stores "running" and then loads G, both sequentially consistent: whoever saw it parked
- * while sealing e had loaded G above e before, so what it does next belongs to a later epoch than e.
+ * before that are sealed.) A shard parks when it has nothing open and nothing out for delivery. It then owes no marks, and no
+ * seal: the writer takes what is in its buffer. Unparking stores "running" and then loads G, both sequentially consistent:
+ * whoever saw it parked while sealing e had loaded G above e before, so what it does next belongs to a later epoch than e, and
+ * to another buffer. So a shard that has answered what it was asked is not woken to seal; with n shards that a few requests
+ * each keep awake, n of them would be, for each sync. (DECISIONS H1 lets only those park that have nothing unsealed; tests/model
+ * says that this is not needed.)
  *
  * States: RUNNING -> PARKED in shard_try_park(); PARKED -> RUNNING in shard_unpark().
  * SPDX-License-Identifier: MIT
@@ -108,7 +111,8 @@ static uint64_t next_due(struct shard *s)
 static void writer_told(struct shard *s)
 {
     struct engine *engine = s->engine;
-    if (atomic_load(&engine->durable) + 1 < atomic_load(&engine->epoch))
+    uint64_t open = atomic_load(&engine->durable) + 1;
+    if (open < atomic_load(&engine->epoch) && epoch_is_sealed(engine, open))
         engine->env->actor_wake(engine->env, &engine->writer.actor);
 }
 
@@ -117,28 +121,59 @@ static void shard_unpark(struct shard *s)
     atomic_store(&s->state, SHARD_RUNNING);
     uint64_t epoch = atomic_load(&s->engine->epoch);
     epoch_meet(s, epoch, 0);
-    ASSERT(s->effect_epoch <= s->sealed_local);
+    ASSERT(s->effect_epoch <= epoch);
     if (epoch - 1 > s->sealed_local) {
         s->sealed_local = epoch - 1;
-        atomic_store_explicit(&s->sealed, epoch - 1, memory_order_release);
+        atomic_store(&s->sealed, epoch - 1);
     }
     writer_told(s);
 }
 
-static void wake_peers(struct shard *s)
+/* ---- who waits for whom ----
+ *
+ * To seal an epoch each shard needs a mark of each other, and the writer needs all seals. Were each of them woken by each mark
+ * or seal, n shards cost n * n wakes an epoch. So whoever shows the last one wakes: he stores his own, then looks whether
+ * all are there; who waits stores that he does, then looks once more before he sleeps. All of these are sequentially
+ * consistent, so the last of them sees what the others stored.
+ */
+
+static bool marks_are_there(struct shard *s, uint64_t epoch)
 {
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
+        if (p != s->index && atomic_load(&s->engine->shards[p].state) != SHARD_PARKED &&
+            atomic_load(&s->in[p].mark) < epoch)
+            return false;
+    }
+    return true;
+}
+
+/* At the end of a turn: true if it must not sleep, for it may seal. */
+static bool seal_awaits(struct shard *s)
+{
+    uint64_t epoch = s->sealed_local + 1;
+    if (s->epoch <= epoch || s->epoch_seen <= epoch)
+        return false; /* G is to be raised first, which wakes */
+    atomic_store(&s->awaits, epoch);
+    return marks_are_there(s, epoch);
+}
+
+/* Its mark has grown, or it has parked and owes none. */
+static void marks_shown(struct shard *s)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         struct shard *peer = &s->engine->shards[p];
-        if (peer != s && atomic_load(&peer->state) == SHARD_RUNNING) shard_wake(peer);
+        uint64_t epoch = peer != s ? atomic_load(&peer->awaits) : 0;
+        if (epoch != 0 && marks_are_there(peer, epoch)) shard_wake(peer);
     }
 }
 
 static bool shard_try_park(struct shard *s)
 {
     if (ENV_CHANCE(s->env, "shard.stay_awake")) return false;
-    if (s->txn_count > 0 || s->hints_out > 0 || s->effect_epoch > s->sealed_local ||
-        s->ready != NULL || s->pending != NULL || s->walk.active || s->ghost_count > 0 ||
-        s->fiber_waiters != NULL || s->lanes_ready != NULL || s->derives_ready > 0)
+    if (s->txn_count > 0 || s->hints_out > 0 || s->ready != NULL || s->pending != NULL ||
+        s->walk.active || s->ghost_count > 0 || s->fiber_waiters != NULL ||
+        s->lanes_ready != NULL || s->derives_ready > 0)
         return false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (s->overflow[p] != NULL) {
@@ -151,7 +186,7 @@ static bool shard_try_park(struct shard *s)
     }
     atomic_store(&s->state, SHARD_PARKED);
     writer_told(s);
-    wake_peers(s);
+    marks_shown(s);
     return true;
 }
 
@@ -177,8 +212,9 @@ static bool shard_seal(struct shard *s)
         sealed = true;
     }
     if (sealed) {
-        atomic_store_explicit(&s->sealed, s->sealed_local, memory_order_release);
-        s->env->actor_pass(s->env, &s->engine->writer.actor);
+        atomic_store(&s->sealed, s->sealed_local);
+        if (epoch_is_sealed(s->engine, s->sealed_local))
+            s->env->actor_pass(s->env, &s->engine->writer.actor);
     }
     return sealed;
 }
@@ -274,6 +310,7 @@ static bool overflow_flush(struct shard *s, uint32_t to, struct ring *ring)
 
 static void shard_flush(struct shard *s)
 {
+    bool marked = false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
         if (p == s->index) continue;
         struct shard *peer = &s->engine->shards[p];
@@ -281,10 +318,10 @@ static void shard_flush(struct shard *s)
         bool whole = overflow_flush(s, p, ring);
         uint64_t old = atomic_load_explicit(&ring->mark, memory_order_relaxed);
         uint64_t mark = whole ? s->epoch - 1 : old;
-        bool news = ring_publish(ring, mark);
-        bool marked = mark != old && atomic_load(&peer->state) == SHARD_RUNNING;
-        if (news || marked) shard_wake(peer);
+        if (ring_publish(ring, mark)) shard_wake(peer);
+        marked |= mark != old;
     }
+    if (marked) marks_shown(s);
     for (uint32_t p = 0; p < s->engine->port_count; p++) {
         struct port *port = &s->engine->ports[p];
         while (s->port_overflow[p] != NULL) {
@@ -524,6 +561,7 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
 {
     struct engine *engine = s->engine;
     s->now_ns = s->clock_ns = s->wall_read_ns = s->env->mono_ns(s->env);
+    if (atomic_load_explicit(&s->awaits, memory_order_relaxed) != 0) atomic_store(&s->awaits, 0);
     s->now_ms = engine_now_ms(engine);
     bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) !=
                 atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
@@ -568,9 +606,15 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
     if (busy) shard_publish(s);
     if (ENV_CHANCE(s->env, "shard.flush_late")) return 0;
     shard_flush(s);
+    if ((!busy || (s->wakes_writer && !has_input(s))) && shard_try_park(s)) {
+        if (!busy) shard_publish(s); /* a timer may have done something */
+        if (s->wakes_writer) s->env->actor_pass(s->env, &engine->writer.actor);
+        s->wakes_writer = false;
+        return has_input(s) ? 0 : next_due(s);
+    }
     if (s->wakes_writer && writer_call(s)) return 0;
     if (busy || s->ready != NULL) return 0;
-    if (shard_try_park(s)) return has_input(s) ? 0 : next_due(s);
+    if (seal_awaits(s)) return 0;
     bool stalled = s->fiber_waiters != NULL;
     for (uint32_t p = 0; p < engine->shard_count && !stalled; p++) stalled = s->overflow[p] != NULL;
     for (uint32_t p = 0; p < engine->port_count && !stalled; p++)

@@ -65,8 +65,8 @@ static void writer_raise(struct engine *engine)
     epoch_raised(engine);
 }
 
-/* A shard's state is read before what it sealed: one that parks in between has sealed what it had. */
-static bool all_sealed(struct engine *engine, uint64_t epoch)
+/* Of one that is parked there will be nothing more in that epoch, see shard.c. */
+bool epoch_is_sealed(struct engine *engine, uint64_t epoch)
 {
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         struct shard *s = &engine->shards[i];
@@ -74,7 +74,7 @@ static bool all_sealed(struct engine *engine, uint64_t epoch)
 #ifdef MUTANT_one_shard_sealed
         if (atomic_load_explicit(&s->sealed, memory_order_acquire) >= epoch) return true;
 #endif
-        if (atomic_load_explicit(&s->sealed, memory_order_acquire) < epoch) return false;
+        if (atomic_load(&s->sealed) < epoch) return false;
     }
     return true;
 }
@@ -314,7 +314,7 @@ uint64_t writer_turn(void *self)
         if (w->retry_ns > engine->env->mono_ns(engine->env)) return w->retry_ns;
         w->retry_ns = 0;
         if (ENV_CHANCE(engine->env, "writer.late")) return 0;
-        if (all_sealed(engine, w->epoch)) return writer_write(engine);
+        if (epoch_is_sealed(engine, w->epoch)) return writer_write(engine);
         return ENV_NEVER;
     }
     if (w->state == WRITER_WRITTEN) {
@@ -343,7 +343,7 @@ uint64_t writer_turn(void *self)
     }
     if (must_raise(engine) || ENV_CHANCE(engine->env, "writer.raise_early")) {
         writer_raise(engine);
-        return all_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
+        return epoch_is_sealed(engine, w->epoch) ? 0 : ENV_NEVER;
     }
     if (feed_names(engine)) return store_is_poisoned(engine) ? ENV_NEVER : 0;
     return writer_prepare(engine);

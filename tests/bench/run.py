@@ -51,7 +51,7 @@ def planted(folder, workload, right, wrong):
     return folder.write(workload + ".lua", text.replace(right, wrong))
 
 
-def figures_add_up(figures, workload, shards):
+def figures_add_up(figures, workload, shards, few=False):
     equal((figures["workload"], figures["shards"]), (workload, shards))
     true(figures["commit"] and figures["version"] and figures["cores"] >= 1, "a figure comes with its commit")
     for point in figures["points"]:
@@ -64,7 +64,9 @@ def figures_add_up(figures, workload, shards):
         equal(sum(point["causes"].values()), point["refused"] + point["failed"], "causes")
         true(point["commits"] > 0 and point["syncs"] > 0 and point["log_bytes"] > 0, "the engine's figures")
         threads = point["server_threads_us"]
-        true(threads["weir-shards"] > 0 and threads["weir-log"] > 0 and "bench" not in threads, "the engine's threads: %s" % threads)
+        # where few requests are under way, those who wait run the shards' turns
+        true(threads["weir-log"] > 0 and "bench" not in threads, "the engine's threads: %s" % threads)
+        true(threads.get("weir-shards", 0) > 0 or few, "the engine's threads: %s" % threads)
         for side in ("server_cpu_us", "client_cpu_us"):
             true(point[side]["user"] + point[side]["system"] >= 0, side)
 
@@ -74,7 +76,7 @@ def each_workload(folder, *options, shards=2):
         keys = 300000 if workload == "voter" else 500
         out, _, figures = bench(folder, workload, "--keys", keys, "--shards", shards, *options)
         true("holds " in out, out)
-        figures_add_up(figures, workload, shards)
+        figures_add_up(figures, workload, shards, few="--pipeline" in options)
 
 
 @test

@@ -57,7 +57,7 @@ void write_frame(struct model *m, struct state *st)
     for (int s = 0; s < m->scenario->shards; s++) {
         bool parked = m->scenario->fine_seal ? st->writer_done[s] == 2
                                              : st->shards[s].sealed < epoch;
-        if (parked && !IS(E4_frame_early)) st->log[s][epoch] = 0;
+        if (parked && IS(H1_park_unseen)) st->log[s][epoch] = 0;
         st->writer_state[s] = st->writer_done[s] = 0;
     }
     check_frame(m, st, epoch);

@@ -42,11 +42,10 @@
       "recovery serves before the unsynced tail it read is made durable")                          \
     X(H1_raise_early, "epochs", "G is raised before all shards sealed G-1")                        \
     X(H1_park_open_txn, "park", "a shard parks with an open transaction")                          \
-    X(H1_park_unsealed, "park", "a shard parks with an unsealed effect")                           \
+    X(H1_park_unseen, "park", "what a parked shard has not sealed is left out of the frame")       \
     X(H1_park_message_out, "park_message", "a shard parks with a message out for delivery")        \
     X(H1_unpark_order, "park", "unparking loads G, then stores running")                           \
     X(H1_unpark_no_adopt, "park", "unparking does not adopt G")                                    \
-    X(H1_writer_order, "park", "the writer reads sealed before state")                             \
     X(H2_mark_after_tail, "rings", "the mark is read after the tail")                              \
     X(H2_state_after_tail, "park_reader", "a peer's parked state is read after the tail")          \
     X(H2_state_before_raise, "park_reader",                                                        \

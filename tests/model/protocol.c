@@ -588,6 +588,8 @@ static void effect(struct model *m, struct state *st, int s, uint8_t epoch, uint
     if (st->shards[s].sealed >= epoch)
         breaks(m, "an effect enters an epoch that its shard has sealed");
     if (st->written >= epoch) breaks(m, "an effect enters an epoch that is on disk");
+    if (st->writer_done[s] && epoch == st->durable + 1)
+        breaks(m, "an effect enters an epoch that the writer has taken");
     for (int i = 1; i < EPOCHS_MAX; i++) {
         if (st->log[s][i] & effects) breaks(m, "an effect is logged twice");
     }
@@ -1429,7 +1431,6 @@ static bool may_park(const struct model *m, const struct state *st, int s)
     if (!m->scenario->parks || shard->run != SHARD_RUNNING) return false;
     if (shard->pending && !IS(H1_park_message_out)) return false;
     if (walk_is_owed(st, s)) return false;
-    if (shard->effect > shard->sealed && !IS(H1_park_unsealed)) return false;
     for (int id = 0; id < m->scenario->txns * ATTEMPTS_MAX; id++) {
         if (st->records[id][s].flags && !IS(H1_park_open_txn)) return false;
     }
@@ -1514,8 +1515,8 @@ static bool may_seal(const struct model *m, const struct state *st, int s)
     return true;
 }
 
-/* The writer asks shard after shard: state, then sealed; writer_state: 1 running, 2 parked (or, for the mutant,
- * 3 not sealed); writer_done: 1 sealed, 2 parked with nothing sealed for the epoch. */
+/* The writer asks shard after shard: state, then sealed; writer_state: 1 running, 2 parked; writer_done: 1 sealed, 2 parked: what
+ * it has of the epoch is all there will be. */
 static bool writer_asks(const struct model *m, const struct state *st, int s)
 {
     if (!m->scenario->fine_seal || st->global <= st->durable + 1 || st->writer_done[s] ||
@@ -1526,14 +1527,12 @@ static bool writer_asks(const struct model *m, const struct state *st, int s)
 static bool may_ask_state(const struct model *m, const struct state *st, int s)
 {
     if (!writer_asks(m, st, s)) return false;
-    if (IS(H1_writer_order)) return st->writer_state[s] == 3 && is_parked(m, st, s);
     return st->writer_state[s] != (is_parked(m, st, s) ? 2 : 1);
 }
 static bool may_ask_sealed(const struct model *m, const struct state *st, int s)
 {
     if (!writer_asks(m, st, s)) return false;
     bool sealed = st->shards[s].sealed > st->durable;
-    if (IS(H1_writer_order)) return sealed || st->writer_state[s] == 0;
     return st->writer_state[s] == 2 || (st->writer_state[s] == 1 && sealed);
 }
 
@@ -1668,11 +1667,8 @@ static void step_writer(struct model *m, struct state *st, struct step step)
     bool sealed = st->shards[s].sealed > st->durable;
     if (step.kind == STEP_WRITER_STATE) {
         st->writer_state[s] = is_parked(m, st, s) ? 2 : 1;
-        if (IS(H1_writer_order)) st->writer_done[s] = 2;
     } else if (sealed) {
         st->writer_done[s] = 1;
-    } else if (IS(H1_writer_order)) {
-        st->writer_state[s] = 3;
     } else {
         st->writer_done[s] = 2;
     }
