@@ -81,6 +81,27 @@ void *mem_pages(size_t bytes)
     return ptr;
 }
 
+void *mem_map(size_t bytes)
+{
+    ASSERT(bytes % MEM_PAGE_BYTES == 0);
+    size_t more = bytes + MEM_PAGE_BYTES; /* so much that a large page begins in it */
+    char *ptr = mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (ptr == MAP_FAILED) mem_exhausted(bytes);
+    size_t front = MEM_PAGE_BYTES - (uintptr_t)ptr % MEM_PAGE_BYTES;
+    (void)munmap(ptr, front);
+    if (front < MEM_PAGE_BYTES) (void)munmap(ptr + front + bytes, MEM_PAGE_BYTES - front);
+    (void)madvise(ptr + front, bytes, MADV_HUGEPAGE);
+    BLOCKS_ADD(1);
+    return ptr + front;
+}
+
+void mem_unmap(void *ptr, size_t bytes)
+{
+    if (ptr == NULL) return;
+    BLOCKS_ADD(-1);
+    (void)munmap(ptr, bytes);
+}
+
 void *mem_realloc(void *ptr, size_t bytes)
 {
     BLOCKS_ADD(ptr == NULL);

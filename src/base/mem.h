@@ -22,6 +22,9 @@ void *mem_alloc(size_t bytes);
  *  mem_alloc() of such a size takes them, too. Given. */
 #define MEM_PAGE_BYTES ((size_t)2 * 1024 * 1024)
 void *mem_pages(size_t bytes);
+/** The same, zeroed; but a page is taken when it is first used, so none of this takes time now. Goes by mem_unmap(). */
+void *mem_map(size_t bytes);
+void mem_unmap(void *ptr, size_t bytes);
 /** Begins at a multiple of `align`, a power of two; not zeroed. Given. */
 void *mem_aligned(size_t align, size_t bytes);
 /** Not zeroed beyond what it held; never NULL. */

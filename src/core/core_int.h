@@ -82,10 +82,14 @@ struct entity {
     bool keyed;  /* its key is one of its type, and its row, if it has one, says the same */
     char key[];  /* from here on the size is its own: offsetof(), not sizeof */
 };
-struct index {
+struct table {
     uint64_t *places; /* 0: free */
     size_t cap;       /* how many */
     unsigned bits;    /* cap is two to the power of bits; 0: none yet */
+};
+struct index {
+    struct table now, old; /* old.bits 0: all are in now */
+    size_t origin, moved;  /* of old: so many places from there on have been moved */
 };
 static inline struct txn *entity_owner(const struct entity *e)
 {
