@@ -682,6 +682,8 @@ void index_expect(const struct index *index, uint64_t hash);
 const struct entity *index_guess(const struct index *index, uint64_t hash);
 void index_add(struct shard *s, struct entity *e, uint64_t hash);
 void index_remove(struct shard *s, const struct entity *e);
+/** Ends its growth, if it grows, in one piece. */
+void index_settle(struct shard *s);
 /** All entities, one after the other, while none comes or goes; *at begins at 0. */
 struct entity *index_next(const struct index *index, size_t *at);
 /** Hands out all whose hash begins like `from`, and returns the hash to go on from, INDEX_WALKED at the end: whoever is there from the first
@@ -729,8 +731,8 @@ void row_delete(struct shard *s, struct row *row);
 struct row *row_add(struct shard *s, uint8_t slot, struct weir_str key);
 void row_value_set(struct shard *s, struct row *row, struct weir_str value);
 /** Rows of all shards may take so many bytes more by memory_max; what other shards hold is as of their last turn. */
-bool memory_takes(const struct shard *s, uint64_t more);
-static inline bool memory_is_full(const struct shard *s)
+bool memory_takes(struct shard *s, uint64_t more);
+static inline bool memory_is_full(struct shard *s)
 {
     return !memory_takes(s, 0);
 }

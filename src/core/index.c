@@ -92,13 +92,16 @@ static void index_move(struct shard *s, size_t most)
     table_free(old);
 }
 
+void index_settle(struct shard *s)
+{
+    if (s->entities.old.bits > 0) index_move(s, SIZE_MAX);
+}
+
 static void index_grow(struct shard *s)
 {
     struct index *index = &s->entities;
-    if (index->old.bits > 0) {
-        MARK("index of entities must grow again before it has grown");
-        index_move(s, SIZE_MAX);
-    }
+    if (index->old.bits > 0) MARK("index of entities must grow again before it has grown");
+    index_settle(s);
     if (index->now.bits > 0) MARK("index of entities grows");
     if (index->now.bits > 0 && s->walk.active) MARK("index of entities grows during a walk");
     unsigned first = ENV_CHANCE(s->env, "state.small_index") ? 1 : BITS_FIRST;

@@ -317,17 +317,20 @@ void row_delete(struct shard *s, struct row *row)
     mem_free(row);
 }
 
-bool memory_takes(const struct shard *s, uint64_t more)
+bool memory_takes(struct shard *s, uint64_t more)
 {
     const struct engine *engine = s->engine;
-    uint64_t max = engine->limits.memory_max, used = s->memory_bytes + more;
+    uint64_t max = engine->limits.memory_max, others = 0;
     if (max == 0) return true;
     for (uint32_t i = 0; i < engine->shard_count; i++) {
         if (i != s->index)
-            used += atomic_load_explicit(&engine->shards[i].published.memory_bytes,
-                                         memory_order_relaxed);
+            others += atomic_load_explicit(&engine->shards[i].published.memory_bytes,
+                                           memory_order_relaxed);
     }
-    return used <= max;
+    if (s->memory_bytes + others + more <= max) return true;
+    /* What is refused moves nothing: an index half grown would stay so, with both tables. */
+    index_settle(s);
+    return s->memory_bytes + others + more <= max;
 }
 
 /* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */
