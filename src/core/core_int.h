@@ -530,8 +530,8 @@ struct shard {
     /* rings: in[p] from shard p, out lists behind full rings */
     struct ring *in;
     struct message **overflow, ***overflow_tail;
-    uint64_t *marks;         /* seen this turn; UINT64_MAX when parked */
     _Atomic uint64_t awaits; /* asleep until peers' marks let it seal that epoch; 0: not */
+    uint64_t *marks;         /* seen this turn; UINT64_MAX when parked */
     bool loaded;             /* they are, and the rings are not drained yet */
     /* ports */
     struct ring *from_port; /* of struct request */

@@ -566,8 +566,7 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
     bool walk = atomic_load_explicit(&s->walk.wanted, memory_order_acquire) !=
                 atomic_load_explicit(&s->walk.ended, memory_order_relaxed);
     if (atomic_load_explicit(&s->state, memory_order_relaxed) == SHARD_PARKED) {
-        /* Forced in every other millisecond only: parking wakes the others, who would go on for ever among themselves. */
-        bool forced = (s->now_ns >> 20 & 1) != 0 && ENV_CHANCE(s->env, "shard.unpark");
+        bool forced = ENV_CHANCE(s->env, "shard.unpark");
         uint64_t due = next_due(s);
         if (!has_input(s) && due > s->now_ns && !walk && !forced) return due;
         shard_unpark(s);

@@ -286,6 +286,11 @@ static bool direct_end(int fd)
     return mode >= 0 && (mode & O_DIRECT) && fcntl(fd, F_SETFL, mode & ~O_DIRECT) == 0;
 }
 
+static bool io_again(int fd)
+{
+    return errno == EINTR || (errno == EINVAL && direct_end(fd));
+}
+
 static void real_close(struct env *env, int fd)
 {
     close(fd);
@@ -296,7 +301,7 @@ static int64_t real_read(struct env *env, int fd, void *bytes, size_t len, uint6
     size_t done = 0;
     while (done < len) {
         ssize_t got = pread(fd, (char *)bytes + done, len - done, (off_t)(offset + done));
-        if (got < 0 && (errno == EINTR || (errno == EINVAL && direct_end(fd)))) continue;
+        if (got < 0 && io_again(fd)) continue;
         if (got < 0) return -errno;
         if (got == 0) break;
         done += (size_t)got;
@@ -309,7 +314,7 @@ static int64_t real_write(struct env *env, int fd, const void *bytes, size_t len
     size_t done = 0;
     while (done < len) {
         ssize_t put = pwrite(fd, (const char *)bytes + done, len - done, (off_t)(offset + done));
-        if (put < 0 && (errno == EINTR || (errno == EINVAL && direct_end(fd)))) continue;
+        if (put < 0 && io_again(fd)) continue;
         if (put < 0) return -errno;
         done += (size_t)put;
     }

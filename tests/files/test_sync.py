@@ -12,6 +12,7 @@ refuses meanwhile; else it ends with 74, too.
 
 SPDX-License-Identifier: MIT
 """
+import contextlib
 import datetime
 import http.client
 import json
@@ -62,14 +63,38 @@ def failed_at(text):
     return datetime.datetime.fromisoformat(when).timestamp()
 
 
-def fail_sync(image, filler, server, clients):
-    """Writes until a sync fails. Seconds from there to the exit."""
+def write_without_room(image, filler, server, clients):
+    """From now on clients write, and a block that the log takes into use cannot be kept."""
     clients.round(server.resp)
     server.settled()
     os.sync()
     image.punch()
     filler.fill()
     clients.start(server.resp)
+
+
+@contextlib.contextmanager
+def world(kind, seed, options=""):
+    """(image, filler, server, clients): a server on a file system whose image lies on a tmpfs."""
+    with tmpfs(OUTER[kind]) as folder:
+        filler, clients = Filler(folder), Clients(seed)
+        with Image(folder, kind, OUTER[kind] * 2, honest=True, options=options) as image, \
+                Server(os.path.join(image.path, "d"), *OPTIONS) as server:
+            yield image, filler, server, clients
+            equal(server.stop(), 0, "exit code at the end")
+
+
+def start_again(image, server, clients):
+    """On what the disk got."""
+    image.unmount()
+    image.mount()
+    server.start()
+    clients.verify(server.resp)
+
+
+def fail_sync(image, filler, server, clients):
+    """Writes until a sync fails. Seconds from there to the exit."""
+    write_without_room(image, filler, server, clients)
     poster = Poster(server.http)
     code = server.ended(30)
     ended = time.time()
@@ -91,33 +116,26 @@ def fail_sync(image, filler, server, clients):
     return slow, poster.last is not None and poster.last[0] == 504
 
 
-def sync_failure(kind, budget, seed, figures):
+def failed_sync_ends_ext4_with_74(budget, seed, figures):
     rounds, slowest, posts, again = 0, 0, 0, 0
     end = time.monotonic() + budget
-    with tmpfs(OUTER[kind]) as folder:
-        filler = Filler(folder)
-        clients = Clients(seed)
-        with Image(folder, kind, OUTER[kind] * 2, honest=True, options=",data=journal") as image, Server(os.path.join(image.path, "d"), *OPTIONS) as server:
-            while rounds == 0 or time.monotonic() < end:
-                slow, posted = fail_sync(image, filler, server, clients)
-                true("sync of log-" in server.trace_text(), "not the sync failed: " + server.trace_text())
-                slowest, posts, rounds = max(slowest, slow), posts + posted, rounds + 1
-                filler.free()
-                # Where the file system goes on, its cache shows what the disk never got: the start must not believe it.
-                if writable(image.path):
-                    server.start()
-                    clients.verify(server.resp)
-                    again += 1
-                    image.cut(SHUT_NOLOGFLUSH)
-                    server.kill()
-                image.unmount()
-                image.mount()
+    with world("ext4", seed, ",data=journal") as (image, filler, server, clients):
+        while rounds == 0 or time.monotonic() < end:
+            slow, posted = fail_sync(image, filler, server, clients)
+            true("sync of log-" in server.trace_text(), "not the sync failed: " + server.trace_text())
+            slowest, posts, rounds = max(slowest, slow), posts + posted, rounds + 1
+            filler.free()
+            # Where the file system goes on, its cache shows what the disk never got: the start must not believe it.
+            if writable(image.path):
                 server.start()
                 clients.verify(server.resp)
-            equal(server.stop(), 0, "exit code at the end")
+                again += 1
+                image.cut(SHUT_NOLOGFLUSH)
+                server.kill()
+            start_again(image, server, clients)
     true(clients.total("acknowledged") > 0, "nothing was acknowledged")
-    figures("%s: %d failed syncs, exit 74 after at most %.2f s, %d unknown (%d by HTTP), %d acknowledged and there; "
-            "%d starts on the cache of the failed sync" % (kind, rounds, slowest, clients.total("unknown"), posts,
+    figures("ext4: %d failed syncs, exit 74 after at most %.2f s, %d unknown (%d by HTTP), %d acknowledged and there; "
+            "%d starts on the cache of the failed sync" % (rounds, slowest, clients.total("unknown"), posts,
                                                            clients.total("acknowledged"), again))
 
 
@@ -135,12 +153,7 @@ def writable(path):
 
 def fail_write(image, filler, server, clients):
     """Writes until a write of the log is refused; then there is room again. Whether the server went on."""
-    clients.round(server.resp)
-    server.settled()
-    os.sync()
-    image.punch()
-    filler.fill()
-    clients.start(server.resp)
+    write_without_room(image, filler, server, clients)
     end = time.monotonic() + 30
     while server.alive() and "disk_full" not in server.trace_text():
         true(time.monotonic() < end, "no write failed in 30 s, %d acknowledged\n%s" % (clients.total("acknowledged"), server.trace_text()))
@@ -163,24 +176,13 @@ def fail_write(image, filler, server, clients):
 def write_failure(kind, budget, seed, figures):
     rounds = on = 0
     end = time.monotonic() + budget
-    with tmpfs(OUTER[kind]) as folder:
-        filler = Filler(folder)
-        clients = Clients(seed)
-        with Image(folder, kind, OUTER[kind] * 2, honest=True) as image, Server(os.path.join(image.path, "d"), *OPTIONS) as server:
-            while rounds == 0 or time.monotonic() < end:
-                on += fail_write(image, filler, server, clients)
-                rounds += 1
-                image.unmount()
-                image.mount()
-                server.start()
-                clients.verify(server.resp)
-            equal(server.stop(), 0, "exit code at the end")
+    with world(kind, seed) as (image, filler, server, clients):
+        while rounds == 0 or time.monotonic() < end:
+            on += fail_write(image, filler, server, clients)
+            rounds += 1
+            start_again(image, server, clients)
     figures("%s: %d writes without room, %d waited out, %d ends with 74, %d acknowledged and there" %
             (kind, rounds, on, rounds - on, clients.total("acknowledged")))
-
-
-def failed_sync_ends_ext4_with_74(budget, seed, figures):
-    sync_failure("ext4", budget, seed, figures)
 
 
 def failed_write_loses_nothing_on_ext4(budget, seed, figures):
