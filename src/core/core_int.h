@@ -749,7 +749,7 @@ void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
 bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key,
                      struct weir_str *rest);
-void state_apply(struct engine *engine, uint8_t slot, struct weir_str key,
+void state_apply(struct engine *engine, uint8_t slot, enum store_op op, struct weir_str key,
                  struct weir_str value); /* recovery */
 void state_free(struct shard *s);
 static inline uint16_t load_be16(const char *at)

@@ -135,9 +135,10 @@ static void shard_init(struct engine *engine, uint32_t index)
     s->fibers = fiber_pool_create(FIBER_STACK_BYTES, (unsigned)engine->limits.fibers_max);
 }
 
-static void recovered(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void recovered(void *arg, uint8_t slot, enum store_op op, struct weir_str key,
+                      struct weir_str value)
 {
-    state_apply(arg, slot, key, value);
+    state_apply(arg, slot, op, key, value);
 }
 
 static enum weir_status open_store(struct engine *engine, struct store_recovery *recovery,

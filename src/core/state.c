@@ -335,7 +335,34 @@ bool memory_takes(struct shard *s, uint64_t more)
 
 /* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */
 
-void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struct weir_str value)
+static void entity_apply(struct shard *s, uint8_t slot, enum store_op op, struct weir_str key,
+                         struct weir_str value)
+{
+    struct weir_str name = { key.ptr + 3, key.len - 3 };
+    uint16_t type_id = load_be16(key.ptr + 1);
+    if (op == STORE_PUT) {
+        entity_set(s, entity_get(s, type_id, name, slot), value);
+        return;
+    }
+    struct entity *e = index_find(&s->entities, type_id, name, entity_hash(type_id, name));
+    if (e == NULL) {
+        if (op == STORE_PATCH) MARK("a patch of an entity that was deleted behind it");
+        return;
+    }
+    if (op == STORE_PATCH) {
+        MARK("recovery patches an entity");
+#ifndef MUTANT_patch_lost
+        store_patch(e->blob, e->blob_len, value);
+#endif
+        return;
+    }
+    MARK("recovery deletes an entity");
+    entity_set(s, e, STR_NIL);
+    entity_remove(s, e);
+}
+
+void state_apply(struct engine *engine, uint8_t slot, enum store_op op, struct weir_str key,
+                 struct weir_str value)
 {
     struct shard *s = &engine->shards[slot_shard(engine, slot)];
     if (key.len > 0 && key.ptr[0] == ROW_EVENT) {
@@ -343,25 +370,17 @@ void state_apply(struct engine *engine, uint8_t slot, struct weir_str key, struc
         return;
     }
     if (key.len >= 3 && key.ptr[0] == ROW_ENTITY) {
-        struct weir_str name = { key.ptr + 3, key.len - 3 };
-        uint16_t type_id = load_be16(key.ptr + 1);
-        if (value.ptr == NULL) {
-            struct entity *e = index_find(&s->entities, type_id, name, entity_hash(type_id, name));
-            if (e == NULL) return;
-            MARK("recovery deletes an entity");
-            entity_set(s, e, STR_NIL);
-            entity_remove(s, e);
-            return;
-        }
-        entity_set(s, entity_get(s, type_id, name, slot), value);
+        entity_apply(s, slot, op, key, value);
         return;
     }
-    if (value.ptr != NULL) {
+    if (op == STORE_PUT) {
         row_set(s, slot, key, value);
         return;
     }
     struct row *row = (struct row *)tree_find(&s->rows, key);
-    if (row != NULL) row_delete(s, row);
+    if (row == NULL) return;
+    if (op == STORE_PATCH) store_patch(row->value, row->value_len, value);
+    else row_delete(s, row);
 }
 
 void state_free(struct shard *s)

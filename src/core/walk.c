@@ -2,7 +2,7 @@
  * walk.c - a shard's part of a fuzzy checkpoint: all its committed rows, in slices between turns.
  *
  * begin is the first epoch this shard has not sealed (H9 1): whatever the walk misses or sees too early is in
- * the log from there on as full values, so replaying the log over the walked rows gives the state at its end.
+ * the log from there on, whole or as patches, so replaying the log over the walked rows gives the state at its end.
  * Entities are walked in the order of their hashes, other rows by key: none can be missed.
  * SPDX-License-Identifier: MIT
  */

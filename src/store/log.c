@@ -584,6 +584,21 @@ bool log_cut_one(struct store *store, struct cut *cut)
 
 /* ---- recovery ---- */
 
+/* A patch, whose numbers give its length. */
+static struct weir_str patch_read(struct reader *reader)
+{
+    const char *begin = reader->at;
+    uint64_t len = reader_varint(reader);
+    for (uint64_t done = 0; done < len && !reader->failed;) {
+        uint64_t stays = reader_varint(reader), changes = reader_varint(reader);
+        if (stays > len - done || changes > len - done - stays || stays + changes == 0)
+            reader->failed = true;
+        else (void)reader_bytes(reader, changes);
+        done += stays + changes;
+    }
+    return (struct weir_str){ begin, (size_t)(reader->at - begin) };
+}
+
 bool changes_apply(struct weir_str payload, store_apply_fn *apply, void *arg, uint64_t *count)
 {
     struct reader reader = reader_of(payload);
@@ -594,8 +609,9 @@ bool changes_apply(struct weir_str payload, store_apply_fn *apply, void *arg, ui
             value = reader_bytes(&reader, reader_varint(&reader));
             if (value.ptr == NULL) value.ptr = "";
         }
-        if (reader.failed || (op != STORE_PUT && op != STORE_DELETE)) return false;
-        if (apply != NULL) apply(arg, slot, key, value);
+        if (op == STORE_PATCH) value = patch_read(&reader);
+        if (reader.failed || op < STORE_PUT || op > STORE_PATCH) return false;
+        if (apply != NULL) apply(arg, slot, (enum store_op)op, key, value);
         ++*count;
     }
     return !reader.failed;

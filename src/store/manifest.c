@@ -37,9 +37,9 @@ static void manifest_encode(const struct store *store, uint64_t generation, bool
                             struct buf *out)
 {
     uint8_t header[FILE_HEADER_BYTES];
-    uint32_t flags = 0;
+    uint32_t flags = FILE_PATCHES;
     for (uint32_t i = 0; i < store->head_count; i++)
-        if (store->heads[i].first_file & EVENT_FILE_COMPACTED) flags = FILE_COMPACTED_HEADS;
+        if (store->heads[i].first_file & EVENT_FILE_COMPACTED) flags |= FILE_COMPACTED_HEADS;
     file_header(store, FILE_MANIFEST, generation, flags, 0, header);
     buf_add(out, header, sizeof(header));
     add_le64(out, store->stats.durable_epoch);
@@ -164,7 +164,8 @@ enum weir_status manifest_read(struct store *store, bool *found, bool *repair)
             result = store_fail(store, WEIR_CORRUPT, "%s is damaged", names[best]);
         /* Two whole slots hold the same from behind the header to before the checksum. */
         const struct buf *one = &bytes[0], *other = &bytes[1];
-        *repair = generation[best] != generation[!best] + 1 || one->len != other->len ||
+        *repair = (file_flags(bytes[best].ptr) & FILE_PATCHES) == 0 ||
+                  generation[best] != generation[!best] + 1 || one->len != other->len ||
                   memcmp(one->ptr + FILE_HEADER_BYTES, other->ptr + FILE_HEADER_BYTES,
                          one->len - FILE_HEADER_BYTES - 8) != 0;
         if (generation[!best] != 0 &&

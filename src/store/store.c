@@ -28,6 +28,66 @@ void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key)
     buf_add_str(batch, key);
 }
 
+/* The first byte from `at` on in which both differ. */
+static size_t same_until(const char *a, const char *b, size_t at, size_t len)
+{
+    while (at + 32 <= len && memcmp(a + at, b + at, 32) == 0) at += 32;
+    while (at + 8 <= len && load_le64(a + at) == load_le64(b + at)) at += 8;
+    while (at < len && a[at] == b[at]) at++;
+    return at;
+}
+
+/* The end of what differs, with a few equal bytes in it where those cost less than another pair of numbers. */
+static size_t differ_until(const char *a, const char *b, size_t at, size_t len)
+{
+    size_t end = at + 1;
+    for (at = end; at < len && at - end < 4; at++) {
+        if (a[at] != b[at]) end = at + 1;
+    }
+    return end;
+}
+
+bool store_change_patch(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
+                        const char *before, struct weir_str value)
+{
+    size_t begin = batch->len, done = 0;
+    buf_reserve(batch, 22 + head.len + key.len + value.len + 20);
+    char *at = batch->ptr + begin;
+    *at++ = (char)slot;
+    *at++ = STORE_PATCH;
+    at = varint_put(at, head.len + key.len);
+    if (head.len > 0) memcpy(at, head.ptr, head.len);
+    if (key.len > 0) memcpy(at + head.len, key.ptr, key.len);
+    at = varint_put(at + head.len + key.len, value.len);
+    const char *patch = at;
+    while (done < value.len) {
+        size_t from = same_until(before, value.ptr, done, value.len);
+        size_t to = from < value.len ? differ_until(before, value.ptr, from, value.len) : from;
+        if ((size_t)(at - patch) + (to - from) + 2 >= value.len) return false;
+        at = varint_put(varint_put(at, from - done), to - from);
+        memcpy(at, value.ptr + from, to - from);
+        at += to - from;
+        done = to;
+    }
+    batch->len = (size_t)(at - batch->ptr);
+    return true;
+}
+
+void store_patch(char *value, size_t len, struct weir_str patch)
+{
+    struct reader reader = reader_of(patch);
+    if (reader_varint(&reader) != len) {
+        MARK("a patch of a row that recovery has another state of");
+        return;
+    }
+    for (size_t at = 0; at < len;) {
+        at += reader_varint(&reader);
+        struct weir_str bytes = reader_bytes(&reader, reader_varint(&reader));
+        memcpy(value + at, bytes.ptr, bytes.len);
+        at += bytes.len;
+    }
+}
+
 /* ---- names, headers, errors ---- */
 
 void store_name(char *out, const char *kind, uint64_t sequence)
@@ -70,7 +130,7 @@ enum weir_status file_header_check(const struct store *store, enum file_kind kin
     if (memcmp(bytes, magics[kind], 8) != 0 || load_le32(bytes + 60) != crc32c(0, bytes, 60))
         return WEIR_CORRUPT;
     if (load_le32(bytes + 8) > STORE_VERSION ||
-        (file_flags(bytes) & ~(uint32_t)(FILE_RECYCLED | FILE_COMPACTED_HEADS)))
+        (file_flags(bytes) & ~(uint32_t)(FILE_RECYCLED | FILE_COMPACTED_HEADS | FILE_PATCHES)))
         return WEIR_NEWER;
     bool good = load_le32(bytes + 8) == STORE_VERSION && load_le32(bytes + 12) == kind &&
                 memcmp(bytes + 16, store->uuid, 16) == 0 && load_le64(bytes + 32) == sequence &&

@@ -15,10 +15,11 @@
 
 /*
  * A batch of row changes in log form, side by side:
- *   u8 slot, u8 op (1 put, 2 delete), varint key length, key, and for a put varint value length, value.
- * The last change of a key within a frame wins; parts of one frame hold disjoint slots.
+ *   u8 slot, u8 op (1 put, 2 delete, 3 patch), varint key length, key; for a put varint value length, value; for a patch
+ *   varint value length and, until that is reached, varint bytes that stay, varint bytes that change, those bytes.
+ * Changes of a key hold in their order; parts of one frame hold disjoint slots.
  */
-enum store_op { STORE_PUT = 1, STORE_DELETE = 2 };
+enum store_op { STORE_PUT = 1, STORE_DELETE = 2, STORE_PATCH = 3 };
 void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value);
 /** The same of a key of two parts, the first of a few bytes. */
 static inline void store_change_of(struct buf *batch, uint8_t slot, struct weir_str head,
@@ -36,6 +37,17 @@ static inline void store_change_of(struct buf *batch, uint8_t slot, struct weir_
     batch->len = (size_t)(at + value.len - batch->ptr);
 }
 void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key);
+/**
+ * A patch, where that is shorter than the value it gives: else false, and nothing was added.
+ * @param before  the row's value by the log up to here, of the same length as `value`
+ * A patch may meet any value of its key in recovery: rows of a checkpoint are newer than where the log begins for them.
+ * It changes bytes in place and no lengths. So if all that follows for the key is patches, each byte ends as the last one
+ * that has it says; else what they made of a newer or missing row is replaced by the put or delete that follows.
+ */
+bool store_change_patch(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
+                        const char *before, struct weir_str value);
+/** What a patch makes of a value; one of another length stays as it is. */
+void store_patch(char *value, size_t len, struct weir_str patch);
 
 struct store_options {
     uint64_t segment_bytes_first; /* 1 MiB; doubles to segment_bytes_max */
@@ -52,9 +64,10 @@ struct store_options {
 
 struct store;
 
-/* Applies one recovered row in recovery order: checkpoint rows, then log changes by epoch. value.ptr NULL:
- * the row is deleted. Bytes are borrowed until return. */
-typedef void store_apply_fn(void *arg, uint8_t slot, struct weir_str key, struct weir_str value);
+/* Applies one recovered row in recovery order: checkpoint rows, then log changes by epoch. A deletion has no value, that of
+ * STORE_PATCH is for store_patch(). Bytes are borrowed until return. */
+typedef void store_apply_fn(void *arg, uint8_t slot, enum store_op op, struct weir_str key,
+                            struct weir_str value);
 
 struct store_recovery {
     uint64_t

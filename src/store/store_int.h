@@ -22,8 +22,10 @@
 enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3, FILE_EVENTS = 4 };
 enum record_kind { RECORD_FRAME = 1 };
 enum file_flag {
-    FILE_RECYCLED = 1,       /* behind its records lie old bytes, not zeros */
-    FILE_COMPACTED_HEADS = 2 /* a manifest that names compacted events: older versions refuse it */
+    FILE_RECYCLED = 1, /* behind its records lie old bytes, not zeros */
+    /* a manifest that names compacted events, or logs that may have patches: versions which do not know them refuse it */
+    FILE_COMPACTED_HEADS = 2,
+    FILE_PATCHES = 4
 };
 
 struct segment {

@@ -86,7 +86,7 @@ static size_t value_of(uint32_t key, uint32_t stamp, char *out)
     return len;
 }
 
-static void row_found(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void row_found(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     struct world *w = arg;
     char expected[VALUE_BYTES_MAX + 8];

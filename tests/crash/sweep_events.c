@@ -147,7 +147,7 @@ static bool log_holds(struct world *w, unsigned l, uint32_t cover, bool counts)
 
 /* ---- opening and judging ---- */
 
-static void row_found(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void row_found(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
 }
 

@@ -298,7 +298,7 @@ static uint64_t counts[3]; /* cases that were refused, changed nothing, lost the
 static uint64_t failures;
 static char current[200];
 
-static void row_found(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void row_found(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     uint16_t number;
     if (key.len != 2) {
@@ -361,7 +361,7 @@ static void epoch_write(void)
  * values are needed, so they are kept. */
 static struct buf values[KEYS];
 
-static void value_keep(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void value_keep(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     uint16_t number;
     memcpy(&number, key.ptr, 2);

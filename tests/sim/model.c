@@ -100,7 +100,23 @@ static void event_add(struct model *m, struct weir_str key, struct weir_str valu
     m->event_counts[stream]++;
 }
 
-static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+/* The model has every change from the first on: a patch meets the very row it was made for, and changes it. */
+static void patch(struct model *m, struct entry *e, struct weir_str value)
+{
+    struct reader r = reader_of(value);
+    uint64_t len = reader_varint(&r);
+    if ((e == NULL || e->value_len != len) && m->wrong[0] == '\0')
+        snprintf(m->wrong, sizeof(m->wrong), "a patch of %llu bytes for a row of %zu", (unsigned long long)len,
+                 e != NULL ? e->value_len : 0);
+    for (uint64_t at = 0; r.at < r.end && m->wrong[0] == '\0';) {
+        at += reader_varint(&r);
+        struct weir_str bytes = reader_bytes(&r, reader_varint(&r));
+        memcpy(e->value + at, bytes.ptr, bytes.len);
+        at += bytes.len;
+    }
+}
+
+static void row_change(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     struct model *m = arg;
     if (key.ptr[0] == ROW_EVENT) {
@@ -108,8 +124,12 @@ static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir
         return;
     }
     struct entry **at = place(m, key.ptr, key.len);
-    if (value.ptr == NULL) {
+    if (op == STORE_DELETE) {
         if (*at != NULL) entry_remove(m, at);
+        return;
+    }
+    if (op == STORE_PATCH) {
+        patch(m, *at, value);
         return;
     }
     if (*at == NULL) {
@@ -128,6 +148,17 @@ static void row_change(void *arg, uint8_t slot, struct weir_str key, struct weir
     (*at)->value_len = value.len;
 }
 
+static struct weir_str patch_bytes(struct reader *r)
+{
+    const char *begin = r->at;
+    uint64_t len = reader_varint(r), at = 0;
+    while (at < len && !r->failed) {
+        at += reader_varint(r);
+        at += reader_bytes(r, reader_varint(r)).len;
+    }
+    return (struct weir_str){ begin, (size_t)(r->at - begin) };
+}
+
 /* The form of changes: store.h. Read by a reader of its own. */
 static void frame_each(const struct frame *f, store_apply_fn *each, void *arg)
 {
@@ -137,8 +168,9 @@ static void frame_each(const struct frame *f, store_apply_fn *each, void *arg)
         struct weir_str key = reader_bytes(&r, reader_varint(&r)), value = STR_NIL;
         if (op == STORE_PUT) value = reader_bytes(&r, reader_varint(&r));
         if (op == STORE_PUT && value.len == 0) value.ptr = "";
+        if (op == STORE_PATCH) value = patch_bytes(&r);
         if (r.failed) abort();
-        each(arg, slot, key, value);
+        each(arg, slot, (enum store_op)op, key, value);
     }
 }
 
@@ -349,13 +381,13 @@ struct event_search {
     struct event_at *into; /* NULL: counted only */
 };
 
-static void event_search(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void event_search(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     struct event_search *s = arg;
     if (key.ptr[0] == ROW_EVENT && memcmp(key.ptr + 1, s->key, EVENT_ID) == 0) s->found = value;
 }
 
-static void event_collect(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void event_collect(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     struct event_search *s = arg;
     if (key.ptr[0] != ROW_EVENT || load_be16(key.ptr + 1) != s->stream) return;

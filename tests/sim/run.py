@@ -38,7 +38,8 @@ MUTANTS = {
     "M4d": "store_checkpoint_dir_not_synced", "H19": "H19", "F1": "follow_no_cursor",
     "F2": "store_events_not_synced", "A1": "ask_early", "R1": "retire_ahead", "R2": "store_events_deleted_early", "R3": "retire_by_count",
     "K1": "store_compacted_delete_early", "K2": "store_compacted_not_synced", "K3": "store_compacted_dir_not_synced",
-    "K4": "store_compacted_walk_lost", "P1": "no_death", "P2": "die_queue_by_age", "P3": "wake_lost", "P4": "no_reader_wound", "D1": "derive_no_cursor", "D2": "derive_low_lost",
+    "K4": "store_compacted_walk_lost", "Q1": "patch_lost", "Q2": "patch_of_new_row",
+    "P1": "no_death", "P2": "die_queue_by_age", "P3": "wake_lost", "P4": "no_reader_wound", "D1": "derive_no_cursor", "D2": "derive_low_lost",
     "L1": "all_no_conflict", "L2": "all_no_cancel", "L3": "all_waits_for_itself",
     "T1": "H11_abort", "T2": "H11_own_epoch", "T3": "H11_late", "T4": "H11_participant", "T5": "H11_inner",
 }

@@ -7,6 +7,8 @@
  */
 #include "twin.h"
 
+#include "store/store_int.h"
+
 /* A small directory with all kinds of files: two checkpoints, a log of several segments, one prepared. */
 static struct twin *directory(bool clean)
 {
@@ -131,6 +133,44 @@ static void longer_file_is_refused_or_changes_nothing(void **state)
     sweep(true, EXTEND, 97);
 }
 
+static void manifest_flags_set(struct twin *t, const char *name, uint32_t flags)
+{
+    struct buf bytes = { 0 };
+    twin_read(t, name, &bytes);
+    store_le32(bytes.ptr + 48, flags);
+    store_le32(bytes.ptr + 60, crc32c(0, bytes.ptr, 60));
+    store_le64(bytes.ptr + bytes.len - 8, hash64(load_le64(bytes.ptr + 32), bytes.ptr, bytes.len - 8));
+    twin_replace(t, name, bytes.ptr, bytes.len);
+    buf_free(&bytes);
+}
+
+static uint32_t manifest_flags(struct twin *t, const char *name)
+{
+    struct buf bytes = { 0 };
+    twin_read(t, name, &bytes);
+    uint32_t flags = load_le32(bytes.ptr + 48);
+    buf_free(&bytes);
+    return flags;
+}
+
+/* A log may get patches: its manifest must say so before, to versions that would take them for damage. */
+static void data_of_a_version_without_patches_is_marked(void **state)
+{
+    for (int clean = 0; clean < 2; clean++) {
+        struct twin *t = directory(clean);
+        manifest_flags_set(t, "manifest-a", 0);
+        manifest_flags_set(t, "manifest-b", 0);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        assert_true(twin_matches(t) && t->recovery.durable_epoch == t->epoch);
+        assert_true((manifest_flags(t, "manifest-a") | manifest_flags(t, "manifest-b")) == FILE_PATCHES);
+        twin_close(t);
+        manifest_flags_set(t, "manifest-a", FILE_PATCHES << 1);
+        assert_int_equal(twin_open(t), WEIR_NEWER);
+        assert_non_null(strstr(t->error, "newer weir"));
+        twin_destroy(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +180,7 @@ int main(void)
         cmocka_unit_test(zeroed_block_is_refused_or_changes_nothing),
         cmocka_unit_test(misdirected_block_is_refused_or_changes_nothing),
         cmocka_unit_test(longer_file_is_refused_or_changes_nothing),
+        cmocka_unit_test(data_of_a_version_without_patches_is_marked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,7 +40,7 @@ struct bench {
     int64_t now;
 };
 
-static void row_found(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static void row_found(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     fail_msg("a row where there is none");
 }

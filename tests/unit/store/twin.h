@@ -35,7 +35,7 @@ struct twin {
     bool wrong; /* a row that was never written */
 };
 
-static inline void twin_row(void *arg, uint8_t slot, struct weir_str key, struct weir_str value)
+static inline void twin_row(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     struct twin *t = arg;
     if (key.len != 1 || (uint8_t)key.ptr[0] >= TWIN_KEYS || slot != (uint8_t)key.ptr[0]) {
