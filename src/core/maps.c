@@ -55,12 +55,11 @@ static struct overlay *map_row(struct weir_ctx *f, const struct map_def *map,
                                const struct weir_key *key)
 {
     if (!key_fits(f, map, key, true)) return NULL;
-    struct buf bytes = { 0 };
-    map_prefix(&bytes, f, map);
-    map_key_write(map->key, *key, &bytes);
-    struct overlay *o = overlay_get(f->txn, f->access, buf_str(&bytes));
-    buf_free(&bytes);
-    return o;
+    struct buf *bytes = &f->txn->shard->scratch;
+    buf_reset(bytes);
+    map_prefix(bytes, f, map);
+    map_key_write(map->key, *key, bytes);
+    return overlay_get(f->txn, f->access, buf_str(bytes));
 }
 
 /* The struct of a present row, decoded at first sight. */

@@ -65,7 +65,7 @@ static uint64_t entity_hash(uint16_t type_id, struct weir_str key)
 
 /* What rows take in memory: the value, its key, what holds them, and what the allocator and the indexes add. */
 #define BLOCK_EXTRA 16u
-#define ROW_EXTRA (2 * BLOCK_EXTRA + 4 * sizeof(void *))
+#define ROW_EXTRA (4 * sizeof(void *))
 
 static size_t block_cost(size_t bytes)
 {
@@ -274,26 +274,41 @@ void ghosts_reap(struct shard *s, uint64_t durable)
 
 /* ---- other rows ---- */
 
+static void row_value_free(struct shard *s, struct row *row)
+{
+    if (row->value == NULL) return;
+    s->memory_bytes -= block_cost(blob_bytes(row->value_len));
+    block_free(s, row->value, blob_bytes(row->value_len));
+}
+
+static size_t row_block(const struct row *row)
+{
+    return sizeof(*row) + row->item.key.len;
+}
+
 void row_value_set(struct shard *s, struct row *row, struct weir_str value)
 {
-    char *copy = row->value;
-    if (copy == NULL || value.len != row->value_len)
-        copy = mem_realloc(copy, value.len ? value.len : 1);
-    memcpy(copy, value.ptr, value.len);
+    size_t now = blob_bytes(value.len), before = blob_bytes(row->value_len);
+    if (row->value == NULL || block_cost(now) != block_cost(before)) {
+        char *block = block_alloc(s, now);
+        s->memory_bytes += block_cost(now);
+        row_value_free(s, row);
+        row->value = block;
+    }
+    memcpy(row->value, value.ptr, value.len);
     s->state_bytes += value.len - row->value_len;
-    s->memory_bytes += value.len - row->value_len;
-    row->value = copy;
     row->value_len = (uint32_t)value.len;
 }
 
 struct row *row_add(struct shard *s, uint8_t slot, struct weir_str key)
 {
-    struct row *row = mem_alloc(sizeof(*row) + key.len);
+    struct row *row = block_alloc(s, sizeof(*row) + key.len);
+    memset(row, 0, sizeof(*row));
     memcpy((char *)(row + 1), key.ptr, key.len);
     row->item.key = (struct weir_str){ (char *)(row + 1), key.len };
     row->slot = slot;
     tree_add(&s->rows, &row->item);
-    s->memory_bytes += sizeof(*row) + key.len + ROW_EXTRA;
+    s->memory_bytes += block_cost(row_block(row)) + ROW_EXTRA;
     return row;
 }
 
@@ -312,9 +327,9 @@ void row_delete(struct shard *s, struct row *row)
     if (row->heap.place) heap_remove(&s->timers, &row->heap);
     row_unpark(s, row);
     s->state_bytes -= row->value_len;
-    s->memory_bytes -= sizeof(*row) + row->item.key.len + ROW_EXTRA + row->value_len;
-    mem_free(row->value);
-    mem_free(row);
+    s->memory_bytes -= block_cost(row_block(row)) + ROW_EXTRA;
+    row_value_free(s, row);
+    block_free(s, row, row_block(row));
 }
 
 bool memory_takes(struct shard *s, uint64_t more)
@@ -390,13 +405,13 @@ void state_free(struct shard *s)
         if (e->blob != NULL) blob_free(s, e);
         block_free(s, e, entity_block(e->key_len));
     }
-    slab_destroy(&s->slab);
     struct tree_item *item = tree_seek(&s->rows, STR(""), false);
     while (item != NULL) {
         struct tree_item *next = tree_seek(&s->rows, item->key, true);
         row_delete(s, (struct row *)item);
         item = next;
     }
+    slab_destroy(&s->slab);
     tree_free(&s->rows);
     heap_free(&s->timers);
     index_free(&s->entities);
