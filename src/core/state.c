@@ -350,6 +350,17 @@ bool memory_takes(struct shard *s, uint64_t more)
 
 /* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */
 
+static struct weir_str patched(struct shard *s, const char *before, size_t len,
+                               struct weir_str patch)
+{
+    MARK("recovery patches a row");
+#ifdef MUTANT_patch_lost
+    return (struct weir_str){ before, len };
+#endif
+    store_patch((struct weir_str){ before, len }, patch, &s->scratch);
+    return buf_str(&s->scratch);
+}
+
 static void entity_apply(struct shard *s, uint8_t slot, enum store_op op, struct weir_str key,
                          struct weir_str value)
 {
@@ -365,10 +376,7 @@ static void entity_apply(struct shard *s, uint8_t slot, enum store_op op, struct
         return;
     }
     if (op == STORE_PATCH) {
-        MARK("recovery patches an entity");
-#ifndef MUTANT_patch_lost
-        store_patch(e->blob, e->blob_len, value);
-#endif
+        entity_set(s, e, patched(s, e->blob, e->blob_len, value));
         return;
     }
     MARK("recovery deletes an entity");
@@ -394,7 +402,7 @@ void state_apply(struct engine *engine, uint8_t slot, enum store_op op, struct w
     }
     struct row *row = (struct row *)tree_find(&s->rows, key);
     if (row == NULL) return;
-    if (op == STORE_PATCH) store_patch(row->value, row->value_len, value);
+    if (op == STORE_PATCH) row_value_set(s, row, patched(s, row->value, row->value_len, value));
     else row_delete(s, row);
 }
 

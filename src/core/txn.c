@@ -575,9 +575,8 @@ static void effect_replace(struct shard *s, uint64_t epoch, uint8_t slot, struct
                            struct weir_str key, struct weir_str before, struct weir_str value)
 {
     struct buf *out = effects_of(s, epoch);
-    if (before.ptr != NULL && before.len == value.len &&
-        (value.len >= PATCHED_FROM || ENV_CHANCE(s->env, "txn.patch")) &&
-        store_change_patch(out, slot, head, key, before.ptr, value))
+    if (before.ptr != NULL && (value.len >= PATCHED_FROM || ENV_CHANCE(s->env, "txn.patch")) &&
+        store_change_patch(out, slot, head, key, before, value))
         return;
     store_change_of(out, slot, head, key, value);
 }

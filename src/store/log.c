@@ -584,11 +584,12 @@ bool log_cut_one(struct store *store, struct cut *cut)
 
 /* ---- recovery ---- */
 
-/* A patch, whose numbers give its length. */
+/* A patch: its numbers say where it ends. */
 static struct weir_str patch_read(struct reader *reader)
 {
     const char *begin = reader->at;
     uint64_t len = reader_varint(reader);
+    if (len > UINT32_MAX) reader->failed = true;
     for (uint64_t done = 0; done < len && !reader->failed;) {
         uint64_t stays = reader_varint(reader), changes = reader_varint(reader);
         if (stays > len - done || changes > len - done - stays || stays + changes == 0)

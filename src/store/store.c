@@ -31,59 +31,61 @@ void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key)
 /* The first byte from `at` on in which both differ. */
 static size_t same_until(const char *a, const char *b, size_t at, size_t len)
 {
-    while (at + 32 <= len && memcmp(a + at, b + at, 32) == 0) at += 32;
     while (at + 8 <= len && load_le64(a + at) == load_le64(b + at)) at += 8;
     while (at < len && a[at] == b[at]) at++;
     return at;
 }
 
-/* The end of what differs, with a few equal bytes in it where those cost less than another pair of numbers. */
+/* The end of what differs from `at` on, with less than eight equal bytes in a row in it: another pair of numbers costs, too. */
 static size_t differ_until(const char *a, const char *b, size_t at, size_t len)
 {
     size_t end = at + 1;
-    for (at = end; at < len && at - end < 4; at++) {
-        if (a[at] != b[at]) end = at + 1;
-    }
+    while (end + 8 <= len && load_le64(a + end) != load_le64(b + end)) end += 8;
+    if (end + 8 > len) end = len;
+    while (a[end - 1] == b[end - 1]) end--;
     return end;
 }
 
 bool store_change_patch(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
-                        const char *before, struct weir_str value)
+                        struct weir_str before, struct weir_str value)
 {
-    size_t begin = batch->len, done = 0;
+    size_t both = before.len < value.len ? before.len : value.len;
     buf_reserve(batch, 22 + head.len + key.len + value.len + 20);
-    char *at = batch->ptr + begin;
+    char *at = batch->ptr + batch->len;
     *at++ = (char)slot;
     *at++ = STORE_PATCH;
     at = varint_put(at, head.len + key.len);
     if (head.len > 0) memcpy(at, head.ptr, head.len);
     if (key.len > 0) memcpy(at + head.len, key.ptr, key.len);
-    at = varint_put(at + head.len + key.len, value.len);
+    at += head.len + key.len;
     const char *patch = at;
-    while (done < value.len) {
-        size_t from = same_until(before, value.ptr, done, value.len);
-        size_t to = from < value.len ? differ_until(before, value.ptr, from, value.len) : from;
-        if ((size_t)(at - patch) + (to - from) + 2 >= value.len) return false;
+    at = varint_put(at, value.len);
+    for (size_t done = 0, from, to; done < value.len; done = to) {
+        from = same_until(before.ptr, value.ptr, done, both);
+        to = from < both ? differ_until(before.ptr, value.ptr, from, both) : value.len;
+        if (from == both && before.len >= value.len) from = to;
+        if ((size_t)(at - patch) + (to - from) > value.len / 2) return false;
         at = varint_put(varint_put(at, from - done), to - from);
         memcpy(at, value.ptr + from, to - from);
         at += to - from;
-        done = to;
     }
     batch->len = (size_t)(at - batch->ptr);
     return true;
 }
 
-void store_patch(char *value, size_t len, struct weir_str patch)
+void store_patch(struct weir_str before, struct weir_str patch, struct buf *out)
 {
     struct reader reader = reader_of(patch);
-    if (reader_varint(&reader) != len) {
-        MARK("a patch of a row that recovery has another state of");
-        return;
-    }
-    for (size_t at = 0; at < len;) {
+    size_t len = reader_varint(&reader);
+    buf_reset(out);
+    buf_reserve(out, len);
+    buf_add(out, before.ptr, before.len < len ? before.len : len);
+    if (out->len < len) memset(out->ptr + out->len, 0, len - out->len);
+    out->len = len;
+    for (char *at = out->ptr; reader.at < reader.end;) {
         at += reader_varint(&reader);
         struct weir_str bytes = reader_bytes(&reader, reader_varint(&reader));
-        memcpy(value + at, bytes.ptr, bytes.len);
+        memcpy(at, bytes.ptr, bytes.len);
         at += bytes.len;
     }
 }

@@ -38,16 +38,16 @@ static inline void store_change_of(struct buf *batch, uint8_t slot, struct weir_
 }
 void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key);
 /**
- * A patch, where that is shorter than the value it gives: else false, and nothing was added.
- * @param before  the row's value by the log up to here, of the same length as `value`
- * A patch may meet any value of its key in recovery: rows of a checkpoint are newer than where the log begins for them.
- * It changes bytes in place and no lengths. So if all that follows for the key is patches, each byte ends as the last one
- * that has it says; else what they made of a newer or missing row is replaced by the put or delete that follows.
+ * A patch, where that is at most half as long as the value it gives: else false, and nothing was added.
+ * @param before  the row's value by the log up to here
+ * A patch may meet any later value of its key in recovery, as a checkpoint has it, or none, and still the last change gives the
+ * right value: it moves no bytes. A byte of the last value that no patch names has been in the row all the time, and stays; any
+ * other ends as the last patch that names it says, for each that makes a row longer names all bytes behind the end.
  */
 bool store_change_patch(struct buf *batch, uint8_t slot, struct weir_str head, struct weir_str key,
-                        const char *before, struct weir_str value);
-/** What a patch makes of a value; one of another length stays as it is. */
-void store_patch(char *value, size_t len, struct weir_str patch);
+                        struct weir_str before, struct weir_str value);
+/** What a patch makes of a value. What neither has is zero: later changes take that away, or name it. */
+void store_patch(struct weir_str before, struct weir_str patch, struct buf *out);
 
 struct store_options {
     uint64_t segment_bytes_first; /* 1 MiB; doubles to segment_bytes_max */

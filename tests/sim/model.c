@@ -100,20 +100,31 @@ static void event_add(struct model *m, struct weir_str key, struct weir_str valu
     m->event_counts[stream]++;
 }
 
-/* The model has every change from the first on: a patch meets the very row it was made for, and changes it. */
+/* The model has every change from the first on: a patch meets the very row it was made for, and names all bytes that are new. */
 static void patch(struct model *m, struct entry *e, struct weir_str value)
 {
     struct reader r = reader_of(value);
-    uint64_t len = reader_varint(&r);
-    if ((e == NULL || e->value_len != len) && m->wrong[0] == '\0')
-        snprintf(m->wrong, sizeof(m->wrong), "a patch of %llu bytes for a row of %zu", (unsigned long long)len,
-                 e != NULL ? e->value_len : 0);
-    for (uint64_t at = 0; r.at < r.end && m->wrong[0] == '\0';) {
+    uint64_t len = reader_varint(&r), named = 0;
+    if (e == NULL) {
+        if (m->wrong[0] == '\0') snprintf(m->wrong, sizeof(m->wrong), "a patch of a row that is not there");
+        return;
+    }
+    char *now = calloc(1, len + 1);
+    if (now == NULL) abort();
+    memcpy(now, e->value, len < e->value_len ? len : e->value_len);
+    for (uint64_t at = 0; r.at < r.end;) {
         at += reader_varint(&r);
         struct weir_str bytes = reader_bytes(&r, reader_varint(&r));
-        memcpy(e->value + at, bytes.ptr, bytes.len);
+        memcpy(now + at, bytes.ptr, bytes.len);
+        for (uint64_t i = at; i < at + bytes.len; i++) named += i >= e->value_len;
         at += bytes.len;
     }
+    if (named + e->value_len < len && m->wrong[0] == '\0')
+        snprintf(m->wrong, sizeof(m->wrong), "a patch from %zu to %llu bytes names %llu of the new ones", e->value_len,
+                 (unsigned long long)len, (unsigned long long)named);
+    free(e->value);
+    e->value = now;
+    e->value_len = len;
 }
 
 static void row_change(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
