@@ -1,26 +1,35 @@
 /*
- * tree.c - the B+tree of Comer, "The Ubiquitous B-Tree", 1979, with counts and key prefixes.
+ * tree.c - the B+tree of Comer, "The Ubiquitous B-Tree", 1979, with counts and parts of keys in its nodes.
  *
  * A node's entry i has the item that is smallest below it; in a leaf that is the item itself. So there
  * are no separator keys that could outlive their items, and the successor of a leaf's last item is the
- * next entry of the nearest ancestor: leaves need no links. Beside each item stands the big-endian
- * number of its key's first eight bytes, which decides most comparisons without touching the item.
+ * next entry of the nearest ancestor: leaves need no links.
  *
- * Invariants: entries ascend; an inner entry's item, prefix and count are those of its child; no node
- * but a root leaf is empty, and an inner node has at least two entries.
+ * Neighbours begin alike: rows of one entity's map by all but the last bytes. A node keeps what its keys are known to
+ * begin with (Bayer and Unterauer, "Prefix B-Trees", 1977), and beside each item the big-endian number of the eight bytes
+ * behind that (Graefe and Larson, "B-Tree Indexes and CPU Caches", 2001): so most comparisons touch no item. What is shared
+ * is sought anew when a node is split, joined or has filled to a half or a quarter, and gets less with a key that differs.
+ *
+ * Invariants: entries ascend; all keys of a node begin with its `shared`; an inner entry's item and count are those of its
+ * child; no node but a root leaf is empty, and an inner node has at least two entries.
  * SPDX-License-Identifier: MIT
  */
 #include "base/tree.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 
 #define FANOUT 32
 #define FILL_MIN (FANOUT / 4)
 
+#define SHARED_MAX 60
+
 struct tree_node {
-    unsigned count;
+    uint16_t count;
+    uint8_t skip; /* bytes of `shared` */
     bool leaf;
-    uint64_t prefixes[FANOUT];
+    char shared[SHARED_MAX];
+    uint64_t heads[FANOUT]; /* of each key behind that */
     struct tree_item *items[FANOUT];
 };
 
@@ -30,34 +39,75 @@ struct inner {
     size_t counts[FANOUT];
 };
 
-/* A key on its way down. */
-struct probe {
-    struct weir_str key;
-    uint64_t prefix;
-};
-
 /* ---- keys ---- */
 
-static struct probe probe_of(struct weir_str key)
+static uint64_t head_of(struct weir_str key, size_t skip)
 {
-    uint64_t prefix = 0;
-    if (key.len) memcpy(&prefix, key.ptr, key.len < 8 ? key.len : 8);
-    return (struct probe){ key, __builtin_bswap64(prefix) };
+    uint64_t head = 0;
+    size_t more = key.len - skip;
+    if (more >= 8) return __builtin_bswap64(load_le64(key.ptr + skip));
+    for (size_t i = 0; i < more; i++) head = head << 8 | (uint8_t)key.ptr[skip + i];
+    return more > 0 ? head << (64 - 8 * more) : 0;
 }
 
-static int probe_cmp(const struct probe *probe, const struct tree_node *node, unsigned i)
+/* How many bytes both begin with, `max` at most. */
+static size_t common(struct weir_str a, struct weir_str b, size_t max)
 {
-    if (probe->prefix != node->prefixes[i]) return probe->prefix < node->prefixes[i] ? -1 : 1;
-    return str_cmp(probe->key, node->items[i]->key);
+    size_t n = 0;
+    if (max > a.len) max = a.len;
+    if (max > b.len) max = b.len;
+    while (n < max && a.ptr[n] == b.ptr[n]) n++;
+    return n;
+}
+
+static void share(struct tree_node *node, size_t skip)
+{
+    if (skip > 0) memcpy(node->shared, node->items[0]->key.ptr, skip);
+    node->skip = (uint8_t)skip;
+    for (unsigned i = 0; i < node->count; i++) node->heads[i] = head_of(node->items[i]->key, skip);
+}
+
+/* Entries ascend: what the first and the last begin with, all do. */
+static void share_more(struct tree_node *node)
+{
+    if (node->count < 2) return;
+    size_t skip = common(node->items[0]->key, node->items[node->count - 1]->key, SHARED_MAX);
+    if (skip > node->skip) share(node, skip);
+}
+
+/* Before the key is put among the others. */
+static void share_with(struct tree_node *node, struct weir_str key)
+{
+    size_t skip = common((struct weir_str){ node->shared, node->skip }, key, node->skip);
+    if (skip < node->skip) share(node, skip);
+}
+
+/* Without branches: none of them could be foretold. */
+static unsigned heads_below(const uint64_t *heads, unsigned count, uint64_t head)
+{
+    unsigned low = 0;
+    for (unsigned half; count > 1; count -= half) {
+        half = count / 2;
+        low += heads[low + half - 1] < head ? half : 0;
+    }
+    return low + (count > 0 && heads[low] < head);
 }
 
 /* Number of entries below the key, or below or equal. */
-static unsigned node_rank(const struct tree_node *node, const struct probe *probe, bool or_equal)
+static unsigned node_rank(const struct tree_node *node, struct weir_str key, bool or_equal)
 {
-    unsigned low = 0, high = node->count;
-    while (low < high) {
+    size_t skip = node->skip;
+    if (skip > 0) {
+        int order = memcmp(key.ptr, node->shared, key.len < skip ? key.len : skip);
+        if (order > 0) return node->count;
+        if (order < 0 || key.len < skip) return 0;
+    }
+    uint64_t head = head_of(key, skip);
+    unsigned low = heads_below(node->heads, node->count, head), high = low;
+    while (high < node->count && node->heads[high] == head) high++;
+    while (low < high) { /* what the heads leave open */
         unsigned middle = (low + high) / 2;
-        int order = probe_cmp(probe, node, middle);
+        int order = str_cmp(key, node->items[middle]->key);
         if (order > 0 || (order == 0 && or_equal)) low = middle + 1;
         else high = middle;
     }
@@ -86,11 +136,11 @@ static size_t node_total(const struct tree_node *node)
     return total;
 }
 
-/* Moves `count` entries between places that may overlap, within a node or to another of its kind. */
+/* Moves `count` entries between places that may overlap, within a node or to another of its kind that shares the same. */
 static void entries_move(struct tree_node *to, unsigned to_i, const struct tree_node *from,
                          unsigned from_i, unsigned count)
 {
-    memmove(to->prefixes + to_i, from->prefixes + from_i, count * sizeof(to->prefixes[0]));
+    memmove(to->heads + to_i, from->heads + from_i, count * sizeof(to->heads[0]));
     memmove(to->items + to_i, from->items + from_i, count * sizeof(to->items[0]));
     if (to->leaf) return;
     struct inner *target = inner_of(to), *source = inner_of(from);
@@ -99,30 +149,40 @@ static void entries_move(struct tree_node *to, unsigned to_i, const struct tree_
     memmove(target->counts + to_i, source->counts + from_i, count * sizeof(target->counts[0]));
 }
 
+static void item_set(struct tree_node *node, unsigned i, struct tree_item *item)
+{
+    node->items[i] = item;
+    node->heads[i] = head_of(item->key, node->skip);
+}
+
 /* Makes entry i agree with its child again. */
+static void inner_first(struct tree_node *node, unsigned i)
+{
+    struct tree_item *first = inner_of(node)->children[i]->items[0];
+    share_with(node, first->key);
+    item_set(node, i, first);
+}
+
 static void inner_refresh(struct tree_node *node, unsigned i)
 {
-    struct inner *inner = inner_of(node);
-    node->items[i] = inner->children[i]->items[0];
-    node->prefixes[i] = inner->children[i]->prefixes[0];
-    inner->counts[i] = node_total(inner->children[i]);
+    inner_first(node, i);
+    inner_of(node)->counts[i] = node_total(inner_of(node)->children[i]);
+}
+
+static void item_insert(struct tree_node *node, unsigned i, struct tree_item *item)
+{
+    share_with(node, item->key);
+    entries_move(node, i + 1, node, i, node->count - i);
+    node->count++;
+    item_set(node, i, item);
+    if (node->count == FANOUT / 4 || node->count == FANOUT / 2) share_more(node);
 }
 
 static void inner_insert(struct tree_node *node, unsigned i, struct tree_node *child)
 {
-    entries_move(node, i + 1, node, i, node->count - i);
-    node->count++;
+    item_insert(node, i, child->items[0]);
     inner_of(node)->children[i] = child;
-    inner_refresh(node, i);
-}
-
-static void leaf_insert(struct tree_node *leaf, unsigned i, const struct probe *probe,
-                        struct tree_item *item)
-{
-    entries_move(leaf, i + 1, leaf, i, leaf->count - i);
-    leaf->count++;
-    leaf->items[i] = item;
-    leaf->prefixes[i] = probe->prefix;
+    inner_of(node)->counts[i] = node_total(child);
 }
 
 /*
@@ -133,29 +193,35 @@ static struct tree_node *node_split(struct tree_node *node, unsigned at)
 {
     unsigned keep = at < FANOUT ? FANOUT / 2 : node->leaf ? FANOUT - 1 : FANOUT - 2;
     struct tree_node *right = node_create(node->leaf);
-    right->count = node->count - keep;
+    right->count = (uint16_t)(node->count - keep);
+    right->skip = node->skip;
+    memcpy(right->shared, node->shared, node->skip);
     entries_move(right, 0, node, keep, right->count);
-    node->count = keep;
+    node->count = (uint16_t)keep;
+    share_more(node);
+    share_more(right);
     return right;
 }
 
 /* Adds below `node`; returns the new right neighbour if it was split. */
-static struct tree_node *node_add(struct tree_node *node, const struct probe *probe,
-                                  struct tree_item *item)
+static struct tree_node *node_add(struct tree_node *node, struct tree_item *item)
 {
     struct tree_node *right = NULL;
-    unsigned i = node_rank(node, probe, false);
+    unsigned i = node_rank(node, item->key, true);
     if (node->leaf) {
-        ASSERT(i == node->count || probe_cmp(probe, node, i) != 0);
+        ASSERT(i == 0 || !str_eq(node->items[i - 1]->key, item->key));
         if (node->count == FANOUT) right = node_split(node, i);
-        if (right && i > node->count) leaf_insert(right, i - node->count, probe, item);
-        else leaf_insert(node, i, probe, item);
+        if (right && i > node->count) item_insert(right, i - node->count, item);
+        else item_insert(node, i, item);
         return right;
     }
     /* the child whose first is at or below the key; a key below all becomes the first of the first */
-    if (i == node->count || probe_cmp(probe, node, i) != 0) i -= i > 0;
-    struct tree_node *made = node_add(inner_of(node)->children[i], probe, item);
-    inner_refresh(node, i);
+    bool below = i == 0;
+    i -= !below;
+    struct inner *inner = inner_of(node);
+    struct tree_node *made = node_add(inner->children[i], item);
+    if (below) inner_first(node, i);
+    inner->counts[i] = made ? node_total(inner->children[i]) : inner->counts[i] + 1;
     if (!made) return NULL;
     i++;
     if (node->count == FANOUT) right = node_split(node, i);
@@ -173,6 +239,7 @@ static void inner_mend(struct tree_node *node, unsigned i)
     struct tree_node *left = inner->children[l], *right = inner->children[l + 1];
     unsigned sum = left->count + right->count;
     unsigned keep = sum <= FANOUT ? sum : sum / 2;
+    bool alike = left->skip == right->skip && memcmp(left->shared, right->shared, left->skip) == 0;
     if (keep > left->count) {
         unsigned moved = keep - left->count;
         entries_move(left, left->count, right, 0, moved);
@@ -182,8 +249,14 @@ static void inner_mend(struct tree_node *node, unsigned i)
         entries_move(right, moved, right, 0, right->count);
         entries_move(right, 0, left, keep, moved);
     }
-    left->count = keep;
-    right->count = sum - keep;
+    left->count = (uint16_t)keep;
+    right->count = (uint16_t)(sum - keep);
+    if (!alike) {
+        share(left, common(left->items[0]->key, left->items[keep - 1]->key, SHARED_MAX));
+        if (right->count > 0)
+            share(right,
+                  common(right->items[0]->key, right->items[right->count - 1]->key, SHARED_MAX));
+    }
     if (right->count == 0) {
         mem_free(right);
         entries_move(node, l + 1, node, l + 2, node->count - l - 2);
@@ -194,23 +267,24 @@ static void inner_mend(struct tree_node *node, unsigned i)
     inner_refresh(node, l);
 }
 
-static struct tree_item *node_remove(struct tree_node *node, const struct probe *probe)
+static struct tree_item *node_remove(struct tree_node *node, struct weir_str key)
 {
-    unsigned i = node_rank(node, probe, true);
+    unsigned i = node_rank(node, key, true);
     if (i-- == 0) return NULL;
     struct tree_item *item;
     if (node->leaf) {
         item = node->items[i];
-        if (probe_cmp(probe, node, i) != 0) return NULL;
+        if (!str_eq(item->key, key)) return NULL;
         entries_move(node, i, node, i + 1, node->count - i - 1);
         node->count--;
         return item;
     }
     struct tree_node *child = inner_of(node)->children[i];
-    item = node_remove(child, probe);
+    item = node_remove(child, key);
     if (!item) return NULL;
+    inner_of(node)->counts[i]--;
     if (child->count < FILL_MIN) inner_mend(node, i);
-    else inner_refresh(node, i);
+    else if (node->items[i] == item) inner_first(node, i);
     return item;
 }
 
@@ -229,7 +303,9 @@ static void node_check(const struct tree_node *node, bool root)
     ASSERT(node->leaf || node->count > 1);
     for (unsigned i = 0; i < node->count; i++) {
         ASSERT(i == 0 || str_cmp(node->items[i - 1]->key, node->items[i]->key) < 0);
-        ASSERT(node->prefixes[i] == probe_of(node->items[i]->key).prefix);
+        ASSERT(common(node->items[i]->key, (struct weir_str){ node->shared, node->skip },
+                      SHARED_MAX) == node->skip);
+        ASSERT(node->heads[i] == head_of(node->items[i]->key, node->skip));
         if (node->leaf) continue;
         const struct tree_node *child = inner_of(node)->children[i];
         node_check(child, false);
@@ -253,17 +329,16 @@ static void tree_check(const struct tree *tree)
 /* Number of items below the key. */
 static size_t tree_rank(const struct tree *tree, struct weir_str key)
 {
-    struct probe probe = probe_of(key);
     const struct tree_node *node = tree->root;
     size_t rank = 0;
     if (!node) return 0;
     while (!node->leaf) {
-        unsigned i = node_rank(node, &probe, false);
+        unsigned i = node_rank(node, key, false);
         if (i == 0) return rank;
         for (unsigned before = 0; before < i - 1; before++) rank += inner_of(node)->counts[before];
         node = inner_of(node)->children[i - 1];
     }
-    return rank + node_rank(node, &probe, false);
+    return rank + node_rank(node, key, false);
 }
 
 /* ---- the door ---- */
@@ -276,10 +351,9 @@ struct tree_item *tree_find(const struct tree *tree, struct weir_str key)
 
 void tree_add(struct tree *tree, struct tree_item *item)
 {
-    struct probe probe = probe_of(item->key);
     if (!tree->root) tree->root = node_create(true);
     struct tree_node *left = tree->root;
-    struct tree_node *right = node_add(left, &probe, item);
+    struct tree_node *right = node_add(left, item);
     if (right) {
         tree->root = node_create(false);
         inner_insert(tree->root, 0, left);
@@ -292,9 +366,8 @@ void tree_add(struct tree *tree, struct tree_item *item)
 
 struct tree_item *tree_remove(struct tree *tree, struct weir_str key)
 {
-    struct probe probe = probe_of(key);
     if (!tree->root) return NULL;
-    struct tree_item *item = node_remove(tree->root, &probe);
+    struct tree_item *item = node_remove(tree->root, key);
     if (!item) return NULL;
     while (!tree->root->leaf && tree->root->count == 1) {
         struct tree_node *only = inner_of(tree->root)->children[0];
@@ -309,12 +382,11 @@ struct tree_item *tree_remove(struct tree *tree, struct weir_str key)
 
 struct tree_item *tree_seek(const struct tree *tree, struct weir_str key, bool after)
 {
-    struct probe probe = probe_of(key);
     const struct tree_node *node = tree->root;
     struct tree_item *next = NULL;
     if (!node) return NULL;
     for (;;) {
-        unsigned i = node_rank(node, &probe, node->leaf ? after : true);
+        unsigned i = node_rank(node, key, node->leaf ? after : true);
         if (i < node->count) next = node->items[i];
         if (node->leaf) return next;
         if (i == 0) return next;
@@ -324,11 +396,10 @@ struct tree_item *tree_seek(const struct tree *tree, struct weir_str key, bool a
 
 struct tree_item *tree_seek_back(const struct tree *tree, struct weir_str key, bool before)
 {
-    struct probe probe = probe_of(key);
     const struct tree_node *node = tree->root;
     if (!node) return NULL;
     for (;;) {
-        unsigned i = node_rank(node, &probe, !before);
+        unsigned i = node_rank(node, key, !before);
         if (i == 0) return NULL;
         if (node->leaf) return node->items[i - 1];
         node = inner_of(node)->children[i - 1];
@@ -350,23 +421,23 @@ static struct tree_item *place_note(const struct tree_node *leaf, unsigned i,
     return leaf->items[i];
 }
 
-static struct tree_item *place_seek(const struct tree_node *node, const struct probe *probe,
-                                    bool after, struct tree_place *place)
+static struct tree_item *place_seek(const struct tree_node *node, struct weir_str key, bool after,
+                                    struct tree_place *place)
 {
     const struct tree_node *beyond = NULL;
     while (!node->leaf) {
-        unsigned i = node_rank(node, probe, true);
+        unsigned i = node_rank(node, key, true);
         if (i < node->count) beyond = inner_of(node)->children[i];
         node = inner_of(node)->children[i ? i - 1 : 0];
     }
-    return place_note(node, node_rank(node, probe, after), beyond, place);
+    return place_note(node, node_rank(node, key, after), beyond, place);
 }
 
-static struct tree_item *place_seek_back(const struct tree_node *node, const struct probe *probe,
+static struct tree_item *place_seek_back(const struct tree_node *node, struct weir_str key,
                                          bool before, struct tree_place *place)
 {
     for (;;) {
-        unsigned i = node_rank(node, probe, !before);
+        unsigned i = node_rank(node, key, !before);
         if (i == 0) return NULL;
         if (node->leaf) return place_note(node, i - 1, NULL, place);
         node = inner_of(node)->children[i - 1];
@@ -376,11 +447,10 @@ static struct tree_item *place_seek_back(const struct tree_node *node, const str
 struct tree_item *tree_seek_place(const struct tree *tree, struct weir_str key, bool after,
                                   bool reverse, struct tree_place *place)
 {
-    struct probe probe = probe_of(key);
     *place = (struct tree_place){ .changes = tree->changes };
     if (!tree->root) return NULL;
-    return reverse ? place_seek_back(tree->root, &probe, after, place)
-                   : place_seek(tree->root, &probe, after, place);
+    return reverse ? place_seek_back(tree->root, key, after, place)
+                   : place_seek(tree->root, key, after, place);
 }
 
 struct tree_item *tree_step(const struct tree *tree, struct tree_place *place, struct weir_str at,

@@ -19,14 +19,19 @@ struct twin {
     uint64_t random;
 };
 
-/* Keys that share prefixes, are prefixes of each other, and hold NULs and high bytes. */
+#define KEY_ROOM 120
+
+/* Keys that share beginnings, some of more than a node keeps, are prefixes of each other, and hold NULs and high bytes. */
 static struct weir_str key_draw(uint64_t *random, char *room, unsigned spread)
 {
     static const char letters[] = { 0, 'a', 'b', (char)0xff };
+    static const char long_one[] = "a/of-one-entity-with-a-long-name-0123456789-0123456789-0123456789-0123456789/";
     size_t len = 0;
-    if (draw_below(random, 3) == 0) {
-        memcpy(room, "account/", 8);
-        len = 8;
+    switch (draw_below(random, 5)) {
+    case 0: memcpy(room, "account/", len = 8); break;
+    case 1: memcpy(room, "account/of-ann/2", len = 15 + (size_t)draw_below(random, 2)); break;
+    case 2: memcpy(room, long_one, len = sizeof(long_one) - 1 - (size_t)draw_below(random, 30)); break;
+    default: break;
     }
     size_t more = draw_below(random, spread);
     while (more--) room[len++] = letters[draw_below(random, 4)];
@@ -119,7 +124,7 @@ static void tree_agrees_with_a_sorted_array(void **state)
         struct twin twin = { .random = seed };
         unsigned spread = seed % 3 == 0 ? 4 : 12;
         for (int step = 0; step < 6000; step++) {
-            char room[32], room_to[32];
+            char room[KEY_ROOM], room_to[KEY_ROOM];
             struct weir_str key = key_draw(&twin.random, room, spread);
             struct weir_str to = key_draw(&twin.random, room_to, spread);
             uint64_t odds = step / 1500 % 2 ? 2 : 8;
