@@ -60,9 +60,9 @@ static size_t common(struct weir_str a, struct weir_str b, size_t max)
     return n;
 }
 
-static void share(struct tree_node *node, size_t skip)
+static void share(struct tree_node *node, const char *shared, size_t skip)
 {
-    if (skip > 0) memcpy(node->shared, node->items[0]->key.ptr, skip);
+    if (skip > 0) memmove(node->shared, shared, skip);
     node->skip = (uint8_t)skip;
     for (unsigned i = 0; i < node->count; i++) node->heads[i] = head_of(node->items[i]->key, skip);
 }
@@ -71,15 +71,16 @@ static void share(struct tree_node *node, size_t skip)
 static void share_more(struct tree_node *node)
 {
     if (node->count < 2) return;
-    size_t skip = common(node->items[0]->key, node->items[node->count - 1]->key, SHARED_MAX);
-    if (skip > node->skip) share(node, skip);
+    struct weir_str first = node->items[0]->key, last = node->items[node->count - 1]->key;
+    size_t skip = common(first, last, SHARED_MAX);
+    if (skip > node->skip) share(node, first.ptr, skip);
 }
 
-/* Before the key is put among the others. */
+/* Before the key is put among the others, if any are left. */
 static void share_with(struct tree_node *node, struct weir_str key)
 {
     size_t skip = common((struct weir_str){ node->shared, node->skip }, key, node->skip);
-    if (skip < node->skip) share(node, skip);
+    if (skip < node->skip) share(node, node->shared, skip);
 }
 
 /* Without branches: none of them could be foretold. */
@@ -121,9 +122,10 @@ static struct inner *inner_of(const struct tree_node *node)
     return (struct inner *)(uintptr_t)node;
 }
 
-static struct tree_node *node_create(bool leaf)
+static struct tree_node *node_create(const struct tree *tree, bool leaf)
 {
-    struct tree_node *node = mem_alloc(leaf ? sizeof(struct tree_node) : sizeof(struct inner));
+    size_t bytes = leaf ? sizeof(struct tree_node) : sizeof(struct inner);
+    struct tree_node *node = tree->arena ? arena_alloc(tree->arena, bytes) : mem_alloc(bytes);
     node->leaf = leaf;
     return node;
 }
@@ -189,10 +191,10 @@ static void inner_insert(struct tree_node *node, unsigned i, struct tree_node *c
  * Halves a full node; one that grows at its end keeps nearly all, so that ascending keys fill nodes.
  * An inner node is never left with one entry: inner_mend() needs a neighbour.
  */
-static struct tree_node *node_split(struct tree_node *node, unsigned at)
+static struct tree_node *node_split(const struct tree *tree, struct tree_node *node, unsigned at)
 {
     unsigned keep = at < FANOUT ? FANOUT / 2 : node->leaf ? FANOUT - 1 : FANOUT - 2;
-    struct tree_node *right = node_create(node->leaf);
+    struct tree_node *right = node_create(tree, node->leaf);
     right->count = (uint16_t)(node->count - keep);
     right->skip = node->skip;
     memcpy(right->shared, node->shared, node->skip);
@@ -204,13 +206,14 @@ static struct tree_node *node_split(struct tree_node *node, unsigned at)
 }
 
 /* Adds below `node`; returns the new right neighbour if it was split. */
-static struct tree_node *node_add(struct tree_node *node, struct tree_item *item)
+static struct tree_node *node_add(const struct tree *tree, struct tree_node *node,
+                                  struct tree_item *item)
 {
     struct tree_node *right = NULL;
     unsigned i = node_rank(node, item->key, true);
     if (node->leaf) {
         ASSERT(i == 0 || !str_eq(node->items[i - 1]->key, item->key));
-        if (node->count == FANOUT) right = node_split(node, i);
+        if (node->count == FANOUT) right = node_split(tree, node, i);
         if (right && i > node->count) item_insert(right, i - node->count, item);
         else item_insert(node, i, item);
         return right;
@@ -219,12 +222,12 @@ static struct tree_node *node_add(struct tree_node *node, struct tree_item *item
     bool below = i == 0;
     i -= !below;
     struct inner *inner = inner_of(node);
-    struct tree_node *made = node_add(inner->children[i], item);
+    struct tree_node *made = node_add(tree, inner->children[i], item);
     if (below) inner_first(node, i);
     inner->counts[i] = made ? node_total(inner->children[i]) : inner->counts[i] + 1;
     if (!made) return NULL;
     i++;
-    if (node->count == FANOUT) right = node_split(node, i);
+    if (node->count == FANOUT) right = node_split(tree, node, i);
     if (right && i > node->count) inner_insert(right, i - node->count, made);
     else inner_insert(node, i, made);
     return right;
@@ -252,10 +255,10 @@ static void inner_mend(struct tree_node *node, unsigned i)
     left->count = (uint16_t)keep;
     right->count = (uint16_t)(sum - keep);
     if (!alike) {
-        share(left, common(left->items[0]->key, left->items[keep - 1]->key, SHARED_MAX));
-        if (right->count > 0)
-            share(right,
-                  common(right->items[0]->key, right->items[right->count - 1]->key, SHARED_MAX));
+        share(left, left->shared, 0);
+        share(right, right->shared, 0);
+        share_more(left);
+        share_more(right);
     }
     if (right->count == 0) {
         mem_free(right);
@@ -351,11 +354,11 @@ struct tree_item *tree_find(const struct tree *tree, struct weir_str key)
 
 void tree_add(struct tree *tree, struct tree_item *item)
 {
-    if (!tree->root) tree->root = node_create(true);
+    if (!tree->root) tree->root = node_create(tree, true);
     struct tree_node *left = tree->root;
-    struct tree_node *right = node_add(left, item);
+    struct tree_node *right = node_add(tree, left, item);
     if (right) {
-        tree->root = node_create(false);
+        tree->root = node_create(tree, false);
         inner_insert(tree->root, 0, left);
         inner_insert(tree->root, 1, right);
     }
@@ -367,6 +370,7 @@ void tree_add(struct tree *tree, struct tree_item *item)
 struct tree_item *tree_remove(struct tree *tree, struct weir_str key)
 {
     if (!tree->root) return NULL;
+    ASSERT(tree->arena == NULL);
     struct tree_item *item = node_remove(tree->root, key);
     if (!item) return NULL;
     while (!tree->root->leaf && tree->root->count == 1) {
@@ -473,6 +477,6 @@ size_t tree_count(const struct tree *tree, struct weir_str from, struct weir_str
 
 void tree_free(struct tree *tree)
 {
-    node_destroy(tree->root);
+    if (tree->arena == NULL) node_destroy(tree->root);
     *tree = (struct tree){ 0 };
 }

@@ -20,6 +20,8 @@ struct tree {
     struct tree_node *root;
     size_t count;
     uint64_t changes; /* items added and taken out so far */
+    struct arena
+        *arena; /* where nodes are from, and go with it: items are added only; NULL: the heap */
 };
 
 /* Where a walk stands. */

@@ -218,7 +218,6 @@ static void shard_deinit(struct engine *engine, uint32_t index)
                 if (f->fiber != NULL && f->bottom == f) fiber_drop(f->fiber);
                 mem_free(f);
             }
-            for (struct access *a = t->accesses; a != NULL; a = a->next) tree_free(&a->overlay);
             if (t->root != NULL) {
                 arena_free(&t->root->arena);
                 mem_free(t->root);

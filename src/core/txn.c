@@ -71,7 +71,6 @@ void txn_end(struct txn *t)
     struct shard *s = t->shard;
     ASSERT(t->top == NULL);
     for (struct access *a = t->accesses; a != NULL; a = a->next) {
-        if (a->overlay.root != NULL) tree_free(&a->overlay);
         if (t->shares) {
             share_release(s, a);
             continue;
@@ -110,6 +109,7 @@ enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_st
 static inline void access_begin(struct access *a, struct txn *t, struct entity *e)
 {
     a->entity = e;
+    a->overlay.arena = &t->arena;
     a->type = type_of(t->shard, e->type_id);
     a->exists = e->blob != NULL;
     if (a->exists) a->packed = (struct weir_str){ e->blob, e->blob_len };

@@ -171,6 +171,29 @@ static void tree_survives_queues_and_stacks_of_keys(void **state)
     }
 }
 
+/* What the keys of a tree shared is forgotten with them. */
+static void tree_that_was_emptied_takes_other_keys(void **state)
+{
+    for (unsigned count = 1; count < 80; count++) {
+        struct twin twin = { .random = count };
+        for (unsigned round = 0; round < 4; round++) {
+            char room[KEY_ROOM];
+            size_t len = (size_t)snprintf(room, sizeof(room), round == 2 ? "b" : "entity/with/long/name/%u/", round);
+            for (unsigned i = 0; i < count; i++) {
+                room[len] = (char)(i * 37);
+                twin_add(&twin, (struct weir_str){ room, len + 1 });
+                twin_compare(&twin, (struct weir_str){ room, len + 1 }, STR("c"), count);
+            }
+            while (twin.count > 0) {
+                struct weir_str there = twin.items[draw_below(&twin.random, twin.count)]->key;
+                memcpy(room, there.ptr, there.len);
+                twin_remove(&twin, (struct weir_str){ room, there.len }, count);
+            }
+        }
+        twin_free(&twin);
+    }
+}
+
 static void tree_that_is_empty_finds_nothing(void **state)
 {
     struct tree tree = { 0 };
@@ -239,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tree_agrees_with_a_sorted_array),
         cmocka_unit_test(tree_survives_queues_and_stacks_of_keys),
+        cmocka_unit_test(tree_that_was_emptied_takes_other_keys),
         cmocka_unit_test(tree_that_is_empty_finds_nothing),
         cmocka_unit_test(tree_walk_by_seeking_survives_removals),
         cmocka_unit_test(tree_steps_are_neighbours_while_the_tree_changes),
