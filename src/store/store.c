@@ -31,6 +31,7 @@ void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key)
 /* The first byte from `at` on in which both differ. */
 static size_t same_until(const char *a, const char *b, size_t at, size_t len)
 {
+    while (at + 256 <= len && memcmp(a + at, b + at, 256) == 0) at += 256;
     while (at + 8 <= len && load_le64(a + at) == load_le64(b + at)) at += 8;
     while (at < len && a[at] == b[at]) at++;
     return at;
