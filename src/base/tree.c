@@ -5,13 +5,14 @@
  * are no separator keys that could outlive their items, and the successor of a leaf's last item is the
  * next entry of the nearest ancestor: leaves need no links.
  *
- * Neighbours begin alike: rows of one entity's map by all but the last bytes. A node keeps what its keys are known to
- * begin with (Bayer and Unterauer, "Prefix B-Trees", 1977), and beside each item the big-endian number of the eight bytes
- * behind that (Graefe and Larson, "B-Tree Indexes and CPU Caches", 2001): so most comparisons touch no item. What is shared
- * is sought anew when a node is split, joined or has filled to a half or a quarter, and gets less with a key that differs.
+ * Neighbours begin alike: rows of one entity's map by all but the last bytes. Beside each item stands the big-endian number of
+ * the eight bytes of its key behind the first `skip`, in which all keys of the node agree: so most comparisons touch no item
+ * (Graefe and Larson, "B-Tree Indexes and CPU Caches", ICDE 2001). A search compares what they agree in once a node, with the first
+ * item. Where heads do not tell keys apart, more is skipped when a node is split, joined or has filled to a quarter or a half;
+ * a key that differs makes it less.
  *
- * Invariants: entries ascend; all keys of a node begin with its `shared`; an inner entry's item and count are those of its
- * child; no node but a root leaf is empty, and an inner node has at least two entries.
+ * Invariants: entries ascend; all keys of a node agree in its skip; an inner entry's item and count are those of its child; no
+ * node but a root leaf is empty, and an inner node has at least two entries.
  * SPDX-License-Identifier: MIT
  */
 #include "base/tree.h"
@@ -22,14 +23,11 @@
 #define FANOUT 32
 #define FILL_MIN (FANOUT / 4)
 
-#define SHARED_MAX 60
-
 struct tree_node {
     uint16_t count;
-    uint8_t skip; /* bytes of `shared` */
+    uint16_t skip;
     bool leaf;
-    char shared[SHARED_MAX];
-    uint64_t heads[FANOUT]; /* of each key behind that */
+    uint64_t heads[FANOUT];
     struct tree_item *items[FANOUT];
 };
 
@@ -50,37 +48,35 @@ static uint64_t head_of(struct weir_str key, size_t skip)
     return more > 0 ? head << (64 - 8 * more) : 0;
 }
 
-/* How many bytes both begin with, `max` at most. */
-static size_t common(struct weir_str a, struct weir_str b, size_t max)
+/* In how many bytes both begin alike. */
+static size_t common(struct weir_str a, struct weir_str b)
 {
-    size_t n = 0;
-    if (max > a.len) max = a.len;
-    if (max > b.len) max = b.len;
+    size_t n = 0, max = a.len < b.len ? a.len : b.len;
     while (n < max && a.ptr[n] == b.ptr[n]) n++;
-    return n;
+    return n < UINT16_MAX ? n : UINT16_MAX;
 }
 
-static void share(struct tree_node *node, const char *shared, size_t skip)
+static void skip_set(struct tree_node *node, size_t skip)
 {
-    if (skip > 0) memmove(node->shared, shared, skip);
-    node->skip = (uint8_t)skip;
+    if (node->skip == skip) return;
+    node->skip = (uint16_t)skip;
     for (unsigned i = 0; i < node->count; i++) node->heads[i] = head_of(node->items[i]->key, skip);
 }
 
-/* Entries ascend: what the first and the last begin with, all do. */
-static void share_more(struct tree_node *node)
+/* Entries ascend: what the first and the last agree in, all do. */
+static void skip_more(struct tree_node *node)
 {
-    if (node->count < 2) return;
-    struct weir_str first = node->items[0]->key, last = node->items[node->count - 1]->key;
-    size_t skip = common(first, last, SHARED_MAX);
-    if (skip > node->skip) share(node, first.ptr, skip);
+    unsigned i = 1;
+    while (i < node->count && node->heads[i - 1] != node->heads[i]) i++;
+    if (i < node->count)
+        skip_set(node, common(node->items[0]->key, node->items[node->count - 1]->key));
 }
 
-/* Before the key is put among the others, if any are left. */
-static void share_with(struct tree_node *node, struct weir_str key)
+/* Before the key is put among the others. The first of them may just have been taken out below: it is still there. */
+static void skip_for(struct tree_node *node, struct weir_str key)
 {
-    size_t skip = common((struct weir_str){ node->shared, node->skip }, key, node->skip);
-    if (skip < node->skip) share(node, node->shared, skip);
+    size_t skip = node->skip == 0 ? 0 : common(node->items[0]->key, key);
+    if (skip < node->skip) skip_set(node, skip);
 }
 
 /* Without branches: none of them could be foretold. */
@@ -99,7 +95,7 @@ static unsigned node_rank(const struct tree_node *node, struct weir_str key, boo
 {
     size_t skip = node->skip;
     if (skip > 0) {
-        int order = memcmp(key.ptr, node->shared, key.len < skip ? key.len : skip);
+        int order = memcmp(key.ptr, node->items[0]->key.ptr, key.len < skip ? key.len : skip);
         if (order > 0) return node->count;
         if (order < 0 || key.len < skip) return 0;
     }
@@ -161,7 +157,7 @@ static void item_set(struct tree_node *node, unsigned i, struct tree_item *item)
 static void inner_first(struct tree_node *node, unsigned i)
 {
     struct tree_item *first = inner_of(node)->children[i]->items[0];
-    share_with(node, first->key);
+    skip_for(node, first->key);
     item_set(node, i, first);
 }
 
@@ -173,11 +169,11 @@ static void inner_refresh(struct tree_node *node, unsigned i)
 
 static void item_insert(struct tree_node *node, unsigned i, struct tree_item *item)
 {
-    share_with(node, item->key);
+    skip_for(node, item->key);
     entries_move(node, i + 1, node, i, node->count - i);
     node->count++;
     item_set(node, i, item);
-    if (node->count == FANOUT / 4 || node->count == FANOUT / 2) share_more(node);
+    if (node->count == FANOUT / 4 || node->count == FANOUT / 2) skip_more(node);
 }
 
 static void inner_insert(struct tree_node *node, unsigned i, struct tree_node *child)
@@ -197,11 +193,10 @@ static struct tree_node *node_split(const struct tree *tree, struct tree_node *n
     struct tree_node *right = node_create(tree, node->leaf);
     right->count = (uint16_t)(node->count - keep);
     right->skip = node->skip;
-    memcpy(right->shared, node->shared, node->skip);
     entries_move(right, 0, node, keep, right->count);
     node->count = (uint16_t)keep;
-    share_more(node);
-    share_more(right);
+    skip_more(node);
+    skip_more(right);
     return right;
 }
 
@@ -242,7 +237,10 @@ static void inner_mend(struct tree_node *node, unsigned i)
     struct tree_node *left = inner->children[l], *right = inner->children[l + 1];
     unsigned sum = left->count + right->count;
     unsigned keep = sum <= FANOUT ? sum : sum / 2;
-    bool alike = left->skip == right->skip && memcmp(left->shared, right->shared, left->skip) == 0;
+    skip_for(left, right->items[0]->key);
+    skip_for(right, left->items[0]->key);
+    skip_set(left, left->skip < right->skip ? left->skip : right->skip);
+    skip_set(right, left->skip);
     if (keep > left->count) {
         unsigned moved = keep - left->count;
         entries_move(left, left->count, right, 0, moved);
@@ -254,12 +252,8 @@ static void inner_mend(struct tree_node *node, unsigned i)
     }
     left->count = (uint16_t)keep;
     right->count = (uint16_t)(sum - keep);
-    if (!alike) {
-        share(left, left->shared, 0);
-        share(right, right->shared, 0);
-        share_more(left);
-        share_more(right);
-    }
+    skip_more(left);
+    skip_more(right);
     if (right->count == 0) {
         mem_free(right);
         entries_move(node, l + 1, node, l + 2, node->count - l - 2);
@@ -279,7 +273,7 @@ static struct tree_item *node_remove(struct tree_node *node, struct weir_str key
         item = node->items[i];
         if (!str_eq(item->key, key)) return NULL;
         entries_move(node, i, node, i + 1, node->count - i - 1);
-        node->count--;
+        if (--node->count == 0) node->skip = 0;
         return item;
     }
     struct tree_node *child = inner_of(node)->children[i];
@@ -302,12 +296,12 @@ static void node_destroy(struct tree_node *node)
 #ifdef WEIR_SLOW_CHECKS
 static void node_check(const struct tree_node *node, bool root)
 {
+    ASSERT(node->count > 0 || node->skip == 0);
     ASSERT(node->count <= FANOUT && (node->count > 0 || (root && node->leaf)));
     ASSERT(node->leaf || node->count > 1);
     for (unsigned i = 0; i < node->count; i++) {
         ASSERT(i == 0 || str_cmp(node->items[i - 1]->key, node->items[i]->key) < 0);
-        ASSERT(common(node->items[i]->key, (struct weir_str){ node->shared, node->skip },
-                      SHARED_MAX) == node->skip);
+        ASSERT(common(node->items[0]->key, node->items[i]->key) >= node->skip);
         ASSERT(node->heads[i] == head_of(node->items[i]->key, node->skip));
         if (node->leaf) continue;
         const struct tree_node *child = inner_of(node)->children[i];
