@@ -12,6 +12,8 @@
 #include "base/tree.h"
 #include "draw.h"
 
+#define KEY_MAX 64
+
 struct twin {
     struct tree tree;
     struct tree_item **items; /* ascending */
@@ -19,22 +21,30 @@ struct twin {
     uint64_t random;
 };
 
-#define KEY_ROOM 120
-
-/* Keys that share beginnings, some of more than a node keeps, are prefixes of each other, and hold NULs and high bytes. */
+/* Keys that share prefixes, are prefixes of each other, and hold NULs and high bytes. */
 static struct weir_str key_draw(uint64_t *random, char *room, unsigned spread)
 {
     static const char letters[] = { 0, 'a', 'b', (char)0xff };
-    static const char long_one[] = "a/of-one-entity-with-a-long-name-0123456789-0123456789-0123456789-0123456789/";
     size_t len = 0;
-    switch (draw_below(random, 5)) {
-    case 0: memcpy(room, "account/", len = 8); break;
-    case 1: memcpy(room, "account/of-ann/2", len = 15 + (size_t)draw_below(random, 2)); break;
-    case 2: memcpy(room, long_one, len = sizeof(long_one) - 1 - (size_t)draw_below(random, 30)); break;
-    default: break;
+    if (draw_below(random, 3) == 0) {
+        memcpy(room, "account/", 8);
+        len = 8;
     }
     size_t more = draw_below(random, spread);
     while (more--) room[len++] = letters[draw_below(random, 4)];
+    return (struct weir_str){ room, len };
+}
+
+/* Keys of groups that begin alike for long, with a number behind; some are cut anywhere, down to the empty key. */
+static struct weir_str key_draw_grouped(uint64_t *random, char *room, unsigned groups)
+{
+    unsigned group = (unsigned)draw_below(random, groups);
+    size_t len = (size_t)snprintf(room, KEY_MAX, "%s/%03u/d/%02u%s",
+                                  group % 3 ? "\2\1wh" : "entity", group / 6, group % 6,
+                                  group % 3 ? "" : "/a/long/name/map");
+    uint64_t number = draw_below(random, 8) ? draw_below(random, 40) : draw(random);
+    for (unsigned i = 0; i < 8; i++) room[len++] = (char)(number >> (56 - 8 * i));
+    if (draw_below(random, 8) == 0) len = draw_below(random, len + 1);
     return (struct weir_str){ room, len };
 }
 
@@ -108,6 +118,16 @@ static void twin_compare(struct twin *twin, struct weir_str key, struct weir_str
     CHECK(seed, tree_seek_back(&twin->tree, key, false) == twin_at(twin, rank + has - 1));
     CHECK(seed, tree_count(&twin->tree, key, to) == (rank_to > rank ? rank_to - rank : 0));
     CHECK(seed, tree_count(&twin->tree, key, STR_NIL) == twin->count - rank);
+    struct tree_place place;
+    struct tree_item *item = tree_seek_place(&twin->tree, key, false, false, &place);
+    CHECK(seed, item == twin_at(twin, rank));
+    if (item)
+        CHECK(seed, tree_step(&twin->tree, &place, item->key, false) == twin_at(twin, rank + 1));
+    item = tree_seek_place(&twin->tree, key, false, true, &place);
+    CHECK(seed, item == twin_at(twin, rank + has - 1));
+    if (item)
+        CHECK(seed,
+              tree_step(&twin->tree, &place, item->key, true) == twin_at(twin, rank + has - 2));
 }
 
 static void twin_free(struct twin *twin)
@@ -117,30 +137,50 @@ static void twin_free(struct twin *twin)
     mem_free(twin->items);
 }
 
-/* Grows, shrinks and grows again, by odds that change with time. */
+/* By the key's bytes alone: the item's own are freed with it. */
+static void twin_remove_at(struct twin *twin, size_t i, uint64_t seed)
+{
+    char room[KEY_MAX];
+    struct weir_str there = twin->items[i]->key;
+    if (there.len) memcpy(room, there.ptr, there.len);
+    twin_remove(twin, (struct weir_str){ room, there.len }, seed);
+}
+
+/* Grows, shrinks, grows and shrinks again, by odds that change with time; then down to nothing, and one key again. */
+static void twin_run(uint64_t seed, struct weir_str (*draw_key)(uint64_t *, char *, unsigned),
+                     unsigned spread)
+{
+    struct twin twin = { .random = seed };
+    char room[KEY_MAX], room_to[KEY_MAX];
+    for (int step = 0; step < 6000; step++) {
+        struct weir_str key = draw_key(&twin.random, room, spread);
+        struct weir_str to = draw_key(&twin.random, room_to, spread);
+        uint64_t odds = step / 1500 % 2 ? 2 : 8;
+        if (draw_below(&twin.random, 10) < odds) twin_add(&twin, key);
+        else if (twin.count && draw_below(&twin.random, 2))
+            twin_remove_at(&twin, draw_below(&twin.random, twin.count), seed);
+        else twin_remove(&twin, key, seed);
+        twin_compare(&twin, key, to, seed);
+    }
+    while (twin.count) {
+        twin_remove_at(&twin, draw_below(&twin.random, twin.count), seed);
+        twin_compare(&twin, draw_key(&twin.random, room, spread), STR("b"), seed);
+    }
+    struct weir_str key = draw_key(&twin.random, room, spread);
+    twin_add(&twin, key);
+    twin_compare(&twin, key, STR("b"), seed);
+    twin_free(&twin);
+}
+
 static void tree_agrees_with_a_sorted_array(void **state)
 {
-    for (uint64_t seed = 1; seed <= 12; seed++) {
-        struct twin twin = { .random = seed };
-        unsigned spread = seed % 3 == 0 ? 4 : 12;
-        for (int step = 0; step < 6000; step++) {
-            char room[KEY_ROOM], room_to[KEY_ROOM];
-            struct weir_str key = key_draw(&twin.random, room, spread);
-            struct weir_str to = key_draw(&twin.random, room_to, spread);
-            uint64_t odds = step / 1500 % 2 ? 2 : 8;
-            if (draw_below(&twin.random, 10) < odds) {
-                twin_add(&twin, key);
-            } else if (twin.count && draw_below(&twin.random, 2)) {
-                struct weir_str there = twin.items[draw_below(&twin.random, twin.count)]->key;
-                memcpy(room, there.ptr, there.len);
-                twin_remove(&twin, (struct weir_str){ room, there.len }, seed);
-            } else {
-                twin_remove(&twin, key, seed);
-            }
-            twin_compare(&twin, key, to, seed);
-        }
-        twin_free(&twin);
-    }
+    for (uint64_t seed = 1; seed <= 12; seed++) twin_run(seed, key_draw, seed % 3 == 0 ? 4 : 12);
+}
+
+static void tree_agrees_where_keys_begin_alike(void **state)
+{
+    static const unsigned groups[] = { 1, 3, 12, 150 };
+    for (uint64_t seed = 1; seed <= 12; seed++) twin_run(seed, key_draw_grouped, groups[seed % 4]);
 }
 
 static struct weir_str key_number(char *room, unsigned n)
@@ -177,18 +217,14 @@ static void tree_that_was_emptied_takes_other_keys(void **state)
     for (unsigned count = 1; count < 80; count++) {
         struct twin twin = { .random = count };
         for (unsigned round = 0; round < 4; round++) {
-            char room[KEY_ROOM];
+            char room[KEY_MAX];
             size_t len = (size_t)snprintf(room, sizeof(room), round == 2 ? "b" : "entity/with/long/name/%u/", round);
             for (unsigned i = 0; i < count; i++) {
                 room[len] = (char)(i * 37);
                 twin_add(&twin, (struct weir_str){ room, len + 1 });
                 twin_compare(&twin, (struct weir_str){ room, len + 1 }, STR("c"), count);
             }
-            while (twin.count > 0) {
-                struct weir_str there = twin.items[draw_below(&twin.random, twin.count)]->key;
-                memcpy(room, there.ptr, there.len);
-                twin_remove(&twin, (struct weir_str){ room, there.len }, count);
-            }
+            while (twin.count > 0) twin_remove_at(&twin, draw_below(&twin.random, twin.count), count);
         }
         twin_free(&twin);
     }
@@ -261,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tree_agrees_with_a_sorted_array),
+        cmocka_unit_test(tree_agrees_where_keys_begin_alike),
         cmocka_unit_test(tree_survives_queues_and_stacks_of_keys),
         cmocka_unit_test(tree_that_was_emptied_takes_other_keys),
         cmocka_unit_test(tree_that_is_empty_finds_nothing),
