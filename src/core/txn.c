@@ -570,15 +570,13 @@ void effect_put(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str k
 /* A change of less is not worth looking for what stays. */
 #define PATCHED_FROM 64u
 
-/* The row of `head` and `key` was `before`, NULL if it was not. */
-static void effect_replace(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str head,
-                           struct weir_str key, struct weir_str before, struct weir_str value)
+/* False: the whole row is to be put. It was `before`, NULL if it was not. */
+static inline bool effect_patch(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str head,
+                                struct weir_str key, struct weir_str before, struct weir_str value)
 {
-    struct buf *out = effects_of(s, epoch);
-    if (before.ptr != NULL && (value.len >= PATCHED_FROM || ENV_CHANCE(s->env, "txn.patch")) &&
-        store_change_patch(out, slot, head, key, before, value))
-        return;
-    store_change_of(out, slot, head, key, value);
+    if (before.ptr == NULL || (value.len < PATCHED_FROM && !ENV_CHANCE(s->env, "txn.patch")))
+        return false;
+    return store_change_patch(effects_of(s, epoch), slot, head, key, before, value);
 }
 
 void effect_delete(struct shard *s, uint64_t epoch, uint8_t slot, struct weir_str key)
@@ -615,9 +613,9 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
     }
     bool is_new = row == NULL;
     if (is_new) row = row_add(s, a->entity->slot, o->item.key);
-    effect_replace(s, epoch, a->entity->slot, STR(""), o->item.key,
-                   o->map != NULL ? (struct weir_str){ row->value, row->value_len } : STR_NIL,
-                   o->packed);
+    if (o->map == NULL || !effect_patch(s, epoch, a->entity->slot, STR(""), o->item.key,
+                                        (struct weir_str){ row->value, row->value_len }, o->packed))
+        effect_put(s, epoch, a->entity->slot, o->item.key, o->packed);
     row_value_set(s, row, o->packed);
     if (is_timer) {
         if (is_new) s->timer_count++;
@@ -650,8 +648,10 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
 #ifdef MUTANT_patch_of_new_row
     entity_set(s, e, a->packed);
 #endif
-    effect_replace(s, epoch, e->slot, (struct weir_str){ head, sizeof(head) }, entity_key(e),
-                   (struct weir_str){ e->blob, e->blob_len }, a->packed);
+    struct weir_str key = { head, sizeof(head) };
+    if (!effect_patch(s, epoch, e->slot, key, entity_key(e),
+                      (struct weir_str){ e->blob, e->blob_len }, a->packed))
+        store_change_of(effects_of(s, epoch), e->slot, key, entity_key(e), a->packed);
     entity_set(s, e, a->packed);
 }
 
