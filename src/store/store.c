@@ -79,7 +79,7 @@ void store_patch(struct weir_str before, struct weir_str patch, struct buf *out)
     struct reader reader = reader_of(patch);
     size_t len = reader_varint(&reader);
     buf_reset(out);
-    buf_reserve(out, len);
+    buf_reserve(out, len + 1); /* an empty value is one, too */
     buf_add(out, before.ptr, before.len < len ? before.len : len);
     if (out->len < len) memset(out->ptr + out->len, 0, len - out->len);
     out->len = len;

@@ -33,7 +33,7 @@ static void change_take(void *arg, uint8_t slot, enum store_op op, struct weir_s
         if (!state->there) return;
         store_patch((struct weir_str){ state->bytes, state->len }, value, &now);
         assert_true(now.len <= BYTES_MAX);
-        memcpy(state->bytes, now.ptr, now.len);
+        if (now.len > 0) memcpy(state->bytes, now.ptr, now.len);
         state->len = now.len;
         buf_free(&now);
         return;
