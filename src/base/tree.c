@@ -134,7 +134,7 @@ static size_t node_total(const struct tree_node *node)
     return total;
 }
 
-/* Moves `count` entries between places that may overlap, within a node or to another of its kind that shares the same. */
+/* Moves `count` entries between places that may overlap, within a node or to another of its kind and skip. */
 static void entries_move(struct tree_node *to, unsigned to_i, const struct tree_node *from,
                          unsigned from_i, unsigned count)
 {

@@ -374,8 +374,8 @@ static bool append_undo(struct store *store, const struct record *r)
     uint64_t front = store->offset % ENV_BLOCK_BYTES, from = store->offset - front,
              len = blocks_up(front + RECORD_HEADER_BYTES);
     struct record there;
-    store->unsynced =
-        true; /* before a record in another file counts: that goes on from what is wiped out here */
+    /* Synced before a record in another file counts: that goes on from what is wiped out here. */
+    store->unsynced = true;
     memset(store->tail + front, 0, len - front);
     if (env->write(env, store->fd, store->tail, len, from) >= 0) return true;
     char *found = mem_aligned(ENV_BLOCK_BYTES, len);

@@ -22,10 +22,9 @@ void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct w
 
 void store_change_delete(struct buf *batch, uint8_t slot, struct weir_str key)
 {
-    buf_add_byte(batch, slot);
-    buf_add_byte(batch, STORE_DELETE);
-    buf_add_varint(batch, key.len);
-    buf_add_str(batch, key);
+    buf_reserve(batch, 12 + key.len);
+    char *at = store_change_head(batch->ptr + batch->len, slot, STORE_DELETE, STR(""), key);
+    batch->len = (size_t)(at - batch->ptr);
 }
 
 /* The first byte from `at` on in which both differ. */
@@ -52,13 +51,7 @@ bool store_change_patch(struct buf *batch, uint8_t slot, struct weir_str head, s
 {
     size_t both = before.len < value.len ? before.len : value.len;
     buf_reserve(batch, 22 + head.len + key.len + value.len + 20);
-    char *at = batch->ptr + batch->len;
-    *at++ = (char)slot;
-    *at++ = STORE_PATCH;
-    at = varint_put(at, head.len + key.len);
-    if (head.len > 0) memcpy(at, head.ptr, head.len);
-    if (key.len > 0) memcpy(at + head.len, key.ptr, key.len);
-    at += head.len + key.len;
+    char *at = store_change_head(batch->ptr + batch->len, slot, STORE_PATCH, head, key);
     const char *patch = at;
     at = varint_put(at, value.len);
     for (size_t done = 0, from, to; done < value.len; done = to) {

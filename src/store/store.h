@@ -20,19 +20,25 @@
  * Changes of a key hold in their order; parts of one frame hold disjoint slots.
  */
 enum store_op { STORE_PUT = 1, STORE_DELETE = 2, STORE_PATCH = 3 };
+/** The head of a change, whose key is in two parts, the first of a few bytes; where it ends. */
+static inline char *store_change_head(char *at, uint8_t slot, enum store_op op,
+                                      struct weir_str head, struct weir_str key)
+{
+    *at++ = (char)slot;
+    *at++ = (char)op;
+    at = varint_put(at, head.len + key.len);
+    for (size_t i = 0; i < head.len; i++) *at++ = head.ptr[i];
+    if (key.len > 0) memcpy(at, key.ptr, key.len);
+    return at + key.len;
+}
 void store_change(struct buf *batch, uint8_t slot, struct weir_str key, struct weir_str value);
-/** The same of a key of two parts, the first of a few bytes. */
+/** The same of a key of two parts. */
 static inline void store_change_of(struct buf *batch, uint8_t slot, struct weir_str head,
                                    struct weir_str key, struct weir_str value)
 {
     buf_reserve(batch, 22 + head.len + key.len + value.len);
-    char *at = batch->ptr + batch->len;
-    *at++ = (char)slot;
-    *at++ = STORE_PUT;
-    at = varint_put(at, head.len + key.len);
-    for (size_t i = 0; i < head.len; i++) *at++ = head.ptr[i];
-    if (key.len > 0) memcpy(at, key.ptr, key.len);
-    at = varint_put(at + key.len, value.len);
+    char *at = store_change_head(batch->ptr + batch->len, slot, STORE_PUT, head, key);
+    at = varint_put(at, value.len);
     if (value.len > 0) memcpy(at, value.ptr, value.len);
     batch->len = (size_t)(at + value.len - batch->ptr);
 }

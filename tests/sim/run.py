@@ -198,7 +198,7 @@ def mutant_build(build, folder, name):
 HINTS = {"store_events_deleted_early": (4, 300, 3), "store_compacted_delete_early": (2, 300, 3),
          "store_compacted_not_synced": (2, 1, 3), "store_compacted_dir_not_synced": (2, 400, 1)}
 FIRST_SEED = {"retire_ahead": 80}  # of the swarm: about 1 in 80 finds it
-RARE = {"retire_by_count": "one seed in thousands finds it, and none is known since rows are logged as patches: look with --mutant"}
+RARE = {"retire_by_count": "one seed in thousands finds it, and none is known that does today: look with --mutant"}
 
 
 def mutant_hunt(build, checker, folder, name, control, large):

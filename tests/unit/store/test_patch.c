@@ -63,42 +63,34 @@ static bool patch_add(struct buf *out, const struct state *before, const struct 
                               (struct weir_str){ now->bytes, now->len });
 }
 
+/* The patch is those bytes, and makes the one of the other. */
+static void patch_assert(struct state *before, const struct state *now, struct weir_str wanted)
+{
+    struct buf out = { 0 };
+    assert_true(patch_add(&out, before, now));
+    assert_memory_equal(out.ptr, "\11\3\5a-key", 8);
+    assert_int_equal(out.len, 8 + wanted.len);
+    assert_memory_equal(out.ptr + 8, wanted.ptr, wanted.len);
+    replay(before, buf_str(&out));
+    state_assert(before, now);
+    buf_free(&out);
+}
+
 static void a_patch_is_what_differs(void **state)
 {
     struct state before = { .there = true, .len = 200 }, now;
-    struct buf out = { 0 };
     for (size_t i = 0; i < before.len; i++) before.bytes[i] = (char)i;
     now = before;
     now.bytes[3] = 'x';
     now.bytes[6] = 'y'; /* two bytes between them stay: cheaper in one */
     now.bytes[199] = 'z';
-    assert_true(patch_add(&out, &before, &now));
-    assert_memory_equal(out.ptr,
-                        "\11\3\5a-key\310\1"
-                        "\3\4x\4\5y"
-                        "\300\1\1z",
-                        out.len);
-    assert_int_equal(out.len, 2 + 6 + 2 + 6 + 4);
-    replay(&before, buf_str(&out));
-    state_assert(&before, &now);
-    buf_reset(&out);
-    assert_true(patch_add(&out, &now, &now)); /* nothing */
-    replay(&before, buf_str(&out));
-    state_assert(&before, &now);
-    buf_reset(&out); /* longer, then shorter */
+    patch_assert(&before, &now, STR("\310\1" "\3\4x\4\5y" "\300\1\1z"));
+    patch_assert(&before, &now, STR("\310\1" "\310\1\0")); /* nothing */
     memcpy(now.bytes + 200, "more", 4);
     now.len = 204;
-    assert_true(patch_add(&out, &before, &now));
-    assert_memory_equal(out.ptr + 8, "\314\1\310\1\4more", out.len - 8);
-    replay(&before, buf_str(&out));
-    state_assert(&before, &now);
-    buf_reset(&out);
+    patch_assert(&before, &now, STR("\314\1" "\310\1\4more"));
     now.len = 100;
-    assert_true(patch_add(&out, &before, &now));
-    assert_memory_equal(out.ptr + 8, "\144\144\0", out.len - 8);
-    replay(&before, buf_str(&out));
-    state_assert(&before, &now);
-    buf_free(&out);
+    patch_assert(&before, &now, STR("\144" "\144\0"));
 }
 
 static void a_patch_longer_than_half_the_row_is_none(void **state)
