@@ -529,6 +529,14 @@ static bool stopped_or_poisoned(void *arg)
     return w->stop || is_poisoned(w);
 }
 
+/* What adds to memory is refused, perhaps all that is left to do, and points taken by chance may keep shards turning meanwhile. */
+#define REFUSED_STEPS 1000000u
+static bool stopped_or_refused(void *arg)
+{
+    struct world *w = arg;
+    return stopped_or_poisoned(w) || w->refused_steps++ >= REFUSED_STEPS;
+}
+
 enum ending { END_CRASH_AT, END_KILL_AT, END_CRASH, END_KILL, END_CLOSE, END_DRAIN, ENDINGS };
 static const enum sim_crash_mode power_modes[] = { SIM_KEEP_NOTHING, SIM_KEEP_RANDOM, SIM_KEEP_PREFIX_TORN, SIM_KEEP_GARBLED, SIM_KEEP_ALL };
 
@@ -706,9 +714,11 @@ static bool life_run(struct world *w, uint32_t life, bool careful, bool rot)
         sim_crash_at(w->sim, at, end == END_KILL_AT ? SIM_KILL : power_mode(w));
     }
     bool alive = life_open(w, 0, &refused);
-    if (alive && careful) sim_faults_set(w->sim, &p->faults);
-    if (alive && rot) sim_faults_set(w->sim, &p->rot_faults);
     if (alive) {
+        if (careful || rot) { /* a second try of the start was without */
+            w->faults_on = true;
+            sim_faults_set(w->sim, rot ? &p->rot_faults : &p->faults);
+        }
         engine_run(w);
         uint64_t steps = sim_choose(w->sim, 40000);
         bool early = end == END_DRAIN && sim_choose(w->sim, 2) == 0; /* in the middle of the work */
@@ -716,8 +726,9 @@ static bool life_run(struct world *w, uint32_t life, bool careful, bool rot)
             while (!stopped_or_poisoned(w) && steps-- > 0 && !sim_crashed(w->sim)) {
                 if (!sim_step(w->sim) && !sim_crashed(w->sim) && !sim_advance(w->sim, LIFE_NS)) break;
             }
-        } else if (p->limits.memory_max != 0 || p->limits.deferred_max != 0 || (rot && p->limits.follower_lag_max != 0)) { /* what adds to memory is refused, perhaps all there is to do */
-            (void)sim_run(w->sim, stopped_or_poisoned, w, 60 * SECOND_NS);
+        } else if (p->limits.memory_max != 0 || p->limits.deferred_max != 0 || (rot && p->limits.follower_lag_max != 0)) {
+            w->refused_steps = 0;
+            (void)sim_run(w->sim, stopped_or_refused, w, 60 * SECOND_NS);
             w->silent = true;
         } else if (!sim_run(w->sim, stopped_or_poisoned, w, LIFE_NS) && !sim_crashed(w->sim)) {
             stuck(w, "stuck");

@@ -182,6 +182,7 @@ struct world {
     uint64_t final_next, pause_until_ns;
     int64_t clock_offset_ms;
     uint64_t disk_limit_until_ns;
+    uint32_t refused_steps;
     struct box sum;
     int64_t results[RESULTS_MAX];
     bool result_known[RESULTS_MAX];
