@@ -18,7 +18,7 @@
 #include "base/sanitize_int.h"
 
 #define LINE_BYTES 64
-#define LINE_ALIGNED_FROM 256
+#define LINE_ALIGNED_FROM 192
 /* Small: a connection may have a thousand requests on their way, each with an arena of its own. */
 #define CHUNK_BYTES_MIN ((size_t)1024)
 #define CHUNK_BYTES_MAX ((size_t)32 * 1024)

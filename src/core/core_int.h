@@ -237,27 +237,28 @@ enum root_kind { ROOT_REQUEST = 1, ROOT_MESSAGE, ROOT_TIMER, ROOT_EVENT };
 
 /* What started a transaction; lives over its retries. */
 struct root {
-    struct arena arena; /* of message, timer and event roots: their arguments and key */
+    _Alignas(CACHE_LINE) struct arena
+        arena; /* of message, timer and event roots: their arguments and key */
     /* from here on cleared by root_new() */
     struct heap_item deadline;
-    struct heap_item wake; /* while its attempt sleeps */
     enum root_kind kind;
+    uint32_t deaths;
     struct age age;
     const struct handler *handler;
+    struct txn *txn;         /* the attempt that runs */
+    struct request *request; /* ROOT_REQUEST */
+    uint64_t attempts;
+    bool timed_out, holding;
+    bool in_turn;        /* all.c */
     struct weir_str key; /* of the entity, or the request id for a service */
     const void *args;
-    struct request *request;   /* ROOT_REQUEST */
+    void *result; /* ROOT_REQUEST: of its handler, in the request's arena */
+    struct root *next;
+    struct heap_item wake;     /* while its attempt sleeps */
     struct delivery *delivery; /* ROOT_MESSAGE */
     struct weir_str reply;     /* ROOT_MESSAGE: the deferred answer that comes of it; empty: none */
     struct weir_str timer_key; /* ROOT_TIMER */
     struct lane *lane;         /* ROOT_EVENT: its head */
-    void *result;              /* ROOT_REQUEST: of its handler, in the request's arena */
-    struct txn *txn;           /* the attempt that runs */
-    uint64_t attempts;
-    uint32_t deaths;
-    bool timed_out, holding;
-    bool in_turn; /* all.c */
-    struct root *next;
 };
 
 struct failure {
@@ -278,43 +279,46 @@ enum tail { TAIL_NONE, TAIL_GIVEN, TAIL_DECIDED };
 
 struct txn {
     /* kept from one to the next, empty */
-    struct arena arena;
+    _Alignas(CACHE_LINE) struct arena arena;
     struct buf trace;
-    /* from here on cleared by txn_begin() */
+    /* from here on cleared by txn_begin(); first what every one needs, in as few cache lines as it takes */
     uint64_t id; /* sequence << 6 | root's shard */
     struct age age;
     struct shard *shard;
     struct txn *chain;
     struct weir_ctx *top;
     struct access *accesses;
+    struct root *root; /* on the root's shard */
     uint32_t access_count;
-    struct send *sends, **sends_tail;
-    struct emit *emits, **emits_tail;
-    struct asked *asks, **asks_tail;
-    uint32_t send_count, emit_count, ask_count, map_row_count;
-    int64_t timers_more; /* set less fired and cancelled */
-    uint64_t bytes_written;
+    enum weir_status status; /* of the root's own handler */
+    enum retry retry;
+    enum tail tail;
+    bool cancelled;      /* wounded (root) or cancelled (participant): ends with nothing applied */
+    bool patient;        /* it died often enough: no_wait lets it wait for younger ones */
+    bool asleep;         /* a root in the queue of its entity that must not get the lock yet */
+    bool shares;         /* it only reads, and shares its locks with others that do */
+    bool in_turn;        /* so are the calls of its weir.alls */
     uint64_t read_epoch; /* newest version read, here and in answers */
     uint64_t
         participants; /* other shards that hold a record; complete at the root once all answered */
-    struct failure failure;
-    enum weir_status status; /* of the root's own handler */
-    void *result;
-    struct entity *root_entity;
-    bool cancelled; /* wounded (root) or cancelled (participant): ends with nothing applied */
-    bool patient;   /* it died often enough: no_wait lets it wait for younger ones */
-    bool asleep;    /* a root in the queue of its entity that must not get the lock yet */
-    bool shares;    /* it only reads, and shares its locks with others that do */
-    bool in_turn;   /* so are the calls of its weir.alls */
-    enum retry retry;
-    enum tail tail;
-    int64_t now_ms;
-    struct weir_str caller, roles;
-    struct weir_str request_id; /* at the root nil until txn_name() is asked */
-    struct root *root;          /* on the root's shard */
+    struct send *sends;
+    struct emit *emits;
+    struct asked *asks;
     const struct last_call
-        *decided;            /* there: decided by the callee, whatever was wished meanwhile */
-    struct all *all;         /* where its owner runs: the weir.all that is open */
+        *decided;    /* there: decided by the callee, whatever was wished meanwhile */
+    struct all *all; /* where its owner runs: the weir.all that is open */
+    void *result;
+    int64_t now_ms;
+    uint64_t bytes_written;
+    struct weir_str request_id; /* at the root nil until txn_name() is asked */
+    struct failure failure;
+    struct weir_str caller, roles;
+    struct entity *root_entity;
+    struct send **sends_tail;
+    struct emit **emits_tail;
+    struct asked **asks_tail;
+    uint32_t send_count, emit_count, ask_count, map_row_count;
+    int64_t timers_more;     /* set less fired and cancelled */
     uint64_t effect_turn;    /* of the last message, event or request outside of this record */
     struct weir_ticket tied; /* there: what the client's answer comes of; place 0: its own result */
     void *list_items;        /* the list that weir_list_add() grew last, and the room it has */
@@ -343,34 +347,36 @@ enum frame_state {
 
 /* One running or suspended handler. */
 struct weir_ctx {
-    struct txn *txn;
-    struct weir_ctx *below;         /* the frame under it in this shard's record */
-    struct weir_ctx *caller;        /* local caller; NULL: root or called from another shard */
-    struct weir_ctx *bottom;        /* the first frame on its stack: itself or a caller above it */
-    struct weir_ctx *remote_caller; /* the waiting frame there: only handed back */
-    uint32_t called_from;           /* shard of the remote caller */
-    uint32_t waits_for;             /* shard that it called */
+    /* what every one needs, in as few cache lines as it takes */
+    _Alignas(CACHE_LINE) struct txn *txn;
+    struct weir_ctx *below;  /* the frame under it in this shard's record */
+    struct weir_ctx *caller; /* local caller; NULL: root or called from another shard */
+    struct weir_ctx *bottom; /* the first frame on its stack: itself or a caller above it */
     enum frame_state state;
+    enum weir_status status; /* how it ended */
     struct entity *entity;
     struct access *access;
     const struct handler *handler;
     const void *args;
     void *result;
-    enum weir_status status; /* how it ended */
-    enum weir_status answer; /* of the call it waited for */
-    void *answer_result;
-    struct weir_ticket answer_ticket; /* that it returned in place of a result */
-    struct weir_ticket last;          /* weir_ticket() */
-    struct weir_ticket ticket;        /* returned by this one: weir_defer() */
-    struct last_call *last_call;
     struct fiber *fiber;
-    uint64_t turn;                          /* within a weir.all; 0: in none */
-    struct weir_ctx *prev_wait, *next_wait; /* in the entity's queue, or the ready list */
-    void *user;
+    struct weir_ctx *next_wait; /* in the entity's queue, or the ready list */
+    void *answer_result;
+    enum weir_status answer; /* of the call it waited for */
+    uint32_t waits_for;      /* shard that it called */
     uint32_t depth;
     bool from_shard; /* called from another shard */
     bool read_only;
     bool abandoned, lost;
+    uint32_t called_from;             /* shard of the remote caller */
+    struct weir_ctx *remote_caller;   /* the waiting frame there: only handed back */
+    struct weir_ticket ticket;        /* returned by this one: weir_defer() */
+    struct weir_ticket answer_ticket; /* that it returned in place of a result */
+    struct weir_ticket last;          /* weir_ticket() */
+    struct last_call *last_call;
+    uint64_t turn; /* within a weir.all; 0: in none */
+    struct weir_ctx *prev_wait;
+    void *user;
 };
 
 /* Its transaction was wounded, cancelled or failed: nothing of it comes about. */
@@ -411,15 +417,15 @@ struct message {
     uint64_t txn;
     union {
         struct {
-            struct age age;
             const struct handler *handler;
-            struct weir_str key;
-            struct key_place place;
-            const void *args;
             struct weir_ctx *frame;
+            const void *args;
+            struct key_place place;
+            struct weir_str key;
+            struct age age;
             int64_t now_ms;
-            struct weir_str caller, roles, request_id;
             uint64_t turn;
+            struct weir_str caller, roles, request_id;
             uint32_t depth;
             bool read_only, patient, shares, in_turn;
             bool tail; /* the callee decides, if it can */
@@ -427,11 +433,11 @@ struct message {
         struct {
             struct weir_ctx *frame;
             enum weir_status status;
-            struct failure failure;
             enum retry retry;
+            uint64_t participants, read_epoch, turn;
             void *result;
             struct weir_ticket ticket;
-            uint64_t participants, read_epoch, turn;
+            struct failure failure;
         } answer;
         struct {
             struct weir_ctx *frame;
