@@ -69,12 +69,19 @@ def spread(values, form=number):
         form(statistics.median(values)), form(min(values)), form(max(values)))
 
 
+def pace(points):
+    """How fast the processors were beside what was measured: a core of its own does about four additions a cycle."""
+    values = [value for point in points for value in (point["pace"]["before"], point["pace"]["after"])]
+    return "; a processor did %s G additions a second before and after them" % spread(values, "{:.1f}".format) if values else ""
+
+
 class Weir:
     """The program under test, and a folder for its work on the disk of `build`."""
 
     def __init__(self, build, folder=None, requests=None):
         """`requests`: so many in each run, whatever time was asked for."""
         self.requests = requests
+        self.points = []        # all that were measured
         self.build = os.path.abspath(build)
         self.path = os.path.join(self.build, "weir")
         self.folder = tempfile.mkdtemp(dir=os.path.abspath(folder or build), prefix="bench-")
@@ -119,6 +126,7 @@ class Weir:
                 raise Broken("%s: %d requests failed: %s" % (" ".join(command), point["failed"], point["causes"]))
             if not point["completed"]:
                 raise Broken("%s: nothing was answered within the measured span" % " ".join(command))
+        self.points += figures["points"]
         return figures
 
     def point(self, *words, **more):

@@ -165,9 +165,10 @@ def table(bench, cells):
     o = bench.options
     versions = ", ".join(dict.fromkeys("%s %s" % (cell.peer.name, cell.peer.version) for cell in cells if cell.peer and not cell.note))
     lines = ["Weir %s on %s shards; %s. %s, %d cores, clients on the machine, %d interleaved pairs of %g s after %g s of warm-up; medians, "
-             "lowest to highest in brackets; processor time is server + client, a transfer." % (
+             "lowest to highest in brackets; processor time is server + client, a transfer. Before and after Weir's runs a processor did %s G "
+             "additions a second (`weir bench`)." % (
                  bench.weir.version or "?", bench.weir.shards or "?", versions or "no peer", platform.machine(), os.cpu_count(), o.pairs,
-                 o.seconds, o.warmup), "",
+                 o.seconds, o.warmup, spread(bench.weir.pace, "{:.1f}".format) if bench.weir.pace else "?"), "",
              "| %s |" % " | ".join(HEAD), "|%s" % (" --- |" * len(HEAD))]
     return "\n".join(lines + [row(cell) for cell in cells])
 

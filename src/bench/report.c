@@ -144,6 +144,8 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
     if (b->server_known) cpu_line("server", a->server, b->server, d, out);
     threads_line(r, d, out);
     cpu_line("client", a->client, b->client, d, out);
+    fprintf(out, "processor     %.1f G additions a second before, %.1f after\n", r->pace_before,
+            r->pace_after);
     uint64_t commits = b->commits - a->commits, syncs = b->syncs - a->syncs;
     fprintf(out, "log           %.1f bytes a commit, %llu syncs, %.1f commits a sync\n",
             commits ? (double)(b->log_bytes - a->log_bytes) / (double)commits : 0,
@@ -277,6 +279,7 @@ void report_point_json(const struct report *r, const struct driver *d, struct bu
     if (b->server_known) json_cpu("server", a->server, b->server, d, out);
     json_threads(r, d, out);
     json_cpu("client", a->client, b->client, d, out);
+    buf_printf(out, "\"pace\":{\"before\":%.3f,\"after\":%.3f},", r->pace_before, r->pace_after);
 #define X(name) buf_printf(out, "\"%s\":%llu,", #name, (unsigned long long)(b->name - a->name));
     COUNTERS(X)
 #undef X

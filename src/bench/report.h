@@ -13,6 +13,7 @@ struct report {
     const struct workload *workload;
     const char *where; /* "RESP" */
     uint32_t shards, threads, cores;
+    double pace_before, pace_after; /* of the point: pace.h */
 };
 
 void report_head(const struct report *r, FILE *out);
