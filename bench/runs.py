@@ -69,10 +69,32 @@ def spread(values, form=number):
         form(statistics.median(values)), form(min(values)), form(max(values)))
 
 
+NEAR_NS = 250       # there and back: more than within a last-level cache takes, less than between two
+
+
+def line_ns(point):
+    """What a cache line took between processors, before and after it was measured; 0: there is one only, or it is not known."""
+    return [point.get(when, {}).get("line_ns", 0) for when in ("before", "after")]
+
+
+def is_near(point):
+    """A virtual machine's processors are moved about by its host: all along under one last-level cache."""
+    return max(line_ns(point)) <= NEAR_NS
+
+
+def is_far(point):
+    return min(line_ns(point)) > NEAR_NS
+
+
 def pace(points):
-    """How fast the processors were beside what was measured: a core of its own does about four additions a cycle."""
-    values = [value for point in points for value in (point["pace"]["before"], point["pace"]["after"])]
-    return "; a processor did %s G additions a second before and after them" % spread(values, "{:.1f}".format) if values else ""
+    """What the processors were like beside what was measured."""
+    points = [point for point in points if "before" in point]
+    if not points:
+        return "What the processors were like is not known"
+    additions = [point[when]["additions"] for point in points for when in ("before", "after")]
+    lines = [ns for point in points for ns in line_ns(point)]
+    return ("Before and after them a processor did %s G additions a second, and a cache line to another and back took %s ns" % (
+        spread(additions, "{:.1f}".format), spread(lines, "{:.0f}".format)))
 
 
 class Weir:
@@ -81,7 +103,6 @@ class Weir:
     def __init__(self, build, folder=None, requests=None):
         """`requests`: so many in each run, whatever time was asked for."""
         self.requests = requests
-        self.points = []        # all that were measured
         self.build = os.path.abspath(build)
         self.path = os.path.join(self.build, "weir")
         self.folder = tempfile.mkdtemp(dir=os.path.abspath(folder or build), prefix="bench-")
@@ -126,7 +147,6 @@ class Weir:
                 raise Broken("%s: %d requests failed: %s" % (" ".join(command), point["failed"], point["causes"]))
             if not point["completed"]:
                 raise Broken("%s: nothing was answered within the measured span" % " ".join(command))
-        self.points += figures["points"]
         return figures
 
     def point(self, *words, **more):

@@ -108,8 +108,10 @@ static void passes_run(struct driver *d, struct report *report, char *error, siz
     bool good = true, holds = false;
     for (enum pass pass = PASS_LOAD; pass <= PASS_VERIFY && good; pass++) {
         if (pass == PASS_MEASURE) {
+            report->before = pace_measure();
             driver_begin_measure(d, o->warmup_seconds, o->seconds, 0, false, o->seed);
             good = load.door->run(load.door, d);
+            report->after = pace_measure();
             if (good) report_point_json(report, d, &json);
         } else {
             driver_begin_all(d, pass);

@@ -71,10 +71,6 @@ class Weir(Peer):
     """`weir bench` as it is: it starts its server itself, or has the engine in its own process."""
     name, title, shards = "weir", "Weir", 0
 
-    def __init__(self, options):
-        super().__init__(options)
-        self.pace = []          # what a processor did before and after each run
-
     def install(self):
         return None
 
@@ -87,7 +83,6 @@ class Weir(Peer):
         with open(file, encoding="utf-8") as text:
             figures = json.load(text)
         self.version, self.shards = figures["commit"], figures["shards"]
-        self.pace += figures["points"][0]["pace"].values()
         holds = re.search(r"^holds\s+(.*)$", out, re.M)
         if not holds:
             raise Failed("weir bench did not say that the money is there")

@@ -1,11 +1,17 @@
 /*
- * pace.h - how fast a processor is at the moment: what a figure was measured beside.
+ * pace.h - how fast the processors are at the moment: what a figure was measured beside.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_BENCH_PACE_H
 #define WEIR_BENCH_PACE_H
 
-/** Additions of the calling thread, 10^9 a second of its processor time; takes 20 ms of that. */
-double pace_measure(void);
+struct pace {
+    double additions; /* of one thread, 10^9 a second of its processor time */
+    double
+        line_ns; /* a cache line from the first processor to the last and back; 0: there is one processor only */
+};
+
+/** Takes some 30 ms of the calling thread, and of another. */
+struct pace pace_measure(void);
 
 #endif

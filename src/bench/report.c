@@ -144,8 +144,12 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
     if (b->server_known) cpu_line("server", a->server, b->server, d, out);
     threads_line(r, d, out);
     cpu_line("client", a->client, b->client, d, out);
-    fprintf(out, "processor     %.1f G additions a second before, %.1f after\n", r->pace_before,
-            r->pace_after);
+    fprintf(out, "processor     %.1f G additions a second before, %.1f after", r->before.additions,
+            r->after.additions);
+    if (r->before.line_ns > 0)
+        fprintf(out, "; a cache line to another and back in %.0f ns before, %.0f after",
+                r->before.line_ns, r->after.line_ns);
+    fprintf(out, "\n");
     uint64_t commits = b->commits - a->commits, syncs = b->syncs - a->syncs;
     fprintf(out, "log           %.1f bytes a commit, %llu syncs, %.1f commits a sync\n",
             commits ? (double)(b->log_bytes - a->log_bytes) / (double)commits : 0,
@@ -248,6 +252,12 @@ static void json_threads(const struct report *r, const struct driver *d, struct 
     buf_add_text(out, "},");
 }
 
+static void json_pace(const char *name, const struct pace *pace, struct buf *out)
+{
+    buf_printf(out, "\"%s\":{\"additions\":%.3f,\"line_ns\":%.1f},", name, pace->additions,
+               pace->line_ns);
+}
+
 void report_point_json(const struct report *r, const struct driver *d, struct buf *out)
 {
     const struct figures *a = &d->at_begin, *b = &d->at_end;
@@ -279,7 +289,8 @@ void report_point_json(const struct report *r, const struct driver *d, struct bu
     if (b->server_known) json_cpu("server", a->server, b->server, d, out);
     json_threads(r, d, out);
     json_cpu("client", a->client, b->client, d, out);
-    buf_printf(out, "\"pace\":{\"before\":%.3f,\"after\":%.3f},", r->pace_before, r->pace_after);
+    json_pace("before", &r->before, out);
+    json_pace("after", &r->after, out);
 #define X(name) buf_printf(out, "\"%s\":%llu,", #name, (unsigned long long)(b->name - a->name));
     COUNTERS(X)
 #undef X

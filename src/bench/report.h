@@ -6,6 +6,7 @@
 #define WEIR_BENCH_REPORT_H
 
 #include "bench/driver.h"
+#include "bench/pace.h"
 
 /* What stays the same over the points of a run. */
 struct report {
@@ -13,7 +14,7 @@ struct report {
     const struct workload *workload;
     const char *where; /* "RESP" */
     uint32_t shards, threads, cores;
-    double pace_before, pace_after; /* of the point: pace.h */
+    struct pace before, after; /* of the point */
 };
 
 void report_head(const struct report *r, FILE *out);

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "bench/child.h"
-#include "bench/pace.h"
 #include "bench/plot.h"
 #include "bench/report.h"
 #include "core/engine.h"
@@ -265,11 +264,11 @@ static bool point_run(struct run *run, double rate, struct buf *points, struct p
     struct driver *d = run->driver;
     static const double shares[PLOT_LINES] = { 0.5, 0.9, 0.99, 0.999 };
     uint64_t seed = o->seed + run->points_done++;
+    run->report.before = pace_measure();
     if (o->requests > 0) driver_begin_measure_count(d, o->requests, rate, o->steady, seed);
     else driver_begin_measure(d, o->warmup_seconds, o->seconds, rate, o->steady, seed);
-    run->report.pace_before = pace_measure();
     if (!pass_run(run, "measuring")) return false;
-    run->report.pace_after = pace_measure();
+    run->report.after = pace_measure();
     report_point(&run->report, d, o->out);
     if (points->len > 0) buf_add_byte(points, ',');
     report_point_json(&run->report, d, points);
