@@ -65,11 +65,11 @@ struct problem {
     char field[96];          /* path, e.g. "lines[2].count" */
     char rule[32]; /* "type", "min", "max", "missing", "unknown", "utf8", "check", "range" */
 };
-/** No problem yet. As an initializer, without clearing 400 bytes: problem_set() writes all of it. */
+/** No problem yet. As an initializer, without clearing 400 bytes. */
 static inline void problem_clear(struct problem *problem)
 {
     problem->status = WEIR_OK;
-    problem->text[0] = 0;
+    problem->text[0] = problem->field[0] = problem->rule[0] = 0;
 }
 
 /** Lays out fields in order with natural alignment: fills offset and size of each (int, time, enum as
