@@ -73,13 +73,13 @@ NEAR_NS = 250       # there and back: more than within a last-level cache takes,
 
 
 def line_ns(point):
-    """What a cache line took between processors, before and after it was measured; 0: there is one only, or it is not known."""
+    """What a cache line took between processors, before and after it was measured; 0: not known."""
     return [point.get(when, {}).get("line_ns", 0) for when in ("before", "after")]
 
 
 def is_near(point):
     """A virtual machine's processors are moved about by its host: all along under one last-level cache."""
-    return max(line_ns(point)) <= NEAR_NS
+    return "before" not in point or os.cpu_count() == 1 or all(0 < ns <= NEAR_NS for ns in line_ns(point))
 
 
 def is_far(point):

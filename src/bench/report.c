@@ -146,7 +146,7 @@ void report_point(const struct report *r, const struct driver *d, FILE *out)
     cpu_line("client", a->client, b->client, d, out);
     fprintf(out, "processor     %.1f G additions a second before, %.1f after", r->before.additions,
             r->after.additions);
-    if (r->before.line_ns > 0)
+    if (r->before.line_ns > 0 && r->after.line_ns > 0)
         fprintf(out, "; a cache line to another and back in %.0f ns before, %.0f after",
                 r->before.line_ns, r->after.line_ns);
     fprintf(out, "\n");
