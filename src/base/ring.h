@@ -14,15 +14,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Four cache lines, for each is written by one thread at most; what both read for each message is never written. */
 struct ring {
     _Alignas(64) _Atomic uint64_t tail; /* written by the producer, read by the consumer */
     _Atomic uint64_t mark;              /* the same; stored after tail with release */
-    _Alignas(64) _Atomic uint64_t head; /* written by the consumer, read by the producer */
-    _Alignas(64) uint64_t tail_local;   /* producer only: filled but perhaps not yet published */
-    uint64_t head_seen;                 /* producer only */
-    _Alignas(64) uint64_t head_local;   /* consumer only */
-    uint64_t tail_seen;                 /* consumer only */
-    void **slots;
+    _Alignas(64) _Atomic uint64_t
+        head;            /* written by the consumer, read by the producer when it seems full */
+    uint64_t head_local; /* consumer only */
+    uint64_t tail_seen;  /* consumer only */
+    _Alignas(64) uint64_t tail_local; /* producer only: filled but perhaps not yet published */
+    uint64_t head_seen;               /* producer only */
+    _Alignas(64) void **slots;
     uint64_t mask;
 };
 

@@ -520,30 +520,27 @@ struct shard {
     struct env *env;
     uint32_t index;
     struct worker *worker;
-    /* epochs; see shard.c */
+    struct ring *in;                  /* in[p] from shard p */
+    struct ring *from_port, *to_port; /* of struct request, by port */
+    /* The first line is read by all, for each request; the second by all, for each epoch; the others by this shard. */
     _Alignas(64) _Atomic uint64_t sealed; /* written by the shard, read by the writer */
     _Atomic uint32_t state;               /* the same, and read by peers */
-    _Alignas(64) uint64_t epoch;          /* local; never above the global one */
-    uint64_t epoch_seen;                  /* G as loaded before this turn's marks */
-    uint64_t effect_epoch;                /* of its newest effect */
-    uint64_t clock; /* within the local epoch: orders decisions, see epoch_meet() */
+    _Atomic uint64_t awaits; /* asleep until peers' marks let it seal that epoch; 0: not */
+    /* epochs; see shard.c */
+    _Alignas(64) uint64_t epoch; /* local; never above the global one */
+    uint64_t epoch_seen;         /* G as loaded before this turn's marks */
+    uint64_t effect_epoch;       /* of its newest effect */
+    uint64_t clock;              /* within the local epoch: orders decisions, see epoch_meet() */
     uint64_t sealed_local;
     uint64_t wanted;                 /* newest epoch that somebody here waits for */
     uint64_t clock_ns, wall_read_ns; /* mono_ns as read last, and when the wall clock was */
     bool wakes_writer;
     struct buf buffers[EPOCH_BUFFERS];
-    struct buf events[EPOCH_BUFFERS]; /* the events among them once more, for the feed */
-    /* rings: in[p] from shard p, out lists behind full rings */
-    struct ring *in;
-    struct message **overflow, ***overflow_tail;
-    _Atomic uint64_t awaits; /* asleep until peers' marks let it seal that epoch; 0: not */
-    uint64_t *marks;         /* seen this turn; UINT64_MAX when parked */
-    bool loaded;             /* they are, and the rings are not drained yet */
-    /* ports */
-    struct ring *from_port; /* of struct request */
-    struct ring *to_port;
+    struct buf events[EPOCH_BUFFERS];            /* the events among them once more, for the feed */
+    struct message **overflow, ***overflow_tail; /* out lists behind full rings */
+    uint64_t *marks;                             /* seen this turn; UINT64_MAX when parked */
+    bool loaded;                                 /* they are, and the rings are not drained yet */
     struct request **port_overflow, ***port_overflow_tail;
-    uint32_t port_wake; /* mask of ports to wake at flush */
     /* tables */
     struct index entities; /* where they are */
     size_t entity_count;
@@ -629,15 +626,15 @@ struct writer {
     _Atomic uint64_t checkpoints;
 };
 
+/* The first line is read by shards for each request, the second too, and written where answers are large. */
 struct port {
-    struct engine *engine;
+    _Alignas(64) struct engine *engine;
     uint32_t index;
     struct actor *_Atomic actor; /* the door sets it, at any time; whoever has answers wakes it */
-    _Atomic uint32_t in_flight;  /* the door's thread counts; engine_drain() reads */
-    _Atomic uint64_t
+    _Alignas(64) _Atomic uint64_t
         answer_bytes; /* of large answers: shards add, the door takes off; shards wait for it */
-    uint64_t next_shard;
-    uint64_t touched; /* shards to publish to and wake at flush */
+    _Alignas(64) _Atomic uint32_t in_flight; /* the door's thread counts; engine_drain() reads */
+    uint64_t touched;                        /* shards to publish to and wake at flush */
     struct request *waiting[EPOCH_BUFFERS], **waiting_tail[EPOCH_BUFFERS];
     /* least epoch in the list, UINT64_MAX when empty; and most */
     uint64_t waiting_least[EPOCH_BUFFERS], waiting_most[EPOCH_BUFFERS];

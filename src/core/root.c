@@ -136,7 +136,6 @@ void request_answer(struct shard *s, struct request *request)
         *s->port_overflow_tail[port->index] = request;
         s->port_overflow_tail[port->index] = &request->next;
     }
-    s->port_wake |= 1u << port->index;
 }
 
 static void request_fail(struct shard *s, struct request *request, enum weir_status status,

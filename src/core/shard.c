@@ -229,6 +229,8 @@ static bool writer_call(struct shard *s)
     struct engine *engine = s->engine;
     uint64_t open = atomic_load(&engine->epoch);
     s->wakes_writer = false;
+    if (open > s->wanted)
+        return false; /* raised meanwhile: the writer waits for seals, and is told of them */
     bool idle = s->pending == NULL && s->ready == NULL && !has_input(s) &&
                 atomic_load(&engine->durable) + 1 == open;
     if (idle && s->wanted == open && !ENV_CHANCE(s->env, "shard.raise_none") &&
