@@ -541,6 +541,8 @@ struct shard {
     uint64_t *marks;                             /* seen this turn; UINT64_MAX when parked */
     bool loaded;                                 /* they are, and the rings are not drained yet */
     struct request **port_overflow, ***port_overflow_tail;
+    uint64_t
+        port_least[ENGINE_PORTS_MAX]; /* epoch of answers not yet published; UINT64_MAX: none */
     /* tables */
     struct index entities; /* where they are */
     size_t entity_count;

@@ -127,6 +127,7 @@ static void shard_init(struct engine *engine, uint32_t index)
         ring_init(&s->from_port[p], ring);
         ring_init(&s->to_port[p], ring);
         s->port_overflow_tail[p] = &s->port_overflow[p];
+        s->port_least[p] = UINT64_MAX;
     }
     s->records_tail = &s->records;
     s->ready_tail = &s->ready;

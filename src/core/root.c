@@ -130,6 +130,7 @@ void request_answer(struct shard *s, struct request *request)
         atomic_fetch_add_explicit(&port->answer_bytes, request->answer_bytes, memory_order_relaxed);
     }
     struct ring *ring = &s->to_port[port->index];
+    if (request->epoch < s->port_least[port->index]) s->port_least[port->index] = request->epoch;
     if (s->port_overflow[port->index] != NULL || ENV_CHANCE(s->env, "answer.ring_full") ||
         !ring_push(ring, request)) {
         MARK("shard to port: ring full");

@@ -310,7 +310,8 @@ static bool overflow_flush(struct shard *s, uint32_t to, struct ring *ring)
     return true;
 }
 
-static void shard_flush(struct shard *s)
+/* What was sent is seen, and that no more of the epochs before this one will be. */
+static void peers_flush(struct shard *s)
 {
     bool marked = false;
     for (uint32_t p = 0; p < s->engine->shard_count; p++) {
@@ -324,8 +325,18 @@ static void shard_flush(struct shard *s)
         marked |= mark != old;
     }
     if (marked) marks_shown(s);
-    for (uint32_t p = 0; p < s->engine->port_count; p++) {
-        struct port *port = &s->engine->ports[p];
+}
+
+/*
+ * A door is woken for answers that may leave; for those that wait for their epoch the writer wakes it. It stores what is durable,
+ * or that nothing will be any more, and then wakes; here answers are published before that is read: one of the two sees what
+ * the other did.
+ */
+static void ports_flush(struct shard *s)
+{
+    struct engine *engine = s->engine;
+    bool any = false;
+    for (uint32_t p = 0; p < engine->port_count; p++) {
         while (s->port_overflow[p] != NULL) {
             struct request *next = s->port_overflow[p]->next;
             if (!ring_push(&s->to_port[p], s->port_overflow[p])) {
@@ -335,8 +346,17 @@ static void shard_flush(struct shard *s)
             s->port_overflow[p] = next;
         }
         if (s->port_overflow[p] == NULL) s->port_overflow_tail[p] = &s->port_overflow[p];
-        bool news = ring_publish(&s->to_port[p], 0);
-        if (news && port->actor != NULL) s->env->actor_wake(s->env, port->actor);
+        any |= ring_publish(&s->to_port[p], 0);
+    }
+    if (!any) return;
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t leaves = atomic_load(&engine->durable);
+    if (atomic_load(&engine->poisoned) || atomic_load(&engine->disk_full)) leaves = UINT64_MAX - 1;
+    for (uint32_t p = 0; p < engine->port_count; p++) {
+        struct actor *door = engine->ports[p].actor;
+        bool ready = s->port_least[p] <= leaves;
+        if (s->port_overflow[p] == NULL) s->port_least[p] = UINT64_MAX;
+        if (ready && door != NULL) s->env->actor_wake(s->env, door);
     }
 }
 
@@ -606,7 +626,8 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
     }
     if (busy) shard_publish(s);
     if (ENV_CHANCE(s->env, "shard.flush_late")) return 0;
-    shard_flush(s);
+    peers_flush(s);
+    ports_flush(s);
     if ((!busy || (s->wakes_writer && !has_input(s))) && shard_try_park(s)) {
         if (!busy) shard_publish(s); /* a timer may have done something */
         if (s->wakes_writer) s->env->actor_pass(s->env, &engine->writer.actor);

@@ -82,7 +82,7 @@ bool epoch_is_sealed(struct engine *engine, uint64_t epoch)
 static void writer_durable(struct engine *engine, uint64_t epoch)
 {
     feed_durable(engine, epoch); /* before: who sees it durable finds its events with the feed */
-    atomic_store_explicit(&engine->durable, epoch, memory_order_release);
+    atomic_store(&engine->durable, epoch); /* then the wake: see ports_flush() */
     engine->writer.state = WRITER_IDLE;
     wake_ports(engine);
     feed_news(engine);
