@@ -44,7 +44,7 @@ def machine(build):
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    how = options["buildtype"] + (", optimised at link time" if options.get("b_lto") else "") + (
+    how = "%s, -O%s" % (options["buildtype"], options["optimization"]) + (", optimised at link time" if options.get("b_lto") else "") + (
         ", by a profile" if options.get("b_pgo") == "use" else "")
     return "Commit %s, %s; %d cores, %s, %.0f GB; load %.1f before" % (
         commit.stdout.strip() or "unknown", how, os.cpu_count(),
