@@ -82,6 +82,19 @@ def is_near(point):
     return "before" not in point or os.cpu_count() == 1 or all(0 < ns <= NEAR_NS for ns in line_ns(point))
 
 
+WHOLE = 0.85         # of the most additions seen: less is a core that others work on, too
+
+
+def additions(point):
+    """G a second, before and after it was measured."""
+    return [point.get(when, {}).get("additions", 0) for when in ("before", "after")]
+
+
+def is_whole(point, most):
+    """Its processors had their cores for themselves, as far as the fastest that was seen tells."""
+    return "before" not in point or min(additions(point)) >= WHOLE * most
+
+
 def is_far(point):
     return min(line_ns(point)) > NEAR_NS
 
@@ -91,10 +104,10 @@ def pace(points):
     points = [point for point in points if "before" in point]
     if not points:
         return "What the processors were like is not known"
-    additions = [point[when]["additions"] for point in points for when in ("before", "after")]
+    added = [figure for point in points for figure in additions(point)]
     lines = [ns for point in points for ns in line_ns(point)]
     return ("Before and after them a processor did %s G additions a second, and a cache line to another and back took %s ns" % (
-        spread(additions, "{:.1f}".format), spread(lines, "{:.0f}".format)))
+        spread(added, "{:.1f}".format), spread(lines, "{:.0f}".format)))
 
 
 class Weir:
