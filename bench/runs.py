@@ -90,9 +90,11 @@ def additions(point):
     return [point.get(when, {}).get("additions", 0) for when in ("before", "after")]
 
 
-def is_whole(point, most):
-    """Its processors had their cores for themselves, as far as the fastest that was seen tells."""
-    return "before" not in point or min(additions(point)) >= WHOLE * most
+def rank(point, most):
+    """2: beside near processors that had their cores for themselves, as far as the most additions seen tell. 1: near ones. 0: else."""
+    if not is_near(point):
+        return 0
+    return 2 if "before" not in point or min(additions(point)) >= WHOLE * most else 1
 
 
 def is_far(point):

@@ -27,6 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(HERE))
 import runs  # pylint: disable=wrong-import-position
+from runs import folder_is_disk, say  # pylint: disable=wrong-import-position
 Setting = namedtuple("Setting", "connections pipeline keys")
 CLIENTS = [(1, 1), (16, 1), (64, 1), (16, PIPELINED)]
 # At one request under way each transaction takes at least one flush; some are let off for what the disk merges at the edges.
@@ -45,16 +46,6 @@ class Cell:
     def name(self):
         where = "in this process, " if self.peer is None or self.peer.where == "process" else ""
         return "%s%d x %d, %s accounts" % (where, self.setting.connections, self.setting.pipeline, "{:,}".format(self.setting.keys))
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def folder_is_disk(folder):
-    """False when a sync costs nothing there."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False).stdout.strip()
-    return kind not in ("tmpfs", "ramfs")
 
 
 class Bench:

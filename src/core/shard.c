@@ -231,9 +231,10 @@ static bool writer_call(struct shard *s)
     s->wakes_writer = false;
     if (open > s->wanted)
         return false; /* raised meanwhile: the writer waits for seals, and is told of them */
+    ASSERT(s->wanted == open);
     bool idle = s->pending == NULL && s->ready == NULL && !has_input(s) &&
                 atomic_load(&engine->durable) + 1 == open;
-    if (idle && s->wanted == open && !ENV_CHANCE(s->env, "shard.raise_none") &&
+    if (idle && !ENV_CHANCE(s->env, "shard.raise_none") &&
         atomic_compare_exchange_strong(&engine->epoch, &open, open + 1)) {
         MARK("a shard raises the epoch");
         epoch_raised(engine);
