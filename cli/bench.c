@@ -97,8 +97,13 @@ static bool texts_read(const struct texts *t, struct bench_options *o)
         fprintf(stderr, "weir: --connect or --in-process, not both\n");
         return false;
     }
-    if (t->connect && (t->shards || t->threads || o->conflict_policy)) {
-        fprintf(stderr, "weir: --connect: the server has its shards, threads and policy already\n");
+    if (o->in_process && o->io_processor) {
+        fprintf(stderr, "weir: --io-processor: of a server, so not with --in-process\n");
+        return false;
+    }
+    if (t->connect && (t->shards || t->threads || o->conflict_policy || o->io_processor)) {
+        fprintf(stderr, "weir: --connect: the server has its shards, threads, policy and processor "
+                        "already\n");
         return false;
     }
     return true;
@@ -165,6 +170,8 @@ int verb_bench(int argc, char **argv)
         { "--app", "FILE", "another application than the workload's own", .text_into = &o.app },
         { "--conflict-policy", "WORD", "of the server, as `weir run` has it (wound_wait)",
           .text_into = &o.conflict_policy },
+        { "--io-processor", "WORD", "likewise; not with --in-process (auto)",
+          .text_into = &o.io_processor },
         { "--limit", "NAME=N", "a limit of the server; may be repeated", .list_into = &limits },
         { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
           .list_into = &settings },

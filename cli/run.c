@@ -36,7 +36,7 @@ int verb_run(int argc, char **argv)
 {
     const char *data = NULL, *http = "127.0.0.1:8080", *resp = "127.0.0.1:6400";
     const char *shards = "0", *threads = "0", *format = "text";
-    const char *users = NULL, *password = NULL, *policy = NULL;
+    const char *users = NULL, *password = NULL, *policy = NULL, *io_processor = "auto";
     bool json = false, limits_wanted = false, insecure = false;
     struct args_list settings = { .count = 0 }, limits = { .count = 0 }, hosts = { .count = 0 };
     const struct args_option options[] = {
@@ -54,6 +54,9 @@ int verb_run(int argc, char **argv)
         { "--shards", "N", "shards, 1 to 64 (processors less one)", .text_into = &shards },
         { "--threads", "N", "threads that run shards (as shards, at most processors less one)",
           .text_into = &threads },
+        { "--io-processor", "N|auto|none",
+          "of the threads that read, send and write the log (auto: where the disk's interrupts go)",
+          .text_into = &io_processor },
         { "--set", "NAME=VALUE", "a setting of the application; may be repeated",
           .list_into = &settings },
         { "--conflict-policy", "WORD",
@@ -108,6 +111,7 @@ int verb_run(int argc, char **argv)
         .settings = settings.item,
         .limits = limits.item,
         .conflict_policy = policy,
+        .io_processor = io_processor,
         .users = users,
         .password_file = password,
         .insecure_bind = insecure,

@@ -41,6 +41,7 @@ struct bench_options {
     const char *const *limits; /* passed to the server, NULL-terminated; may be NULL */
     const char *const *app_settings; /* likewise: "name=value" of the application */
     const char *conflict_policy;     /* likewise; NULL: wound_wait */
+    const char *io_processor;        /* likewise; NULL: auto */
     uint32_t shards, threads;
     uint32_t connections, pipeline;
     uint32_t loaders; /* threads that make the load; more than one only in this process */

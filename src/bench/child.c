@@ -196,6 +196,10 @@ bool child_start(const struct child_options *o, struct child *child, char *error
         words[count++] = "--conflict-policy";
         words[count++] = o->conflict_policy;
     }
+    if (o->io_processor) {
+        words[count++] = "--io-processor";
+        words[count++] = o->io_processor;
+    }
     count = words_list(words, count, "--limit", o->limits);
     words_list(words, count, "--set", o->settings);
     int err = open(child->trace, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

@@ -22,7 +22,7 @@ struct child_options {
     uint32_t shards, threads;    /* 0: as it chooses */
     const char *const *limits;   /* NULL-terminated; may be NULL */
     const char *const *settings; /* likewise */
-    const char *conflict_policy; /* NULL: its own choice */
+    const char *conflict_policy, *io_processor; /* NULL: its own choice */
 };
 
 /** Starts it and waits until it serves. False with the reason and the end of its trace. */

@@ -59,6 +59,7 @@ void report_head(const struct report *r, FILE *out)
     for (unsigned i = 0; i < o->setting_count; i++)
         fprintf(out, ", %s %s", o->settings[i].name, o->settings[i].text);
     if (o->conflict_policy) fprintf(out, ", %s", o->conflict_policy);
+    if (o->io_processor) fprintf(out, ", --io-processor %s", o->io_processor);
     fprintf(out, "\n");
 }
 
@@ -201,6 +202,7 @@ void report_head_json(const struct report *r, struct buf *out)
     buf_printf(out, "\"shards\":%u,\"threads\":%u,\"connections\":%u,\"pipeline\":%u,", r->shards,
                r->threads, o->connections, o->pipeline);
     if (o->conflict_policy) buf_printf(out, "\"conflict_policy\":\"%s\",", o->conflict_policy);
+    if (o->io_processor) buf_printf(out, "\"io_processor\":\"%s\",", o->io_processor);
     if (o->requests > 0) buf_printf(out, "\"requests\":%llu,", (unsigned long long)o->requests);
     else buf_printf(out, "\"seconds\":%g,\"warmup_seconds\":%g,", o->seconds, o->warmup_seconds);
     buf_printf(out, "\"seed\":%llu,\"settings\":{", (unsigned long long)o->seed);

@@ -128,7 +128,8 @@ static int server_reach(struct run *run)
                                        .threads = o->threads,
                                        .limits = o->limits,
                                        .settings = o->app_settings,
-                                       .conflict_policy = o->conflict_policy };
+                                       .conflict_policy = o->conflict_policy,
+                                       .io_processor = o->io_processor };
         int code = folder_make(run);
         if (code == 0) code = app_write(run);
         if (code != 0) return code;

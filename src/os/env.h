@@ -42,7 +42,7 @@ struct actor {
     void *self;
     void *handle; /* env's */
     bool helps;   /* see actor_pass */
-    bool prompt;  /* its turns are short and others wait for them: it comes before who computes */
+    bool prompt;  /* its turns are short and others wait for them: see place.h */
 };
 
 /* What a poll found. */

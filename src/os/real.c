@@ -38,7 +38,6 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -48,6 +47,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "os/place.h"
 
 #define NS_PER_S 1000000000u
 #define EVENTS_MAX 128
@@ -57,7 +57,6 @@
 #define LOAN_NS_MAX 1000000u
 #define LOAN_NS_FREE 50000u
 #define LOAN_REST 100u
-#define PROMPT_SLICE_NS 100000u /* the least there is */
 
 /* AWAKE is none of them; WOKEN comes beside the others. */
 enum handle_word { AWAKE = 0, WOKEN = 1, ASLEEP = 2, ASLEEP_IN_POLL = 4, LENT = 8 };
@@ -471,23 +470,6 @@ static void passed_settle(struct handle *handle, bool idle)
     }
 }
 
-/* A thread whose slice is short runs soon after it was woken, before one that computes (Linux 6.12 and later; others
- * take no notice). Policy and niceness, which may have been set from outside, stay. */
-static void thread_hurry(void)
-{
-    struct { /* struct sched_attr, whose header does not go with <sched.h> everywhere */
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } attr = { .size = sizeof(attr),
-               .flags = 0x08, /* SCHED_FLAG_KEEP_POLICY */
-               .nice = getpriority(PRIO_PROCESS, 0),
-               .runtime = PROMPT_SLICE_NS };
-    (void)syscall(SYS_sched_setattr, 0, &attr, 0);
-}
-
 static void *handle_main(void *arg)
 {
     struct handle *handle = arg;
@@ -497,11 +479,13 @@ static void *handle_main(void *arg)
         snprintf(name, sizeof(name), "%s", handle->actor->name);
         pthread_setname_np(pthread_self(), name);
     }
-    if (handle->actor->prompt) thread_hurry();
+    bool prompt = handle->actor->prompt;
+    if (prompt) place_enter();
     for (;;) {
         atomic_exchange(&handle->word, AWAKE);
         if (atomic_load(&handle->stopping)) {
             passed_settle(handle, false);
+            if (prompt) place_leave();
             return NULL;
         }
         uint64_t at = handle->actor->turn(handle->actor->self);

@@ -17,6 +17,7 @@
 
 #include "connect/asks.h"
 #include "net/net.h"
+#include "os/place.h"
 #include "os/signal.h"
 #include "server/access.h"
 #include "server/describe.h"
@@ -45,6 +46,7 @@ struct server {
     enum conflict_policy conflict_policy;
     struct net_limits net_limits;
     uint32_t shards, threads;
+    int io_processor;
     uint64_t cpu_ms_max, memory_bytes_max;
 };
 
@@ -139,6 +141,24 @@ static int policy_parse(struct server *server)
     char why[256];
     if (word == NULL || conflict_policy_read(str_of(word), &server->conflict_policy)) return 0;
     snprintf(why, sizeof why, "--conflict-policy %s: wound_wait, wait_die or no_wait", word);
+    return fail(server->options, SERVER_EXIT_USAGE, why);
+}
+
+static int io_processor_parse(struct server *server)
+{
+    const char *word = server->options->io_processor;
+    char why[256], *end;
+    server->io_processor = PLACE_AUTO;
+    if (word == NULL || strcmp(word, "auto") == 0) return 0;
+    server->io_processor = PLACE_NONE;
+    if (strcmp(word, "none") == 0) return 0;
+    long number = strtol(word, &end, 10);
+    if (end != word && *end == 0 && place_may_be(number)) {
+        server->io_processor = (int)number;
+        return 0;
+    }
+    snprintf(why, sizeof why,
+             "--io-processor %s: auto, none, or the number of one this process may use", word);
     return fail(server->options, SERVER_EXIT_USAGE, why);
 }
 
@@ -403,6 +423,7 @@ static int serve(struct server *server)
             return SERVER_EXIT_OK;
         }
         users_refresh(server);
+        place_look();
         engine_stats(server->engine, &stats);
         if (!stats.store.poisoned) continue;
         /* What waits cannot become durable any more: the doors answer `unknown`, then all stops. */
@@ -419,6 +440,17 @@ static int serve(struct server *server)
     }
 }
 
+static void trace_started(struct server *server)
+{
+    char io[48] = "";
+    if (server->io_processor != PLACE_NONE)
+        snprintf(io, sizeof io, ",\"io_processor\":%d", server->io_processor);
+    trace_event(&server->trace,
+                "\"event\":\"started\",\"durable_epoch\":%" PRIu64
+                ",\"shards\":%u,\"threads\":%u%s",
+                server->recovery.durable_epoch, server->shards, server->threads, io);
+}
+
 int server_run(const struct server_options *options)
 {
     struct server server = { .options = options, .env = env_real() };
@@ -428,6 +460,7 @@ int server_run(const struct server_options *options)
     shards_choose(&server);
     int code = limits_parse(&server);
     if (code == 0) code = policy_parse(&server);
+    if (code == 0) code = io_processor_parse(&server);
     if (code == 0) code = application_load(&server);
     if (code != 0) goto unload;
     code = doors_open(&server);
@@ -435,14 +468,13 @@ int server_run(const struct server_options *options)
     net_start(server.net);
     code = data_open(&server);
     if (code != 0) goto close_doors;
+    server.io_processor = place_choose(server.io_processor, options->data);
     code = outside_open(&server);
     if (code != 0) goto close_doors;
     engine_start(server.engine);
     net_serve(server.net, server.engine);
     report(&server);
-    trace_event(&server.trace,
-                "\"event\":\"started\",\"durable_epoch\":%" PRIu64 ",\"shards\":%u,\"threads\":%u",
-                server.recovery.durable_epoch, server.shards, server.threads);
+    trace_started(&server);
     code = serve(&server);
 close_doors:
     if (server.engine) engine_stop(server.engine); /* first: it wakes the doors' actors */

@@ -36,6 +36,7 @@ struct server_options {
     const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
     const char *const *limits;   /* "name=number", NULL-terminated; may be NULL */
     const char *conflict_policy; /* its word, as core/engine.h has it; NULL: wound_wait */
+    const char *io_processor;    /* of doors and log: its number, "none" or "auto"; NULL: auto */
     const char *users,
         *password_file;       /* files; NULL: none. Both NULL: every caller is the operator */
     bool insecure_bind;       /* other addresses than loopback, without users too */

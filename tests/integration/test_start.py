@@ -176,7 +176,8 @@ def mistakes_on_the_command_line_exit_64_and_suggest(folder):
                         (("load",), "`stream` is missing"), (("load", "stream"), "STREAM is missing"),
                         (("load", "stream", "moved"), "FILE.ndjson is missing"), (("parked",), "what to do is missing"),
                         (("run", BANK, "--shards", "x"), "--shards"), (("run", BANK, "--limit", "x=1"), "limit"),
-                        (("run", BANK, "--conflict-policy", "die"), "wait_die"), (("bench", "ycsb", "--conflict-policy", "die"), "wait_die")):
+                        (("run", BANK, "--io-processor", "x"), "auto, none"), (("run", BANK, "--io-processor", "4000"), "auto, none"),
+                        (("run", BANK, "--io-processor", "-1"), "auto, none"), (("run", BANK, "--conflict-policy", "die"), "wait_die"), (("bench", "ycsb", "--conflict-policy", "die"), "wait_die")):
         code, _, error = weir(*words)
         equal(code, 64, "%s: %s" % (words, error))
         true(hint in error, "%s: %s" % (words, error))
