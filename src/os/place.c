@@ -49,8 +49,8 @@ static struct {
     struct thread threads[THREADS_MAX];
     cpu_set_t all; /* this process may use */
     int processor;
-    bool chosen, loose, follows;
-    unsigned major, minor;
+    bool chosen, loose;
+    int interrupt; /* followed; PLACE_NONE: none */
     uint64_t looked_ns, used_ns;
     unsigned looks;
 } place;
@@ -150,7 +150,7 @@ static int interrupt_find(const char *root, const struct marks *marks)
 {
     char path[PATH_MAX], line[LINE_BYTES];
     uint64_t most = 0, total;
-    int found = -1;
+    int found = PLACE_NONE;
     FILE *file = path_is(path, "%s/proc/interrupts", root) ? fopen(path, "re") : NULL;
     while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
         int irq = line_read(line, marks, &total);
@@ -162,19 +162,23 @@ static int interrupt_find(const char *root, const struct marks *marks)
     return found;
 }
 
-int place_of_interrupts(const char *root, unsigned major, unsigned minor)
+int place_interrupt(const char *root, unsigned major, unsigned minor)
 {
-    char folder[PATH_MAX], path[PATH_MAX], one[NAME_MAX + 1], text[32] = "";
+    char folder[PATH_MAX], one[NAME_MAX + 1];
     struct marks marks;
     if (!disk_folder(root, major, minor, folder) || entries(folder, "mq", one) != 1)
         return PLACE_NONE;
     marks_find(folder, &marks);
-    int irq = interrupt_find(root, &marks);
-    if (irq < 0 || !path_is(path, "%s/proc/irq/%d/effective_affinity_list", root, irq))
+    return interrupt_find(root, &marks);
+}
+
+int place_of_interrupt(const char *root, int interrupt)
+{
+    char path[PATH_MAX], text[32] = "", *end;
+    if (interrupt < 0 || !path_is(path, "%s/proc/irq/%d/effective_affinity_list", root, interrupt))
         return PLACE_NONE;
     FILE *file = fopen(path, "re");
     if (file == NULL) return PLACE_NONE;
-    char *end = text;
     if (fgets(text, sizeof(text), file) == NULL) text[0] = 0;
     fclose(file);
     long processor = strtol(text, &end, 10);
@@ -267,7 +271,7 @@ bool place_may_be(long processor)
 
 static int disk_processor(void)
 {
-    int processor = place_of_interrupts("", place.major, place.minor);
+    int processor = place_of_interrupt("", place.interrupt);
     bool fits = processor >= 0 && CPU_COUNT(&place.all) > 1 &&
                 CPU_ISSET((unsigned)processor, &place.all);
     return fits ? processor : PLACE_NONE;
@@ -279,11 +283,11 @@ int place_choose(int wanted, const char *path)
     pthread_mutex_lock(&guard);
     bool was_chosen = place.chosen;
     place.processor = wanted;
-    place.follows = wanted == PLACE_AUTO && stat(path, &at) == 0;
+    place.interrupt = PLACE_NONE;
     if (sched_getaffinity(0, sizeof(place.all), &place.all) != 0) CPU_ZERO(&place.all);
-    if (place.follows) {
-        place.major = major(at.st_dev);
-        place.minor = minor(at.st_dev);
+    if (wanted == PLACE_AUTO) {
+        if (stat(path, &at) == 0)
+            place.interrupt = place_interrupt("", major(at.st_dev), minor(at.st_dev));
         place.processor = disk_processor();
     }
     place.chosen = place.processor >= 0;
@@ -309,7 +313,7 @@ void place_look(void)
     if (place.chosen) {
         if (took > past / 100 * LOOSE_FROM) place.loose = true;
         if (took < past / 100 * PLACED_BELOW) place.loose = false;
-        if (place.follows && ++place.looks % FOLLOW_LOOKS == 0) {
+        if (place.interrupt >= 0 && ++place.looks % FOLLOW_LOOKS == 0) {
             int there = disk_processor();
             if (there >= 0) place.processor = there;
         }

@@ -33,8 +33,10 @@ int place_choose(int wanted, const char *path);
 /** Now and then: lets them go anywhere while one processor is too little for them, and follows the interrupts. */
 void place_look(void);
 
-/** The processor that takes all interrupts of the disk that has device number `major`:`minor`; PLACE_NONE if it has several
- *  queues, or nobody says. Below `root` lie proc and sys: "" but in tests. */
-int place_of_interrupts(const char *root, unsigned major, unsigned minor);
+/** The interrupt of the only queue of the disk that has device number `major`:`minor`; PLACE_NONE if it has several queues, or nobody
+ *  says. Below `root` lie proc and sys: "" but in tests. */
+int place_interrupt(const char *root, unsigned major, unsigned minor);
+/** The processor that takes it; PLACE_NONE if there are several, or nobody says. */
+int place_of_interrupt(const char *root, int interrupt);
 
 #endif

@@ -104,7 +104,7 @@ static void machine_deinit(struct machine *m)
 
 static int asked(const struct machine *m, unsigned minor)
 {
-    return place_of_interrupts(m->root, 254, minor);
+    return place_of_interrupt(m->root, place_interrupt(m->root, 254, minor));
 }
 
 static void the_queue_of_a_disk_and_of_what_lies_on_it(void **state)
