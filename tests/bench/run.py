@@ -443,6 +443,7 @@ MISTAKES = [
     (("ycsb", "--seconds", "0"), 64, "--seconds 0"),
     (("ycsb", "--connections", "0"), 64, "--connections 0: a whole number from 1 to 10000"),
     (("ycsb", "--loaders", "9", "--in-process"), 64, "--loaders 9"),
+    (("ycsb", "--io-processor", "none", "--in-process"), 64, "--io-processor: of a server"),
     (("ycsb", "--loaders", "2"), 64, "--loaders: with --in-process"),
     (("ycsb", "--loaders", "3", "--in-process", "--connections", "2", "--pipeline", "1"), 64, "a request under way for each"),
     (("ycsb", "--connections", "10001"), 64, "--connections 10001"),
