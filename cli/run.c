@@ -36,7 +36,7 @@ int verb_run(int argc, char **argv)
 {
     const char *data = NULL, *http = "127.0.0.1:8080", *resp = "127.0.0.1:6400";
     const char *shards = "0", *threads = "0", *format = "text";
-    const char *users = NULL, *password = NULL, *policy = NULL, *io_processor = "auto";
+    const char *users = NULL, *password = NULL, *policy = NULL, *io_processor = NULL;
     bool json = false, limits_wanted = false, insecure = false;
     struct args_list settings = { .count = 0 }, limits = { .count = 0 }, hosts = { .count = 0 };
     const struct args_option options[] = {

@@ -12,16 +12,15 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
+
+#include "os/clock.h"
 
 #define SECOND UINT64_C(1000000000)
 #define SILENCE_MAX (60 * SECOND)
 
 uint64_t mono_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 static volatile sig_atomic_t interrupted;

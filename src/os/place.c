@@ -27,8 +27,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "os/clock.h"
 
 #define SLICE_NS 100000u /* the least there is */
 #define THREADS_MAX 16u
@@ -48,12 +49,12 @@ static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     struct thread threads[THREADS_MAX];
     cpu_set_t all; /* this process may use */
-    int processor;
-    bool chosen, loose;
+    int processor; /* PLACE_NONE: threads may be anywhere */
+    bool loose;
     int interrupt; /* followed; PLACE_NONE: none */
     uint64_t looked_ns, used_ns;
     unsigned looks;
-} place;
+} place = { .processor = PLACE_NONE, .interrupt = PLACE_NONE };
 
 /* ---- the processor that takes the interrupts ---- */
 
@@ -208,7 +209,7 @@ static void slice_shorten(void)
 static void thread_put(const struct thread *thread)
 {
     cpu_set_t set = place.all;
-    if (!place.loose) {
+    if (place.processor >= 0 && !place.loose) {
         CPU_ZERO(&set);
         CPU_SET((unsigned)place.processor, &set);
     }
@@ -228,7 +229,7 @@ void place_enter(void)
         struct thread *thread = &place.threads[i];
         if (thread->id != 0 || pthread_getcpuclockid(pthread_self(), &thread->clock) != 0) continue;
         thread->id = gettid();
-        if (place.chosen) thread_put(thread);
+        if (place.processor >= 0) thread_put(thread);
         break;
     }
     pthread_mutex_unlock(&guard);
@@ -243,19 +244,12 @@ void place_leave(void)
     pthread_mutex_unlock(&guard);
 }
 
-static uint64_t clock_read(clockid_t clock)
-{
-    struct timespec at;
-    if (clock_gettime(clock, &at) != 0) return 0;
-    return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
-}
-
 /* Locked. */
 static uint64_t threads_used_ns(void)
 {
     uint64_t used = 0;
     for (unsigned i = 0; i < THREADS_MAX; i++) {
-        if (place.threads[i].id != 0) used += clock_read(place.threads[i].clock);
+        if (place.threads[i].id != 0) used += clock_ns(place.threads[i].clock);
     }
     return used;
 }
@@ -281,8 +275,9 @@ int place_choose(int wanted, const char *path)
 {
     struct stat at;
     pthread_mutex_lock(&guard);
-    bool was_chosen = place.chosen;
-    place.processor = wanted;
+    int before = place.processor;
+    place.processor = wanted == PLACE_AUTO ? PLACE_NONE : wanted;
+    place.loose = false;
     place.interrupt = PLACE_NONE;
     if (sched_getaffinity(0, sizeof(place.all), &place.all) != 0) CPU_ZERO(&place.all);
     if (wanted == PLACE_AUTO) {
@@ -290,34 +285,35 @@ int place_choose(int wanted, const char *path)
             place.interrupt = place_interrupt("", major(at.st_dev), minor(at.st_dev));
         place.processor = disk_processor();
     }
-    place.chosen = place.processor >= 0;
-    if (!place.chosen) place.processor = PLACE_NONE;
-    place.looked_ns = clock_read(CLOCK_MONOTONIC);
+    place.looked_ns = clock_ns(CLOCK_MONOTONIC);
     place.used_ns = threads_used_ns();
-    place.loose = !place.chosen;
-    if (place.chosen || was_chosen) threads_put();
+    if (place.processor >= 0 || before >= 0) threads_put();
     int processor = place.processor;
     pthread_mutex_unlock(&guard);
     return processor;
 }
 
-void place_look(void)
+/* Locked; a processor is chosen. */
+static void place_judge(void)
 {
-    pthread_mutex_lock(&guard);
-    uint64_t now = clock_read(CLOCK_MONOTONIC), used = threads_used_ns();
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), used = threads_used_ns();
     uint64_t past = now - place.looked_ns, took = used > place.used_ns ? used - place.used_ns : 0;
     bool loose = place.loose;
     int processor = place.processor;
     place.looked_ns = now;
     place.used_ns = used;
-    if (place.chosen) {
-        if (took > past / 100 * LOOSE_FROM) place.loose = true;
-        if (took < past / 100 * PLACED_BELOW) place.loose = false;
-        if (place.interrupt >= 0 && ++place.looks % FOLLOW_LOOKS == 0) {
-            int there = disk_processor();
-            if (there >= 0) place.processor = there;
-        }
-        if (loose != place.loose || processor != place.processor) threads_put();
+    if (took > past / 100 * LOOSE_FROM) place.loose = true;
+    if (took < past / 100 * PLACED_BELOW) place.loose = false;
+    if (place.interrupt >= 0 && ++place.looks % FOLLOW_LOOKS == 0) {
+        int there = disk_processor();
+        if (there >= 0) place.processor = there;
     }
+    if (loose != place.loose || processor != place.processor) threads_put();
+}
+
+void place_look(void)
+{
+    pthread_mutex_lock(&guard);
+    if (place.processor >= 0) place_judge();
     pthread_mutex_unlock(&guard);
 }

@@ -47,6 +47,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "os/clock.h"
 #include "os/place.h"
 
 #define NS_PER_S 1000000000u
@@ -91,13 +92,6 @@ static struct handle *handles_idle;
 static struct dir_lock *dir_locks;
 
 /* ---- time and randomness ---- */
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t real_mono_ns(struct env *env)
 {
@@ -479,13 +473,12 @@ static void *handle_main(void *arg)
         snprintf(name, sizeof(name), "%s", handle->actor->name);
         pthread_setname_np(pthread_self(), name);
     }
-    bool prompt = handle->actor->prompt;
-    if (prompt) place_enter();
+    if (handle->actor->prompt) place_enter();
     for (;;) {
         atomic_exchange(&handle->word, AWAKE);
         if (atomic_load(&handle->stopping)) {
             passed_settle(handle, false);
-            if (prompt) place_leave();
+            if (handle->actor->prompt) place_leave();
             return NULL;
         }
         uint64_t at = handle->actor->turn(handle->actor->self);

@@ -12,7 +12,7 @@
 #include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,31 +160,32 @@ static void who_cannot_tell_says_none(void **state)
 
 /* ---- this machine ---- */
 
-enum { LOOKS_MAX = 50000000 };
+enum { TRIES_MAX = 20000000 };
 
 struct worker {
     pthread_t thread;
-    _Atomic int processors; /* it may use */
-    _Atomic bool rests, ends;
+    bool rests, ends; /* guarded by `lock` */
     pthread_mutex_t lock;
-    pthread_cond_t woken;
+    pthread_cond_t told;
 };
 
-static int processors_here(void)
+/* How many processors a thread may use. */
+static int processors_of(pthread_t thread)
 {
     cpu_set_t set;
-    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    assert_int_equal(pthread_getaffinity_np(thread, sizeof(set), &set), 0);
     return CPU_COUNT(&set);
 }
 
 static void *work(void *arg)
 {
     struct worker *w = arg;
+    bool ends = false;
     place_enter();
-    while (!w->ends) {
-        w->processors = processors_here();
+    while (!ends) {
         pthread_mutex_lock(&w->lock);
-        while (w->rests && !w->ends) pthread_cond_wait(&w->woken, &w->lock);
+        while (w->rests && !w->ends) pthread_cond_wait(&w->told, &w->lock);
+        ends = w->ends;
         pthread_mutex_unlock(&w->lock);
     }
     place_leave();
@@ -196,28 +197,24 @@ static void worker_tell(struct worker *w, bool rests, bool ends)
     pthread_mutex_lock(&w->lock);
     w->rests = rests;
     w->ends = ends;
-    pthread_cond_signal(&w->woken);
+    pthread_cond_signal(&w->told);
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Looks until the worker may use so many; a worker that rests looks once when it is woken. */
-static bool looks_until(struct worker *w, int processors)
+/* Until the worker may use so many. */
+static bool wait_until(struct worker *w, int processors, bool looks)
 {
-    for (int i = 0; i < LOOKS_MAX; i++) {
-        place_look();
-        if (w->processors == processors) return true;
-        if (w->rests && i % 1000 == 999) {
-            worker_tell(w, false, false);
-            worker_tell(w, true, false);
-        }
+    for (int i = 0; i < TRIES_MAX; i++) {
+        if (processors_of(w->thread) == processors) return true;
+        if (looks) place_look();
     }
     return false;
 }
 
 static void a_busy_one_is_let_go_and_comes_back(void **state)
 {
-    struct worker w = { .lock = PTHREAD_MUTEX_INITIALIZER, .woken = PTHREAD_COND_INITIALIZER };
-    int all = processors_here(), there = -1;
+    struct worker w = { .lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER };
+    int all = processors_of(pthread_self()), there = -1;
     if (all < 2) {
         print_message("skipped: this process may use one processor only\n");
         skip();
@@ -229,13 +226,15 @@ static void a_busy_one_is_let_go_and_comes_back(void **state)
     assert_false(place_may_be(CPU_SETSIZE));
     assert_int_equal(place_choose(there, "."), there);
     assert_int_equal(pthread_create(&w.thread, NULL, work, &w), 0);
-    assert_true(looks_until(&w, all)); /* it does nothing but work */
+    assert_true(wait_until(&w, 1, false));
+    assert_true(wait_until(&w, all, true)); /* it does nothing but work */
     worker_tell(&w, true, false);
-    assert_true(looks_until(&w, 1));
+    assert_true(wait_until(&w, 1, true));
     assert_int_equal(place_choose(PLACE_NONE, "."), PLACE_NONE);
+    assert_int_equal(processors_of(w.thread), all);
     worker_tell(&w, true, true);
     pthread_join(w.thread, NULL);
-    assert_int_equal(processors_here(), all); /* who chooses stays where it was */
+    assert_int_equal(processors_of(pthread_self()), all); /* who chooses stays where it was */
     assert_in_range(place_choose(PLACE_AUTO, ".") + 1, 0, CPU_SETSIZE);
     assert_int_equal(place_choose(PLACE_AUTO, "no such folder"), PLACE_NONE);
 }
