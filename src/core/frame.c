@@ -1099,6 +1099,13 @@ void weir_expect(struct weir_ctx *f, const struct weir_verb *verb, const struct 
     }
 }
 
+void ctx_expect(struct weir_ctx *f, const struct type *type, struct key_place place, bool near)
+{
+    struct shard *s = f->txn->shard;
+    if (slot_shard(s->engine, place.slot) == s->index)
+        entity_expect(s, type->id, place, near ? EXPECT_ENTITY : EXPECT_PLACE);
+}
+
 enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
                                 const struct weir_verb *verb, const void *args)
 {

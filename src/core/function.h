@@ -68,6 +68,9 @@ enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, s
 enum weir_status ctx_call_at(struct weir_ctx *ctx, const struct handler *handler,
                              struct weir_str key, struct key_place place, const void *args,
                              const void **result);
+/** An entity of the type will soon be called: what is met first on the way to it is fetched; called again some time later, `near`, what is met
+ *  next. */
+void ctx_expect(struct weir_ctx *ctx, const struct type *type, struct key_place place, bool near);
 /** May a call now leave the decision to another shard, if it is the handler's last act? Cheap: asks for no key. */
 bool ctx_may_end(const struct weir_ctx *ctx);
 /** weir_call_last(), by handler; `key` and `args` stay. False: nothing is gained by it, or the results differ in form: make it

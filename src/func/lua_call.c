@@ -154,6 +154,7 @@ static void invocation_give(struct invocation *inv, bool clean)
         inv->anchor = LUA_NOREF;
     }
     handles_give_back(inv);
+    if (inv->once != NULL) once_give_up(inv);
     spend_leave(vm, inv->spend);
     inv->spend = NULL;
     inv->serial = 0;
@@ -415,7 +416,10 @@ static struct vm *vm_ready(struct lua_app *app)
 {
     struct lua_problem problem;
     struct vm *vm = vm_create(app, false);
-    if (vm_load_all(vm, &problem)) return vm;
+    if (vm_load_all(vm, &problem)) {
+        functions_make_once(vm);
+        return vm;
+    }
     vm_destroy(vm);
     return NULL;
 }
@@ -762,6 +766,14 @@ static bool target_take(lua_State *L, struct invocation *inv, const struct handl
         if (handle->key == handle->text) *key = text_keep(L, inv->arena, *key);
         return true;
     }
+    if (tag != NULL && *tag == UD_ONCE) {
+        struct ud_once *once = (void *)tag;
+        if (once->type->type != handler->type || !once_take(inv, once)) return false;
+        *key = once->key;
+        *place = once->place;
+        ctx_expect(inv->ctx, handler->type, *place, true);
+        return true;
+    }
     struct lua_type *type = tag != NULL && *tag == UD_TYPE ? ((struct ud_type *)tag)->type
                                                            : handle_get(L, 1, key);
     if (type == NULL || type->type != handler->type) return false;
@@ -855,8 +867,12 @@ int handler_call(lua_State *L)
         return luaL_error(L, "handlers are called from handlers, not at the file level");
     struct weir_str key;
     struct key_place place;
-    if (!target_take(L, inv, handler, &key, &place))
-        return luaL_error(L, "a handler is called with a colon: h:name(...)");
+    if (!target_take(L, inv, handler, &key, &place)) {
+        const enum ud_tag *tag = lua_touserdata(L, 1);
+        bool ended = tag != NULL && *tag == UD_GIVEN_BACK;
+        return luaL_error(L, ended ? "the handler that made this handle has ended"
+                                   : "a handler is called with a colon: h:name(...)");
+    }
     stack_check(L);
     void *args = args_take(L, inv, handler, 2);
     if (is_last_act(L, inv) && ctx_call_last(inv->ctx, handler, key, place, args)) {

@@ -38,6 +38,8 @@ enum opcode {
     OP_TSETB = 62,
     OP_TSETM = 63,
     OP_TSETR = 64,
+    OP_CALLM = 65,
+    OP_CALL = 66,
     OP_ITERC = 69,
     OP_VARG = 71,
     OP_RET0 = 75,
@@ -67,6 +69,7 @@ struct dump {
 
 struct finder {
     struct vm *vm;
+    void (*look)(struct finder *f, lua_State *L, int function);
     struct lua_problem *problems;
     unsigned count, max;
     const char *file;
@@ -399,6 +402,78 @@ uint32_t function_lends(lua_State *L, int idx)
     return lends;
 }
 
+/* ---- handles that are made to be called ---- */
+
+/* What the instruction puts into register r is called next, and of what that gives a method is taken, which overwrites it. What
+ * comes between uses other registers, for nothing in the source names this one. */
+static bool op_calls_once(const struct proto *p, uint32_t pc)
+{
+    const uint8_t *op = p->code + (size_t)pc * 4;
+    uint8_t r = op[1];
+    for (uint32_t left = p->code_count - pc; left > 3; left--) {
+        op += 4;
+        if (!op_hands_on(op, r, false)) continue;
+        bool call = (op[0] == OP_CALL || op[0] == OP_CALLM) && op[1] == r && op[3] == 2;
+        return call && op_begins_method(op + 4, op + 8, r) && op[9] == r;
+    }
+    return false;
+}
+
+enum uses { USES_NONE, USES_ONCE, USES_OTHERWISE };
+
+static enum uses upvalue_uses(const struct dump *d, const struct proto *p, uint32_t u)
+{
+    enum uses uses = USES_NONE;
+    for (uint32_t pc = 0; pc < p->code_count; pc++) {
+        const uint8_t *op = p->code + (size_t)pc * 4;
+        if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] == u) return USES_OTHERWISE;
+        if (op[0] != OP_UGET || ((uint32_t)op[2] | (uint32_t)op[3] << 8) != u) continue;
+        if (!op_calls_once(p, pc)) return USES_OTHERWISE;
+        uses = USES_ONCE;
+    }
+    for (uint32_t i = 0; i < p->child_count; i++) {
+        const struct proto *child = &d->protos[p->children[i]];
+        for (uint32_t v = 0; v < child->upvalue_count; v++) {
+            if (upvalue_mark(child, v) & UPVALUE_LOCAL) continue;
+            if ((upvalue_mark(child, v) & UPVALUE_INDEX) != u) continue;
+            enum uses inner = upvalue_uses(d, child, v);
+            if (inner == USES_OTHERWISE) return inner;
+            if (inner == USES_ONCE) uses = inner;
+        }
+    }
+    return uses;
+}
+
+uint64_t function_calls_once(lua_State *L, int idx)
+{
+    struct dump *d = function_dump(L, idx);
+    if (d == NULL) return 0;
+    const struct proto *p = &d->protos[d->proto_count - 1];
+    uint64_t once = 0;
+    for (uint32_t u = 0; u < p->upvalue_count && u < 64; u++) {
+        if (upvalue_uses(d, p, u) == USES_ONCE) once |= UINT64_C(1) << u;
+    }
+    dump_free(d);
+    return once;
+}
+
+/* Upvalues that hold a type of entities, and are used for nothing else, get what makes handles once. */
+static void function_make_once(struct finder *f, lua_State *L, int idx)
+{
+    uint64_t once = function_calls_once(L, idx);
+    for (; once != 0; once &= once - 1) {
+        int u = __builtin_ctzll(once) + 1;
+        if (lua_getupvalue(L, idx, u) == NULL) continue;
+        struct ud_type *object = ud_test(L, -1, UD_TYPE);
+        if (object != NULL && !object->type->service) {
+            once_maker_push(L, object->type);
+            lua_upvaluejoin(L, idx, u, lua_gettop(L), 1);
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+}
+
 /* ---- what handlers reach ---- */
 
 enum { SEEN = 1, QUEUE = 2 }; /* stack places in reach_body */
@@ -437,7 +512,7 @@ static int reach_body(lua_State *L)
         if (lua_istable(L, at)) {
             for (lua_pushnil(L); lua_next(L, at) != 0;) reach_add(L, &count);
         } else {
-            function_judge(f, L, at);
+            f->look(f, L, at);
             for (int u = 1; lua_getupvalue(L, at, u) != NULL; u++) reach_add(L, &count);
         }
         lua_settop(L, QUEUE);
@@ -447,9 +522,15 @@ static int reach_body(lua_State *L)
 
 unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max)
 {
-    struct finder finder = { .vm = vm, .problems = problems, .max = max };
+    struct finder finder = { .vm = vm, .look = function_judge, .problems = problems, .max = max };
     if (lua_cpcall(vm->L, reach_body, &finder) != 0) lua_settop(vm->L, 0);
     return finder.count;
+}
+
+void functions_make_once(struct vm *vm)
+{
+    struct finder finder = { .vm = vm, .look = function_make_once };
+    if (lua_cpcall(vm->L, reach_body, &finder) != 0) lua_settop(vm->L, 0);
 }
 
 /* ---- what each handler reaches, for pictures ---- */
@@ -607,6 +688,40 @@ void byte_code_verify(lua_State *L)
         { "function(s, ...) return ... end", 0 },
         { "function(s, x) return function() return function() return s end end end", 2 },
     };
+    static const struct {
+        const char *text;
+        bool once;
+    } calls[] = {
+        { "function(s, x) n(x):f() end", true },
+        { "function(s, x) return n(x):f(1, n(s):g(n(x, 1):h())) end", true },
+        { "function(s, x) n(x and 'a' or s.b .. 'c', s:k()):f(); return 1 end", true },
+        { "function(s, x) for i = 1, x do s.y = n(i):f { s.b } end end", true },
+        { "function(s, x) return function(i) return n(i):f() end end", true },
+        { "function(s, x) local n = n; n(x):f() end", false },
+        { "function(s, x) local y = n(x); y:f() end", false },
+        { "function(s, x) local y = n(x):f(); return y, n end", false },
+        { "function(s, x) n(x):f(); n(x):f(n(x)) end", false },
+        { "function(s, x) n(x):f(); n(x).f(1) end", false },
+        { "function(s, x) n(x).f:g() end", false },
+        { "function(s, x) n:f(x) end", false },
+        { "function(s, x) s.f(n):g() end", false },
+        { "function(s, x) s.f(n(x)):g() end", false },
+        { "function(s, x) return n(x) end", false },
+        { "function(s, x) return n == x end", false },
+        { "function(s, x) (x or n)(s):f() end", true },
+        { "function(s, x) (n or x)(s):f() end", false },
+        { "function(s, x) n(x):f(); return function() return n end end", false },
+        { "function(s, x) n(x):f(); return function() return function() n = 1 end end end", false },
+        { "function(s, x) n(x):f(); return function(n) return n end end", true },
+        { "function(s, x) return fresh(x):f() end", false },
+    };
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        lua_pushfstring(L, "local n\nreturn %s", calls[i].text);
+        ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);
+        lua_call(L, 0, 1);
+        ASSERT((function_calls_once(L, lua_gettop(L)) != 0) == calls[i].once);
+        lua_pop(L, 2);
+    }
     for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
         lua_pushfstring(L, "local n\nreturn %s", tries[i].text);
         ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);

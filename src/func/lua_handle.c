@@ -226,6 +226,20 @@ void handles_give_back(struct invocation *inv)
 
 /* ---- as values ---- */
 
+/* The call of the handler whose name is argument 2, for an __index; noted in the table of upvalue 1. */
+static int handler_find(lua_State *L, struct lua_type *lt)
+{
+    struct type *type = type_resolve(vm_of(L), lt);
+    size_t len;
+    const char *name = lua_tolstring(L, 2, &len);
+    struct handler *found = type ? type_handler(type, (struct weir_str){ name, len }) : NULL;
+    if (found != NULL) return handler_found(L, found);
+    return luaL_error(L,
+                      type ? "`%s` has no handler `%s`; fields are read by a query"
+                           : "the entity `%s` is declared nowhere (`%s`)",
+                      lt->name, name);
+}
+
 static int handle_index(lua_State *L)
 {
     struct ud_handle *handle = ud_test(L, 1, UD_HANDLE);
@@ -240,21 +254,12 @@ static int handle_index(lua_State *L)
         lua_pushlstring(L, handle->key, handle->len);
         return 1;
     }
-    struct vm *vm = vm_of(L);
-    struct type *type = type_resolve(vm, handle->type);
-    if (vm->request != NULL) {
+    if (vm_of(L)->request != NULL) {
         lua_pushvalue(L, 2);
-        lua_pushcclosure(L, vm->request, 1);
+        lua_pushcclosure(L, vm_of(L)->request, 1);
         return 1;
     }
-    struct handler *found = type ? type_handler(type, (struct weir_str){ name, len }) : NULL;
-    if (found == NULL) {
-        return luaL_error(L,
-                          type ? "`%s` has no handler `%s`; fields are read by a query"
-                               : "the entity `%s` is declared nowhere (`%s`)",
-                          handle->type->name, name);
-    }
-    return handler_found(L, found);
+    return handler_find(L, handle->type);
 }
 
 static int handle_newindex(lua_State *L)
@@ -346,6 +351,16 @@ struct weir_str key_from(lua_State *L, struct lua_type *type, int first, struct 
     return key;
 }
 
+/* The key that a type's object is called with, at first..top. */
+static struct weir_str handle_key(lua_State *L, struct lua_type *type, int first)
+{
+    if (lua_istable(L, first)) luaL_error(L, "options of a reference come with a later release");
+    type_resolve(vm_of(L), type);
+    if (vm_of(L)->loading && !type->form_known)
+        luaL_error(L, "declare the entity `%s` before making handles of it", type->name);
+    return key_from(L, type, first, &vm_of(L)->text);
+}
+
 int handle_make(lua_State *L)
 {
     struct ud_type *object = ud_test(L, 1, UD_TYPE);
@@ -353,14 +368,105 @@ int handle_make(lua_State *L)
     if (object->type->service)
         return luaL_error(L, "`%s` is a service: it has handlers and no entities",
                           object->type->name);
-    if (lua_istable(L, 2)) return luaL_error(L, "options of a reference come with a later release");
-    type_resolve(vm_of(L), object->type);
-    if (vm_of(L)->loading && !object->type->form_known)
-        return luaL_error(L, "declare the entity `%s` before making handles of it",
-                          object->type->name);
-    struct weir_str key = key_from(L, object->type, 2, &vm_of(L)->text);
-    handle_push(L, object->type, key);
+    handle_push(L, object->type, handle_key(L, object->type, 2));
     return 1;
+}
+
+/* ---- made to be called ---- */
+
+/* Nobody but the call sees the handle of `type(key):handler(...)`. Where a function does nothing else with an upvalue that holds a type once the
+ * files are loaded (function_calls_once(); none is assigned later), it gets another upvalue instead: a function that makes no handle but
+ * lends one until that is called. So a call of one entity of many makes nothing in Lua's memory, which costs the collector's look
+ * at all that lives, and the key is in the engine's hands before the arguments are evaluated (ctx_expect()).
+ * Between making and call come the arguments: calls that lend others, an error, a yield. What is not called when the invocation ends is
+ * never lent again: a routine that goes on with it later calls nothing. */
+static int once_push(lua_State *L)
+{
+    struct lua_type *type = lua_touserdata(L, lua_upvalueindex(1));
+    struct invocation *inv = vm_of(L)->current;
+    struct weir_str key = handle_key(L, type, 1);
+    if (inv == NULL ||
+        type->type == NULL) { /* what is wrong is said by who is asked for the handler */
+        handle_push(L, type, key);
+        return 1;
+    }
+    key = text_keep(L, inv->arena, key);
+    struct ud_once *once = type->once;
+    if (once == NULL) {
+        once = lua_newuserdata(L, sizeof(*once));
+        *once = (struct ud_once){ .tag = UD_GIVEN_BACK, .type = type };
+        lua_rawgeti(L, LUA_REGISTRYINDEX, type->once_meta);
+        lua_setmetatable(L, -2);
+        once->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else {
+        type->once = once->next;
+    }
+    once->tag = UD_ONCE;
+    once->key = key;
+    once->place = type_place(type->type, key);
+    ctx_expect(inv->ctx, type->type, once->place, false);
+    once->next = inv->once;
+    inv->once = once;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, once->anchor);
+    return 1;
+}
+
+bool once_take(struct invocation *inv, struct ud_once *once)
+{
+    struct ud_once **at = &inv->once;
+    while (*at != NULL && *at != once) at = &(*at)->next;
+    if (*at == NULL) return false;
+    *at = once->next;
+    once->tag = UD_GIVEN_BACK;
+    once->next = once->type->once;
+    once->type->once = once;
+    return true;
+}
+
+void once_give_up(struct invocation *inv)
+{
+    for (struct ud_once *once = inv->once; once != NULL; once = once->next) {
+        once->tag = UD_GIVEN_BACK;
+        luaL_unref(inv->vm->L, LUA_REGISTRYINDEX, once->anchor);
+    }
+    inv->once = NULL;
+}
+
+/* A handler that is not in their table of those that were called before: 1 that table, 2 the name. */
+static int once_index(lua_State *L)
+{
+    return handler_find(L, lua_touserdata(L, lua_upvalueindex(2)));
+}
+
+static const char maker_source[] = "local make = ...\n"
+                                   "return function() return make end\n";
+
+/* Such handles find a handler in a table, not by a function: they have no `key` to be asked for. */
+static void once_open(lua_State *L, struct lua_type *type)
+{
+    lua_createtable(L, 0, 2);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushvalue(L, -2);
+    lua_pushlightuserdata(L, type);
+    lua_pushcclosure(L, once_index, 2);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    type->once_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (luaL_loadbuffer(L, maker_source, sizeof(maker_source) - 1, "=weir") != 0) lua_error(L);
+    lua_pushlightuserdata(L, type);
+    lua_pushcclosure(L, once_push, 1);
+    lua_call(L, 1, 1);
+    type->once_maker = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void once_maker_push(lua_State *L, struct lua_type *type)
+{
+    if (type->once_maker == LUA_NOREF) once_open(L, type);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, type->once_maker);
 }
 
 /* The arrays, empty: the first handle makes them large. */

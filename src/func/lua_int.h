@@ -128,7 +128,8 @@ struct invocation {
         struct ud_handle *handle; /* likewise, by the argument's place; NULL before the first */
         int anchor;
     } lent[LENT_MAX];
-    uint32_t lent_out; /* by bit: those that this handler has */
+    uint32_t lent_out;    /* by bit: those that this handler has */
+    struct ud_once *once; /* made and not called yet */
     struct spend *spend;
     const char *stack_top;
     void *grown; /* the list grown last and the room it has */
@@ -209,8 +210,10 @@ struct lua_type {
     bool form_known;
     int object; /* registry: the entity object */
     int handle_meta;
-    int self_meta;       /* LUA_NOREF until needed */
-    struct names *names; /* of self */
+    int once_meta, once_maker; /* registry: see once_open() */
+    struct ud_once *once;      /* called, to be made again */
+    int self_meta;             /* LUA_NOREF until needed */
+    struct names *names;       /* of self */
 };
 
 /* ---- userdata --------------------------------------------------------------------------------------- */
@@ -219,7 +222,8 @@ enum ud_tag {
     UD_LIBRARY = 0x57454901,
     UD_TYPE,
     UD_HANDLE,
-    UD_GIVEN_BACK, /* a lent handle between two handlers */
+    UD_GIVEN_BACK, /* a lent handle between two handlers, one made to be called after that */
+    UD_ONCE,
     UD_RECORD,
     UD_LIST,
     UD_MAP,
@@ -244,6 +248,15 @@ struct ud_handle {
     struct key_place place;
     const char *key; /* of a lent one: the argument's, else `text` */
     char text[];
+};
+/* A handle that is called where it is made, and seen by nobody else; lua_handle.c. */
+struct ud_once {
+    enum ud_tag tag;
+    int anchor; /* registry */
+    struct lua_type *type;
+    struct weir_str key; /* in the transaction's memory */
+    struct key_place place;
+    struct ud_once *next;
 };
 struct ud_record {
     enum ud_tag tag;
@@ -435,6 +448,12 @@ static inline void handle_lend_again(struct invocation *inv, uint32_t place, str
     inv->lent_out |= 1u << place;
 }
 void handles_give_back(struct invocation *inv);
+/** What once_push() made, as it is called: it may be made again. False: it is none of this invocation's. */
+bool once_take(struct invocation *inv, struct ud_once *once);
+/** Those that were never called are not lent again. */
+void once_give_up(struct invocation *inv);
+/** Pushes a function of Lua whose first upvalue is what makes such handles of the type. */
+void once_maker_push(lua_State *L, struct lua_type *type);
 int handle_make(lua_State *L); /* __call of an entity */
 void type_metatables(lua_State *L, struct lua_type *type);
 /** The key of a typed or plain handle from Lua values at first..top. */
@@ -496,6 +515,11 @@ void byte_code_verify(lua_State *L);
 /** By bit, the parameters of which the function only reads and assigns fields, calls handlers, compares: nothing can hold
  *  them afterwards. 0: `self`. */
 uint32_t function_lends(lua_State *L, int idx);
+/** By bit, the upvalues that the function, and functions in it, only call, each time to call at once a method of the one value that this
+ *  gives: u(...):name(...). */
+uint64_t function_calls_once(lua_State *L, int idx);
+/** Kept functions, and what they reach, make handles once where they can. */
+void functions_make_once(struct vm *vm);
 
 /* ---- lua_test.c ------------------------------------------------------------------------------------------ */
 struct lua_test;

@@ -489,6 +489,7 @@ struct lua_type *type_named(lua_State *L, const char *name, size_t len, bool ser
     type->name_len = len;
     type->service = service;
     type->object = type->handle_meta = type->self_meta = LUA_NOREF;
+    type->once_meta = type->once_maker = LUA_NOREF;
     type->next = vm->types;
     vm->types = type;
     struct ud_type *object = lua_newuserdata(L, sizeof(*object));

@@ -460,6 +460,10 @@ void ctx_abandon(struct weir_ctx *f)
     for (;;) fiber_suspend(f->fiber);
 }
 
+void ctx_expect(struct weir_ctx *f, const struct type *type, struct key_place place, bool near)
+{
+}
+
 enum weir_status ctx_call_at(struct weir_ctx *f, const struct handler *handler, struct weir_str key,
                              struct key_place place, const void *args, const void **result)
 {

@@ -386,6 +386,96 @@ static void handles_come_and_go(void **state)
     fake_cpu_ms(0);
 }
 
+/* `type(key):handler(...)` in functions that use the type for nothing else: one object does for all of them, and each call is still of its own
+ * entity, whatever comes between its making and its call. */
+static void handles_are_made_to_be_called(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_create(
+        "local weir = require 'weir'\nlocal int, text = weir.int, weir.text\n"
+        "local p = weir.entity('p', { n = int })\n"
+        "local t = weir.entity('t', { w = int, i = text, n = int }, { key = '{w}:i' })\n"
+        "local kept, other = {}, weir.entity 'other'\n"
+        "p:on('nowhere', {}, function(self) other('x'):f() end)\n"
+        "local function helper(k) return p(k):cat 'h' end\n"
+        "p:on('cat', { text, returns = text }, function(self, x) self.n = self.n + 1 return "
+        "self.key .. x end)\n"
+        "p:on('deep', { int, returns = text }, function(self, n)\n"
+        "  if n == 0 then return '.' end\n"
+        "  return self.key .. p('k' .. n):deep(n - 1) .. p('l' .. n):cat(p('m' .. n):cat '') end)\n"
+        "t:on('add', { int, returns = text }, function(self, n) self.n = self.n + n return self.w "
+        ".. self.i .. self.n end)\n"
+        "p:on('nest', { returns = text }, function(self) return p('a'):cat(p('b'):cat(p('c'):cat "
+        "'d')) end)\n"
+        "p:on('helper', { returns = text }, function(self) return helper 'x' .. p('y'):cat '' "
+        "end)\n"
+        "p:on('typed', { returns = text }, function(self) return t(3, 'q'):add(2) .. t('3:q'):add(3) "
+        "end)\n"
+        "p:on('fails', { returns = text }, function(self) local n = 0\n"
+        "  for i = 1, 300 do if not pcall(function() return p('e' .. i):cat(error 'e') end) then n "
+        "= n + 1 end end\n"
+        "  return n .. p('f'):cat '' end)\n"
+        "p:on('yields', { returns = text }, function(self)\n"
+        "  local f = coroutine.wrap(function() return p('g'):cat(coroutine.yield()) end) f()\n"
+        "  local g = coroutine.wrap(function() return p('h'):cat(coroutine.yield()) end) g()\n"
+        "  return p('i'):cat(f '1') .. p('j'):cat(g '2') end)\n"
+        "p:on('keeps', {}, function(self)\n"
+        "  kept[1] = coroutine.create(function() return p('g'):cat(coroutine.yield()) end) "
+        "coroutine.resume(kept[1]) end)\n"
+        "p:on('goes_on', { returns = text }, function(self)\n"
+        "  return p('j'):cat(tostring(select(2, coroutine.resume(kept[1], '3')))) end)\n"
+        "p:on('all', { returns = text }, function(self)\n"
+        "  return table.concat(weir.all({ 'a', 'b', 'c' }, function(k) return p(k):cat '!' end)) "
+        "end)\n"
+        "p:on('last', { text, returns = text }, function(self, k) return p(k):cat '<' end)\n"
+        "p:on('same', { returns = text }, function(self)\n"
+        "  local mine = { [p 'a'] = 'A' } return mine[p 'a'] .. p('a'):cat '' .. tostring(p 'a' == "
+        "p 'a') end)\n"
+        "p:on('no_handler', {}, function(self) p('a'):none() end)\n"
+        "p:on('no_key', {}, function(self) p(1):cat '' end)\n"
+        "p:on('empty', {}, function(self) p(''):cat '' end)\n"
+        "p:on('table', {}, function(self) p({}):cat '' end)\n"
+        "p:on('parts', {}, function(self) t(1):add(1) end)\n"
+        "p:on('wrong', {}, function(self) p('a'):cat({}) end)\n"
+        "p:on('call_key', {}, function(self) p('a'):key() end)\n");
+    static const struct {
+        const char *handler, *args, *want;
+    } calls[] = {
+        { "nest", "", "ok \"abcd\"" },
+        { "deep", "[2]", "ok \"sk2.l1m1l2m2\"" },
+        { "helper", "", "ok \"xhy\"" },
+        { "typed", "", "ok \"3q23q5\"" },
+        { "fails", "", "ok \"300f\"" },
+        { "yields", "", "ok \"ig1jh2\"" },
+        { "all", "", "ok \"a!b!c!\"" },
+        { "last", "[\"z\"]", "ok \"z<\"" },
+        { "same", "", "ok \"Aatrue\"" },
+        { "nowhere", "", "the entity `other` is declared nowhere (`f`)" },
+        { "no_handler", "", "`p` has no handler `none`; fields are read by a query" },
+        { "no_key", "", "a handle of `p` takes one text, its key" },
+        { "empty", "", "a key of `p` is a text of 1 to 1024 bytes" },
+        { "table", "", "options of a reference come with a later release" },
+        { "parts", "", "a handle of `t` takes the 2 parts of its key, got 1" },
+        { "wrong", "", "p:cat" },
+        { "call_key", "", "`p` has no handler `key`" },
+        { "keeps", "", "ok null" },
+        { "goes_on", "", "ok \"jthe handler that made this handle has ended\"" },
+        { "nest", "", "ok \"abcd\"" },
+    };
+    for (size_t i = 0; i < 2 * sizeof(calls) / sizeof(calls[0]); i++) {
+        size_t n = i % (sizeof(calls) / sizeof(calls[0]));
+        const char *want = calls[n].want;
+        if (i > n && strcmp(calls[n].handler, "typed") == 0) want = "ok \"3q73q10\"";
+        const char *got = fake_call(fake, "p", "s", calls[n].handler, calls[n].args);
+        if (strstr(got, want) == NULL)
+            fail_msg("%s %s gave %s, not %s", calls[n].handler, calls[n].args, got, want);
+    }
+    assert_string_equal(fake_row(fake, "p", "h"), "{\"n\":2}");
+    assert_string_equal(fake_row(fake, "p", "g"), "{\"n\":2}");
+    assert_string_equal(fake_row(fake, "p", "e1"), "none");
+    fake_destroy(fake);
+}
+
 /* `return other:f()` and nothing else: whatever has a frame of its own below the call is no end of a handler. */
 static void last_acts_are_seen(void **state)
 {
@@ -551,6 +641,7 @@ int main(void)
         cmocka_unit_test(handles_are_what_they_were),
         cmocka_unit_test(threads_wait_for_their_handler),
         cmocka_unit_test(handles_come_and_go),
+        cmocka_unit_test(handles_are_made_to_be_called),
         cmocka_unit_test(last_acts_are_seen),
         cmocka_unit_test(effects_wait_for_the_commit),
         cmocka_unit_test(typed_keys_and_services),
