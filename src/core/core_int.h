@@ -502,7 +502,7 @@ struct ahead {
     struct request *last;
     uint32_t count;
 };
-#define AHEAD_STEPS 3u
+#define AHEAD_STEPS 2u
 
 struct shard_counters {
 #define X(name, text) uint64_t name;

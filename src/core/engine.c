@@ -526,6 +526,16 @@ static uint32_t in_flight_add(struct port *port, uint32_t more)
     return n;
 }
 
+/* An entity among the arguments will probably be called: the door has the key at hand, the shard would wait for it. */
+static void partner_place(struct request *request)
+{
+    const struct field *f = request->handler->partner;
+    if (f == NULL) return;
+    request->partner_key = text_load(f, (const char *)request->args + f->offset);
+    if (request->partner_key.ptr != NULL)
+        request->partner = type_place(request->handler->partner_type, request->partner_key);
+}
+
 void port_submit(struct port *port, struct request *request, uint64_t now_ns)
 {
     struct engine *engine = port->engine;
@@ -533,7 +543,8 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
     request->port = port;
     request->next = NULL;
     request->result = NULL;
-    request->replayed = request->has_partner = false;
+    request->replayed = false;
+    request->partner_key = STR_NIL;
     request->epoch = request->answer_bytes = 0;
     request->code = request->detail = request->text = STR_NIL;
     if (!request->waits) request->answer_id = STR_NIL;
@@ -572,6 +583,7 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
         return;
     }
     request->place = type_place(type, request->key);
+    partner_place(request);
     port_push(port, slot_shard(engine, request->place.slot), request);
 }
 

@@ -125,8 +125,8 @@ struct request {
     const struct parked_request *parked; /* feed.h; NULL: an ordinary request */
     struct request *next;                /* the engine's, as all to arrival_ns: */
     struct key_place place, partner;     /* of the key; of who will be called, perhaps */
-    bool has_partner;
-    bool waits; /* the question, too: see answer_id */
+    struct weir_str partner_key;         /* as it stands in `args`; nil: nobody is known */
+    bool waits;                          /* the question, too: see answer_id */
     struct port *port;
     uint64_t arrival_ns;
     uint64_t deadline_ns;   /* mono_ns; 0: request_deadline_ms from now */

@@ -1000,6 +1000,16 @@ static enum weir_status verb_result(struct weir_ctx *f, const struct bound *boun
     return unpack(bound->result, packed, &f->txn->arena, false, result);
 }
 
+struct key_place ctx_place(struct weir_ctx *f, const struct type *type, struct weir_str key)
+{
+    const struct root *root = f->txn->root;
+    const struct request *request = root != NULL ? root->request : NULL;
+    if (request != NULL && request->partner_key.ptr == key.ptr &&
+        request->partner_key.len == key.len && request->handler->partner_type == type)
+        return request->partner;
+    return type_place(type, key);
+}
+
 static const struct bound *verb_bound(struct weir_ctx *f, const struct weir_verb *verb)
 {
     if (verb->place == NULL)
@@ -1017,7 +1027,7 @@ static enum weir_status verb_call(struct weir_ctx *f, struct weir_str key,
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
                         verb->handler);
-    struct key_place place = type_place(bound->handler->type, key);
+    struct key_place place = ctx_place(f, bound->handler->type, key);
     enum weir_status st = frame_call(f, bound->handler, key, place, converted, &answer);
     if (st != WEIR_OK || result == NULL) return st;
     if (answer != NULL) return verb_result(f, bound, answer, result);

@@ -68,6 +68,8 @@ enum weir_status ctx_call(struct weir_ctx *ctx, const struct handler *handler, s
 enum weir_status ctx_call_at(struct weir_ctx *ctx, const struct handler *handler,
                              struct weir_str key, struct key_place place, const void *args,
                              const void **result);
+/** type_place(), known already of an entity among the request's own arguments, where its key is given as it stands there. */
+struct key_place ctx_place(struct weir_ctx *ctx, const struct type *type, struct weir_str key);
 /** An entity of the type will soon be called: what is met first on the way to it is fetched; called again some time later, `near`, what is met
  *  next. */
 void ctx_expect(struct weir_ctx *ctx, const struct type *type, struct key_place place, bool near);

@@ -445,10 +445,16 @@ static void pace_measure(struct shard *s, uint64_t begun, uint64_t patience_ns)
  * looks at what the one before has fetched, so many requests ahead.
  */
 #define AHEAD_PLACE 12u
-#define AHEAD_PARTNER 8u
 #define AHEAD_ENTITY 4u
 
-static void place_expect(struct shard *s, struct request *r)
+static inline void request_expect(struct shard *s, const struct request *r, enum expect step)
+{
+    entity_expect(s, r->handler->type->id, r->place, step);
+    if (r->partner_key.ptr != NULL && slot_shard(s->engine, r->partner.slot) == s->index)
+        entity_expect(s, r->handler->partner_type->id, r->partner, step);
+}
+
+static void places_expect(struct shard *s, struct request *r)
 {
     if (r->next != NULL) {
         fetch(r->next);
@@ -456,24 +462,13 @@ static void place_expect(struct shard *s, struct request *r)
     }
     fetch(r->args);
     fetch(r->key.ptr);
-    entity_expect(s, r->handler->type->id, r->place, EXPECT_PLACE);
+    request_expect(s, r, EXPECT_PLACE);
 }
 
-static void partner_expect(struct shard *s, struct request *r)
+static void entities_expect(struct shard *s, struct request *r)
 {
-    const struct field *f = r->handler->partner;
-    if (f == NULL) return;
-    struct weir_str key = text_load(f, (const char *)r->args + f->offset);
-    if (key.ptr == NULL) return;
-    r->partner = type_place(r->handler->partner_type, key);
-    r->has_partner = slot_shard(s->engine, r->partner.slot) == s->index;
-    if (r->has_partner) entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_PLACE);
-}
-
-static void both_expect(struct shard *s, struct request *r)
-{
-    entity_expect(s, r->handler->type->id, r->place, EXPECT_ENTITY);
-    if (r->has_partner) entity_expect(s, r->handler->partner_type->id, r->partner, EXPECT_ENTITY);
+    if (r->partner_key.ptr != NULL) fetch(r->partner_key.ptr);
+    request_expect(s, r, EXPECT_ENTITY);
 }
 
 static inline void look_ahead(struct shard *s, struct ahead *ahead, uint32_t most,
@@ -489,9 +484,8 @@ static inline void look_ahead(struct shard *s, struct ahead *ahead, uint32_t mos
 
 static void begin_first(struct shard *s)
 {
-    look_ahead(s, &s->ahead[0], AHEAD_PLACE, place_expect);
-    look_ahead(s, &s->ahead[1], AHEAD_PARTNER, partner_expect);
-    look_ahead(s, &s->ahead[2], AHEAD_ENTITY, both_expect);
+    look_ahead(s, &s->ahead[0], AHEAD_PLACE, places_expect);
+    look_ahead(s, &s->ahead[1], AHEAD_ENTITY, entities_expect);
     for (unsigned i = 0; i < AHEAD_STEPS; i++) s->ahead[i].count--;
     struct request *r = s->pending;
     s->pending = r->next;

@@ -742,10 +742,11 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
 }
 
 /* A handle remembers where its key lies. */
-static struct key_place handle_place(struct ud_handle *handle)
+static struct key_place handle_place(struct weir_ctx *ctx, struct ud_handle *handle)
 {
     if (handle->placed) return handle->place;
-    handle->place = type_place(handle->type->type, (struct weir_str){ handle->key, handle->len });
+    handle->place = ctx_place(ctx, handle->type->type,
+                              (struct weir_str){ handle->key, handle->len });
     handle->placed = true;
     return handle->place;
 }
@@ -761,7 +762,7 @@ static bool target_take(lua_State *L, struct invocation *inv, const struct handl
         struct ud_handle *handle = (void *)tag;
         if (handle->type->type != handler->type) return false;
         *key = (struct weir_str){ handle->key, handle->len };
-        *place = handle_place(handle);
+        *place = handle_place(inv->ctx, handle);
         /* that of a lent one lies among the arguments */
         if (handle->key == handle->text) *key = text_keep(L, inv->arena, *key);
         return true;

@@ -460,6 +460,11 @@ void ctx_abandon(struct weir_ctx *f)
     for (;;) fiber_suspend(f->fiber);
 }
 
+struct key_place ctx_place(struct weir_ctx *f, const struct type *type, struct weir_str key)
+{
+    return type_place(type, key);
+}
+
 void ctx_expect(struct weir_ctx *f, const struct type *type, struct key_place place, bool near)
 {
 }
