@@ -310,7 +310,9 @@ struct txn {
     void *result;
     int64_t now_ms;
     uint64_t bytes_written;
-    struct weir_str request_id; /* at the root nil until txn_name() is asked */
+    struct weir_str request_id; /* nil until txn_name() is asked, where `request` is there */
+    struct request
+        *request; /* elsewhere than at the root only for handlers that run: it waits for them */
     struct failure failure;
     struct weir_str caller, roles;
     struct entity *root_entity;
@@ -425,7 +427,8 @@ struct message {
             struct age age;
             int64_t now_ms;
             uint64_t turn;
-            struct weir_str caller, roles, request_id;
+            struct weir_str caller, roles, request_id; /* that is nil while nobody asked for it: */
+            struct request *request;
             uint32_t depth;
             bool read_only, patient, shares, in_turn;
             bool tail; /* the callee decides, if it can */

@@ -26,6 +26,7 @@ static const struct handler *answer_handler(const struct shard *s, int place)
 struct weir_ticket ticket_make(struct txn *t, const struct handler *handler, bool ask,
                                uint32_t count)
 {
+    if (t->root == NULL) (void)txn_name(t); /* for txn_tie(), when the request may be answered */
     return (struct weir_ticket){
         .txn = t->id, .handler = handler, .shard = t->shard->index, .place = count << 1 | ask
     };

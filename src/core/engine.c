@@ -540,6 +540,8 @@ void port_submit(struct port *port, struct request *request, uint64_t now_ns)
 {
     struct engine *engine = port->engine;
     request->request_id = STR_NIL;
+    atomic_store_explicit(&request->id_bits[0], 0, memory_order_relaxed);
+    atomic_store_explicit(&request->id_bits[1], 0, memory_order_relaxed);
     request->port = port;
     request->next = NULL;
     request->result = NULL;

@@ -144,12 +144,13 @@ struct request {
     struct weir_str code; /* WEIR_FAILED: the application's word */
     struct weir_str
         detail; /* JSON (an object for check and range: field, rule, limit, value) or nil */
-    struct weir_str text;       /* one sentence for people */
-    void *result;               /* struct of handler->result when WEIR_OK */
-    uint64_t epoch;             /* durable when this is handed out: proves the release rule */
-    struct weir_str request_id; /* 26 characters; nil until request_name() made it */
-    char id_text[26];           /* the engine's, as the next */
-    uint64_t answer_bytes;      /* counted in port->answer_bytes until it is handed out */
+    struct weir_str text;        /* one sentence for people */
+    void *result;                /* struct of handler->result when WEIR_OK */
+    uint64_t epoch;              /* durable when this is handed out: proves the release rule */
+    struct weir_str request_id;  /* 26 characters; nil until request_name() made it */
+    char id_text[26];            /* the engine's, as the rest */
+    _Atomic uint64_t id_bits[2]; /* what it is made of, by whoever asks first; 0: nobody did */
+    uint64_t answer_bytes;       /* counted in port->answer_bytes until it is handed out */
 };
 
 /** Port `index`; completions wake `actor`, whose turns make all calls below. */

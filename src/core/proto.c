@@ -96,7 +96,8 @@ void call_remote(struct weir_ctx *f, uint32_t to, const struct handler *handler,
     m->call.now_ms = t->now_ms;
     m->call.caller = t->caller;
     m->call.roles = t->roles;
-    m->call.request_id = txn_name(t);
+    m->call.request_id = t->request != NULL ? t->request_id : txn_name(t);
+    m->call.request = t->request;
     m->call.depth = f->depth + 1;
     m->call.read_only = read_only;
     m->call.patient = t->patient;
@@ -146,6 +147,7 @@ static void handle_call(struct shard *s, struct message *m)
         t->caller = arena_copy(&t->arena, m->call.caller);
         t->roles = arena_copy(&t->arena, m->call.roles);
         t->request_id = arena_copy(&t->arena, m->call.request_id);
+        t->request = m->call.request;
         t->tail = m->call.tail ? TAIL_GIVEN : TAIL_NONE;
     }
     struct weir_ctx *f = frame_push(

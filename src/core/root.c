@@ -21,10 +21,9 @@
 
 static const char *const id_digits = "0123456789abcdefghjkmnpqrstvwxyz";
 
-/* 26 characters of base 32, 128 random bits. */
-void id_make(struct env *env, char out[26])
+/* 26 characters of base 32: 128 bits. */
+static void id_write(uint64_t high, uint64_t low, char out[26])
 {
-    uint64_t high = env->random(env), low = env->random(env);
     uint64_t middle = low >> 60 | high << 4; /* 60 bits are twelve digits */
     high >>= 56;
     for (int i = 11; i >= 0; i--) {
@@ -37,23 +36,45 @@ void id_make(struct env *env, char out[26])
     out[0] = id_digits[high >> 5];
 }
 
+void id_make(struct env *env, char out[26])
+{
+    uint64_t high = env->random(env), low = env->random(env);
+    id_write(high, low, out);
+}
+
+static uint64_t id_bits(struct env *env, _Atomic uint64_t *at)
+{
+    uint64_t bits = atomic_load_explicit(at, memory_order_relaxed);
+    if (bits != 0) return bits;
+    uint64_t own = env->random(env);
+    if (own == 0) own = 1;
+    return atomic_compare_exchange_strong(at, &bits, own) ? own : bits;
+}
+
+/* By any shard that works for the request: the same, whoever is first. */
+static void request_id_write(struct env *env, struct request *request, char out[26])
+{
+    uint64_t high = id_bits(env, &request->id_bits[0]), low = id_bits(env, &request->id_bits[1]);
+    id_write(high, low, out);
+}
+
 struct weir_str request_name(struct env *env, struct request *request)
 {
     if (request->request_id.len == 0) {
-        id_make(env, request->id_text);
+        request_id_write(env, request, request->id_text);
         request->request_id = (struct weir_str){ request->id_text, sizeof(request->id_text) };
     }
     return request->request_id;
 }
 
-/* Elsewhere than at the root the first call has brought it. */
 struct weir_str txn_name(struct txn *t)
 {
     if (t->request_id.len > 0) return t->request_id;
-    struct request *request = t->root->request;
-    if (request != NULL) return t->request_id = request_name(t->shard->env, request);
+    struct env *env = t->shard->env;
+    if (t->root != NULL && t->request != NULL) return t->request_id = request_name(env, t->request);
     char id[26];
-    id_make(t->shard->env, id);
+    if (t->request != NULL) request_id_write(env, t->request, id);
+    else id_make(env, id);
     return t->request_id = arena_copy(&t->arena, (struct weir_str){ id, sizeof(id) });
 }
 
@@ -103,6 +124,7 @@ struct weir_ctx *root_attempt(struct shard *s, struct root *r)
         t->caller = r->request->caller;
         t->roles = r->request->roles;
         t->request_id = r->request->request_id;
+        t->request = r->request;
         if (r->handler->kind == WEIR_QUERY) t->shares = root_may_share(s, r);
     } else {
         t->request_id = r->reply; /* it goes on for that request */
