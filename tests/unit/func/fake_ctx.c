@@ -407,7 +407,9 @@ static struct frame *frame_begin(struct fake_txn *t, const struct handler *handl
                                  struct weir_str key, const void *args, void *result,
                                  struct weir_ctx *caller)
 {
-    struct frame *f = arena_alloc(&t->arena, sizeof(*f));
+    const size_t align = _Alignof(struct frame);
+    uintptr_t at = (uintptr_t)arena_alloc(&t->arena, sizeof(struct frame) + align);
+    struct frame *f = (struct frame *)((at + align - 1) & ~(align - 1));
     f->fake_txn = t;
     f->ctx.handler = handler;
     f->ctx.args = args;
