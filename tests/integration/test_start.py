@@ -271,6 +271,41 @@ def the_trace_is_json_on_demand(folder):
 
 
 @test
+def a_request_has_one_id_on_all_shards(folder):
+    """It is made by whoever asks first: here handlers on other shards, some at the same time, before or without the root's; the door says it."""
+    app = folder.write("ids.lua", '''local weir = require "weir"
+local cell = weir.entity("cell", { n = weir.int })
+cell:on("tell", { weir.text, returns = weir.int }, function(self, next)
+  weir.trace("told")
+  self.n = self.n + 1
+  if next ~= "" then cell(next):tell("") end
+  return self.n
+end)
+cell:on("go", { weir.list(weir.text), weir.bool, returns = weir.int }, function(self, keys, first)
+  if first then weir.trace("went") end
+  weir.all(keys, function(key) return cell(key):tell(key .. "x") end)
+  return #keys
+end)
+''')
+    told = {}
+    with Server(app, folder.join("d"), "--log-format", "json", "--shards", "4") as server:
+        for i in range(24):
+            keys = ["%s%d" % (letter, i) for letter in "abcdefgh"]
+            reply = server.post("/cell/root%d/go" % i, [keys, i % 2 == 0])
+            equal(reply.status, 200, reply.body)
+            told[reply.headers["X-Request-Id"]] = 16 + (i % 2 == 0)
+        server.stop()
+        lines = server.trace_all().splitlines()
+    equal(len(told), 24)
+    counts = {}
+    for line in lines:      # one a shard, with what all of its handlers told
+        if '"event":"app"' in line:
+            id = json.loads(line)["request"]
+            counts[id] = counts.get(id, 0) + line.count('"told"') + line.count('"went"')
+    equal(counts, told)
+
+
+@test
 def the_commands_in_the_heads_of_the_examples_work(folder):
     expected = {"bank.lua": [100, 70, 30], "shop.lua": [None, 10, 100, {"total": 6}]}
     for name, wanted in expected.items():
