@@ -458,7 +458,8 @@ static struct fiber *fiber_for(struct shard *s, struct weir_ctx *f)
         MARK("a fiber is left to an older transaction");
         return NULL;
     }
-    if (ENV_CHANCE(s->env, "frame.no_fiber")) return NULL;
+    /* Not at will for one that died of it often: of many calls each would have to be lucky in one attempt. */
+    if (!f->txn->patient && ENV_CHANCE(s->env, "frame.no_fiber")) return NULL;
     if (host_is_free(s)) return s->host;
     return fiber_take(s->fibers, frame_main, f);
 }
