@@ -1063,7 +1063,7 @@ static void call_begin(struct weir_ctx *f, struct all *all, const struct weir_ca
     void *args;
     if (bound != NULL && verb_args(f, bound, call->args, &args) &&
         ctx_all_call(all, bound->handler, call->to.key,
-                     type_place(bound->handler->type, call->to.key), args))
+                     ctx_place(f, bound->handler->type, call->to.key), args))
         return;
     (void)weir_call(f, call->to, call->verb, call->args, call->result);
 }
@@ -1142,7 +1142,7 @@ enum weir_status weir_call_last(struct weir_ctx *f, struct weir_ref to,
         shape_copy(bound->handler->args, args, arena, converted);
     }
     struct weir_str key = arena_copy(arena, to.key);
-    last_call_set(f, bound->handler, key, type_place(bound->handler->type, key), converted);
+    last_call_set(f, bound->handler, key, ctx_place(f, bound->handler->type, key), converted);
     return WEIR_OK;
 }
 

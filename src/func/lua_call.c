@@ -416,12 +416,17 @@ static struct vm *vm_ready(struct lua_app *app)
 {
     struct lua_problem problem;
     struct vm *vm = vm_create(app, false);
-    if (vm_load_all(vm, &problem)) {
-        functions_make_once(vm);
-        return vm;
-    }
+    if (vm_load_all(vm, &problem)) return vm;
     vm_destroy(vm);
     return NULL;
+}
+
+/* One that handlers run in. */
+static struct vm *vm_of_shard(struct lua_app *app)
+{
+    struct vm *vm = vm_ready(app);
+    if (vm != NULL) functions_make_once(vm);
+    return vm;
 }
 
 /* The handler ran too long: its vm goes, with all that is suspended in it. Returns to no one. */
@@ -433,7 +438,7 @@ __attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard
     *ctx_user(ctx) = NULL;
     ctx_state_lost(ctx);
     vm_destroy(shard->vm);
-    shard->vm = vm_ready(app);
+    shard->vm = vm_of_shard(app);
     ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms in %.*s (%.*s:%.*s)",
              (unsigned long long)app->cpu_ms_max, STR_ARG(handler->at),
              STR_ARG(handler->type->name), STR_ARG(handler->name));
@@ -525,7 +530,7 @@ static void *lua_shard_start(void *self, struct env *env, uint32_t index)
     shard->app = app;
     shard->env = env;
     shard->ticks_max = ticks_of(app);
-    shard->vm = vm_ready(app);
+    shard->vm = vm_of_shard(app);
     return shard;
 }
 

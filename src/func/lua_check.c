@@ -213,6 +213,12 @@ static uint32_t upvalue_mark(const struct proto *p, uint32_t u)
     return (uint32_t)p->upvalues[u * 2] | (uint32_t)p->upvalues[u * 2 + 1] << 8;
 }
 
+/* The operands C and B as one. */
+static uint32_t op_wide(const uint8_t *op)
+{
+    return (uint32_t)op[2] | (uint32_t)op[3] << 8;
+}
+
 /* ---- judging ---- */
 
 static int line_of(const struct proto *p, uint32_t pc)
@@ -280,7 +286,7 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
     const struct proto *p = &d->protos[place];
     for (uint32_t pc = 0; pc < p->code_count; pc++) {
         const uint8_t *op = p->code + (size_t)pc * 4;
-        uint32_t wide = (uint32_t)op[2] | (uint32_t)op[3] << 8;
+        uint32_t wide = op_wide(op);
         if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] < p->upvalue_count && outer[op[1]]) {
             report(f, line_of(p, pc),
                    "a handler assigns `%s`, a variable outside of it, which is neither undone nor "
@@ -427,7 +433,7 @@ static enum uses upvalue_uses(const struct dump *d, const struct proto *p, uint3
     for (uint32_t pc = 0; pc < p->code_count; pc++) {
         const uint8_t *op = p->code + (size_t)pc * 4;
         if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] == u) return USES_OTHERWISE;
-        if (op[0] != OP_UGET || ((uint32_t)op[2] | (uint32_t)op[3] << 8) != u) continue;
+        if (op[0] != OP_UGET || op_wide(op) != u) continue;
         if (!op_calls_once(p, pc)) return USES_OTHERWISE;
         uses = USES_ONCE;
     }
@@ -460,12 +466,14 @@ uint64_t function_calls_once(lua_State *L, int idx)
 /* Upvalues that hold a type of entities, and are used for nothing else, get what makes handles once. */
 static void function_make_once(struct finder *f, lua_State *L, int idx)
 {
-    uint64_t once = function_calls_once(L, idx);
-    for (; once != 0; once &= once - 1) {
-        int u = __builtin_ctzll(once) + 1;
-        if (lua_getupvalue(L, idx, u) == NULL) continue;
+    bool read = false;
+    uint64_t once = 0;
+    for (int u = 1; u <= 64 && lua_getupvalue(L, idx, u) != NULL; u++) {
         struct ud_type *object = ud_test(L, -1, UD_TYPE);
-        if (object != NULL && !object->type->service) {
+        bool entity = object != NULL && !object->type->service;
+        if (entity && !read) once = function_calls_once(L, idx); /* most functions need no look */
+        read = read || entity;
+        if (entity && (once >> (u - 1) & 1)) {
             once_maker_push(L, object->type);
             lua_upvaluejoin(L, idx, u, lua_gettop(L), 1);
             lua_pop(L, 1);
@@ -614,6 +622,14 @@ void lua_app_reach(struct lua_app *app,
     }
 }
 
+/* Pushes the source, then its function, which has the upvalue `n`. */
+static void verify_push(lua_State *L, const char *text)
+{
+    lua_pushfstring(L, "local n\nreturn %s", text);
+    ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);
+    lua_call(L, 0, 1);
+}
+
 /* The numbers of the operations are those of this LuaJIT, or nothing works: tried on a function that assigns. */
 void byte_code_verify(lua_State *L)
 {
@@ -716,16 +732,12 @@ void byte_code_verify(lua_State *L)
         { "function(s, x) return fresh(x):f() end", false },
     };
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        lua_pushfstring(L, "local n\nreturn %s", calls[i].text);
-        ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);
-        lua_call(L, 0, 1);
+        verify_push(L, calls[i].text);
         ASSERT((function_calls_once(L, lua_gettop(L)) != 0) == calls[i].once);
         lua_pop(L, 2);
     }
     for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
-        lua_pushfstring(L, "local n\nreturn %s", tries[i].text);
-        ASSERT(luaL_loadbuffer(L, lua_tostring(L, -1), lua_objlen(L, -1), "=verify") == 0);
-        lua_call(L, 0, 1);
+        verify_push(L, tries[i].text);
         ASSERT(function_lends(L, lua_gettop(L)) == tries[i].lends);
         lua_pop(L, 2);
     }
