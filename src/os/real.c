@@ -586,7 +586,8 @@ static int real_listen(struct env *env, const char *host, int port)
     if (port < 0 || port > 65535) return -EINVAL;
     snprintf(service, sizeof(service), "%d", port);
     if (!host || strcmp(host, "localhost") == 0) host = "127.0.0.1";
-    if (getaddrinfo(host, service, &hints, &found)) return -EADDRNOTAVAIL;
+    int failed = getaddrinfo(host, service, &hints, &found);
+    if (failed) return failed == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL;
     int fd = socket_listen(found);
     freeaddrinfo(found);
     return fd;

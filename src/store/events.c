@@ -907,7 +907,8 @@ static enum weir_status tail_cut(struct event_log *log, const struct event_head 
     if (result >= 0) result = env->sync(env, fd);
     if (fd >= 0) env->close(env, fd);
     if (result >= 0) return WEIR_OK;
-    snprintf(error->text, error->bytes, "cannot cut the end of %s (error %d)", name, (int)-result);
+    snprintf(error->text, error->bytes, "cannot cut the end of %s: %s", name,
+             strerror((int)-result));
     return status_of_errno((int)-result);
 }
 
@@ -1015,9 +1016,13 @@ enum weir_status events_open(struct store *store, const struct events_options *o
     for (uint32_t i = 0; i < store->head_count && st == WEIR_OK; i++)
         st = log_load(events, &store->heads[i], verify, &why);
     struct leftovers leftovers = { .events = events };
-    if (st == WEIR_OK &&
-        events->env->dir_list(events->env, store->dir, leftover_note, &leftovers) < 0)
-        st = WEIR_IO;
+    if (st == WEIR_OK) {
+        int failed = events->env->dir_list(events->env, store->dir, leftover_note, &leftovers);
+        if (failed < 0) {
+            snprintf(error, error_bytes, "cannot list the files of events: %s", strerror(-failed));
+            st = WEIR_IO;
+        }
+    }
     for (size_t at = 0; st == WEIR_OK && at < leftovers.names.len;
          at += strlen(leftovers.names.ptr + at) + 1) {
         MARK("a leftover file of events is removed");

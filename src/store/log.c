@@ -890,13 +890,16 @@ static enum weir_status tail_open(struct store *store, const struct scan *scan,
     tail_set(store, log_open(store, name, 0), bytes.ptr, scan->offset);
     store->current = scan->segment;
     store->chain = scan->chain;
-    if (store->fd < 0) return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
+    if (store->fd < 0)
+        return store_fail(store, WEIR_IO, "cannot open %s for writing: %s", name,
+                          strerror(-store->fd));
     if (store->current + 1 < store->segment_count) {
         MARK("a clean start finds a prepared segment");
         store_name(name, "log", store->segments[store->segment_count - 1].sequence);
         store->next_fd = log_open(store, name, 0);
         if (store->next_fd < 0)
-            return store_fail(store, WEIR_IO, "cannot open %s for writing", name);
+            return store_fail(store, WEIR_IO, "cannot open %s for writing: %s", name,
+                              strerror(-store->next_fd));
     }
     return WEIR_OK;
 }

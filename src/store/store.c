@@ -318,16 +318,17 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     if (error == -ELOOP)
         return store_fail(store, WEIR_CONFIG,
                           "%s/lock is a link: remove it, files of data are plain", path);
-    if (error < 0) return store_fail(store, WEIR_LOCKED, "cannot lock %s (error %d)", path, -error);
+    if (error < 0)
+        return store_fail(store, WEIR_LOCKED, "cannot lock %s: %s", path, strerror(-error));
     /* Names that a killed process changed may be known to the cache alone. */
     error = env->dir_sync(env, store->dir);
-    if (error < 0) return store_fail(store, WEIR_IO, "cannot sync %s (error %d)", path, -error);
+    if (error < 0) return store_fail(store, WEIR_IO, "cannot sync %s: %s", path, strerror(-error));
     bool found = false, repair = false;
     enum weir_status st = manifest_read(store, &found, &repair);
     if (st != WEIR_OK) return st;
     struct listing listing = { .store = store };
-    if (env->dir_list(env, store->dir, list_one, &listing) < 0)
-        return store_fail(store, WEIR_IO, "cannot list %s", path);
+    error = env->dir_list(env, store->dir, list_one, &listing);
+    if (error < 0) return store_fail(store, WEIR_IO, "cannot list %s: %s", path, strerror(-error));
     if (listing.newest >= store->next_sequence) store->next_sequence = listing.newest + 1;
     if (found &&
         store->segment_count == 0) /* the first manifest is written with the first segment */
@@ -368,10 +369,9 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
                         "everybody: it must be the user's that runs weir, with mode 0700",
                         path);
     else if (store->dir < 0)
-        st = store_fail(
-            store, WEIR_LOCKED,
-            "cannot open the data directory %s (error %d): check the path and its owner", path,
-            -store->dir);
+        st = store_fail(store, WEIR_LOCKED,
+                        "cannot open the data directory %s: %s: check the path and its owner", path,
+                        strerror(-store->dir));
     else st = open_locked(store, path, apply, arg, recovery);
     store->error = NULL;
     buf_free(&store->leftovers);
