@@ -68,19 +68,23 @@ struct lock {
     uint32_t pending;             /* messages of this sender not yet delivered */
 };
 
-/* The header of an entity. A ghost (blob NULL) carries the lock or the tombstone of one that has no row. */
+/*
+ * The header of an entity. A ghost (WHERE_NONE) carries the lock or the tombstone of one that has no row. Behind the key lies the
+ * committed row, packed, or its address: what a block has left there would else be lost.
+ */
+enum row_where { WHERE_NONE = 0, WHERE_INSIDE, WHERE_OUTSIDE };
 struct entity {
     struct lock *lock; /* NULL: nobody has to do with it */
-    char *blob;        /* the committed row, packed, behind the key where it fits; NULL: no row */
     uint64_t version;  /* epoch of the newest committed change, deletion included */
-    uint32_t blob_len;
     uint32_t hash;
+    uint32_t row_len;
     uint16_t type_id;
     uint16_t key_len;
     uint8_t slot;
+    uint8_t row_where;
     bool listed; /* among the ghosts to reap: not freed elsewhere */
     bool keyed;  /* its key is one of its type, and its row, if it has one, says the same */
-    char key[];  /* from here on the size is its own: offsetof(), not sizeof */
+    char key[];
 };
 struct table {
     uint64_t *places; /* 0: free */
@@ -103,6 +107,26 @@ static inline struct weir_ctx *entity_waiter(const struct entity *e)
 static inline struct weir_str entity_key(const struct entity *e)
 {
     return (struct weir_str){ e->key, e->key_len };
+}
+
+static inline bool entity_has_row(const struct entity *e)
+{
+    return e->row_where != WHERE_NONE;
+}
+/* Where its row lies, if it has one. */
+static inline char *entity_row_at(struct entity *e)
+{
+    char *at = e->key + e->key_len;
+    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(at));
+    return at;
+}
+/* The committed row, packed; nil: there is none. */
+static inline struct weir_str entity_row(const struct entity *e)
+{
+    if (e->row_where == WHERE_NONE) return (struct weir_str){ 0 };
+    const char *at = e->key + e->key_len;
+    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(at));
+    return (struct weir_str){ at, e->row_len };
 }
 
 /* Any other row; the key's first byte is its kind. */
@@ -719,8 +743,10 @@ struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str
 /** Its row will be read soon: the first lines of it come while the call is made ready. */
 static inline void row_expect(const struct entity *e)
 {
-    fetch(e->blob);
-    fetch(e->blob + CACHE_LINE);
+    if (e->row_where != WHERE_OUTSIDE) return; /* the key has been read, and it lies behind */
+    const char *row = entity_row(e).ptr;
+    fetch(row);
+    fetch(row + CACHE_LINE);
 }
 /* What is looked up soon, in steps that each take a miss of the cache: the place in the index; the entity there; its row. */
 enum expect { EXPECT_PLACE, EXPECT_ENTITY, EXPECT_ROW };

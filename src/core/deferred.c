@@ -284,7 +284,7 @@ static uint64_t *answer_counter(struct shard *s, bool done)
 
 void answer_change(struct shard *s, struct entity *e, struct weir_str packed, uint64_t epoch)
 {
-    struct weir_str before = { e->blob, e->blob_len };
+    struct weir_str before = entity_row(e);
     bool was_done = is_done(s, before), done = is_done(s, packed);
     if (before.ptr != NULL) (*answer_counter(s, was_done))--;
     if (packed.ptr != NULL) (*answer_counter(s, done))++;
@@ -306,8 +306,7 @@ void answer_wait(struct shard *s, struct request *request)
     struct answer_row row = { .done = false };
     if (request->deadline_ns == 0)
         request->deadline_ns = request->arrival_ns + engine->limits.request_deadline_ms * 1000000u;
-    if (e == NULL ||
-        !row_read(s, (struct weir_str){ e->blob, e->blob_len }, &request->arena, &row)) {
+    if (e == NULL || !row_read(s, entity_row(e), &request->arena, &row)) {
         request->status = WEIR_NOTFOUND;
         request->text = STR("no answer of a request with this id is awaited or kept");
         request->epoch = s->effect_epoch; /* it may just have gone */
@@ -347,8 +346,8 @@ void answer_recover(struct shard *s)
     uint16_t type_id = s->engine->catalog->answers->id;
     size_t at = 0;
     for (const struct entity *e; (e = index_next(&s->entities, &at)) != NULL;) {
-        if (e->type_id != type_id || e->blob == NULL) continue;
-        (*answer_counter(s, is_done(s, (struct weir_str){ e->blob, e->blob_len })))++;
+        if (e->type_id != type_id || !entity_has_row(e)) continue;
+        (*answer_counter(s, is_done(s, entity_row(e))))++;
     }
 }
 

@@ -185,9 +185,8 @@ bool schedules_begin(struct engine *engine, struct buf *changes, char *error, si
         struct shard *s = &engine->shards[slot_shard(engine, slot)];
         const struct entity *e = entity_look(s, type->id, def->name);
         struct schedule_row row = { .last = WEIR_NIL };
-        if (e != NULL && e->blob != NULL &&
-            unpack(type->row, (struct weir_str){ e->blob, e->blob_len }, &arena, false, &row) !=
-                WEIR_OK)
+        if (e != NULL && entity_has_row(e) &&
+            unpack(type->row, entity_row(e), &arena, false, &row) != WEIR_OK)
             row = (struct schedule_row){ .last = WEIR_NIL };
         bool same = str_eq(row.text, def->text) && str_eq(row.zone, def->zone_name);
         buf_reset(&key);

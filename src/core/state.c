@@ -88,44 +88,35 @@ static void block_free(struct shard *s, void *block, size_t bytes)
 
 static size_t entity_bytes(size_t key_len)
 {
-    return offsetof(struct entity, key) + key_len;
+    return sizeof(struct entity) + key_len;
 }
 
-/* With room for the smallest rows, which else took a block and a miss of the cache each. */
-#define ROW_INLINE_MIN 8u
-
+/* With room for a row's address, or for the row. */
 static size_t entity_block(size_t key_len)
 {
-    return entity_bytes(key_len) + ROW_INLINE_MIN;
+    return entity_bytes(key_len) + sizeof(char *);
 }
 
-static size_t blob_bytes(size_t len)
+static size_t row_bytes(size_t len)
 {
     return len ? len : 1;
 }
 
-/* A small row lies behind the key, in what its block has beyond what was asked for. */
-static bool blob_fits(const struct entity *e, size_t len)
+/* A small row lies behind the key, in what its block has beyond what was asked for: no block and no miss of the cache more. */
+static bool row_fits(const struct entity *e, size_t len)
 {
     size_t block = entity_block(e->key_len);
-    return block <= SLAB_BYTES_MAX &&
-           entity_bytes(e->key_len) + blob_bytes(len) <= block_cost(block);
+    return block <= SLAB_BYTES_MAX && entity_bytes(e->key_len) + len <= block_cost(block);
 }
 
-static uint64_t blob_cost(const struct entity *e)
+static uint64_t entity_row_cost(const struct entity *e)
 {
-    if (e->blob == NULL || blob_fits(e, e->blob_len)) return 0;
-    return block_cost(blob_bytes(e->blob_len));
+    return e->row_where == WHERE_OUTSIDE ? block_cost(row_bytes(e->row_len)) : 0;
 }
 
-static char *blob_alloc(struct shard *s, struct entity *e, size_t len)
+static void entity_row_free(struct shard *s, struct entity *e)
 {
-    return blob_fits(e, len) ? e->key + e->key_len : block_alloc(s, blob_bytes(len));
-}
-
-static void blob_free(struct shard *s, struct entity *e)
-{
-    if (!blob_fits(e, e->blob_len)) block_free(s, e->blob, blob_bytes(e->blob_len));
+    if (e->row_where == WHERE_OUTSIDE) block_free(s, entity_row_at(e), row_bytes(e->row_len));
 }
 
 struct entity *entity_look(struct shard *s, uint16_t type_id, struct weir_str key)
@@ -153,9 +144,10 @@ void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, en
     if (e != NULL && step == EXPECT_ENTITY) {
         fetch(e);
         fetch((const char *)e + CACHE_LINE);
-    } else if (e != NULL && e->blob != NULL) {
-        for (size_t i = 0; i < e->blob_len && i < ROW_LINES_EXPECTED * CACHE_LINE; i += CACHE_LINE)
-            fetch(e->blob + i);
+    } else if (e != NULL) {
+        struct weir_str row = entity_row(e);
+        for (size_t i = 0; i < row.len && i < ROW_LINES_EXPECTED * CACHE_LINE; i += CACHE_LINE)
+            fetch(row.ptr + i);
     }
 }
 
@@ -192,26 +184,32 @@ static void entity_remove(struct shard *s, struct entity *e)
 
 void entity_set(struct shard *s, struct entity *e, struct weir_str value)
 {
-    if (e->blob != NULL && value.ptr != NULL && value.len == e->blob_len) {
-        memcpy(e->blob, value.ptr, value.len);
+    if (entity_has_row(e) && value.ptr != NULL && value.len == e->row_len) {
+        memcpy(entity_row_at(e), value.ptr, value.len);
         return;
     }
-    s->state_bytes -= e->blob_len;
-    s->memory_bytes -= blob_cost(e);
-    if (e->blob != NULL) blob_free(s, e);
-    e->blob = NULL;
-    e->blob_len = 0;
+    s->state_bytes -= e->row_len;
+    s->memory_bytes -= entity_row_cost(e);
+    entity_row_free(s, e);
+    e->row_where = WHERE_NONE;
+    e->row_len = 0;
     if (value.ptr == NULL) return;
-    e->blob = blob_alloc(s, e, value.len);
-    memcpy(e->blob, value.ptr, value.len);
-    e->blob_len = (uint32_t)value.len;
+    char *at = e->key + e->key_len;
+    e->row_where = row_fits(e, value.len) ? WHERE_INSIDE : WHERE_OUTSIDE;
+    e->row_len = (uint32_t)value.len;
+    if (e->row_where == WHERE_OUTSIDE) {
+        char *block = block_alloc(s, row_bytes(value.len));
+        memcpy(at, &block, sizeof(block));
+        at = block;
+    }
+    memcpy(at, value.ptr, value.len);
     s->state_bytes += value.len;
-    s->memory_bytes += blob_cost(e);
+    s->memory_bytes += entity_row_cost(e);
 }
 
 static bool entity_is_used(const struct entity *e)
 {
-    return e->blob != NULL || e->lock != NULL;
+    return entity_has_row(e) || e->lock != NULL;
 }
 
 struct lock *entity_lock(struct shard *s, struct entity *e)
@@ -236,7 +234,7 @@ void entity_settle(struct shard *s, struct entity *e)
     lock->next = s->lock_free;
     s->lock_free = lock;
     e->lock = NULL;
-    if (e->blob == NULL) entity_maybe_remove(s, e);
+    if (!entity_has_row(e)) entity_maybe_remove(s, e);
 }
 
 /* A ghost goes when nobody locks it, nothing hangs on it and, for a tombstone, its deletion is durable: until
@@ -277,8 +275,8 @@ void ghosts_reap(struct shard *s, uint64_t durable)
 static void row_value_free(struct shard *s, struct row *row)
 {
     if (row->value == NULL) return;
-    s->memory_bytes -= block_cost(blob_bytes(row->value_len));
-    block_free(s, row->value, blob_bytes(row->value_len));
+    s->memory_bytes -= block_cost(row_bytes(row->value_len));
+    block_free(s, row->value, row_bytes(row->value_len));
 }
 
 static size_t row_block(const struct row *row)
@@ -288,7 +286,7 @@ static size_t row_block(const struct row *row)
 
 void row_value_set(struct shard *s, struct row *row, struct weir_str value)
 {
-    size_t now = blob_bytes(value.len), before = blob_bytes(row->value_len);
+    size_t now = row_bytes(value.len), before = row_bytes(row->value_len);
     if (row->value == NULL || block_cost(now) != block_cost(before)) {
         char *block = block_alloc(s, now);
         s->memory_bytes += block_cost(now);
@@ -376,7 +374,8 @@ static void entity_apply(struct shard *s, uint8_t slot, enum store_op op, struct
         return;
     }
     if (op == STORE_PATCH) {
-        entity_set(s, e, patched(s, e->blob, e->blob_len, value));
+        struct weir_str row = entity_row(e);
+        entity_set(s, e, patched(s, row.ptr, row.len, value));
         return;
     }
     MARK("recovery deletes an entity");
@@ -410,7 +409,7 @@ void state_free(struct shard *s)
 {
     size_t at = 0;
     for (struct entity *e; (e = index_next(&s->entities, &at)) != NULL;) {
-        if (e->blob != NULL) blob_free(s, e);
+        entity_row_free(s, e);
         block_free(s, e, entity_block(e->key_len));
     }
     struct tree_item *item = tree_seek(&s->rows, STR(""), false);

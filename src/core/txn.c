@@ -111,8 +111,8 @@ static inline void access_begin(struct access *a, struct txn *t, struct entity *
     a->entity = e;
     a->overlay.arena = &t->arena;
     a->type = type_of(t->shard, e->type_id);
-    a->exists = e->blob != NULL;
-    if (a->exists) a->packed = (struct weir_str){ e->blob, e->blob_len };
+    a->packed = entity_row(e);
+    a->exists = a->packed.ptr != NULL;
     a->next = t->accesses;
     t->accesses = a;
     t->access_count++;
@@ -628,11 +628,10 @@ static void apply_overlay(struct shard *s, struct access *a, struct overlay *o, 
 static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
 {
     struct entity *e = a->entity;
-    if (!a->exists && e->blob == NULL) MARK("made and deleted in one transaction");
-    if (!a->exists && e->blob == NULL) return;
-    if (a->changed_again && a->exists && e->blob != NULL &&
-        str_eq(a->packed, (struct weir_str){ e->blob, e->blob_len }))
-        return;
+    struct weir_str before = entity_row(e);
+    if (!a->exists && before.ptr == NULL) MARK("made and deleted in one transaction");
+    if (!a->exists && before.ptr == NULL) return;
+    if (a->changed_again && a->exists && before.ptr != NULL && str_eq(a->packed, before)) return;
     if (a->type == s->engine->catalog->answers)
         answer_change(s, e, a->exists ? a->packed : STR_NIL, epoch);
     if (!a->exists) {
@@ -647,10 +646,10 @@ static void apply_row(struct shard *s, struct access *a, uint64_t epoch)
     key_entity_head(head, e->type_id);
 #ifdef MUTANT_patch_of_new_row
     entity_set(s, e, a->packed);
+    before = entity_row(e);
 #endif
     struct weir_str key = { head, sizeof(head) };
-    if (!effect_patch(s, epoch, e->slot, key, entity_key(e),
-                      (struct weir_str){ e->blob, e->blob_len }, a->packed))
+    if (!effect_patch(s, epoch, e->slot, key, entity_key(e), before, a->packed))
         store_change_of(effects_of(s, epoch), e->slot, key, entity_key(e), a->packed);
     entity_set(s, e, a->packed);
 }
@@ -670,7 +669,7 @@ bool txn_grows(const struct txn *t)
         const struct entity *e = a->entity;
         if (a->changed)
             growth += (a->exists ? (int64_t)(a->packed.len + e->key_len) : 0) -
-                      (e->blob != NULL ? (int64_t)e->blob_len + e->key_len : 0);
+                      (entity_has_row(e) ? (int64_t)e->row_len + e->key_len : 0);
         for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
              i = tree_seek(&a->overlay, i->key, true)) {
             const struct overlay *o = (const struct overlay *)i;

@@ -35,11 +35,10 @@ struct take {
 static void entity_take(void *arg, const struct entity *e)
 {
     struct take *self = arg;
-    if (e->blob == NULL) return;
+    if (!entity_has_row(e)) return;
     buf_reset(&self->key);
     key_entity(&self->key, e->type_id, entity_key(e));
-    store_change(self->out, e->slot, buf_str(&self->key),
-                 (struct weir_str){ e->blob, e->blob_len });
+    store_change(self->out, e->slot, buf_str(&self->key), entity_row(e));
 }
 
 /* Large rows end a slice early, so that a batch is never much more than `full` bytes. */

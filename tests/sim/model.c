@@ -325,10 +325,10 @@ static bool shard_is_same(struct model *m, struct shard *s, size_t *rows, size_t
     bool good = true;
     size_t at = 0;
     for (const struct entity *e; good && (e = index_next(&s->entities, &at)) != NULL;) {
-        if (e->blob == NULL) continue;
+        if (!entity_has_row(e)) continue;
         buf_reset(&key);
         key_entity(&key, e->type_id, entity_key(e));
-        good = row_is_same(m, e->slot, buf_str(&key), (struct weir_str){ e->blob, e->blob_len }, why, why_bytes);
+        good = row_is_same(m, e->slot, buf_str(&key), entity_row(e), why, why_bytes);
         ++*rows;
     }
     buf_free(&key);

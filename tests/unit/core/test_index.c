@@ -49,7 +49,7 @@ static void add(struct world *w)
 {
     char text[24];
     int len = snprintf(text, sizeof(text), "k%u", w->made++);
-    struct entity *e = mem_alloc(offsetof(struct entity, key) + (size_t)len);
+    struct entity *e = mem_alloc(sizeof(*e) + (size_t)len);
     e->type_id = 7;
     e->key_len = (uint16_t)len;
     memcpy(e->key, text, (size_t)len);
