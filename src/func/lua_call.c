@@ -164,13 +164,13 @@ static void invocation_give(struct invocation *inv, bool clean)
 
 void invocation_pause(struct invocation *inv)
 {
-    inv->vm->current = NULL;
+    vm_run(inv->vm, NULL);
     watch_switch(NULL);
 }
 
 void invocation_continue(struct invocation *inv)
 {
-    inv->vm->current = inv;
+    vm_run(inv->vm, inv);
     watch_switch(&inv->run);
 }
 
@@ -225,7 +225,7 @@ void vm_hook(lua_State *L, lua_Debug *debug)
 
 int vm_call_watched(struct vm *vm, lua_State *L, struct watch_run *run, int args, int results)
 {
-#ifndef LUA_NO_JIT
+#if !LUA_NO_JIT
     (void)watch_thread();
 #else
     if (vm->app->env) vm->started_ns = vm->app->env->thread_cpu_ns(vm->app->env);
@@ -493,10 +493,10 @@ static enum weir_status lua_invoke(void *state, struct weir_ctx *ctx, const stru
     inv->run.ticks = &inv->spend->ticks;
     inv->run.ticks_max = shard->ticks_max;
     *ctx_user(ctx) = inv;
-    vm->current = inv;
+    vm_run(vm, inv);
     int status = invoke_run(inv);
     if (status < 0) invocation_stopped(shard, ctx);
-    vm->current = outer;
+    vm_run(vm, outer);
     *ctx_user(ctx) = NULL;
     enum weir_status st = WEIR_OK;
     if (status != 0 || inv->memory_hit) st = error_report(inv, status);

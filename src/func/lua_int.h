@@ -28,6 +28,9 @@
 #define LUA_NO_JIT 1
 #endif
 #endif
+#ifndef LUA_NO_JIT
+#define LUA_NO_JIT 0
+#endif
 
 #define JUDGES_MAX 64u
 #define SPEND_SLOTS 256u
@@ -39,6 +42,7 @@
 #define NAMES_KNOWN 64u      /* a power of two */
 #define NAMES_TRIED 4u       /* places that a name may have */
 #define SHAPES_KNOWN 16u     /* a power of two */
+#define FIELD_CALLS 200      /* LuaJIT compiles a function at some 112 */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
 
@@ -175,8 +179,9 @@ struct vm {
     uint32_t ref_cap;
     struct lua_type *types;
     struct handles handles;
-    struct invocation *current, *spare;
-    uint64_t serial;
+    struct invocation *current, *spare; /* the first changes with `live`: vm_run() */
+    uint64_t serial, live;              /* the newest; of the current invocation, 0: none */
+    int ffi;                            /* registry; lua_field.c */
     struct spend *spends[SPEND_SLOTS];
     struct arena arena;          /* shapes of a vm that binds; names */
     const struct source *source; /* being loaded */
@@ -258,14 +263,16 @@ struct ud_once {
     struct key_place place;
     struct ud_once *next;
 };
-struct ud_record {
+struct ud_record { /* known to compiled code up to `key`: lua_field.c */
     enum ud_tag tag;
     bool writable;
     uint64_t serial;
+    const uint64_t *live; /* of the vm */
+    char *base;
+    struct weir_str key; /* of `self`, once it was asked for by compiled code */
     struct vm *vm;
     struct names *names;
     const struct shape *shape;
-    char *base;
     struct lua_type *self; /* of `self`; NULL for other records */
 };
 /* Fields of a shape that were asked for, by the address of their name (lua_topointer()): equal texts are one in Lua, and the table of
@@ -304,6 +311,12 @@ static inline struct vm *vm_of(lua_State *L)
     void *vm;
     lua_getallocf(L, &vm);
     return vm;
+}
+/** What runs from here on; NULL: nothing. */
+static inline void vm_run(struct vm *vm, struct invocation *inv)
+{
+    vm->current = inv;
+    vm->live = inv != NULL ? inv->serial : 0;
 }
 struct vm *vm_create(struct lua_app *app, bool declaring);
 void vm_destroy(struct vm *vm);
@@ -424,6 +437,11 @@ static inline void int_push(lua_State *L, const struct field *field, const char 
     if (n == WEIR_NIL) lua_pushnil(L);
     else lua_pushnumber(L, (double)n);
 }
+
+/* ---- lua_field.c: fields in compiled handlers -------------------------------------------------------------- */
+/** Puts functions that the compiler goes through before __index and __newindex of the metatable on top. At `names` is the
+ *  table of names; numbers of fields that are never assigned are above by `key_part`. */
+void fields_compile(lua_State *L, const struct shape *shape, int names, int key_part, bool is_self);
 
 /* ---- lua_handle.c: handles ---------------------------------------------------------------------------------- */
 void handles_open(lua_State *L);

@@ -284,7 +284,7 @@ static void shape_texts_push(lua_State *L, const struct shape *shape)
 }
 
 /* Metatable over the table of names on top (replaced). */
-static void record_meta_push(lua_State *L)
+static void record_meta_push(lua_State *L, const struct shape *shape, bool is_self)
 {
     int names = lua_gettop(L);
     lua_createtable(L, 0, 4);
@@ -294,6 +294,7 @@ static void record_meta_push(lua_State *L)
     lua_pushvalue(L, names);
     lua_pushcclosure(L, record_newindex, 1);
     lua_setfield(L, -2, "__newindex");
+    fields_compile(L, shape, names, KEY_PART, is_self);
     meta_finish(L);
     lua_remove(L, names);
 }
@@ -309,7 +310,7 @@ static struct names *shape_learn(lua_State *L, const struct shape *shape)
         struct names *names = arena_alloc(&vm->arena, sizeof(*names));
         lua_pop(L, 1);
         shape_names_push(L, shape);
-        record_meta_push(L);
+        record_meta_push(L, shape, false);
         lua_pushlightuserdata(L, names);
         lua_setfield(L, -2, "names");
         lua_pushvalue(L, -1);
@@ -344,10 +345,11 @@ void record_proxy_push(lua_State *L, const struct shape *shape, char *base, bool
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = writable,
                                   .serial = vm->current->serial,
+                                  .live = &vm->live,
+                                  .base = base,
                                   .vm = vm,
                                   .names = names,
-                                  .shape = shape,
-                                  .base = base };
+                                  .shape = shape };
     lua_rawgeti(L, LUA_REGISTRYINDEX, names->meta);
     lua_setmetatable(L, -2);
 }
@@ -369,7 +371,7 @@ static void self_meta_make(lua_State *L, struct lua_type *lt)
         lua_pushinteger(L, -(int)i - 1);
         lua_rawset(L, -3);
     }
-    record_meta_push(L);
+    record_meta_push(L, type->row, true);
     luaL_getmetatable(L, "weir.row");
     lua_getfield(L, -1, "__eq");
     lua_setfield(L, -3, "__eq");
@@ -385,10 +387,11 @@ static void self_fill(struct ud_record *record, const struct invocation *inv)
     *record = (struct ud_record){ .tag = UD_RECORD,
                                   .writable = !inv->read_only,
                                   .serial = inv->serial,
+                                  .live = &inv->vm->live,
+                                  .base = inv->row,
                                   .vm = inv->vm,
                                   .names = inv->type->names,
                                   .shape = inv->type->type->row,
-                                  .base = inv->row,
                                   .self = inv->type };
 }
 

@@ -344,6 +344,20 @@ static void module_open(lua_State *L)
 
 static int lua_require(lua_State *L);
 
+#if !LUA_NO_JIT
+/* Each type takes some traces of its own (lua_field.c): room for hundreds of types. */
+static void jit_room(lua_State *L)
+{
+    lua_getglobal(L, "jit");
+    lua_getfield(L, -1, "opt");
+    lua_getfield(L, -1, "start");
+    lua_pushliteral(L, "maxtrace=10000");
+    lua_pushliteral(L, "maxmcode=16384");
+    lua_call(L, 2, 0);
+    lua_pop(L, 2);
+}
+#endif
+
 static int vm_open(lua_State *L)
 {
     struct vm *vm = vm_of(L);
@@ -355,10 +369,11 @@ static int vm_open(lua_State *L)
         lua_pushstring(L, names[i]);
         lua_call(L, 1, 0);
     }
-#ifdef LUA_NO_JIT
+#if LUA_NO_JIT
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
 #else
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | (vm->app->jit ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
+    jit_room(L);
 #endif
     lua_newtable(L);
     vm->records = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -391,13 +406,14 @@ struct vm *vm_create(struct lua_app *app, bool declaring)
     struct vm *vm = mem_alloc(sizeof(*vm));
     vm->app = app;
     vm->declaring = declaring;
+    vm->ffi = LUA_NOREF;
     vm->blocks.prev = vm->blocks.next = &vm->blocks;
     lua_State *L = lua_newstate(vm_alloc, vm);
     ASSERT(L != NULL);
     vm->L = L;
     vm->random = app->env ? app->env->random(app->env) : 1;
     ASSERT(lua_cpcall(L, vm_open, NULL) == 0);
-#ifdef LUA_NO_JIT
+#if LUA_NO_JIT
     lua_sethook(L, vm_hook, LUA_MASKCOUNT, 10000);
 #endif
     return vm;
@@ -691,7 +707,7 @@ static void load_hook_set(struct vm *vm, bool loading)
 {
     int mask = loading ? LUA_MASKLINE : 0;
     vm->load_line = 0;
-#ifdef LUA_NO_JIT
+#if LUA_NO_JIT
     mask |= LUA_MASKCOUNT;
 #endif
     lua_sethook(vm->L, mask == 0 ? NULL : loading ? load_hook : vm_hook, mask, 10000);

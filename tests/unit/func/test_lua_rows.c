@@ -38,14 +38,25 @@ static const char head[] =
     "b:query('write', {}, function(self) self.n = 1 end)\n"
     "b:query('calls', {}, function(self) b('z'):add(1) end)\n"
     "b:on('nothing', {}, function(self) end)\n"
-    "b:on('wrong', { returns = int }, function(self) return 'x' end)\n";
+    "b:on('wrong', { returns = int }, function(self) return 'x' end)\n"
+    "local kept = {}\n"
+    "local function read(row) return row.i end\n"
+    "local function write(row) row.i = 1 end\n"
+    "b:on('read_kept', { returns = int }, function(self) return read(kept.self) end)\n"
+    "b:on('write_kept', {}, function(self) write(kept.self) end)\n"
+    "b:query('look', { returns = int }, function(self)\n"
+    "for i = 1, 500 do if i == 400 then self.n = 1 end kept[1] = self.n end end)\n"
+    "b:on('many', { returns = int }, function(self) for i = 1, 499 do self.n = self.n + i end return self.n end)\n";
 
 struct probe {
     const char *text, *want;
 };
 
-/* Runs each body as a handler of a fresh entity; `want` is how the answer begins. */
-static void run(const struct probe *probes, size_t count)
+#define SAID_MAX 64
+#define SAID_BYTES 300
+
+/* Runs each body as a handler of a fresh entity; `want` is how the answer begins. `said` (NULL: not wanted): the answers. */
+static void run(const struct probe *probes, size_t count, char (*said)[SAID_BYTES])
 {
     static char app[65536];
     size_t used = (size_t)snprintf(app, sizeof(app), "%s", head);
@@ -60,10 +71,11 @@ static void run(const struct probe *probes, size_t count)
         const char *got = fake_call(fake, "a", key, name, "");
         if (strncmp(got, probes[i].want, strlen(probes[i].want)) != 0)
             fail_msg("`%s` gave `%s`, not `%s`", probes[i].text, got, probes[i].want);
+        if (said != NULL) snprintf(said[i], SAID_BYTES, "%s", got);
     }
     fake_destroy(fake);
 }
-#define RUN(probes) run(probes, sizeof(probes) / sizeof(probes[0]))
+#define RUN(probes) run(probes, sizeof(probes) / sizeof(probes[0]), NULL)
 
 static void field_takes_its_type_only(void **state)
 {
@@ -119,6 +131,78 @@ static void field_takes_its_type_only(void **state)
         { "self.i = 67", "check check" },
     };
     RUN(probes);
+}
+
+/* In loops that the compiler meets, then with what the short ways do not take; the interpreter alone says the same. */
+static void fields_are_the_same_in_compiled_loops(void **state)
+{
+    (void)state;
+    static const struct probe probes[] = {
+        { "for i = 1, 500 do self.i = self.i + 1 if self.i > 90 then self.i = -5 end end return self.i", "ok 20" },
+        { "for i = 1, 500 do self.i = i % 50 if i == 400 then self.i = 'x' end end", "handler app.lua:33: a.i: expected int, got \"x\"" },
+        { "for i = 1, 500 do self.i = i == 400 and 0.5 or i % 50 end", "handler app.lua:36: a.i: expected int: a whole number within 2^53" },
+        { "for i = 1, 500 do self.d = i * (2 ^ 53 / 400) end", "handler app.lua:" },
+        { "for i = 1, 500 do self.d = i == 400 and 0/0 or 1 end", "handler app.lua:42: a.d: expected int: a whole number" },
+        { "for i = 1, 500 do self.d = i == 400 and -1/0 or 1 end", "handler app.lua:45: a.d: expected int: a whole number" },
+        { "for i = 1, 500 do self.d = i == 400 and 2^53 - 1 or -(2^53 - 1) end return self.d", "ok -9007199254740991" },
+        { "for i = 1, 500 do self.d = i == 400 and 2^53 or 1 end", "handler app.lua:" },
+        { "local n = 0 for i = 1, 500 do self.o = i % 3 > 0 and i or nil n = n + (self.o or 1000) end return { n, self.o }",
+          "ok [249667,500]" },
+        { "local n = 0 for i = 1, 500 do self.at = i > 400 and i or nil n = n + (self.at or 0) end return n", "ok 45050" },
+        { "for i = 1, 500 do self.i = i == 400 and nil or 1 end return self.i", "ok 1" },
+        { "for i = 1, 500 do if i == 400 then self.i = nil else self.i = 1 end end", "handler app.lua:63: a.i: expected int, got nil" },
+        { "local s = 0 for i = 1, 500 do self.f = i / 4 s = s + self.f end return s", "ok 31312.5" },
+        { "for i = 1, 500 do self.f = i == 400 and 1/0 or i end", "handler app.lua:69: a.f: expected a finite number, got inf" },
+        { "for i = 1, 500 do self.f = i == 400 and 0/0 or i end", "handler app.lua:" },
+        { "for i = 1, 500 do if i == 400 then self.f = '1' else self.f = i end end", "handler app.lua:75: a.f: expected a finite number" },
+        { "local n = 0 for i = 1, 500 do if i > 400 then self.of = nil else self.of = i end n = n + (self.of or 0) end return { n, self.of }",
+          "ok [80200" },
+        { "local n = 0 for i = 1, 500 do self.b = not self.b if self.b then n = n + 1 end end return { n, self.b }", "ok [250,false]" },
+        { "for i = 1, 500 do if i == 400 then self.b = 1 else self.b = true end end", "handler app.lua:84: a.b: expected bool, got 1" },
+        { "local s = '' for i = 1, 500 do self.t = 'v' .. i % 7 if #s < 20 then s = s .. self.t end end return s", "ok \"v1v2v3v4v5v6v0v1v2v3\"" },
+        { "self.y = 'a\\0b' local n = 0 for i = 1, 500 do n = n + #self.y end return n", "ok 1500" },
+        { "local n = 0 for i = 1, 500 do if i == 400 then self.ot = nil elseif i == 1 then self.ot = 'abc' end "
+          "n = n + #(self.ot or '') end return n", "ok 1197" },
+        { "self.y = '' local n = 0 for i = 1, 500 do n = n + #self.y end return n", "ok 0" },
+        { "for i = 1, 500 do if i == 400 then self.i = self.nope end end", "handler app.lua:99: `a` has no field or handler `nope`" },
+        { "local k = { 'i', 'f', 'b', 't', 'y', 'at', 'o', 'e', 'key', 'd', 'h', 'j' } local n = 0 "
+          "for i = 1, 600 do if self[k[i % #k + 1]] then n = n + 1 end end return n", "ok 350" },
+        { "local k = { 'i', 'd', 'f', 'o' } for i = 1, 600 do self[k[i % #k + 1]] = i % 50 end return { self.i, self.d, self.f, self.o }",
+          "ok [0,47,48,49]" },
+        { "local n = 0 for i = 1, 500 do self.r.zip.code = 'c' .. i % 3 n = n + #self.r.zip.code self.r.street = self.r.zip.code end "
+          "return { n, self.r.street }", "ok [1000,\"c2\"]" },
+        { "for i = 1, 20 do self.lr[i] = { who = b 'w', n = i } end local n = 0 "
+          "for round = 1, 40 do for i = 1, #self.lr do self.lr[i].n = self.lr[i].n + 1 n = n + self.lr[i].n end end return n", "ok 24800" },
+        { "for i = 1, 500 do if i == 400 then self.m = 1 end self.i = 1 end", "handler app.lua:" },
+        { "for i = 1, 500 do self.i = self.i + (i == 400 and weir.fail('stop') or 0) end", "stop " },
+        { "kept.self = self for i = 1, 300 do read(self) end return b('k'):read_kept()",
+          "handler app.lua:22: a row was kept after its handler ended: rows are borrowed" },
+        { "kept.self = self for i = 1, 300 do write(self) end return b('k'):write_kept()",
+          "handler app.lua:23: a row was kept after its handler ended: rows are borrowed" },
+        { "for i = 1, 500 do self.e = i % 2 == 0 and 'held' or 'free' end return self.e", "ok \"held\"" },
+        { "local n = 0 for i = 1, 500 do self.oe = i % 3 == 0 and 'y' or i % 3 == 1 and 'x' or nil if self.oe == 'y' then n = n + 1 end end "
+          "return { n, self.oe }", "ok [166]" },
+        { "for i = 1, 500 do self.e = i == 400 and 'gone' or 'held' end", "handler app.lua:1" },
+        { "for i = 1, 500 do self.e = i == 400 and 1 or 'held' end", "handler app.lua:1" },
+        { "for i = 1, 500 do self.t = i == 400 and '\\255' or 'x' .. i end", "handler app.lua:1" },
+        { "for i = 1, 500 do self.y = i == 400 and '\\255' or 'x' .. i end return { #self.y, self.y }", "ok [4,\"x500\"]" },
+        { "for i = 1, 500 do self.y = i == 500 and '\\255\\0' or 'x' .. i end return #self.y", "ok 2" },
+        { "self.t = 'abc' for i = 1, 500 do self.r.street = self.t self.t = self.r.street end return self.t", "ok \"abc\"" },
+        { "local n = 0 for i = 1, 500 do n = n + #self.key end return { n, self.key }", "ok [1500,\"k40\"]" },
+        { "for i = 1, 500 do if i == 400 then self.key = 'x' end self.i = 1 end", "handler app.lua:1" },
+        { "local part = ('x'):rep(300000) for i = 1, 500 do self.y = part end", "budget" },
+        { "return b('k'):look()", "handler app.lua:27: a query may not write" },
+        { "return b('k'):many()", "ok 124750" },
+    };
+    enum { COUNT = sizeof(probes) / sizeof(probes[0]) };
+    static char compiled[SAID_MAX][SAID_BYTES], interpreted[SAID_MAX][SAID_BYTES];
+    static const char *const off[] = { "weir.jit=off", NULL };
+    assert_true(COUNT <= SAID_MAX);
+    run(probes, COUNT, compiled);
+    fake_settings(off);
+    run(probes, COUNT, interpreted);
+    fake_settings(NULL);
+    for (size_t i = 0; i < COUNT; i++) assert_string_equal(compiled[i], interpreted[i]);
 }
 
 static void list_and_record_are_part_of_the_row(void **state)
@@ -635,6 +719,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(field_takes_its_type_only),
+        cmocka_unit_test(fields_are_the_same_in_compiled_loops),
         cmocka_unit_test(list_and_record_are_part_of_the_row),
         cmocka_unit_test(map_rows_are_the_rows_themselves),
         cmocka_unit_test(calls_cross_as_values),
