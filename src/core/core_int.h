@@ -117,7 +117,7 @@ static inline bool entity_has_row(const struct entity *e)
 static inline char *entity_row_at(struct entity *e)
 {
     char *at = e->key + e->key_len;
-    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(at));
+    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(char *));
     return at;
 }
 /* The committed row, packed; nil: there is none. */
@@ -125,7 +125,7 @@ static inline struct weir_str entity_row(const struct entity *e)
 {
     if (e->row_where == WHERE_NONE) return (struct weir_str){ 0 };
     const char *at = e->key + e->key_len;
-    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(at));
+    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(char *));
     return (struct weir_str){ at, e->row_len };
 }
 
