@@ -114,19 +114,17 @@ static inline bool entity_has_row(const struct entity *e)
     return e->row_where != WHERE_NONE;
 }
 /* Where its row lies, if it has one. */
-static inline char *entity_row_at(struct entity *e)
+static inline char *entity_row_at(const struct entity *e)
 {
-    char *at = e->key + e->key_len;
+    char *at = (char *)(uintptr_t)(e->key + e->key_len);
     if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(char *));
     return at;
 }
 /* The committed row, packed; nil: there is none. */
 static inline struct weir_str entity_row(const struct entity *e)
 {
-    if (e->row_where == WHERE_NONE) return (struct weir_str){ 0 };
-    const char *at = e->key + e->key_len;
-    if (e->row_where == WHERE_OUTSIDE) memcpy(&at, at, sizeof(char *));
-    return (struct weir_str){ at, e->row_len };
+    if (!entity_has_row(e)) return STR_NIL;
+    return (struct weir_str){ entity_row_at(e), e->row_len };
 }
 
 /* Any other row; the key's first byte is its kind. */
@@ -744,7 +742,7 @@ struct entity *entity_look_at(struct shard *s, uint16_t type_id, struct weir_str
 static inline void row_expect(const struct entity *e)
 {
     if (e->row_where != WHERE_OUTSIDE) return; /* the key has been read, and it lies behind */
-    const char *row = entity_row(e).ptr;
+    const char *row = entity_row_at(e);
     fetch(row);
     fetch(row + CACHE_LINE);
 }

@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#define FIELD_CALLS 200 /* LuaJIT compiles a function at some 112 */
+
 /* The beginning of struct ud_record, and its struct of the row as whole numbers, floats, texts and bytes. */
 static const char record_ctype[] =
     "struct {\n"
@@ -184,7 +186,7 @@ static bool key_find(struct ud_record *record)
 
 /* ---- making them ---- */
 
-/* A field that they know, and where its text stands in the table of names. */
+/* A field that they know, by the name that the table of names has for it. */
 struct met {
     const struct field *field;
     struct weir_str name;
@@ -219,7 +221,7 @@ static void place_set(lua_State *L, int table, const struct met *met, bool sets)
     lua_rawset(L, table);
 }
 
-/* Replaces nothing: pushes `function` as one that compiled code calls. ffi is at `ffi`. */
+/* Pushes `function` as one that compiled code calls; FFI's table is at `ffi`. */
 static void c_function_push(lua_State *L, int ffi, const char *ctype, void (*function)(void))
 {
     void *address;

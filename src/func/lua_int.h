@@ -42,7 +42,6 @@
 #define NAMES_KNOWN 64u      /* a power of two */
 #define NAMES_TRIED 4u       /* places that a name may have */
 #define SHAPES_KNOWN 16u     /* a power of two */
-#define FIELD_CALLS 200      /* LuaJIT compiles a function at some 112 */
 /* luaL_error() of which the compiler knows that it never returns. */
 #define lua_raise(L, ...) (luaL_error(L, __VA_ARGS__), __builtin_unreachable())
 
@@ -440,7 +439,7 @@ static inline void int_push(lua_State *L, const struct field *field, const char 
 
 /* ---- lua_field.c: fields in compiled handlers -------------------------------------------------------------- */
 /** Puts functions that the compiler goes through before __index and __newindex of the metatable on top. At `names` is the
- *  table of names; numbers of fields that are never assigned are above by `key_part`. */
+ *  table of names; numbers of fields that are never assigned are above by `key_part`. `is_self`: they know `self.key`, too. */
 void fields_compile(lua_State *L, const struct shape *shape, int names, int key_part, bool is_self);
 
 /* ---- lua_handle.c: handles ---------------------------------------------------------------------------------- */
