@@ -9,8 +9,9 @@
  * Passing (actor_pass): the one who wakes an actor that sleeps only sets WOKEN, and notes that he owes it a turn. When his own turn
  * is over and he has nothing to do, he takes the sleeper's word from ASLEEP to LENT, runs its turns on his own thread, and
  * puts the word back; its thread sleeps on and never knows. With something to do, he wakes it after all. A thread
- * leaves its sleep by compare-and-exchange only, so never while its turn is LENT. Turns that take long are the thread's own
- * again for a hundred times as long, so that who lends stands still for one part in a hundred at most.
+ * leaves its sleep by compare-and-exchange only, so never while its turn is LENT. Turns that take long, or that somebody
+ * waited for, are the thread's own again for a hundred times as long: who lends stands still for one part in a hundred at
+ * most.
  *
  * Handles of stopped actors are kept for the next ones and never freed: a late wake finds a thread that
  * is gone, not freed memory or someone else's file descriptor.
@@ -53,10 +54,11 @@
 #define NS_PER_S 1000000000u
 #define EVENTS_MAX 128
 #define LISTEN_BACKLOG 1024
-/* A turn on another's thread: its own goes on after so long; who waits no longer for it than a wake costs has lost nothing;
- * where somebody did, the next one is so many times as long away. */
+/* Turns on another's thread: its own goes on after so long; who waits no longer for them than a wake costs has lost nothing;
+ * where somebody did, or one turn alone was so long, the next one is so many times as long away. */
 #define LOAN_NS_MAX 1000000u
 #define LOAN_NS_FREE 50000u
+#define LOAN_NS_LONG 5000000u /* and not the kernel's doing */
 #define LOAN_REST 100u
 
 /* AWAKE is none of them; WOKEN comes beside the others. */
@@ -433,10 +435,12 @@ static uint64_t handle_lend(struct handle *to)
     if (!atomic_compare_exchange_strong(&to->word, &word, LENT)) return 0; /* awake already */
     while (!stop && !back) {
         atomic_fetch_and(&to->word, ~(uint32_t)WOKEN);
-        uint64_t at = to->actor->turn(to->actor->self);
+        uint64_t at = to->actor->turn(to->actor->self), before = took;
         took = clock_ns(CLOCK_MONOTONIC) - begin;
         stop = atomic_load(&to->stopping) || took > LOAN_NS_MAX;
-        if (stop && here->epoll_fd < 0) handle_rest(to, begin, took); /* who waits is not known */
+        /* who asked before it may wait although nothing comes; and without sockets it is not known who does */
+        if (took - before > LOAN_NS_LONG || (stop && here->epoll_fd < 0))
+            handle_rest(to, begin, took);
         if (at == 0) continue;
         if (at < to->until_ns) break; /* earlier than its thread sleeps */
         word = LENT;

@@ -344,6 +344,7 @@ struct helper {
     struct crowd *crowd;
     unsigned left;
     bool polls;
+    bool paced; /* posts when the crowd has done what was posted, and so may sleep */
     _Atomic bool done;
 };
 
@@ -357,6 +358,8 @@ static uint64_t helper_turn(void *self)
         return ENV_NEVER;
     }
     helper->left--;
+    while (helper->paced && atomic_load(&helper->crowd->seen) != atomic_load(&helper->crowd->posted))
+        sched_yield();
     atomic_fetch_add_explicit(&helper->crowd->posted, 1, memory_order_relaxed);
     env->actor_pass(env, &helper->crowd->actor);
     if (!helper->polls) return env->mono_ns(env) + 1000;
@@ -415,7 +418,7 @@ static unsigned long_turns_lent(unsigned long work, int ready, uint64_t *took)
     bool polls = ready >= 0;
     struct env *env = env_real();
     struct crowd crowd = { .actor = { .name = "crowd", .turn = crowd_turn, .self = &crowd }, .work = work };
-    struct helper helper = { .crowd = &crowd, .left = 40, .polls = polls };
+    struct helper helper = { .crowd = &crowd, .left = 40, .polls = polls, .paced = true };
     uint64_t begin = env->mono_ns(env);
     helper.actor = (struct actor){ .name = "helper", .turn = helper_turn, .self = &helper, .helps = true };
     if (polls) assert_int_equal(env->poll_add(env, &helper.actor, ready, &helper, false), 0);
@@ -439,6 +442,8 @@ static void long_turns_are_not_run_by_who_is_waited_for(void **state)
     assert_int_equal(write(pipes[1], "x", 1), 1);
     /* more than 1 ms, and nobody knows who waits */
     assert_true(long_turns_lent(6000000, -1, &took) <= 1 + took / 100000000u);
+    /* more than 5 ms: who asked before it may, although nothing comes */
+    assert_true(long_turns_lent(30000000, pipes[1], &took) <= 1 + took / 500000000u);
     /* more than 50 us */
     assert_true(long_turns_lent(300000, pipes[0], &took) <= 1 + took / 5000000u);
     assert_true(long_turns_lent(20000, pipes[1], &took) > 5); /* nothing comes there */
