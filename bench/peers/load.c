@@ -112,7 +112,9 @@ static void passes_run(struct driver *d, struct report *report, char *error, siz
             driver_begin_measure(d, o->warmup_seconds, o->seconds, 0, false, o->seed);
             good = load.door->run(load.door, d);
             report->after = pace_measure();
-            if (good) report_point_json(report, d, &json);
+            if (!good) continue;
+            driver_sum(d);
+            report_point_json(report, d, &json);
         } else {
             driver_begin_all(d, pass);
             good = load.door->run(load.door, d);

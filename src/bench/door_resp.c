@@ -48,20 +48,33 @@ struct door_resp {
 
 /* ---- writing ---- */
 
-static void add_digits(struct buf *out, char kind, size_t n)
+#define DIGITS_ROOM (INT_TEXT_MAX + 3u)
+
+/* Returns what follows. */
+static inline char *put_digits(char *at, char kind, size_t n)
 {
-    char line[INT_TEXT_MAX + 3] = { kind };
-    size_t len = 1 + int_text((int64_t)n, line + 1);
-    line[len++] = '\r';
-    line[len++] = '\n';
-    buf_add(out, line, len);
+    *at++ = kind;
+    if (n < 10) *at++ = (char)('0' + n);
+    else at += int_text((int64_t)n, at);
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
 }
 
-static void add_bulk(struct buf *out, const char *bytes, size_t len)
+static inline void add_digits(struct buf *out, char kind, size_t n)
 {
-    add_digits(out, '$', len);
-    buf_add(out, bytes, len);
-    buf_add(out, "\r\n", 2);
+    buf_reserve(out, DIGITS_ROOM);
+    out->len = (size_t)(put_digits(out->ptr + out->len, kind, n) - out->ptr);
+}
+
+static inline void add_bulk(struct buf *out, const char *bytes, size_t len)
+{
+    buf_reserve(out, DIGITS_ROOM + len + 2);
+    char *at = put_digits(out->ptr + out->len, '$', len);
+    memcpy(at, bytes, len);
+    at[len] = '\r';
+    at[len + 1] = '\n';
+    out->len = (size_t)(at + len + 2 - out->ptr);
 }
 
 static void add_int(struct buf *out, int64_t n)
@@ -112,11 +125,12 @@ struct reply {
     bool broken;
 };
 
-/* A line behind the type byte; false when its end is not there yet. */
-static bool reply_line(struct reply *r, struct weir_str *line)
+/* A line behind the type byte; false when its end is not there yet. Most are of a few bytes, which a call would outlast. */
+static inline bool reply_line(struct reply *r, struct weir_str *line)
 {
-    const char *end = memchr(r->at, '\n', (size_t)(r->end - r->at));
-    if (!end) return false;
+    const char *end = r->at;
+    while (end < r->end && *end != '\n') end++;
+    if (end == r->end) return false;
     *line = (struct weir_str){ r->at, (size_t)(end - r->at) };
     if (line->len > 0 && line->ptr[line->len - 1] == '\r') line->len--;
     r->at = end + 1;
@@ -159,8 +173,12 @@ static bool reply_value(struct reply *r, int depth)
         return true;
     case '-': error_take(a, line); return true;
     case ':':
-        if (depth == 0) *a = (struct answer){ .kind = ANSWER_NUMBER, .number = n };
-        else if (a->count < ANSWER_NUMBERS_MAX) r->numbers[a->count++] = n;
+        if (depth == 0) {
+            a->kind = ANSWER_NUMBER;
+            a->number = n;
+        } else if (a->count < ANSWER_NUMBERS_MAX) {
+            r->numbers[a->count++] = n;
+        }
         return true;
     case '$': {
         if (n < 0) break;
@@ -180,7 +198,7 @@ static bool reply_value(struct reply *r, int depth)
         return true;
     default: r->broken = true; return true;
     }
-    if (depth == 0) *a = (struct answer){ .kind = ANSWER_NIL };
+    if (depth == 0) a->kind = ANSWER_NIL;
     return true;
 }
 
@@ -193,6 +211,7 @@ static int conn_reply(struct door_resp *door, struct conn *conn, struct answer *
                        .answer = answer,
                        .numbers = door->numbers };
     answer->count = answer->items = 0;
+    answer->text = STR_NIL;
     if (link->in_at == link->in.len || !reply_value(&r, 0)) return 0;
     link->in_at = (size_t)(r.at - link->in.ptr);
     return r.broken ? -1 : 1;

@@ -52,7 +52,7 @@ static void counts_reset(struct driver *d)
     d->again_count = 0;
     d->place = d->count = d->in_flight = d->completed = d->unsent = 0;
     d->began = d->ended = false;
-    memset(&d->all, 0, sizeof(d->all));
+    memset(&d->unsent_ns, 0, sizeof(d->unsent_ns));
     memset(d->kind, 0, sizeof(d->kind));
     memset(&d->lag, 0, sizeof(d->lag));
     memset(d->cause, 0, sizeof(d->cause));
@@ -221,7 +221,6 @@ static void measured(struct driver *d, const struct shot *shot, const struct ans
     if (d->began && !d->ended && (outcome == OUTCOME_DONE || outcome == OUTCOME_REFUSED))
         d->completed++;
     if (shot->due_ns < d->begin_ns || shot->due_ns >= d->end_ns) return;
-    tally_add(&d->all, outcome, now - shot->due_ns);
     tally_add(&d->kind[shot->kind], outcome, now - shot->due_ns);
     if (outcome != OUTCOME_DONE) cause_add(d, answer);
 }
@@ -260,7 +259,7 @@ static void unsent_count(struct driver *d, uint64_t now)
         uint64_t due = due_take(d);
         if (due < d->begin_ns) continue;
         d->unsent++;
-        histogram_add(&d->all.latency, now - due);
+        histogram_add(&d->unsent_ns, now - due);
         histogram_add(&d->lag, now - due);
     }
 }
@@ -297,11 +296,18 @@ static void tally_join(struct tally *into, const struct tally *from)
     histogram_merge(&into->latency, &from->latency);
 }
 
+void driver_sum(struct driver *d)
+{
+    memset(&d->all, 0, sizeof(d->all));
+    d->all.latency = d->unsent_ns;
+    for (uint32_t i = 0; i < WORKLOAD_KINDS_MAX; i++) tally_join(&d->all, &d->kind[i]);
+}
+
 void driver_add(struct driver *d, const struct driver *other)
 {
     d->completed += other->completed;
     d->unsent += other->unsent;
-    tally_join(&d->all, &other->all);
+    histogram_merge(&d->unsent_ns, &other->unsent_ns);
     for (uint32_t i = 0; i < WORKLOAD_KINDS_MAX; i++) tally_join(&d->kind[i], &other->kind[i]);
     histogram_merge(&d->lag, &other->lag);
     for (uint32_t i = 0; i < CAUSES_MAX && other->cause[i].count > 0; i++)

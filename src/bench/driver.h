@@ -74,7 +74,8 @@ struct driver {
     uint64_t in_flight, completed, unsent;
     struct shot *again; /* load, verify: what the server had no time for */
     uint32_t again_count, again_room;
-    struct tally all, kind[WORKLOAD_KINDS_MAX];
+    struct tally kind[WORKLOAD_KINDS_MAX], all; /* `all`: by driver_sum() */
+    struct histogram unsent_ns;                 /* how long those had waited */
     struct histogram lag; /* from when a request was due to when it was sent */
     struct cause cause[CAUSES_MAX];
     char error[512]; /* the pass failed */
@@ -93,6 +94,9 @@ void driver_begin_measure(struct driver *d, double warm_s, double seconds, doubl
 /** Measure `requests` instead, from now on until the last answer. */
 void driver_begin_measure_count(struct driver *d, uint64_t requests, double rate, bool steady,
                                 uint64_t seed);
+
+/** After a measured pass: counts all kinds together, and what was never sent. */
+void driver_sum(struct driver *d);
 
 /* ---- for doors ---- */
 

@@ -269,6 +269,7 @@ static bool point_run(struct run *run, double rate, struct buf *points, struct p
     if (o->requests > 0) driver_begin_measure_count(d, o->requests, rate, o->steady, seed);
     else driver_begin_measure(d, o->warmup_seconds, o->seconds, rate, o->steady, seed);
     if (!pass_run(run, "measuring")) return false;
+    driver_sum(d);
     run->report.after = pace_measure();
     report_point(&run->report, d, o->out);
     if (points->len > 0) buf_add_byte(points, ',');

@@ -48,9 +48,9 @@ struct shot {
     uint32_t verb; /* place in workload->verbs */
     uint32_t kind; /* place in workload->kinds: counted as */
     uint32_t key_len, arg_count, text_len, cell_count;
-    int64_t note[SHOT_NOTES_MAX]; /* the workload's own, for its judge */
     uint64_t due_ns;              /* the driver's */
     struct shot *next;            /* the door's */
+    int64_t note[SHOT_NOTES_MAX]; /* the workload's own, for its judge */
     char key[SHOT_KEY_BYTES_MAX];
     struct shot_arg arg[SHOT_ARGS_MAX];
     int64_t cell[SHOT_CELLS_MAX];
