@@ -27,7 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(HERE))
 import runs  # pylint: disable=wrong-import-position
-from runs import folder_is_disk, say  # pylint: disable=wrong-import-position
+from runs import folder_is_disk, number, say, spread  # pylint: disable=wrong-import-position
 Setting = namedtuple("Setting", "connections pipeline keys")
 CLIENTS = [(1, 1), (16, 1), (64, 1), (16, PIPELINED)]
 # At one request under way each transaction takes at least one flush; some are let off for what the disk merges at the edges.
@@ -98,14 +98,6 @@ class Bench:
 
 
 # ---- the table ----
-
-def number(n):
-    return "{:,.0f}".format(n) if n >= 100 else "%.1f" % n
-
-
-def spread(values, form=number):
-    return "%s (%s to %s)" % (form(statistics.median(values)), form(min(values)), form(max(values)))
-
 
 def median(points, *path):
     """Of one figure; None where it is not known."""
