@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "bench/driver.h"
 #include "bench/link.h"
 
@@ -64,12 +65,14 @@ static inline char *put_digits(char *at, char kind, size_t n)
 static inline void add_digits(struct buf *out, char kind, size_t n)
 {
     buf_reserve(out, DIGITS_ROOM);
+    ASSERT_SLOW(out->ptr != NULL);
     out->len = (size_t)(put_digits(out->ptr + out->len, kind, n) - out->ptr);
 }
 
 static inline void add_bulk(struct buf *out, const char *bytes, size_t len)
 {
     buf_reserve(out, DIGITS_ROOM + len + 2);
+    ASSERT_SLOW(out->ptr != NULL);
     char *at = put_digits(out->ptr + out->len, '$', len);
     memcpy(at, bytes, len);
     at[len] = '\r';
