@@ -176,12 +176,8 @@ static bool reply_value(struct reply *r, int depth)
         return true;
     case '-': error_take(a, line); return true;
     case ':':
-        if (depth == 0) {
-            a->kind = ANSWER_NUMBER;
-            a->number = n;
-        } else if (a->count < ANSWER_NUMBERS_MAX) {
-            r->numbers[a->count++] = n;
-        }
+        if (depth == 0) *a = (struct answer){ .kind = ANSWER_NUMBER, .number = n };
+        else if (a->count < ANSWER_NUMBERS_MAX) r->numbers[a->count++] = n;
         return true;
     case '$': {
         if (n < 0) break;
@@ -201,7 +197,7 @@ static bool reply_value(struct reply *r, int depth)
         return true;
     default: r->broken = true; return true;
     }
-    if (depth == 0) a->kind = ANSWER_NIL;
+    if (depth == 0) *a = (struct answer){ .kind = ANSWER_NIL };
     return true;
 }
 
@@ -214,7 +210,6 @@ static int conn_reply(struct door_resp *door, struct conn *conn, struct answer *
                        .answer = answer,
                        .numbers = door->numbers };
     answer->count = answer->items = 0;
-    answer->text = STR_NIL;
     if (link->in_at == link->in.len || !reply_value(&r, 0)) return 0;
     link->in_at = (size_t)(r.at - link->in.ptr);
     return r.broken ? -1 : 1;
