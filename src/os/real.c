@@ -55,10 +55,10 @@
 #define EVENTS_MAX 128
 #define LISTEN_BACKLOG 1024
 /* Turns on another's thread: its own goes on after so long; who waits no longer for them than a wake costs has lost nothing;
- * where somebody did, or one turn alone was so long, the next one is so many times as long away. */
+ * where somebody did, or they took so long, the next one is so many times as long away. */
 #define LOAN_NS_MAX 1000000u
 #define LOAN_NS_FREE 50000u
-#define LOAN_NS_LONG 5000000u /* and not the kernel's doing */
+#define LOAN_NS_LONG 5000000u /* longer than the kernel mostly takes a processor away for */
 #define LOAN_REST 100u
 
 /* AWAKE is none of them; WOKEN comes beside the others. */
@@ -435,12 +435,11 @@ static uint64_t handle_lend(struct handle *to)
     if (!atomic_compare_exchange_strong(&to->word, &word, LENT)) return 0; /* awake already */
     while (!stop && !back) {
         atomic_fetch_and(&to->word, ~(uint32_t)WOKEN);
-        uint64_t at = to->actor->turn(to->actor->self), before = took;
+        uint64_t at = to->actor->turn(to->actor->self);
         took = clock_ns(CLOCK_MONOTONIC) - begin;
         stop = atomic_load(&to->stopping) || took > LOAN_NS_MAX;
         /* who asked before it may wait although nothing comes; and without sockets it is not known who does */
-        if (took - before > LOAN_NS_LONG || (stop && here->epoll_fd < 0))
-            handle_rest(to, begin, took);
+        if (took > LOAN_NS_LONG || (stop && here->epoll_fd < 0)) handle_rest(to, begin, took);
         if (at == 0) continue;
         if (at < to->until_ns) break; /* earlier than its thread sleeps */
         word = LENT;

@@ -74,6 +74,11 @@ def sanitizers():
     return ["-fsanitize=address,undefined"] if "asan" in name else ["-fsanitize=thread"] if "tsan" in name else []
 
 
+def patience():
+    """Options of a server: what a sanitizer does between two instructions of a handler counts as the handler's."""
+    return ("--limit", "cpu_ms_max=2000") if sanitizers() else ()
+
+
 class Resp:
     """One RESP connection. ask() is one command; send() and read() pipeline."""
 

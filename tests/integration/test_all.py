@@ -7,7 +7,7 @@ import os
 import random
 import time
 
-from harness import ROOT, RespError, Server, equal, sanitizers, test, true
+from harness import ROOT, RespError, Server, equal, patience, test, true
 
 ALL = os.path.join(ROOT, "tests", "integration", "all.lua")
 CELLS = "abcdefghijklmnopqrstuvwxyz"
@@ -80,8 +80,7 @@ def counter(server, name):
 def drawn_parts_mean_the_same_on_any_shards(folder):
     seed = int(os.environ.get("ALL_SEED", random.randrange(1 << 30)))
     draw, failed = Draw(seed), 0
-    # A sanitizer takes a handler of these to the standard budget of processor time.
-    budget = ("--limit", "cpu_ms_max=2000") if sanitizers() else ()
+    budget = patience()
     with Server(ALL, folder.join("one"), "--shards", 1, *budget) as one, Server(ALL, folder.join("three"), "--shards", 3, *budget) as three:
         pair = [one.connect(), three.connect()]
         for n in range(PROGRAMS * 5 // 4):  # more than PROGRAMS calls go out, whatever is drawn
@@ -101,8 +100,7 @@ def drawn_parts_mean_the_same_on_any_shards(folder):
 def many_clients_at_once_leave_no_call_behind(folder):
     seed = int(os.environ.get("ALL_SEED", random.randrange(1 << 30)))
     draw = Draw(seed)
-    budget = ("--limit", "cpu_ms_max=2000") if sanitizers() else ()
-    with Server(ALL, folder.join("d"), "--shards", 3, "--threads", 2, *budget) as server:
+    with Server(ALL, folder.join("d"), "--shards", 3, "--threads", 2, *patience()) as server:
         clients = [server.connect() for _ in range(8)]
         for turn in range(12):
             for client in clients:

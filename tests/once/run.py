@@ -135,9 +135,8 @@ class World:
 
     def __init__(self, folder, shards, choice, kills, inputs):
         self.data = folder.join("data")
-        # What a sanitizer does between two instructions of a handler counts as the handler's.
-        budget = ("--limit", "cpu_ms_max=2000") if harness.sanitizers() else ()
-        self.server = Server(APP, self.data, "--shards", shards, "--threads", shards, "--limit", "checkpoint_bytes_min=300000", *budget)
+        self.server = Server(APP, self.data, "--shards", shards, "--threads", shards, "--limit", "checkpoint_bytes_min=300000",
+                             *harness.patience())
         for door in ("--resp", "--http"):
             self.server.command[self.server.command.index(door) + 1] = "127.0.0.1:%d" % (
                 self.server.resp if door == "--resp" else self.server.http)
