@@ -17,7 +17,7 @@
 #include "doors.h"
 
 #define GREETING_BYTES 128u
-#define EVENTS_MAX 64
+#define EVENTS_MAX ENV_SOCK_CALLS_MAX
 #define DEPTH_MAX 16
 
 enum { KEY_TYPE = 0x00, KEY_SYNC = 0x01, KEY_TUPLE = 0x21, KEY_FUNCTION = 0x22 };
@@ -35,6 +35,7 @@ struct door_iproto {
     const struct workload *workload;
     struct driver *driver;
     int pid, epoll;
+    struct batch *batch; /* NULL: there is none to be had */
     uint32_t conn_count, pipeline;
     struct conn *conns;
 };
@@ -267,9 +268,8 @@ static bool conn_answers(struct door_iproto *door, struct conn *conn, uint64_t n
 
 static void conn_ready(struct door_iproto *door, struct conn *conn)
 {
-    int got = link_receive(&conn->link);
-    if (got == 0) return;
-    if (got < 0) {
+    if (conn->link.got == 0) return;
+    if (conn->link.got < 0) {
         driver_fail(door->driver, "the server closed the connection");
         return;
     }
@@ -280,25 +280,32 @@ static bool door_run(struct door *base, struct driver *driver)
 {
     struct door_iproto *door = (struct door_iproto *)base;
     struct epoll_event events[EVENTS_MAX];
+    struct link *full[ENV_SOCK_CALLS_MAX], *ready[EVENTS_MAX];
     door->driver = driver;
     for (;;) {
+        int found = 0;
         uint64_t now = mono_ns();
         driver_turn(driver, now);
         if (driver_done(driver)) return driver->error[0] == 0;
         for (uint32_t i = 0; i < door->conn_count; i++) {
             struct conn *conn = &door->conns[i];
             conn_fill(door, conn, now);
-            if (conn->link.out.len > 0 && !conn->link.blocked && !link_flush(&conn->link))
+            if (conn->link.out.len > 0 && !conn->link.blocked) full[found++] = &conn->link;
+            if (found < ENV_SOCK_CALLS_MAX && i + 1 < door->conn_count) continue;
+            if (!links_flush(door->batch, full, found))
                 driver_fail(driver, "the server closed the connection");
+            found = 0;
         }
         /* 10 ms: the ends of warm-up and measurement are seen in time even when nothing is answered. */
         int count = epoll_wait(door->epoll, events, EVENTS_MAX, 10);
         for (int i = 0; i < count; i++) {
-            struct conn *conn = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT && !link_flush(&conn->link))
+            struct link *link = events[i].data.ptr;
+            if (events[i].events & EPOLLOUT && !link_flush(link))
                 driver_fail(driver, "the server closed the connection");
-            if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) conn_ready(door, conn);
+            if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ready[found++] = link;
         }
+        links_receive(door->batch, ready, found);
+        for (int i = 0; i < found; i++) conn_ready(door, (struct conn *)ready[i]);
     }
 }
 
@@ -321,6 +328,7 @@ static void door_close(struct door *base)
         mem_free(conn->free);
     }
     if (door->epoll >= 0) close(door->epoll);
+    batch_close(door->batch);
     mem_free(door->conns);
     mem_free(door);
 }
@@ -357,6 +365,7 @@ struct door *door_iproto_open(const struct workload *workload, int port, int pid
     door->conns = mem_alloc(connections * sizeof(*door->conns));
     for (uint32_t i = 0; i < connections; i++) door->conns[i].link.fd = -1;
     door->epoll = epoll_create1(EPOLL_CLOEXEC);
+    door->batch = batch_open();
     bool good = door->epoll >= 0;
     for (uint32_t i = 0; i < connections && good; i++)
         good = conn_open(door, &door->conns[i], port, error, error_bytes);

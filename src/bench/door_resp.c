@@ -19,7 +19,7 @@
 #include "bench/driver.h"
 #include "bench/link.h"
 
-#define EVENTS_MAX 64
+#define EVENTS_MAX ENV_SOCK_CALLS_MAX
 #define DEPTH_MAX 8
 #define QUANTUM_NS UINT64_C(50000)
 
@@ -35,6 +35,7 @@ struct door_resp {
     struct driver *driver;
     int pid;
     int epoll;
+    struct batch *batch; /* NULL: there is none to be had */
     uint32_t conn_count, pipeline;
     struct conn *conns, control;
     uint32_t turn; /* the connection that an open loop tries first */
@@ -236,7 +237,7 @@ static void conn_ready(struct door_resp *door, struct conn *conn)
 {
     struct driver *d = door->driver;
     struct answer answer;
-    int found, got = link_receive(&conn->link);
+    int found;
     uint64_t now = mono_ns();
     while ((found = conn_reply(door, conn, &answer)) > 0 && conn->in_flight > 0) {
         struct shot *shot = &conn->ring[conn->first];
@@ -245,7 +246,7 @@ static void conn_ready(struct door_resp *door, struct conn *conn)
         driver_answer(d, shot, &answer, now);
     }
     if (found < 0 || (found > 0 && conn->in_flight == 0)) driver_fail(d, "no server of Weir's");
-    if (got < 0) driver_fail(d, "the server closed the connection");
+    if (conn->link.got < 0) driver_fail(d, "the server closed the connection");
 }
 
 /* ---- a pass ---- */
@@ -283,11 +284,29 @@ static void wait_for(struct door_resp *door, uint64_t now)
     struct timespec timeout = { .tv_sec = (time_t)((until - now) / 1000000000),
                                 .tv_nsec = (long)((until - now) % 1000000000) };
     int count = epoll_pwait2(door->epoll, events, EVENTS_MAX, &timeout, NULL);
+    struct link *ready[EVENTS_MAX];
+    int found = 0;
     for (int i = 0; i < count; i++) {
-        struct conn *conn = events[i].data.ptr;
-        if (events[i].events & EPOLLOUT && !link_flush(&conn->link))
+        struct link *link = events[i].data.ptr;
+        if (events[i].events & EPOLLOUT && !link_flush(link))
             driver_fail(d, "the server closed the connection");
-        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) conn_ready(door, conn);
+        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ready[found++] = link;
+    }
+    links_receive(door->batch, ready, found);
+    for (int i = 0; i < found; i++) conn_ready(door, (struct conn *)ready[i]);
+}
+
+static void flush_all(struct door_resp *door)
+{
+    struct link *full[ENV_SOCK_CALLS_MAX];
+    int found = 0;
+    for (uint32_t i = 0; i < door->conn_count; i++) {
+        struct link *link = &door->conns[i].link;
+        if (link->out.len > 0 && !link->blocked) full[found++] = link;
+        if (found < ENV_SOCK_CALLS_MAX && i + 1 < door->conn_count) continue;
+        if (!links_flush(door->batch, full, found))
+            driver_fail(door->driver, "the server closed the connection");
+        found = 0;
     }
 }
 
@@ -301,10 +320,7 @@ static bool door_run(struct door *base, struct driver *driver)
         if (driver_done(driver)) break;
         if (driver->pass == PASS_MEASURE && driver->rate > 0) fill_due(door, now);
         else fill_all(door, now);
-        for (uint32_t i = 0; i < door->conn_count; i++)
-            if (door->conns[i].link.out.len > 0 && !door->conns[i].link.blocked &&
-                !link_flush(&door->conns[i].link))
-                driver_fail(driver, "the server closed the connection");
+        flush_all(door);
         wait_for(door, mono_ns());
     }
     return driver->error[0] == 0;
@@ -390,6 +406,7 @@ static void door_close(struct door *base)
     for (uint32_t i = 0; i < door->conn_count; i++) conn_free(&door->conns[i]);
     conn_free(&door->control);
     if (door->epoll >= 0) close(door->epoll);
+    batch_close(door->batch);
     mem_free(door->conns);
     mem_free(door->verbs);
     arena_free(&door->arena);
@@ -452,6 +469,7 @@ struct door *door_resp_open(const struct workload *workload, const char *host, i
     for (uint32_t i = 0; i < connections; i++) door->conns[i].link.fd = -1;
     verbs_write(door);
     door->epoll = epoll_create1(EPOLL_CLOEXEC);
+    door->batch = batch_open();
     door->control.link.fd = link_dial(host, port, error, error_bytes); /* blocking */
     bool good = door->control.link.fd >= 0;
     for (uint32_t i = 0; i < connections && good; i++)

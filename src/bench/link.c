@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/assert.h"
+
 #define READ_BYTES 65536u
 
 int link_dial(const char *host, int port, char *error, size_t error_bytes)
@@ -52,23 +54,46 @@ bool link_begin(struct link *link, int epoll)
     return watch(link, EPOLL_CTL_ADD, false);
 }
 
-bool link_flush(struct link *link)
+static struct env_sock_call sending(const struct link *link)
 {
-    while (link->out_at < link->out.len) {
-        ssize_t n = send(link->fd, link->out.ptr + link->out_at, link->out.len - link->out_at,
-                         MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return link->blocked || watch(link, EPOLL_CTL_MOD, true);
-        if (n <= 0) return false;
-        link->out_at += (size_t)n;
+    return (struct env_sock_call){ .fd = link->fd,
+                                   .sends = true,
+                                   .bytes = link->out.ptr + link->out_at,
+                                   .len = link->out.len - link->out_at };
+}
+
+/* What came of sending, and of trying again what was left. */
+static bool link_sent(struct link *link, struct env_sock_call *call)
+{
+    for (;;) {
+        if (call->done == -EAGAIN) return link->blocked || watch(link, EPOLL_CTL_MOD, true);
+        if (call->done <= 0) return false;
+        link->out_at += (size_t)call->done;
+        if (link->out_at == link->out.len) break;
+        *call = sending(link);
+        batch_run(NULL, call, 1);
     }
     link->out_at = 0;
     buf_reset(&link->out);
     return !link->blocked || watch(link, EPOLL_CTL_MOD, false);
 }
 
-int link_receive(struct link *link)
+bool links_flush(struct batch *batch, struct link **links, int count)
+{
+    struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
+    bool good = true;
+    for (int i = 0; i < count; i++) calls[i] = sending(links[i]);
+    batch_run(batch, calls, count);
+    for (int i = 0; i < count; i++) good = link_sent(links[i], &calls[i]) && good;
+    return good;
+}
+
+bool link_flush(struct link *link)
+{
+    return link->out_at == link->out.len || links_flush(NULL, &link, 1);
+}
+
+static struct env_sock_call receiving(struct link *link)
 {
     if (link->in_at == link->in.len) {
         link->in_at = 0;
@@ -79,10 +104,28 @@ int link_receive(struct link *link)
         link->in_at = 0;
     }
     buf_reserve(&link->in, READ_BYTES);
-    ssize_t n = recv(link->fd, link->in.ptr + link->in.len, READ_BYTES, 0);
-    if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
-    link->in.len += (size_t)n;
-    return n > 0 ? 1 : -1;
+    ASSERT_SLOW(link->in.ptr != NULL);
+    return (struct env_sock_call){ .fd = link->fd,
+                                   .bytes = link->in.ptr + link->in.len,
+                                   .len = READ_BYTES };
+}
+
+void links_receive(struct batch *batch, struct link **links, int count)
+{
+    struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
+    for (int i = 0; i < count; i++) calls[i] = receiving(links[i]);
+    batch_run(batch, calls, count);
+    for (int i = 0; i < count; i++) {
+        int64_t n = calls[i].done;
+        links[i]->got = n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
+        if (n > 0) links[i]->in.len += (size_t)n;
+    }
+}
+
+int link_receive(struct link *link)
+{
+    links_receive(NULL, &link, 1);
+    return link->got;
 }
 
 void link_close(struct link *link)

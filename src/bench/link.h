@@ -6,12 +6,14 @@
 #define WEIR_BENCH_LINK_H
 
 #include "base/mem.h"
+#include "os/batch.h"
 
 /* The first member of a door's connection, so that epoll's pointer is the connection's. */
 struct link {
     int fd;
     int epoll;
     bool blocked; /* waits for room to send */
+    int got;      /* by links_receive(), as link_receive() says it */
     struct buf out, in;
     size_t out_at, in_at;
 };
@@ -24,6 +26,9 @@ bool link_begin(struct link *link, int epoll);
 bool link_flush(struct link *link);
 /** 1: something came, 0: nothing now, -1: it is closed. */
 int link_receive(struct link *link);
+/** The same for up to ENV_SOCK_CALLS_MAX at once. */
+bool links_flush(struct batch *batch, struct link **links, int count);
+void links_receive(struct batch *batch, struct link **links, int count);
 /** Also of one that was never dialled: fd -1. */
 void link_close(struct link *link);
 

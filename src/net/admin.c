@@ -484,9 +484,12 @@ void admin_info(struct net *net, struct weir_str section, struct buf *out)
             out,
             "# "
             "Server\r\nserver_name:weir\r\nweir_version:%s\r\nredis_version:7.0.0\r\nredis_mode:"
-            "standalone\r\ntcp_port:%d\r\nhttp_port:%d\r\nuptime_in_seconds:%llu\r\n\r\n",
-            net->options.version ? net->options.version : "", net_resp_port(net),
-            net_http_port(net), (unsigned long long)(now > started ? (now - started) / 1000 : 0));
+            "standalone\r\nmultiplexing_api:%s\r\ntcp_port:%d\r\nhttp_port:%d\r\nuptime_in_seconds:"
+            "%llu\r\n\r\n",
+            net->options.version ? net->options.version : "",
+            net->env->sock_calls(net->env, &net->actor, NULL, 0) ? "epoll, io_uring" : "epoll",
+            net_resp_port(net), net_http_port(net),
+            (unsigned long long)(now > started ? (now - started) / 1000 : 0));
     }
     if (wants(section, "clients")) {
         buf_printf(

@@ -1,9 +1,9 @@
 /*
  * net.c - the actor of the doors: accepts, reads, hands to the parsers, submits, writes in order.
  *
- * One turn: answers from the engine's port are put into their calls; a poll; each readable connection is
- * read and parsed; requests are made visible to the shards by one flush; then each connection that moved
- * writes what stands at the head of its order. A connection is freed at the end of a turn only, so that no
+ * One turn: answers from the engine's port are put into their calls; a poll; the readable connections are
+ * read together, and each is parsed; requests are made visible to the shards by one flush; then the connections that
+ * moved write together what stands at the head of their orders. A connection is freed at the end of a turn only, so that no
  * event of the same poll meets a freed one. Reading stops, rather than memory growing, while a connection has
  * too much read ahead or too much output waiting; what stays so for too long is closed.
  * SPDX-License-Identifier: MIT
@@ -17,6 +17,9 @@
 #define EVENTS_MAX 256
 #define ACCEPTS_MAX 64
 #define READS_MAX 4
+/* A first read's; strides that are no power of two do not meet in the same sets of a cache. */
+#define FIRST_BYTES ((size_t)16 * 1024)
+#define FIRST_STRIDE (FIRST_BYTES + 64)
 #define TAKE_BYTES_MAX ((size_t)4 << 20)
 #define POOL_MAX 8192u
 #define POOL_ARENA_BYTES ((size_t)16 * 1024)
@@ -378,15 +381,14 @@ static bool conn_feed_rest(struct conn *conn)
     return used > 0;
 }
 
-static void conn_take_bytes(struct conn *conn, size_t len)
+static void conn_take_bytes(struct conn *conn, char *bytes, size_t len)
 {
-    struct net *net = conn->net;
     size_t used = 0;
     if (conn->in.len == 0) {
-        used = conn_feed(conn, net->read_bytes, len);
-        if (used < len && !conn->closing) buf_add(&conn->in, net->read_bytes + used, len - used);
+        used = conn_feed(conn, bytes, len);
+        if (used < len && !conn->closing) buf_add(&conn->in, bytes + used, len - used);
     } else {
-        buf_add(&conn->in, net->read_bytes, len);
+        buf_add(&conn->in, bytes, len);
         conn_feed_rest(conn);
     }
 }
@@ -405,30 +407,46 @@ static bool conn_discard(struct conn *conn)
     return true;
 }
 
-static void conn_read(struct conn *conn)
+static void conn_drain(struct conn *conn)
+{
+    if (!conn_discard(conn)) conn->broken = conn->broken || conn_pending(conn) == 0;
+}
+
+/* What a read brought: `n` as of recv(). True if there may be more. */
+static bool conn_take(struct conn *conn, char *bytes, int64_t n, size_t room)
 {
     struct net *net = conn->net;
-    conn_touch(conn);
-    if (conn->closing) {
-        if (!conn_discard(conn)) conn->broken = conn->broken || conn_pending(conn) == 0;
-        return;
+    if (n == -EAGAIN || n == -EINTR) return false;
+    if (n < 0) {
+        conn->broken = true;
+        return false;
     }
-    for (int i = 0; i < READS_MAX && conn_takes_input(conn); i++) {
-        int64_t n = net->env->recv(net->env, conn->fd, net->read_bytes, READ_BYTES);
-        if (n == -EAGAIN || n == -EINTR) return;
-        if (n < 0) {
-            conn->broken = true;
-            return;
+    if (n == 0) {
+        conn->closing = true; /* what was asked is still answered */
+        if (conn->door == DOOR_HTTP) http_input_ended(conn);
+        return false;
+    }
+    conn->moved_ns = net->now_ns;
+    net->figures[conn->door].bytes_in_total += (uint64_t)n;
+    conn_take_bytes(conn, bytes, (size_t)n);
+    return (size_t)n == room && conn_takes_input(conn);
+}
+
+/* Reads first from all of them, then takes what came. */
+static void conns_read(struct net *net, struct conn **conns, int count)
+{
+    struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
+    for (int i = 0; i < count; i++)
+        calls[i] = (struct env_sock_call){ .fd = conns[i]->fd,
+                                           .bytes = net->first_bytes + i * FIRST_STRIDE,
+                                           .len = FIRST_BYTES };
+    net->env->sock_calls(net->env, &net->actor, calls, count);
+    for (int i = 0; i < count; i++) {
+        bool more = conn_take(conns[i], calls[i].bytes, calls[i].done, FIRST_BYTES);
+        for (int k = 1; more && k < READS_MAX; k++) {
+            int64_t n = net->env->recv(net->env, conns[i]->fd, net->read_bytes, READ_BYTES);
+            more = conn_take(conns[i], net->read_bytes, n, READ_BYTES);
         }
-        if (n == 0) {
-            conn->closing = true; /* what was asked is still answered */
-            if (conn->door == DOOR_HTTP) http_input_ended(conn);
-            return;
-        }
-        conn->moved_ns = net->now_ns;
-        net->figures[conn->door].bytes_in_total += (uint64_t)n;
-        conn_take_bytes(conn, (size_t)n);
-        if ((size_t)n < READ_BYTES) return;
     }
 }
 
@@ -482,22 +500,29 @@ static void conn_close(struct conn *conn)
     mem_free(conn);
 }
 
-static void conn_send(struct conn *conn)
+static size_t conn_unsent(const struct conn *conn)
+{
+    return conn->broken ? 0 : conn->out.len - conn->out_at;
+}
+
+/* What came of sending all that there was: `n` as of send(). True if the rest may be tried at once. */
+static bool conn_sent(struct conn *conn, int64_t n)
 {
     struct net *net = conn->net;
-    size_t left = conn->out.len - conn->out_at;
-    while (left > 0 && !conn->broken) {
-        int64_t n = net->env->send(net->env, conn->fd, conn->out.ptr + conn->out_at, left);
-        if (n == -EAGAIN || n == -EINTR) break;
-        if (n < 0) {
-            conn->broken = true;
-            return;
-        }
-        conn->out_at += (size_t)n;
-        left -= (size_t)n;
-        conn->moved_ns = net->now_ns;
-        net->figures[conn->door].bytes_out_total += (uint64_t)n;
+    if (n == -EAGAIN || n == -EINTR) return false;
+    if (n < 0) {
+        conn->broken = true;
+        return false;
     }
+    conn->out_at += (size_t)n;
+    conn->moved_ns = net->now_ns;
+    net->figures[conn->door].bytes_out_total += (uint64_t)n;
+    return conn_unsent(conn) > 0;
+}
+
+static void conn_settle_output(struct conn *conn)
+{
+    size_t left = conn_unsent(conn);
     conn->blocked = left > 0;
     if (left == 0) {
         if (conn->out.cap > OUT_KEEP_BYTES) buf_free(&conn->out);
@@ -508,6 +533,32 @@ static void conn_send(struct conn *conn)
         conn->out.len = left;
         conn->out_at = 0;
     }
+}
+
+/* All try once, then each that was not taken whole goes on until its socket is full. */
+static void conns_send(struct net *net, struct conn **conns, int count)
+{
+    struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
+    struct conn *sender[ENV_SOCK_CALLS_MAX];
+    int senders = 0;
+    for (int i = 0; i < count; i++) {
+        struct conn *conn = conns[i];
+        size_t left = conn_unsent(conn);
+        if (left == 0) continue;
+        calls[senders] = (struct env_sock_call){
+            .fd = conn->fd, .sends = true, .bytes = conn->out.ptr + conn->out_at, .len = left
+        };
+        sender[senders++] = conn;
+    }
+    if (senders > 0) net->env->sock_calls(net->env, &net->actor, calls, senders);
+    for (int i = 0; i < senders; i++) {
+        struct conn *conn = sender[i];
+        bool more = conn_sent(conn, calls[i].done);
+        while (more)
+            more = conn_sent(conn, net->env->send(net->env, conn->fd, conn->out.ptr + conn->out_at,
+                                                  conn_unsent(conn)));
+    }
+    for (int i = 0; i < count; i++) conn_settle_output(conns[i]);
 }
 
 static void conn_judge_output(struct conn *conn)
@@ -562,12 +613,17 @@ static bool conn_has_room(const struct conn *conn)
     return conn->first && conn->first->held_back && conn_pending(conn) <= STREAMED_BYTES_MAX;
 }
 
-/* Second half; true if it stays touched: there is more to parse and nothing that will report it. */
-static bool conn_finish(struct conn *conn)
+/* Second half, before sending; true if it was held. */
+static bool conn_finish_begin(struct conn *conn)
 {
-    bool was_held = conn_is_held(conn);
-    if (conn->closing || (was_held && !conn->body_held)) conn_cancel_reads(conn);
-    conn_send(conn);
+    bool is_held = conn_is_held(conn);
+    if (conn->closing || (is_held && !conn->body_held)) conn_cancel_reads(conn);
+    return is_held;
+}
+
+/* ... and after it; true if it stays touched: there is more to parse and nothing that will report it. */
+static bool conn_finish(struct conn *conn, bool was_held)
+{
     conn_judge_output(conn);
     if (conn_is_over(conn)) {
         if (conn->closing && !conn->broken) conn_discard(conn);
@@ -721,13 +777,14 @@ static void net_take_engine(struct net *net)
     net->engine = engine;
 }
 
-static void net_handle(struct net *net, const struct env_event *event)
+/* A connection that is to be read, or NULL. */
+static struct conn *event_take(struct net *net, const struct env_event *event)
 {
     enum peer_kind kind = *(enum peer_kind *)event->user;
     if (kind == PEER_LISTENER) {
         struct listener *listener = event->user;
         if (listener->fd >= 0) listener_accept(net, listener);
-        return;
+        return NULL;
     }
     struct conn *conn = event->user;
     if (event->writable) {
@@ -736,8 +793,24 @@ static void net_handle(struct net *net, const struct env_event *event)
     }
     if (event->readable || event->broken) {
         if (event->broken && !event->readable) conn->broken = true;
-        if (conn->polls_read || conn->broken) conn_read(conn);
         conn_touch(conn);
+        return conn->polls_read || conn->broken ? conn : NULL;
+    }
+    return NULL;
+}
+
+static void net_handle(struct net *net, const struct env_event *events, int count)
+{
+    struct conn *readers[ENV_SOCK_CALLS_MAX];
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        struct conn *conn = event_take(net, &events[i]);
+        if (conn && conn->closing) conn_drain(conn);
+        else if (conn && conn_takes_input(conn)) readers[found++] = conn;
+        if (found == ENV_SOCK_CALLS_MAX || (found > 0 && i + 1 == count)) {
+            conns_read(net, readers, found);
+            found = 0;
+        }
     }
 }
 
@@ -753,10 +826,19 @@ static void net_finish(struct net *net)
     net->touched = NULL;
     net->touched_last = &net->touched;
     while (conn) {
-        struct conn *next = conn->touched_next;
-        conn->touched = false;
-        if (conn_finish(conn)) conn_touch(conn);
-        conn = next;
+        struct conn *group[ENV_SOCK_CALLS_MAX];
+        bool was_held[ENV_SOCK_CALLS_MAX];
+        int count = 0;
+        while (conn && count < ENV_SOCK_CALLS_MAX) {
+            struct conn *next = conn->touched_next;
+            conn->touched = false;
+            was_held[count] = conn_finish_begin(conn);
+            group[count++] = conn;
+            conn = next;
+        }
+        conns_send(net, group, count);
+        for (int i = 0; i < count; i++)
+            if (conn_finish(group[i], was_held[i])) conn_touch(group[i]);
     }
 }
 
@@ -789,7 +871,7 @@ static uint64_t net_turn(void *self)
     net_take_users(net);
     net_take_answers(net);
     net_take_reads(net);
-    for (int i = 0; i < count; i++) net_handle(net, &events[i]);
+    net_handle(net, events, count);
     net_sweep(net);
     net_finish(net);
     net_report_drained(net);
@@ -875,12 +957,13 @@ enum weir_status net_open(const struct net_options *options, struct net **out, c
     net->options.users = NULL;
     net->env = options->env;
     net->actor = (struct actor){
-        .name = "net", .turn = net_turn, .self = net, .helps = true, .prompt = true
+        .name = "net", .turn = net_turn, .self = net, .helps = true, .sockets = true, .prompt = true
     };
     net->touched_last = &net->touched;
     net->sweep_every_ns = sweep_interval(&net->limits);
     net->sweep_ns = ENV_NEVER;
     net->read_bytes = mem_alloc(READ_BYTES);
+    net->first_bytes = mem_alloc(ENV_SOCK_CALLS_MAX * FIRST_STRIDE);
     net->now_ns = net->env->mono_ns(net->env);
     net->date_s = INT64_MIN;
     for (int i = 0; i < DOORS; i++)
@@ -963,5 +1046,6 @@ void net_close(struct net *net)
     buf_free(&net->scratch);
     buf_free(&net->body);
     mem_free(net->read_bytes);
+    mem_free(net->first_bytes);
     mem_free(net);
 }

@@ -207,7 +207,7 @@ struct net {
     char date[32];
     struct door_figures figures[DOORS];
     uint64_t commands_total;
-    char *read_bytes;
+    char *read_bytes, *first_bytes;
     struct buf scratch, body;
     struct arena judge;
 };

@@ -42,6 +42,7 @@ struct actor {
     void *self;
     void *handle; /* env's */
     bool helps;   /* see actor_pass */
+    bool sockets; /* reads and writes many at once: see sock_calls */
     bool prompt;  /* its turns are short and others wait for them: see place.h */
 };
 
@@ -50,6 +51,16 @@ struct env_event {
     void *user;
     bool readable, writable, broken;
 };
+
+/* One call on a socket, of several that are made together. */
+struct env_sock_call {
+    int fd;
+    bool sends; /* or receives */
+    void *bytes;
+    size_t len;
+    int64_t done; /* what recv() or send() would have returned */
+};
+#define ENV_SOCK_CALLS_MAX 64
 
 struct env {
     void *self;
@@ -101,6 +112,10 @@ struct env {
     int (*accept)(struct env *env, int fd);                            /* -EAGAIN when none */
     int64_t (*recv)(struct env *env, int fd, void *bytes, size_t len); /* 0: peer closed */
     int64_t (*send)(struct env *env, int fd, const void *bytes, size_t len);
+    /* Inside the turn of an actor that has `sockets`: up to ENV_SOCK_CALLS_MAX calls in their order, see batch.h. False: the
+     * kernel is asked for each alone. */
+    bool (*sock_calls)(struct env *env, struct actor *actor, struct env_sock_call *calls,
+                       int count);
     void (*sock_close)(struct env *env, int fd);
     int (*poll_add)(struct env *env, struct actor *actor, int fd, void *user, bool write);
     int (*poll_change)(struct env *env, struct actor *actor, int fd, void *user, bool read,

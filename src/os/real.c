@@ -48,6 +48,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "os/batch.h"
 #include "os/clock.h"
 #include "os/place.h"
 
@@ -77,6 +78,7 @@ struct handle {
     struct handle *lent;   /* likewise: the one whose loan was the longest of the last ones; ... */
     uint64_t lent_ns;      /* ... that long */
     _Atomic int epoll_fd;  /* -1 until something is polled */
+    struct batch *batch;   /* of sockets; NULL: none yet, or none to be had */
     int event_fd;          /* in the epoll set, edge-triggered: it is written and never read */
     struct handle *next;
 };
@@ -477,6 +479,7 @@ static void *handle_main(void *arg)
         pthread_setname_np(pthread_self(), name);
     }
     if (handle->actor->prompt) place_enter();
+    if (handle->actor->sockets) handle->batch = batch_open();
     for (;;) {
         atomic_exchange(&handle->word, AWAKE);
         if (atomic_load(&handle->stopping)) {
@@ -554,6 +557,8 @@ static void real_actor_stop(struct env *env, struct actor *actor)
     }
     if (handle->epoll_fd >= 0) close(handle->epoll_fd);
     handle->epoll_fd = -1;
+    batch_close(handle->batch);
+    handle->batch = NULL;
     handle->started = false;
     handle->actor = NULL;
     pthread_mutex_lock(&guard);
@@ -633,6 +638,14 @@ static int64_t real_send(struct env *env, int fd, const void *bytes, size_t len)
     do put = send(fd, bytes, len, MSG_NOSIGNAL);
     while (put < 0 && errno == EINTR);
     return put < 0 ? -errno : put;
+}
+
+static bool real_sock_calls(struct env *env, struct actor *actor, struct env_sock_call *calls,
+                            int count)
+{
+    struct batch *batch = handle_find(actor)->batch;
+    batch_run(batch, calls, count);
+    return batch != NULL;
 }
 
 /* ---- polling ---- */
@@ -777,6 +790,7 @@ struct env *env_real(void)
         .accept = real_accept,
         .recv = real_recv,
         .send = real_send,
+        .sock_calls = real_sock_calls,
         .sock_close = real_close,
         .poll_add = real_poll_add,
         .poll_change = real_poll_change,

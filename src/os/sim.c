@@ -146,6 +146,12 @@ static int64_t no_send(struct env *env, int fd, const void *bytes, size_t len)
 {
     return -ENOSYS;
 }
+static bool no_sock_calls(struct env *env, struct actor *actor, struct env_sock_call *calls,
+                          int count)
+{
+    for (int i = 0; i < count; i++) calls[i].done = -ENOSYS;
+    return false;
+}
 static void no_close(struct env *env, int fd)
 {
 }
@@ -192,6 +198,7 @@ struct sim *sim_create(uint64_t seed)
                              .accept = no_fd,
                              .recv = no_recv,
                              .send = no_send,
+                             .sock_calls = no_sock_calls,
                              .sock_close = no_close,
                              .poll_add = no_poll_add,
                              .poll_change = no_poll_change,
