@@ -42,8 +42,9 @@ void batch_close(struct batch *batch)
 static int64_t call_alone(const struct env_sock_call *call)
 {
     ssize_t n;
-    do n = call->sends ? send(call->fd, call->bytes, call->len, MSG_NOSIGNAL)
-                       : recv(call->fd, call->bytes, call->len, 0);
+    do
+        n = call->sends ? send(call->fd, call->bytes, call->len, MSG_NOSIGNAL)
+                        : recv(call->fd, call->bytes, call->len, 0);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }

@@ -134,6 +134,13 @@ static int64_t fake_send(struct env *env, int fd, const void *bytes, size_t len)
     buf_add(w.answer, bytes, len);
     return (int64_t)len;
 }
+static bool fake_sock_calls(struct env *env, struct actor *actor, struct env_sock_call *calls, int count)
+{
+    FUZZ_CHECK(count <= ENV_SOCK_CALLS_MAX);
+    for (struct env_sock_call *call = calls; call < calls + count; call++)
+        call->done = call->sends ? fake_send(env, call->fd, call->bytes, call->len) : fake_recv(env, call->fd, call->bytes, call->len);
+    return false;
+}
 static void fake_close(struct env *env, int fd)
 {
     if (fd == CONN_FD) w.open = false;
@@ -199,6 +206,7 @@ static void env_take(struct env *env)
     env->accept = fake_accept;
     env->recv = fake_recv;
     env->send = fake_send;
+    env->sock_calls = fake_sock_calls;
     env->sock_close = fake_close;
     env->poll_add = fake_poll_add;
     env->poll_change = fake_poll_change;
