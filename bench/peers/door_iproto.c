@@ -17,7 +17,7 @@
 #include "doors.h"
 
 #define GREETING_BYTES 128u
-#define EVENTS_MAX ENV_SOCK_CALLS_MAX
+#define EVENTS_MAX 64
 #define DEPTH_MAX 16
 
 enum { KEY_TYPE = 0x00, KEY_SYNC = 0x01, KEY_TUPLE = 0x21, KEY_FUNCTION = 0x22 };
@@ -280,7 +280,7 @@ static bool door_run(struct door *base, struct driver *driver)
 {
     struct door_iproto *door = (struct door_iproto *)base;
     struct epoll_event events[EVENTS_MAX];
-    struct link *full[ENV_SOCK_CALLS_MAX], *ready[EVENTS_MAX];
+    struct link *full[EVENTS_MAX], *ready[EVENTS_MAX];
     door->driver = driver;
     for (;;) {
         int found = 0;
@@ -291,7 +291,7 @@ static bool door_run(struct door *base, struct driver *driver)
             struct conn *conn = &door->conns[i];
             conn_fill(door, conn, now);
             if (conn->link.out.len > 0 && !conn->link.blocked) full[found++] = &conn->link;
-            if (found < ENV_SOCK_CALLS_MAX && i + 1 < door->conn_count) continue;
+            if (found < EVENTS_MAX && i + 1 < door->conn_count) continue;
             if (!links_flush(door->batch, full, found))
                 driver_fail(driver, "the server closed the connection");
             found = 0;

@@ -19,7 +19,7 @@
 #include "bench/driver.h"
 #include "bench/link.h"
 
-#define EVENTS_MAX ENV_SOCK_CALLS_MAX
+#define EVENTS_MAX 64
 #define DEPTH_MAX 8
 #define QUANTUM_NS UINT64_C(50000)
 
@@ -298,12 +298,12 @@ static void wait_for(struct door_resp *door, uint64_t now)
 
 static void flush_all(struct door_resp *door)
 {
-    struct link *full[ENV_SOCK_CALLS_MAX];
+    struct link *full[EVENTS_MAX];
     int found = 0;
     for (uint32_t i = 0; i < door->conn_count; i++) {
         struct link *link = &door->conns[i].link;
         if (link->out.len > 0 && !link->blocked) full[found++] = link;
-        if (found < ENV_SOCK_CALLS_MAX && i + 1 < door->conn_count) continue;
+        if (found < EVENTS_MAX && i + 1 < door->conn_count) continue;
         if (!links_flush(door->batch, full, found))
             driver_fail(door->driver, "the server closed the connection");
         found = 0;

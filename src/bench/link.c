@@ -78,13 +78,21 @@ static bool link_sent(struct link *link, struct env_sock_call *call)
     return !link->blocked || watch(link, EPOLL_CTL_MOD, false);
 }
 
+static int group_of(int count)
+{
+    return count < ENV_SOCK_CALLS_MAX ? count : ENV_SOCK_CALLS_MAX;
+}
+
 bool links_flush(struct batch *batch, struct link **links, int count)
 {
     struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
     bool good = true;
-    for (int i = 0; i < count; i++) calls[i] = sending(links[i]);
-    batch_run(batch, calls, count);
-    for (int i = 0; i < count; i++) good = link_sent(links[i], &calls[i]) && good;
+    for (int group; count > 0; links += group, count -= group) {
+        group = group_of(count);
+        for (int i = 0; i < group; i++) calls[i] = sending(links[i]);
+        batch_run(batch, calls, group);
+        for (int i = 0; i < group; i++) good = link_sent(links[i], &calls[i]) && good;
+    }
     return good;
 }
 
@@ -113,12 +121,15 @@ static struct env_sock_call receiving(struct link *link)
 void links_receive(struct batch *batch, struct link **links, int count)
 {
     struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
-    for (int i = 0; i < count; i++) calls[i] = receiving(links[i]);
-    batch_run(batch, calls, count);
-    for (int i = 0; i < count; i++) {
-        int64_t n = calls[i].done;
-        links[i]->got = n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
-        if (n > 0) links[i]->in.len += (size_t)n;
+    for (int group; count > 0; links += group, count -= group) {
+        group = group_of(count);
+        for (int i = 0; i < group; i++) calls[i] = receiving(links[i]);
+        batch_run(batch, calls, group);
+        for (int i = 0; i < group; i++) {
+            int64_t n = calls[i].done;
+            links[i]->got = n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
+            if (n > 0) links[i]->in.len += (size_t)n;
+        }
     }
 }
 

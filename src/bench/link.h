@@ -26,7 +26,7 @@ bool link_begin(struct link *link, int epoll);
 bool link_flush(struct link *link);
 /** 1: something came, 0: nothing now, -1: it is closed. */
 int link_receive(struct link *link);
-/** The same for up to ENV_SOCK_CALLS_MAX at once. */
+/** The same of many, together. */
 bool links_flush(struct batch *batch, struct link **links, int count);
 void links_receive(struct batch *batch, struct link **links, int count);
 /** Also of one that was never dialled: fd -1. */
