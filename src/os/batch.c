@@ -2,7 +2,7 @@
  * batch.c - see batch.h.
  *
  * Every call is marked MSG_DONTWAIT: the kernel does it while it takes it, so all have ended when submitting returns, and
- * the memory they name is ours again. Below BATCH_FEW the ring costs more than it saves.
+ * the memory they name is ours again. Fewer than BATCH_FEW are made one by one: entering the ring costs a call, too.
  * SPDX-License-Identifier: MIT
  */
 #ifndef _GNU_SOURCE
@@ -61,7 +61,7 @@ static void calls_submit(struct batch *batch, struct env_sock_call *calls, int c
         io_uring_sqe_set_data(entry, &calls[i]);
     }
     for (int left = count; left > 0;) {
-        int taken = io_uring_submit_and_wait(&batch->ring, 0);
+        int taken = io_uring_submit_and_wait(&batch->ring, (unsigned)left);
         if (taken == -EINTR) continue;
         if (taken <= 0) {
             batch->broken = true;
