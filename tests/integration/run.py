@@ -24,11 +24,12 @@ def main():
     import test_durable
     import test_limits
     import test_maps
+    import test_sockets
     import test_start
     import test_tools
     import test_wrong_input
-    assert (test_all and test_cli_streams and test_deferred and test_durable and test_limits and test_maps and test_start
-            and test_tools and test_wrong_input)
+    assert (test_all and test_cli_streams and test_deferred and test_durable and test_limits and test_maps and test_sockets
+            and test_start and test_tools and test_wrong_input)
     return harness.run_chosen(options)
 
 
