@@ -17,7 +17,6 @@
 #include "doors.h"
 
 #define GREETING_BYTES 128u
-#define EVENTS_MAX 64
 #define DEPTH_MAX 16
 
 enum { KEY_TYPE = 0x00, KEY_SYNC = 0x01, KEY_TUPLE = 0x21, KEY_FUNCTION = 0x22 };
@@ -279,32 +278,20 @@ static void conn_ready(struct door_iproto *door, struct conn *conn)
 static bool door_run(struct door *base, struct driver *driver)
 {
     struct door_iproto *door = (struct door_iproto *)base;
-    struct epoll_event events[EVENTS_MAX];
-    struct link *full[EVENTS_MAX], *ready[EVENTS_MAX];
+    struct epoll_event events[LINKS_MAX];
+    struct link *ready[LINKS_MAX];
     door->driver = driver;
     for (;;) {
-        int found = 0;
         uint64_t now = mono_ns();
         driver_turn(driver, now);
         if (driver_done(driver)) return driver->error[0] == 0;
-        for (uint32_t i = 0; i < door->conn_count; i++) {
-            struct conn *conn = &door->conns[i];
-            conn_fill(door, conn, now);
-            if (conn->link.out.len > 0 && !conn->link.blocked) full[found++] = &conn->link;
-            if (found < EVENTS_MAX && i + 1 < door->conn_count) continue;
-            if (!links_flush(door->batch, full, found))
-                driver_fail(driver, "the server closed the connection");
-            found = 0;
-        }
+        for (uint32_t i = 0; i < door->conn_count; i++) conn_fill(door, &door->conns[i], now);
+        if (!links_flush(door->batch, door->conns, sizeof(*door->conns), door->conn_count))
+            driver_fail(driver, "the server closed the connection");
         /* 10 ms: the ends of warm-up and measurement are seen in time even when nothing is answered. */
-        int count = epoll_wait(door->epoll, events, EVENTS_MAX, 10);
-        for (int i = 0; i < count; i++) {
-            struct link *link = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT && !link_flush(link))
-                driver_fail(driver, "the server closed the connection");
-            if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ready[found++] = link;
-        }
-        links_receive(door->batch, ready, found);
+        int count = epoll_wait(door->epoll, events, LINKS_MAX, 10);
+        int found = links_take(door->batch, events, count, ready);
+        if (found < 0) driver_fail(driver, "the server closed the connection");
         for (int i = 0; i < found; i++) conn_ready(door, (struct conn *)ready[i]);
     }
 }

@@ -19,7 +19,6 @@
 #include "bench/driver.h"
 #include "bench/link.h"
 
-#define EVENTS_MAX 64
 #define DEPTH_MAX 8
 #define QUANTUM_NS UINT64_C(50000)
 
@@ -273,7 +272,7 @@ static void fill_due(struct door_resp *door, uint64_t now)
 
 static void wait_for(struct door_resp *door, uint64_t now)
 {
-    struct epoll_event events[EVENTS_MAX];
+    struct epoll_event events[LINKS_MAX];
     uint64_t due = driver_next_due(door->driver);
     struct driver *d = door->driver;
     uint64_t until = now + 100000000;
@@ -283,31 +282,11 @@ static void wait_for(struct door_resp *door, uint64_t now)
     if (until < now + QUANTUM_NS) until = now + QUANTUM_NS;
     struct timespec timeout = { .tv_sec = (time_t)((until - now) / 1000000000),
                                 .tv_nsec = (long)((until - now) % 1000000000) };
-    int count = epoll_pwait2(door->epoll, events, EVENTS_MAX, &timeout, NULL);
-    struct link *ready[EVENTS_MAX];
-    int found = 0;
-    for (int i = 0; i < count; i++) {
-        struct link *link = events[i].data.ptr;
-        if (events[i].events & EPOLLOUT && !link_flush(link))
-            driver_fail(d, "the server closed the connection");
-        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ready[found++] = link;
-    }
-    links_receive(door->batch, ready, found);
+    int count = epoll_pwait2(door->epoll, events, LINKS_MAX, &timeout, NULL);
+    struct link *ready[LINKS_MAX];
+    int found = links_take(door->batch, events, count, ready);
+    if (found < 0) driver_fail(d, "the server closed the connection");
     for (int i = 0; i < found; i++) conn_ready(door, (struct conn *)ready[i]);
-}
-
-static void flush_all(struct door_resp *door)
-{
-    struct link *full[EVENTS_MAX];
-    int found = 0;
-    for (uint32_t i = 0; i < door->conn_count; i++) {
-        struct link *link = &door->conns[i].link;
-        if (link->out.len > 0 && !link->blocked) full[found++] = link;
-        if (found < EVENTS_MAX && i + 1 < door->conn_count) continue;
-        if (!links_flush(door->batch, full, found))
-            driver_fail(door->driver, "the server closed the connection");
-        found = 0;
-    }
 }
 
 static bool door_run(struct door *base, struct driver *driver)
@@ -320,7 +299,8 @@ static bool door_run(struct door *base, struct driver *driver)
         if (driver_done(driver)) break;
         if (driver->pass == PASS_MEASURE && driver->rate > 0) fill_due(door, now);
         else fill_all(door, now);
-        flush_all(door);
+        if (!links_flush(door->batch, door->conns, sizeof(*door->conns), door->conn_count))
+            driver_fail(driver, "the server closed the connection");
         wait_for(door, mono_ns());
     }
     return driver->error[0] == 0;

@@ -78,27 +78,34 @@ static bool link_sent(struct link *link, struct env_sock_call *call)
     return !link->blocked || watch(link, EPOLL_CTL_MOD, false);
 }
 
-static int group_of(int count)
+static bool links_send(struct batch *batch, struct link **links, int count)
 {
-    return count < ENV_SOCK_CALLS_MAX ? count : ENV_SOCK_CALLS_MAX;
-}
-
-bool links_flush(struct batch *batch, struct link **links, int count)
-{
-    struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
+    struct env_sock_call calls[LINKS_MAX];
     bool good = true;
-    for (int group; count > 0; links += group, count -= group) {
-        group = group_of(count);
-        for (int i = 0; i < group; i++) calls[i] = sending(links[i]);
-        batch_run(batch, calls, group);
-        for (int i = 0; i < group; i++) good = link_sent(links[i], &calls[i]) && good;
-    }
+    for (int i = 0; i < count; i++) calls[i] = sending(links[i]);
+    batch_run(batch, calls, count);
+    for (int i = 0; i < count; i++) good = link_sent(links[i], &calls[i]) && good;
     return good;
 }
 
 bool link_flush(struct link *link)
 {
-    return link->out_at == link->out.len || links_flush(NULL, &link, 1);
+    return link->out_at == link->out.len || links_send(NULL, &link, 1);
+}
+
+bool links_flush(struct batch *batch, void *conns, size_t size, uint32_t count)
+{
+    struct link *full[LINKS_MAX];
+    bool good = true;
+    int found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct link *link = (struct link *)((char *)conns + i * size);
+        if (link->out.len > 0 && !link->blocked) full[found++] = link;
+        if (found < LINKS_MAX && i + 1 < count) continue;
+        good = links_send(batch, full, found) && good;
+        found = 0;
+    }
+    return good;
 }
 
 static struct env_sock_call receiving(struct link *link)
@@ -118,18 +125,15 @@ static struct env_sock_call receiving(struct link *link)
                                    .len = READ_BYTES };
 }
 
-void links_receive(struct batch *batch, struct link **links, int count)
+static void links_receive(struct batch *batch, struct link **links, int count)
 {
-    struct env_sock_call calls[ENV_SOCK_CALLS_MAX];
-    for (int group; count > 0; links += group, count -= group) {
-        group = group_of(count);
-        for (int i = 0; i < group; i++) calls[i] = receiving(links[i]);
-        batch_run(batch, calls, group);
-        for (int i = 0; i < group; i++) {
-            int64_t n = calls[i].done;
-            links[i]->got = n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
-            if (n > 0) links[i]->in.len += (size_t)n;
-        }
+    struct env_sock_call calls[LINKS_MAX];
+    for (int i = 0; i < count; i++) calls[i] = receiving(links[i]);
+    batch_run(batch, calls, count);
+    for (int i = 0; i < count; i++) {
+        int64_t n = calls[i].done;
+        links[i]->got = n > 0 ? 1 : n == -EAGAIN ? 0 : -1;
+        if (n > 0) links[i]->in.len += (size_t)n;
     }
 }
 
@@ -137,6 +141,19 @@ int link_receive(struct link *link)
 {
     links_receive(NULL, &link, 1);
     return link->got;
+}
+
+int links_take(struct batch *batch, const struct epoll_event *events, int count,
+               struct link **ready)
+{
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        struct link *link = events[i].data.ptr;
+        if (events[i].events & EPOLLOUT && !link_flush(link)) return -1;
+        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ready[found++] = link;
+    }
+    links_receive(batch, ready, found);
+    return found;
 }
 
 void link_close(struct link *link)

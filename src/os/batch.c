@@ -39,14 +39,26 @@ void batch_close(struct batch *batch)
     mem_free(batch);
 }
 
+int64_t sock_recv(int fd, void *bytes, size_t len)
+{
+    ssize_t got;
+    do got = recv(fd, bytes, len, 0);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+}
+
+int64_t sock_send(int fd, const void *bytes, size_t len)
+{
+    ssize_t put;
+    do put = send(fd, bytes, len, MSG_NOSIGNAL);
+    while (put < 0 && errno == EINTR);
+    return put < 0 ? -errno : put;
+}
+
 static int64_t call_alone(const struct env_sock_call *call)
 {
-    ssize_t n;
-    do
-        n = call->sends ? send(call->fd, call->bytes, call->len, MSG_NOSIGNAL)
-                        : recv(call->fd, call->bytes, call->len, 0);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
+    return call->sends ? sock_send(call->fd, call->bytes, call->len)
+                       : sock_recv(call->fd, call->bytes, call->len);
 }
 
 static void calls_submit(struct batch *batch, struct env_sock_call *calls, int count)
@@ -85,15 +97,17 @@ static int results_take(struct batch *batch)
     return (int)found;
 }
 
-void batch_run(struct batch *batch, struct env_sock_call *calls, int count)
+bool batch_run(struct batch *batch, struct env_sock_call *calls, int count)
 {
-    ASSERT(count <= ENV_SOCK_CALLS_MAX);
-    if (!batch || batch->broken || count < BATCH_FEW) {
-        for (int i = 0; i < count; i++) calls[i].done = call_alone(&calls[i]);
-        return;
+    while (batch && !batch->broken && count >= BATCH_FEW) {
+        int group = count < ENV_SOCK_CALLS_MAX ? count : ENV_SOCK_CALLS_MAX;
+        for (int i = 0; i < group; i++) calls[i].done = -EAGAIN;
+        calls_submit(batch, calls, group);
+        int found = results_take(batch);
+        ASSERT(found == group || batch->broken);
+        calls += group;
+        count -= group;
     }
-    for (int i = 0; i < count; i++) calls[i].done = -EAGAIN;
-    calls_submit(batch, calls, count);
-    int found = results_take(batch);
-    ASSERT(found == count || batch->broken);
+    for (int i = 0; i < count; i++) calls[i].done = call_alone(&calls[i]);
+    return batch && !batch->broken;
 }

@@ -18,8 +18,13 @@ struct batch;
 
 /** NULL: the kernel has none for us. */
 struct batch *batch_open(void);
-/** Does up to ENV_SOCK_CALLS_MAX calls in their order, each as recv() or send() of the table of calls. `batch` may be NULL. */
-void batch_run(struct batch *batch, struct env_sock_call *calls, int count);
+/** Makes the calls in their order, each as recv() or send() of the table of calls, ENV_SOCK_CALLS_MAX at a time. `batch` may be
+ *  NULL. False: each is made alone. */
+bool batch_run(struct batch *batch, struct env_sock_call *calls, int count);
 void batch_close(struct batch *batch);
+
+/** One call; EINTR is tried again. */
+int64_t sock_recv(int fd, void *bytes, size_t len);
+int64_t sock_send(int fd, const void *bytes, size_t len);
 
 #endif

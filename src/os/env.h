@@ -60,8 +60,8 @@ struct env_sock_call {
     size_t len;
     int64_t done; /* what recv() or send() would have returned */
 };
-/* Many kernels are not interrupted within a call: who waits for the processor, as the log writer does between writing and syncing,
- * waits for so many of them. 64 took no less processor time, and a twentieth of the rate. */
+/* So many go to the kernel at once. Many kernels are not stopped within a call: who waits for the processor meanwhile, as the log
+ * writer does between writing and syncing, waits for all of them. */
 #define ENV_SOCK_CALLS_MAX 16
 
 struct env {
@@ -114,8 +114,8 @@ struct env {
     int (*accept)(struct env *env, int fd);                            /* -EAGAIN when none */
     int64_t (*recv)(struct env *env, int fd, void *bytes, size_t len); /* 0: peer closed */
     int64_t (*send)(struct env *env, int fd, const void *bytes, size_t len);
-    /* Inside the turn of an actor that has `sockets`: up to ENV_SOCK_CALLS_MAX calls in their order, see batch.h. False: the
-     * kernel is asked for each alone. */
+    /* Inside the turn of an actor that has `sockets`: makes the calls in their order, see batch.h. False: each is made
+     * alone. */
     bool (*sock_calls)(struct env *env, struct actor *actor, struct env_sock_call *calls,
                        int count);
     void (*sock_close)(struct env *env, int fd);

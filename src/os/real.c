@@ -626,26 +626,18 @@ static int real_accept(struct env *env, int fd)
 
 static int64_t real_recv(struct env *env, int fd, void *bytes, size_t len)
 {
-    ssize_t got;
-    do got = recv(fd, bytes, len, 0);
-    while (got < 0 && errno == EINTR);
-    return got < 0 ? -errno : got;
+    return sock_recv(fd, bytes, len);
 }
 
 static int64_t real_send(struct env *env, int fd, const void *bytes, size_t len)
 {
-    ssize_t put;
-    do put = send(fd, bytes, len, MSG_NOSIGNAL);
-    while (put < 0 && errno == EINTR);
-    return put < 0 ? -errno : put;
+    return sock_send(fd, bytes, len);
 }
 
 static bool real_sock_calls(struct env *env, struct actor *actor, struct env_sock_call *calls,
                             int count)
 {
-    struct batch *batch = handle_find(actor)->batch;
-    batch_run(batch, calls, count);
-    return batch != NULL;
+    return batch_run(handle_find(actor)->batch, calls, count);
 }
 
 /* ---- polling ---- */

@@ -17,6 +17,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EXAMPLES = os.path.join(ROOT, "examples")
+BANK = os.path.join(EXAMPLES, "bank.lua")
 BUILD = os.path.join(ROOT, "build")
 
 

@@ -9,9 +9,8 @@ import subprocess
 import threading
 import time
 
-from harness import BUILD, EXAMPLES, ROOT, Fail, RespError, Server, Skip, compile_c, equal, sanitizers, test, true
+from harness import BANK, BUILD, ROOT, Fail, RespError, Server, Skip, compile_c, equal, sanitizers, test, true
 
-BANK = os.path.join(EXAMPLES, "bank.lua")
 WRONG = os.path.join(ROOT, "tests", "integration", "wrong.lua")
 
 

@@ -8,9 +8,8 @@ import struct
 import subprocess
 import sys
 
-from harness import EXAMPLES, Server, Skip, equal, test, true
+from harness import BANK, Server, Skip, equal, test, true
 
-BANK = os.path.join(EXAMPLES, "bank.lua")
 FORBID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forbid.py")
 IO_URING_SETUP = "425"  # on every processor
 CONNECTIONS, WAVES, DEEP = 50, 5, 20
@@ -51,9 +50,10 @@ def crowd(server):
 @test
 def many_connections_are_read_and_answered_together(folder):
     with Server(BANK, folder.join("d")) as server:
-        if polled_by(server) == "multiplexing_api:epoll":
+        polled = polled_by(server)
+        if polled == "multiplexing_api:epoll":
             raise Skip("the kernel gives no io_uring to a process here")
-        equal(polled_by(server), "multiplexing_api:epoll, io_uring")
+        equal(polled, "multiplexing_api:epoll, io_uring")
         crowd(server)
 
 

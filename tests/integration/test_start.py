@@ -10,9 +10,8 @@ import socket
 import subprocess
 import time
 
-from harness import EXAMPLES, ROOT, RespError, Server, Skip, equal, test, true, weir, weir_path
+from harness import BANK, EXAMPLES, ROOT, RespError, Server, Skip, equal, test, true, weir, weir_path
 
-BANK = os.path.join(EXAMPLES, "bank.lua")
 WRONG = os.path.join(ROOT, "tests", "integration", "wrong.lua")
 ANY = ("--http", "127.0.0.1:0", "--resp", "127.0.0.1:0")
 

@@ -4,10 +4,9 @@ SPDX-License-Identifier: MIT
 """
 import os
 
-from harness import EXAMPLES, ROOT, Fail, Resp, RespError, Server, equal, test, true
+from harness import BANK, ROOT, Fail, Resp, RespError, Server, equal, test, true
 
 WRONG = os.path.join(ROOT, "tests", "integration", "wrong.lua")
-BANK = os.path.join(EXAMPLES, "bank.lua")
 
 
 def refused_http(server, path, body, status, code, method="POST"):
