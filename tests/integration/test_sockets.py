@@ -22,29 +22,29 @@ def polled_by(server):
 
 
 def crowd(server):
-    crowd = [server.connect() for _ in range(CONNECTIONS)]
+    clients = [server.connect() for _ in range(CONNECTIONS)]
     for wave in range(WAVES):
-        for i, one in enumerate(crowd):
+        for i, one in enumerate(clients):
             one.send(*[("CALL", "account", "a%d" % i, "deposit", i + 1)] * DEEP)
-        for i, one in enumerate(crowd):
+        for i, one in enumerate(clients):
             answers = [one.read() for _ in range(DEEP)]
             equal(answers, [(i + 1) * (wave * DEEP + k) for k in range(1, DEEP + 1)])
     texts = ["%d " % i * (ECHO_BYTES // len("%d " % i)) for i in range(CONNECTIONS)]
-    for one, text in zip(crowd, texts):
+    for one, text in zip(clients, texts):
         one.send(("ECHO", text))
-    for one, text in zip(crowd, texts):
+    for one, text in zip(clients, texts):
         true(one.read() == text, "an ECHO came back otherwise")
     # every second one goes without a word, its answers unread
-    for one in crowd:
+    for one in clients:
         one.send(*[("CALL", "account", "last", "deposit", 1)] * DEEP)
-    for one in crowd[::2]:
+    for one in clients[::2]:
         one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         one.close()
-    for one in crowd[1::2]:
+    for one in clients[1::2]:
         answers = [one.read() for _ in range(DEEP)]
         true(answers == sorted(answers), answers)
         equal(len(set(answers)), DEEP)
-    equal(crowd[1].row("account", "a7")["balance"], 8 * WAVES * DEEP)
+    equal(clients[1].row("account", "a7")["balance"], 8 * WAVES * DEEP)
 
 
 @test
