@@ -558,8 +558,9 @@ struct shard {
     uint64_t clock;              /* within the local epoch: orders decisions, see epoch_meet() */
     uint64_t sealed_local;
     uint64_t wanted;                 /* newest epoch that somebody here waits for */
+    uint64_t wanted_ns, wanted_from; /* since when, and commits before */
     uint64_t clock_ns, wall_read_ns; /* mono_ns as read last, and when the wall clock was */
-    bool wakes_writer;
+    bool wakes_writer;               /* that epoch is not due yet */
     struct buf buffers[EPOCH_BUFFERS];
     struct buf events[EPOCH_BUFFERS];            /* the events among them once more, for the feed */
     struct message **overflow, ***overflow_tail; /* out lists behind full rings */
@@ -697,6 +698,7 @@ struct engine {
     _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
     _Alignas(64) _Atomic uint64_t durable; /* D; stored by the writer after a sync */
     _Alignas(64) _Atomic uint64_t wanted;  /* newest epoch that somebody waits for */
+    _Atomic uint64_t due; /* newest that is to be raised for that, see epoch_may_grow() */
     _Atomic uint32_t disk_full, poisoned, draining;
     _Atomic int64_t now_ms; /* greatest that engine_now_ms() has said */
     _Atomic uint32_t stats_lock;

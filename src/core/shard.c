@@ -28,6 +28,7 @@
 #define ROOTS_PER_TURN 128u
 #define TURN_NS UINT64_C(2000000)
 #define SEAL_NS UINT64_C(300000)
+#define GROW_NS UINT64_C(1000000)
 #define CLOCK_KEPT_NS UINT64_C(500000)
 #define PACE_NS_MAX UINT64_C(100000000)
 #define RECORDS_EVERY_NS UINT64_C(60000000000)
@@ -47,23 +48,33 @@ void shard_wake(struct shard *s)
     s->env->actor_wake(s->env, &s->worker->actor);
 }
 
-static void wanted_raise(struct engine *engine, uint64_t epoch)
+static void raise_to(_Atomic uint64_t *at, uint64_t epoch)
 {
-    uint64_t seen = atomic_load_explicit(&engine->wanted, memory_order_relaxed);
-    while (seen < epoch && !atomic_compare_exchange_weak(&engine->wanted, &seen, epoch)) {}
+    uint64_t seen = atomic_load_explicit(at, memory_order_relaxed);
+    while (seen < epoch && !atomic_compare_exchange_weak(at, &seen, epoch)) {}
 }
 
 void engine_wants(struct engine *engine, uint64_t epoch)
 {
-    wanted_raise(engine, epoch);
+    raise_to(&engine->wanted, epoch);
+    raise_to(&engine->due, epoch);
     engine->env->actor_wake(engine->env, &engine->writer.actor);
 }
 
 void shard_wanted_first(struct shard *s, uint64_t epoch)
 {
     s->wanted = epoch;
+    s->wanted_ns = s->clock_ns;
+    s->wanted_from = s->stats.commits_total;
     s->wakes_writer = true;
-    wanted_raise(s->engine, epoch);
+    raise_to(&s->engine->wanted, epoch);
+}
+
+/* What it wants is due. */
+static void epoch_due(struct shard *s)
+{
+    s->wakes_writer = false;
+    raise_to(&s->engine->due, s->wanted);
 }
 
 void epoch_raised(struct engine *engine)
@@ -219,19 +230,39 @@ static bool shard_seal(struct shard *s)
     return sealed;
 }
 
+static bool shard_may_begin(struct shard *s);
+
 /*
- * At the end of a turn in which somebody began to wait for the open epoch. With nothing left to do while the writer is
+ * A sync costs the same for one commit as for hundreds. While more requests wait to begin than commits wait for the epoch, none of
+ * its clients could ask for more without waiting behind those: so it grows, at most for GROW_NS. Then half of what is under way is
+ * synced while the other half runs, however much that is; and where nobody waits to begin, there is no delay.
+ */
+static bool epoch_may_grow(struct shard *s)
+{
+    if (ENV_CHANCE(s->env, "shard.epoch_due")) return false;
+    return s->pending != NULL && s->pending_count > s->stats.commits_total - s->wanted_from &&
+           s->clock_ns - s->wanted_ns < GROW_NS && shard_may_begin(s);
+}
+
+/*
+ * At the end of a turn in which somebody waits for the open epoch. With nothing left to do while the writer is
  * idle, this shard raises G in its place, for the writer would do the same and nothing else: its next turn seals, and the
- * writer is woken once, to write. True when G was raised.
+ * writer is woken once, to write. True when there is to be a next turn: G was raised, or the epoch grows.
  */
 static bool writer_call(struct shard *s)
 {
     struct engine *engine = s->engine;
     uint64_t open = atomic_load(&engine->epoch);
-    s->wakes_writer = false;
-    if (open > s->wanted)
+    if (open > s->wanted) {
+        s->wakes_writer = false;
         return false; /* raised meanwhile: the writer waits for seals, and is told of them */
+    }
     ASSERT(s->wanted == open);
+    if (epoch_may_grow(s)) {
+        MARK("an epoch grows while more requests wait to begin");
+        return true;
+    }
+    epoch_due(s);
     bool idle = s->pending == NULL && s->ready == NULL && !has_input(s) &&
                 atomic_load(&engine->durable) + 1 == open;
     if (idle && !ENV_CHANCE(s->env, "shard.raise_none") &&
@@ -625,8 +656,10 @@ __attribute__((noinline)) uint64_t shard_turn(struct shard *s)
     ports_flush(s);
     if ((!busy || (s->wakes_writer && !has_input(s))) && shard_try_park(s)) {
         if (!busy) shard_publish(s); /* a timer may have done something */
-        if (s->wakes_writer) s->env->actor_pass(s->env, &engine->writer.actor);
-        s->wakes_writer = false;
+        if (s->wakes_writer) {
+            epoch_due(s);
+            s->env->actor_pass(s->env, &engine->writer.actor);
+        }
         return has_input(s) ? 0 : next_due(s);
     }
     if (s->wakes_writer && writer_call(s)) return 0;

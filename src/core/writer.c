@@ -49,7 +49,7 @@ static void disk_full_set(struct engine *engine, bool full)
 static bool must_raise(const struct engine *engine)
 {
     uint64_t open = atomic_load(&engine->durable) + 1;
-    return atomic_load(&engine->epoch) != open || atomic_load(&engine->wanted) >= open;
+    return atomic_load(&engine->epoch) != open || atomic_load(&engine->due) >= open;
 }
 
 /* Idle: all below the open epoch is durable, so whoever raised G, this one is to be sealed. */
