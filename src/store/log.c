@@ -7,7 +7,7 @@
  *
  * Files of the log are written past the page cache, in whole blocks: a record's last block is written again, with the same
  * bytes at its front, by the record behind it. A sync of a small record costs the same; what is large, and what is made
- * ahead, neither takes fresh pages nor waits for the kernel to write others (bench/README.md, "Past the page cache").
+ * ahead, neither takes fresh pages nor waits for the kernel to write others (bench/history.md, "Past the page cache").
  *
  * A record is believed if its header's checksum, its payload's checksum (both seeded by engine, file and
  * offset, so stale and misdirected bytes fail) and the chain from the record before it hold. Where that stops
