@@ -695,7 +695,7 @@ struct engine {
     struct actor *_Atomic ask_actor;
     struct buf recovered_events; /* of the log, while opening */
     bool started, stopped;
-    _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer only */
+    _Alignas(64) _Atomic uint64_t epoch;   /* G; raised by the writer, or a shard for it */
     _Alignas(64) _Atomic uint64_t durable; /* D; stored by the writer after a sync */
     _Alignas(64) _Atomic uint64_t wanted;  /* newest epoch that somebody waits for */
     _Atomic uint64_t due; /* newest that is to be raised for that, see epoch_may_grow() */
