@@ -111,38 +111,34 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
     }
 }
 
-static void pack_planned(const struct shape *shape, const struct step *steps, const void *in,
-                         struct buf *out)
+static void pack_planned(const struct shape *shape, const void *in, struct buf *out)
 {
     /* room for all tags and numbers, asked for once and again behind what takes more */
     size_t room = shape->count * (size_t)(TAG_BYTES_MAX + VARINT_BYTES_MAX);
     buf_reserve(out, room);
     char *at = out->ptr + out->len;
-    for (uint32_t i = 0; i < shape->count; i++) {
-        const struct step *step = &steps[i];
+    const struct step *steps = shape->plan->steps, *end = steps + shape->count;
+    for (const struct step *step = steps; step < end; step++) {
         const char *from = (const char *)in + step->offset;
-        int64_t n = 0;
-        struct weir_str text = { 0 };
-        bool as_field = step->kind == STEP_FIELD;
-        if (step->kind == STEP_TEXT) {
-            memcpy(&text, from, sizeof(text));
-            if (text.ptr != NULL && text.len == 0) continue;
-            as_field = text.ptr == NULL;
-        } else if (!as_field) {
+        if (step->kind == STEP_INT || step->kind == STEP_TIME) {
+            int64_t n;
             memcpy(&n, from, sizeof(n));
             if (n == (step->kind == STEP_TIME ? WEIR_NIL : 0)) continue;
-            as_field = n == WEIR_NIL;
+            if (n != WEIR_NIL) {
+                at = varint_put(varint_put(at, step->tag), zigzag(n));
+                continue;
+            }
         }
-        if (as_field) {
-            out->len = (size_t)(at - out->ptr);
-            pack_field(&shape->fields[i], from, out);
-        } else if (step->kind == STEP_TEXT) {
+        struct weir_str text = STR_NIL;
+        if (step->kind == STEP_TEXT) memcpy(&text, from, sizeof(text));
+        if (text.ptr != NULL) {
+            if (text.len == 0) continue;
             at = varint_put(varint_put(at, step->tag), text.len);
             out->len = (size_t)(at - out->ptr);
             buf_add(out, text.ptr, text.len);
         } else {
-            at = varint_put(varint_put(at, step->tag), zigzag(n));
-            continue;
+            out->len = (size_t)(at - out->ptr);
+            pack_field(&shape->fields[step - steps], from, out);
         }
         buf_reserve(out, room);
         at = out->ptr + out->len;
@@ -155,7 +151,7 @@ static void pack_planned(const struct shape *shape, const struct step *steps, co
 void pack(const struct shape *shape, const void *in, struct buf *out)
 {
     if (shape->plan != NULL) {
-        pack_planned(shape, shape->plan->steps, in, out);
+        pack_planned(shape, in, out);
         return;
     }
     for (uint32_t i = 0; i < shape->count; i++) {
@@ -214,18 +210,17 @@ static enum weir_status unpack_bytes(const struct field *f, struct weir_str byte
     return WEIR_CORRUPT;
 }
 
-/* Of at most nine bytes, as all but a few are; else NULL. */
-static inline const char *varint_take(const char *at, const char *end, uint64_t *n)
+/* What follows the first byte of a varint, which says that more does. NULL: of more than nine bytes, as few are, or wrong. */
+static inline const char *varint_more(const char *at, const char *end, uint64_t *n)
 {
-    uint64_t taken = 0;
-    for (unsigned shift = 0; at < end && shift < 63; shift += 7) {
+    uint64_t taken = *n & 0x7f;
+    for (unsigned shift = 7; at < end && shift < 63; shift += 7) {
         uint64_t byte = (uint8_t)*at++;
-        taken += byte << shift; /* and the bit that says that more follows, until that is known */
+        taken |= (byte & 0x7f) << shift;
         if (byte < 0x80) {
             *n = taken;
             return at;
         }
-        taken -= UINT64_C(0x80) << shift;
     }
     return NULL;
 }
@@ -236,33 +231,33 @@ static inline uint32_t unpack_planned(const struct shape *shape, uint32_t hint,
                                       struct reader *reader, struct arena *arena, bool copy,
                                       void *out)
 {
-    const struct step *steps = shape->plan->steps;
+    const struct step *steps = shape->plan->steps, *last = steps + shape->count;
+    const struct step *next = steps + hint;
     const char *at = reader->at, *end = reader->end;
-    uint32_t count = shape->count;
-    while (at < end) {
-        uint32_t i = hint,
-                 tag = (uint8_t)*at; /* of one byte, as those of the first 31 fields are */
-        uint64_t n;
-        while (i < count && steps[i].tag != tag) i++;
-        if (i == count || tag >= 0x80) break;
-        const char *next = varint_take(at + 1, end, &n);
-        if (next == NULL) break;
-        char *to = (char *)out + steps[i].offset;
-        if (steps[i].kind == STEP_TEXT) {
-            struct weir_str text = { next, n };
-            if (n > (size_t)(end - next)) break;
-            next += n;
+    while (end - at >= 2) {
+        const struct step *step = next;
+        uint32_t tag = (uint8_t)at[0]; /* of one byte, as those of the first 31 fields are */
+        uint64_t n = (uint8_t)at[1];
+        while (step < last && step->tag != tag) step++;
+        if (step == last || tag >= 0x80) break;
+        const char *behind = at + 2;
+        if (n >= 0x80 && (behind = varint_more(behind, end, &n)) == NULL) break;
+        char *to = (char *)out + step->offset;
+        if (step->kind == STEP_TEXT) {
+            struct weir_str text = { behind, n };
+            if (n > (size_t)(end - behind)) break;
+            behind += n;
             if (copy) text = arena_copy(arena, text);
             memcpy(to, &text, sizeof(text));
         } else {
             int64_t number = unzigzag(n);
             memcpy(to, &number, sizeof(number));
         }
-        at = next;
-        hint = i + 1;
+        at = behind;
+        next = step + 1;
     }
     reader->at = at;
-    return hint;
+    return (uint32_t)(next - steps);
 }
 
 /* What is left in the reader, whatever it is. */
