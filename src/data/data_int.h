@@ -68,6 +68,8 @@ void value_set_nil(const struct field *f, void *at);
 enum weir_status problem_set(struct problem *problem, enum weir_status status,
                              struct weir_str field, const char *rule, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/** Of a field that is absent or nil and must not be. */
+enum weir_status problem_missing(struct problem *problem, const struct field *f);
 /** Puts the name of what holds the field before its path; index < 0: a record. */
 void problem_within(struct problem *problem, struct weir_str outer, int64_t index);
 

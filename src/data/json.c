@@ -457,12 +457,6 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
     return wrong_kind(f, json, problem);
 }
 
-static enum weir_status missing(const struct field *f, struct problem *problem)
-{
-    return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing",
-                       kind_name(f->kind));
-}
-
 /* A field that is not given: nil for `opt`, its declared start, else an error. */
 static bool may_be_left_out(const struct field *f)
 {
@@ -478,7 +472,7 @@ static enum weir_status read_object(const struct shape *shape, const json_t *jso
         const struct field *f = &shape->fields[i];
         const json_t *member = json_object_getn(json, f->name.ptr, f->name.len);
         if (member == NULL) {
-            if (!may_be_left_out(f)) return missing(f, problem);
+            if (!may_be_left_out(f)) return problem_missing(problem, f);
             continue;
         }
         known++;
@@ -535,7 +529,7 @@ static enum weir_status read_array(const struct shape *shape, const json_t *json
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
         if (i >= count) {
-            if (!may_be_left_out(f)) return missing(f, problem);
+            if (!may_be_left_out(f)) return problem_missing(problem, f);
             continue;
         }
         enum weir_status st = read_field(f, json_array_get(json, i), arena, (char *)out + f->offset,

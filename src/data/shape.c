@@ -312,6 +312,12 @@ enum weir_status problem_set(struct problem *problem, enum weir_status status,
     return status;
 }
 
+enum weir_status problem_missing(struct problem *problem, const struct field *f)
+{
+    const char *name = kind_name(f->kind), *article = strchr("aei", name[0]) ? "an" : "a";
+    return problem_set(problem, WEIR_ARG, f->name, "missing", "%s %s is missing", article, name);
+}
+
 void problem_within(struct problem *problem, struct weir_str outer, int64_t index)
 {
     char inner[sizeof(problem->field)], text[sizeof(problem->text)];
@@ -425,8 +431,7 @@ static enum weir_status judge_field(const struct field *f, const void *at, bool 
     if (value_is_nil(f, at)) {
         bool may = f->optional || f->kind == WEIR_ANY || (nil_allowed && start_is_nil(f));
         if (may) return WEIR_OK;
-        return problem_set(problem, WEIR_ARG, f->name, "missing", "a %s is missing",
-                           kind_name(f->kind));
+        return problem_missing(problem, f);
     }
     enum weir_status st = WEIR_OK;
     double number;

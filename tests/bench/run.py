@@ -422,6 +422,21 @@ def a_signal_ends_run_and_server(folder):
     equal(os.listdir(folder.path), [], "left behind")
 
 
+@test
+def a_benchmark_that_is_killed_takes_its_server_along(folder):
+    running = subprocess.Popen([harness.weir_path(), "bench", "ycsb", "--keys", "50", "--seconds", "600"], cwd=folder.path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        running.stdout.readline()
+        with open("/proc/%d/task/%d/children" % (running.pid, running.pid)) as file:
+            server = os.pidfd_open(int(file.read().split()[0]))
+    finally:
+        running.kill()
+        running.communicate()
+    true(select.select([server], [], [], 60)[0], "the server has ended")
+    os.close(server)
+
+
 MISTAKES = [
     ((), 64, "WORKLOAD is missing"),
     (("ycbs",), 64, "did you mean `weir bench ycsb`?"),
