@@ -155,6 +155,7 @@ static inline bool age_older(struct age a, struct age b)
 /* A row as a transaction sees and changes it: key as in the shard's tree. */
 struct overlay {
     struct tree_item item;
+    struct overlay *next;      /* of its entity, as they were touched */
     const struct map_def *map; /* NULL: a timer, `packed` is its value */
     void *value;               /* map row: struct in the transaction's arena */
     struct weir_str packed;    /* as of the last judgement; ptr NULL before the first */
@@ -192,7 +193,8 @@ struct access {
     bool changed_again; /* more than once, so that it may be the same after all */
     bool turn_wrote;
     uint64_t turn; /* in which it was locked last, and whether something there may write; all.c */
-    struct tree overlay;
+    struct tree overlay; /* by key */
+    struct overlay *overlays, **overlays_tail;
     int64_t *map_delta;    /* per map: rows added less rows removed */
     struct map_walk *walk; /* NULL before the first */
 };

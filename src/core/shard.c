@@ -240,7 +240,7 @@ static bool shard_may_begin(struct shard *s);
 static bool epoch_may_grow(struct shard *s)
 {
     if (ENV_CHANCE(s->env, "shard.epoch_due")) return false;
-    return s->pending != NULL && s->pending_count > s->stats.commits_total - s->wanted_from &&
+    return s->pending_count > s->stats.commits_total - s->wanted_from &&
            s->clock_ns - s->wanted_ns < GROW_NS && shard_may_begin(s);
 }
 

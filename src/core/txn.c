@@ -110,6 +110,7 @@ static inline void access_begin(struct access *a, struct txn *t, struct entity *
 {
     a->entity = e;
     a->overlay.arena = &t->arena;
+    a->overlays_tail = &a->overlays;
     a->type = type_of(t->shard, e->type_id);
     a->packed = entity_row(e);
     a->exists = a->packed.ptr != NULL;
@@ -308,10 +309,7 @@ static enum weir_status overlay_judge(struct weir_ctx *f, struct overlay *o, boo
 static enum weir_status overlays_judge(struct weir_ctx *f, bool *wrote)
 {
     struct access *a = f->access;
-    if (a->overlay.count == 0) return WEIR_OK;
-    for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
-         i = tree_seek(&a->overlay, i->key, true)) {
-        struct overlay *o = (struct overlay *)i;
+    for (struct overlay *o = a->overlays; o != NULL; o = o->next) {
         if (o->present && o->editable && o->map != NULL) {
             enum weir_status st = overlay_judge(f, o, wrote);
             if (st != WEIR_OK) return st;
@@ -327,9 +325,7 @@ static enum weir_status query_judge(struct weir_ctx *f)
 {
     bool wrote;
     if (f->handler->runtime != &native_runtime) return WEIR_OK;
-    for (struct tree_item *i = tree_seek(&f->access->overlay, STR(""), false); i != NULL;
-         i = tree_seek(&f->access->overlay, i->key, true)) {
-        struct overlay *o = (struct overlay *)i;
+    for (struct overlay *o = f->access->overlays; o != NULL; o = o->next) {
         if (o->reader != f) continue;
         o->editable = false;
         o->reader = NULL;
@@ -456,9 +452,7 @@ void access_erase(struct weir_ctx *f)
         }
         buf_free(&prefix);
     }
-    for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
-         i = tree_seek(&a->overlay, i->key, true)) {
-        struct overlay *o = (struct overlay *)i;
+    for (struct overlay *o = a->overlays; o != NULL; o = o->next) {
         if (o->present && o->map != NULL) a->map_delta[o->map - a->type->maps]--;
         o->changed = o->changed || o->present;
         o->present = false;
@@ -514,6 +508,8 @@ static struct overlay *overlay_add(struct txn *t, struct access *a, const struct
         o->packed = (struct weir_str){ row->value, row->value_len };
     }
     tree_add(&a->overlay, &o->item);
+    *a->overlays_tail = o;
+    a->overlays_tail = &o->next;
     return o;
 }
 
@@ -670,9 +666,7 @@ bool txn_grows(const struct txn *t)
         if (a->changed)
             growth += (a->exists ? (int64_t)(a->packed.len + e->key_len) : 0) -
                       (entity_has_row(e) ? (int64_t)e->row_len + e->key_len : 0);
-        for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
-             i = tree_seek(&a->overlay, i->key, true)) {
-            const struct overlay *o = (const struct overlay *)i;
+        for (const struct overlay *o = a->overlays; o != NULL; o = o->next) {
             if (o->changed) growth += overlay_growth(t->shard, o);
         }
     }
@@ -688,12 +682,8 @@ void txn_apply(struct txn *t, uint64_t epoch, uint64_t clock)
     for (struct access *a = t->accesses; a != NULL; a = a->next) {
         uint64_t effects = s->buffers[epoch % EPOCH_BUFFERS].len;
         if (a->changed) apply_row(s, a, epoch);
-        if (a->overlay.count > 0) {
-            for (struct tree_item *i = tree_seek(&a->overlay, STR(""), false); i != NULL;
-                 i = tree_seek(&a->overlay, i->key, true)) {
-                struct overlay *o = (struct overlay *)i;
-                if (o->changed) apply_overlay(s, a, o, epoch);
-            }
+        for (struct overlay *o = a->overlays; o != NULL; o = o->next) {
+            if (o->changed) apply_overlay(s, a, o, epoch);
         }
         if (s->buffers[epoch % EPOCH_BUFFERS].len != effects) a->entity->version = epoch;
     }
