@@ -140,7 +140,7 @@ struct arena {
     size_t used;    /* bytes handed out since the last reset */
 };
 /** arena_alloc() when the current chunk is full, and always under the address sanitizer. */
-void *arena_alloc_more(struct arena *arena, size_t bytes);
+void *arena_alloc_more(struct arena *arena, size_t bytes) __attribute__((noinline, cold));
 /** Zeroed, 16-byte aligned; until the reset. */
 static inline void *arena_alloc(struct arena *arena, size_t bytes)
 {
