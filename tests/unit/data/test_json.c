@@ -116,6 +116,22 @@ static void arguments_by_place_and_by_name(void **state)
     assert_int_equal(args(&none, (struct weir_str){ " \0", 2 }, &n), WEIR_ARG);
 }
 
+static void what_is_missing_is_named(void **state)
+{
+    static const struct { enum weir_kind kind; const char *text; } cases[] = {
+        { WEIR_INT, "an int is missing" }, { WEIR_ENUM, "an enum is missing" }, { WEIR_TEXT, "a text is missing" }, { WEIR_BOOL, "a bool is missing" }
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        static const char *const words[] = { "red", "green", NULL };
+        struct weir_field field = { .kind = cases[i].kind, .words = cases[i].kind == WEIR_ENUM ? words : NULL };
+        struct problem problem = { 0 };
+        char out[16];
+        assert_int_equal(json_read_args(form_of(field), STR("[]"), &forms_arena, out, &problem), WEIR_ARG);
+        assert_string_equal(problem.text, cases[i].text);
+        assert_string_equal(problem.rule, "missing");
+    }
+}
+
 static enum weir_status plain(struct weir_field field, struct weir_str text, void *out)
 {
     struct problem problem = { 0 };
@@ -313,6 +329,7 @@ int main(void)
         cmocka_unit_test(value_comes_back_from_its_json), cmocka_unit_test(floats_keep_their_value_and_sign),
         cmocka_unit_test(whole_numbers_at_their_limits), cmocka_unit_test(size_and_depth_at_their_limits),
         cmocka_unit_test(what_is_no_json_is_refused), cmocka_unit_test(arguments_by_place_and_by_name),
+        cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(plain_texts_are_read_whole), cmocka_unit_test(times_are_those_of_the_calendar),
         cmocka_unit_test(base64_both_ways), cmocka_unit_test(json_is_rewritten_compactly),
         cmocka_unit_test(json_comes_apart_into_its_parts), cmocka_unit_test(a_text_is_quoted_and_comes_back),
