@@ -364,15 +364,37 @@ static bool door_figures(struct door *base, struct figures *f)
 
 /* ---- opening and closing ---- */
 
-static bool app_load(struct door_port *door, const struct door_port_options *o, char *error,
-                     size_t error_bytes)
+/* Of the engine, and where the handlers are in Lua, theirs. */
+struct limits {
+    struct engine_limits engine;
+    struct lua_options lua;
+};
+
+static bool limits_take(const struct door_port_options *o, struct limits *limits, char *error,
+                        size_t error_bytes)
+{
+    for (const char *const *texts = o->limits; texts && *texts; texts++) {
+        const char *equals = strchr(*texts, '=');
+        struct weir_str name = { *texts, equals ? (size_t)(equals - *texts) : 0 };
+        uint64_t value = equals ? strtoull(equals + 1, NULL, 10) : 0;
+        if (equals && engine_limit_set(&limits->engine, name, value)) continue;
+        if (equals && o->app && lua_limit_set(&limits->lua, name, value)) continue;
+        snprintf(error, error_bytes, "--limit %s: the engine has no such limit", *texts);
+        return false;
+    }
+    return true;
+}
+
+static bool app_load(struct door_port *door, const struct door_port_options *o,
+                     struct lua_options *lua, char *error, size_t error_bytes)
 {
     door->catalog = catalog_create();
     app_init(&door->app, door->catalog);
     if (o->app) {
-        struct lua_options lua = { .env = door->env, .settings = o->settings };
         struct lua_problem problem = { .line = 0 };
-        door->lua = lua_app_create(door->catalog, &lua);
+        lua->env = door->env;
+        lua->settings = o->settings;
+        door->lua = lua_app_create(door->catalog, lua);
         if (lua_app_load(door->lua, o->app, &problem) != WEIR_OK) {
             snprintf(error, error_bytes, "%s:%d: %s", problem.file, problem.line, problem.text);
             return false;
@@ -398,19 +420,6 @@ static bool handlers_find(struct door_port *door, char *error, size_t error_byte
         if (door->handlers[i]) continue;
         snprintf(error, error_bytes, "the application has no %s %s", verbs[i].type,
                  verbs[i].handler);
-        return false;
-    }
-    return true;
-}
-
-static bool limits_take(const char *const *texts, struct engine_limits *limits, char *error,
-                        size_t error_bytes)
-{
-    for (; texts && *texts; texts++) {
-        const char *equals = strchr(*texts, '=');
-        struct weir_str name = { *texts, equals ? (size_t)(equals - *texts) : 0 };
-        if (equals && engine_limit_set(limits, name, strtoull(equals + 1, NULL, 10))) continue;
-        snprintf(error, error_bytes, "--limit %s: the engine has no such limit", *texts);
         return false;
     }
     return true;
@@ -444,8 +453,8 @@ static void door_close(struct door *base)
     mem_free(door);
 }
 
-static bool engine_begin(struct door_port *door, const struct door_port_options *o, char *error,
-                         size_t error_bytes)
+static bool engine_begin(struct door_port *door, const struct door_port_options *o,
+                         const struct engine_limits *limits, char *error, size_t error_bytes)
 {
     const struct runtime *runtimes[1];
     struct engine_options options = {
@@ -456,10 +465,10 @@ static bool engine_begin(struct door_port *door, const struct door_port_options 
         .ports = door->loader_count,
         .catalog = door->catalog,
         .runtimes = runtimes,
+        .limits = *limits,
     };
     struct store_recovery recovery;
     if (door->lua) runtimes[options.runtime_count++] = lua_app_runtime(door->lua);
-    if (!limits_take(o->limits, &options.limits, error, error_bytes)) return false;
     if (o->conflict_policy)
         (void)conflict_policy_read(str_of(o->conflict_policy), &options.conflict_policy);
     if (engine_open(&options, &door->engine, &recovery, error, error_bytes) != WEIR_OK) {
@@ -497,8 +506,11 @@ struct door *door_port_open(const struct workload *workload, const struct door_p
         door->orders[i].next = loader->free;
         loader->free = &door->orders[i];
     }
-    if (app_load(door, o, error, error_bytes) && handlers_find(door, error, error_bytes) &&
-        engine_begin(door, o, error, error_bytes))
+    struct limits limits = { .lua = { .env = NULL } };
+    if (limits_take(o, &limits, error, error_bytes) &&
+        app_load(door, o, &limits.lua, error, error_bytes) &&
+        handlers_find(door, error, error_bytes) &&
+        engine_begin(door, o, &limits.engine, error, error_bytes))
         return &door->door;
     door_close(&door->door);
     return NULL;

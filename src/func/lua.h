@@ -22,6 +22,9 @@ struct lua_options {
     void *trace_arg;
 };
 
+/** Sets `cpu_ms_max` or `lua_bytes_max`, as `weir run --limits` lists them; false: there is no such limit. */
+bool lua_limit_set(struct lua_options *options, struct weir_str name, uint64_t value);
+
 /* One mistake found in an application. */
 struct lua_problem {
     char file[256];

@@ -775,6 +775,15 @@ bool vm_load_all(struct vm *vm, struct lua_problem *problem)
 
 /* ---- the application ---- */
 
+bool lua_limit_set(struct lua_options *options, struct weir_str name, uint64_t value)
+{
+    bool cpu = str_eq(name, STR("cpu_ms_max"));
+    if (cpu) options->cpu_ms_max = value;
+    else if (str_eq(name, STR("lua_bytes_max"))) options->memory_bytes_max = value;
+    else return false;
+    return true;
+}
+
 struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options *options)
 {
     struct lua_app *app = mem_alloc(sizeof(*app));

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "connect/asks.h"
+#include "func/lua.h"
 #include "net/net.h"
 #include "os/place.h"
 #include "os/signal.h"
@@ -47,7 +48,7 @@ struct server {
     struct net_limits net_limits;
     uint32_t shards, threads;
     int io_processor;
-    uint64_t cpu_ms_max, memory_bytes_max;
+    struct lua_options lua; /* its limits */
 };
 
 static int exit_code(enum weir_status status)
@@ -90,15 +91,7 @@ static bool limit_set(struct server *server, struct weir_str name, uint64_t valu
     }
     NET_LIMITS(X)
 #undef X
-    if (str_eq(name, STR("cpu_ms_max"))) {
-        server->cpu_ms_max = value;
-        return true;
-    }
-    if (str_eq(name, STR("lua_bytes_max"))) {
-        server->memory_bytes_max = value;
-        return true;
-    }
-    return false;
+    return lua_limit_set(&server->lua, name, value);
 }
 
 void server_limits_print(FILE *out)
@@ -178,8 +171,8 @@ static int application_load(struct server *server)
         .files = server->options->files,
         .file_count = server->options->file_count,
         .settings = server->options->settings,
-        .cpu_ms_max = server->cpu_ms_max,
-        .memory_bytes_max = server->memory_bytes_max,
+        .cpu_ms_max = server->lua.cpu_ms_max,
+        .memory_bytes_max = server->lua.memory_bytes_max,
         .trace = trace_write,
         .trace_arg = &server->trace,
     };

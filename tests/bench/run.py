@@ -491,6 +491,7 @@ MISTAKES = [
     (("ycsb", "--app", "no.lua", "--in-process"), 78, "no.lua"),
     (("ycsb", "--limit", "nothing=1"), 78, "nothing"),
     (("ycsb", "--limit", "nothing=1", "--in-process"), 78, "nothing"),
+    (("ycsb", "--limit", "cpu_ms_max=200", "--in-process", "--lang", "c"), 78, "cpu_ms_max"),
     (("ycsb", "--json", "no/such/folder.json"), 74, "no/such/folder.json"),
     (("ycsb", "--data", "no/such/folder"), 74, "no/such/folder"),
 ]
