@@ -367,7 +367,7 @@ static bool door_figures(struct door *base, struct figures *f)
 /* Of the engine, and where the handlers are in Lua, theirs. */
 struct limits {
     struct engine_limits engine;
-    struct lua_options lua;
+    struct lua_limits lua;
 };
 
 static bool limits_take(const struct door_port_options *o, struct limits *limits, char *error,
@@ -386,15 +386,14 @@ static bool limits_take(const struct door_port_options *o, struct limits *limits
 }
 
 static bool app_load(struct door_port *door, const struct door_port_options *o,
-                     struct lua_options *lua, char *error, size_t error_bytes)
+                     const struct lua_limits *limits, char *error, size_t error_bytes)
 {
     door->catalog = catalog_create();
     app_init(&door->app, door->catalog);
     if (o->app) {
+        struct lua_options lua = { .env = door->env, .settings = o->settings, .limits = *limits };
         struct lua_problem problem = { .line = 0 };
-        lua->env = door->env;
-        lua->settings = o->settings;
-        door->lua = lua_app_create(door->catalog, lua);
+        door->lua = lua_app_create(door->catalog, &lua);
         if (lua_app_load(door->lua, o->app, &problem) != WEIR_OK) {
             snprintf(error, error_bytes, "%s:%d: %s", problem.file, problem.line, problem.text);
             return false;
@@ -506,7 +505,7 @@ struct door *door_port_open(const struct workload *workload, const struct door_p
         door->orders[i].next = loader->free;
         loader->free = &door->orders[i];
     }
-    struct limits limits = { .lua = { .env = NULL } };
+    struct limits limits = { 0 };
     if (limits_take(o, &limits, error, error_bytes) &&
         app_load(door, o, &limits.lua, error, error_bytes) &&
         handlers_find(door, error, error_bytes) &&

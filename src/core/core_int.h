@@ -812,7 +812,6 @@ void access_erase(struct weir_ctx *f);
 enum weir_status txn_doom(struct txn *t, enum weir_status status, struct weir_str code,
                           struct weir_str detail, struct weir_str text);
 struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key);
-struct overlay *overlay_find(struct access *a, struct weir_str key);
 /** The same of a committed row that has no overlay yet. */
 struct overlay *overlay_of_row(struct txn *t, struct access *a, const struct map_def *map,
                                struct row *row);

@@ -467,11 +467,6 @@ void access_erase(struct weir_ctx *f)
 
 /* ---- overlays ---- */
 
-struct overlay *overlay_find(struct access *a, struct weir_str key)
-{
-    return (struct overlay *)tree_find(&a->overlay, key);
-}
-
 static const struct map_def *map_of_key(struct access *a, struct weir_str key)
 {
     uint16_t type_id;
@@ -516,7 +511,7 @@ static struct overlay *overlay_add(struct txn *t, struct access *a, const struct
 /* The transaction's view of a row, committed or not. */
 struct overlay *overlay_get(struct txn *t, struct access *a, struct weir_str key)
 {
-    struct overlay *o = overlay_find(a, key);
+    struct overlay *o = (struct overlay *)tree_find(&a->overlay, key);
     if (o != NULL) return o;
     return overlay_add(t, a, map_of_key(a, key), key,
                        (struct row *)tree_find(&t->shard->rows, key));

@@ -13,17 +13,27 @@
 
 struct lua_app;
 
+/* Every limit of Lua handlers by its name, with its default. 0 in an option struct means the default. */
+#define LUA_LIMITS(X)                                                                              \
+    X(cpu_ms_max, 100, "CPU time of one Lua handler in milliseconds")                              \
+    X(lua_bytes_max, 8388608, "bytes of Lua memory of one transaction")
+
+struct lua_limits {
+#define X(name, value, text) uint64_t name;
+    LUA_LIMITS(X)
+#undef X
+};
+
 struct lua_options {
     struct env *env;
     const char *const *settings; /* "name=value", NULL-terminated; may be NULL */
-    uint64_t cpu_ms_max;         /* per handler invocation chain; 0: 100 */
-    uint64_t memory_bytes_max;   /* of one transaction's Lua; 0: 8 MiB */
+    struct lua_limits limits;
     void (*trace)(void *arg, const char *members);
     void *trace_arg;
 };
 
-/** Sets `cpu_ms_max` or `lua_bytes_max`, as `weir run --limits` lists them; false: there is no such limit. */
-bool lua_limit_set(struct lua_options *options, struct weir_str name, uint64_t value);
+/** False when there is no limit of that name. */
+bool lua_limit_set(struct lua_limits *limits, struct weir_str name, uint64_t value);
 
 /* One mistake found in an application. */
 struct lua_problem {

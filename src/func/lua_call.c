@@ -52,7 +52,7 @@ static struct spend *spend_find(struct vm *vm, const struct arena *txn)
     if (spend == NULL) {
         spend = slab_alloc(&vm->slab, sizeof(*spend));
         *spend = (struct spend){ .txn = txn,
-                                 .collect_at = (int64_t)vm->app->memory_bytes_max / 2,
+                                 .collect_at = (int64_t)vm->app->limits.lua_bytes_max / 2,
                                  .chain = vm->spends[slot] };
         vm->spends[slot] = spend;
     }
@@ -243,7 +243,7 @@ int vm_call_watched(struct vm *vm, lua_State *L, struct watch_run *run, int args
 
 static uint32_t ticks_of(const struct lua_app *app)
 {
-    uint64_t ticks = app->cpu_ms_max / WATCH_TICK_MS;
+    uint64_t ticks = app->limits.cpu_ms_max / WATCH_TICK_MS;
     return ticks == 0 ? 1 : ticks > 1000000 ? 1000000 : (uint32_t)ticks;
 }
 
@@ -440,7 +440,7 @@ __attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard
     vm_destroy(shard->vm);
     shard->vm = vm_of_shard(app);
     ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms in %.*s (%.*s:%.*s)",
-             (unsigned long long)app->cpu_ms_max, STR_ARG(handler->at),
+             (unsigned long long)app->limits.cpu_ms_max, STR_ARG(handler->at),
              STR_ARG(handler->type->name), STR_ARG(handler->name));
     ctx_abandon(ctx);
 }
@@ -452,7 +452,7 @@ static enum weir_status error_report(struct invocation *inv, int status)
         return ctx_fail(inv->ctx, WEIR_BUDGET,
                         "memory: not enough memory: %.*s (%.*s:%.*s) needs more than %llu bytes",
                         STR_ARG(inv->handler->at), STR_ARG(inv->handler->type->name),
-                        STR_ARG(inv->handler->name), (unsigned long long)app->memory_bytes_max);
+                        STR_ARG(inv->handler->name), (unsigned long long)app->limits.lua_bytes_max);
     }
     const char *text = lua_type(inv->L, -1) == LUA_TSTRING ? lua_tostring(inv->L, -1) : NULL;
     if (text == NULL) {
@@ -564,7 +564,7 @@ static struct vm *judge_take(struct lua_app *app, uint32_t *slot)
             (void)watch_allow((const void *)(uintptr_t)&lua_newstate);
             app->judges[i] = vm_ready(app);
             if (app->judges[i] != NULL)
-                app->judges[i]->limit = app->judges[i]->used + app->memory_bytes_max;
+                app->judges[i]->limit = app->judges[i]->used + app->limits.lua_bytes_max;
         }
         *slot = i;
         return app->judges[i];

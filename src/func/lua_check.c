@@ -751,7 +751,7 @@ unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem
     if (max == 0) return 0;
     struct lua_options options = { .env = app->env,
                                    .settings = (const char *const *)app->settings,
-                                   .cpu_ms_max = app->cpu_ms_max };
+                                   .limits = app->limits };
     struct catalog *catalog = catalog_create();
     struct lua_app *scratch = lua_app_create(catalog, &options);
     struct vm *vm = scratch->declarer = vm_create(scratch, true);

@@ -66,7 +66,7 @@ struct lua_app {
     struct catalog *catalog;
     struct env *env;
     char **settings;
-    uint64_t cpu_ms_max, memory_bytes_max;
+    struct lua_limits limits;
     void (*trace)(void *arg, const char *members);
     void *trace_arg;
     struct runtime runtime;

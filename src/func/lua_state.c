@@ -25,7 +25,7 @@
 /* The collector's settings are plain numbers of the state: they may be set while memory is asked for. */
 static void collect_soon(struct vm *vm, struct spend *spend)
 {
-    int64_t limit = (int64_t)vm->app->memory_bytes_max;
+    int64_t limit = (int64_t)vm->app->limits.lua_bytes_max;
     lua_gc(vm->L, LUA_GCSETSTEPMUL, 0);
     lua_gc(vm->L, LUA_GCRESTART, 0);
     vm->collect_fast = true;
@@ -40,7 +40,7 @@ static bool charge(struct vm *vm, size_t old_bytes, size_t new_bytes)
     if (inv == NULL || inv->spend == NULL) return true;
     struct spend *spend = inv->spend;
     int64_t more = (int64_t)new_bytes - (int64_t)old_bytes;
-    if (more > 0 && spend->bytes + more > (int64_t)vm->app->memory_bytes_max) {
+    if (more > 0 && spend->bytes + more > (int64_t)vm->app->limits.lua_bytes_max) {
         inv->memory_hit = true;
         return false;
     }
@@ -727,7 +727,7 @@ bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *pro
 {
     lua_State *L = vm->L;
     uint32_t ticks = 0;
-    uint64_t ms = vm->app->cpu_ms_max * LOAD_HANDLERS, limit = vm->limit;
+    uint64_t ms = vm->app->limits.cpu_ms_max * LOAD_HANDLERS, limit = vm->limit;
     struct watch_run run = { .ticks = &ticks, .ticks_max = (uint32_t)(ms / WATCH_TICK_MS + 1) };
     if (ms > LOAD_MS_MAX) run.ticks_max = LOAD_MS_MAX / WATCH_TICK_MS;
     vm->source = source;
@@ -775,13 +775,16 @@ bool vm_load_all(struct vm *vm, struct lua_problem *problem)
 
 /* ---- the application ---- */
 
-bool lua_limit_set(struct lua_options *options, struct weir_str name, uint64_t value)
+bool lua_limit_set(struct lua_limits *limits, struct weir_str name, uint64_t value)
 {
-    bool cpu = str_eq(name, STR("cpu_ms_max"));
-    if (cpu) options->cpu_ms_max = value;
-    else if (str_eq(name, STR("lua_bytes_max"))) options->memory_bytes_max = value;
-    else return false;
-    return true;
+#define X(member, standard, text)                                                                  \
+    if (str_eq(name, STR(#member))) {                                                              \
+        limits->member = value;                                                                    \
+        return true;                                                                               \
+    }
+    LUA_LIMITS(X)
+#undef X
+    return false;
 }
 
 struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options *options)
@@ -789,9 +792,10 @@ struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options
     struct lua_app *app = mem_alloc(sizeof(*app));
     app->catalog = catalog;
     app->env = options->env;
-    app->cpu_ms_max = options->cpu_ms_max ? options->cpu_ms_max : 100;
-    app->memory_bytes_max = options->memory_bytes_max ? options->memory_bytes_max
-                                                      : (uint64_t)8 << 20;
+#define X(member, standard, text)                                                                  \
+    app->limits.member = options->limits.member ? options->limits.member : (standard);
+    LUA_LIMITS(X)
+#undef X
     app->trace = options->trace;
     app->trace_arg = options->trace_arg;
     app->jit = true;

@@ -127,10 +127,9 @@ int server_check(const struct server_options *options)
     struct findings findings = { .problem = mem_alloc(PROBLEMS_MAX * sizeof(struct lua_problem)) };
     struct store_recovery recovery = { 0 };
     struct load_options load_options = {
-        .env = env_real(),
         .files = options->files,
         .file_count = options->file_count,
-        .settings = options->settings,
+        .lua = { .env = env_real(), .settings = options->settings },
     };
     struct load load = { 0 };
     int code = 0;

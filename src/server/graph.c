@@ -408,10 +408,9 @@ int server_graph(const struct server_graph_options *options)
                     { "svg", graph_write_svg },
                     { "json", graph_write_json } };
     struct load_options load_options = {
-        .env = env_real(),
         .files = options->files,
         .file_count = options->file_count,
-        .settings = options->settings,
+        .lua = { .env = env_real(), .settings = options->settings },
     };
     size_t format = 0, count = sizeof formats / sizeof formats[0];
     while (format < count && strcmp(options->format, formats[format].name) != 0) format++;

@@ -48,18 +48,10 @@ enum weir_status load_open(const struct load_options *options, struct load *load
     memset(load, 0, sizeof *load);
     load->catalog = catalog_create();
     app_init(&load->app, load->catalog);
-    struct lua_options lua = {
-        .env = options->env,
-        .settings = options->settings,
-        .cpu_ms_max = options->cpu_ms_max,
-        .memory_bytes_max = options->memory_bytes_max,
-        .trace = options->trace,
-        .trace_arg = options->trace_arg,
-    };
     bool any_lua = false;
     for (unsigned i = 0; i < options->file_count; i++)
         if (!load_is_native(options->files[i])) any_lua = true;
-    if (any_lua) load->lua = lua_app_create(load->catalog, &lua);
+    if (any_lua) load->lua = lua_app_create(load->catalog, &options->lua);
     for (unsigned i = 0; i < options->file_count; i++) {
         enum weir_status status = load_file(load, options->files[i]);
         if (status != WEIR_OK) return status;

@@ -19,13 +19,9 @@ struct load {
 };
 
 struct load_options {
-    struct env *env;
     const char *const *files; /* .lua and .so */
     unsigned file_count;
-    const char *const *settings;           /* NULL-terminated */
-    uint64_t cpu_ms_max, memory_bytes_max; /* of Lua handlers; 0: the defaults */
-    void (*trace)(void *arg, const char *members);
-    void *trace_arg;
+    struct lua_options lua;
 };
 
 /** Loads all files and judges the whole. On WEIR_CONFIG load->error says why; load_close() in any case. */

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 
 #include "connect/asks.h"
-#include "func/lua.h"
 #include "net/net.h"
 #include "os/place.h"
 #include "os/signal.h"
@@ -48,7 +47,7 @@ struct server {
     struct net_limits net_limits;
     uint32_t shards, threads;
     int io_processor;
-    struct lua_options lua; /* its limits */
+    struct lua_limits lua_limits;
 };
 
 static int exit_code(enum weir_status status)
@@ -91,7 +90,7 @@ static bool limit_set(struct server *server, struct weir_str name, uint64_t valu
     }
     NET_LIMITS(X)
 #undef X
-    return lua_limit_set(&server->lua, name, value);
+    return lua_limit_set(&server->lua_limits, name, value);
 }
 
 void server_limits_print(FILE *out)
@@ -100,11 +99,8 @@ void server_limits_print(FILE *out)
     fprintf(out, "  %-22s %12" PRIu64 "  %s\n", #member, (uint64_t)(standard), text);
     ENGINE_LIMITS(X)
     NET_LIMITS(X)
+    LUA_LIMITS(X)
 #undef X
-    fprintf(out, "  %-22s %12d  %s\n", "cpu_ms_max", 100,
-            "CPU time of one Lua handler in milliseconds");
-    fprintf(out, "  %-22s %12d  %s\n", "lua_bytes_max", 8 << 20,
-            "bytes of Lua memory of one transaction");
 }
 
 static int limits_parse(struct server *server)
@@ -167,14 +163,13 @@ static void shards_choose(struct server *server)
 static int application_load(struct server *server)
 {
     struct load_options options = {
-        .env = server->env,
         .files = server->options->files,
         .file_count = server->options->file_count,
-        .settings = server->options->settings,
-        .cpu_ms_max = server->lua.cpu_ms_max,
-        .memory_bytes_max = server->lua.memory_bytes_max,
-        .trace = trace_write,
-        .trace_arg = &server->trace,
+        .lua = { .env = server->env,
+                 .settings = server->options->settings,
+                 .limits = server->lua_limits,
+                 .trace = trace_write,
+                 .trace_arg = &server->trace },
     };
     if (load_open(&options, &server->load) == WEIR_OK) return 0;
     return fail(server->options, SERVER_EXIT_CONFIG, server->load.error);

@@ -858,7 +858,7 @@ struct fake *fake_try(const char *text, struct lua_problem *problem)
     fake_file("app.lua", text);
     fake->catalog = catalog_create();
     fake->now = 1000000;
-    struct lua_options options = { .env = &env, .settings = settings, .cpu_ms_max = cpu_ms };
+    struct lua_options options = { .env = &env, .settings = settings, .limits = { .cpu_ms_max = cpu_ms } };
     fake->app = lua_app_create(fake->catalog, &options);
     fake->fibers = fiber_pool_create(FIBER_STACK_BYTES_DEFAULT, 30000);
     if (lua_app_load(fake->app, "app.lua", problem) != WEIR_OK) {
@@ -890,7 +890,7 @@ unsigned fake_check(const char *text, struct lua_problem *problems, unsigned max
 {
     fake_file("app.lua", text);
     struct catalog *catalog = catalog_create();
-    struct lua_options options = { .env = &env, .settings = settings, .cpu_ms_max = cpu_ms };
+    struct lua_options options = { .env = &env, .settings = settings, .limits = { .cpu_ms_max = cpu_ms } };
     struct lua_app *app = lua_app_create(catalog, &options);
     unsigned count = lua_app_check(app, "app.lua", problems, max);
     lua_app_destroy(app);
