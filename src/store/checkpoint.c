@@ -53,8 +53,10 @@ static int64_t block_write(struct store *store, enum block_kind kind, struct wei
 static enum weir_status checkpoint_fail(struct store *store, int64_t error)
 {
     MARK("a checkpoint cannot be written");
+    enum weir_status st = status_of_errno((int)-error);
     store_checkpoint_abort(store);
-    return status_of_errno((int)-error);
+    if (st == WEIR_DISKFULL) log_spares_drop(store, 0);
+    return st;
 }
 
 enum weir_status store_checkpoint_begin(struct store *store, uint64_t begin)

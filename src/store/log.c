@@ -3,7 +3,8 @@
  *
  * Group commit of DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984: one
  * write and one sync carry all transactions of an epoch. Segments are written with zeros in advance, so that
- * a sync in them moves no metadata and a full disk shows when a segment is made. Form: docs/formats/log.md.
+ * a sync in them moves no metadata and a full disk shows when a segment is made; files that were cut serve again,
+ * as they are. Form: docs/formats/log.md.
  *
  * Files of the log are written past the page cache, in whole blocks: a record's last block is written again, with the same
  * bytes at its front, by the record behind it. A sync of a small record costs the same; what is large, and what is made
@@ -164,6 +165,33 @@ static uint64_t reserve_for(uint64_t bytes)
     return blocks_up(bytes + (bytes < RESERVE_EXTRA ? bytes : RESERVE_EXTRA));
 }
 
+/* ---- spares: files of segments that were cut, whose blocks need not be found and filled again ---- */
+
+void log_spares_drop(struct store *store, uint32_t kept)
+{
+    char name[ENV_NAME_MAX];
+    if (store->spare_count <= kept) return;
+    MARK("a spare segment is deleted");
+    while (store->spare_count > kept) {
+        store_name(name, "spare", store->spares[--store->spare_count].sequence);
+        (void)store->env->unlink(store->env, store->dir, name);
+    }
+}
+
+/* Whether the disk has them; the spares give way, but for those `kept`. One that does not say is believed to. */
+static bool room_for(struct store *store, uint64_t bytes, uint32_t kept)
+{
+    struct env *env = store->env;
+    for (;;) {
+        int64_t disk_free = env->dir_free_bytes(env, store->dir);
+        store->stats.disk_free_bytes = disk_free;
+        if (disk_free < 0 || (uint64_t)disk_free >= bytes) return true;
+        if (store->spare_count <= kept) return false;
+        log_spares_drop(store, kept);
+        (void)env->dir_sync(env, store->dir); /* as in reserve_release() */
+    }
+}
+
 /* By a piece. Nothing depends on its bytes, only on its blocks: it is neither read nor synced. */
 static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
 {
@@ -172,8 +200,7 @@ static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
     store->reserve_wanted = false;
     if (had >= bytes) return WEIR_OK;
     if (to > bytes) to = bytes;
-    int64_t disk_free = env->dir_free_bytes(env, store->dir);
-    if (disk_free >= 0 && (uint64_t)disk_free < bytes - had) {
+    if (!room_for(store, bytes - had, 0)) {
         store->reserve_wanted = true;
         return WEIR_DISKFULL;
     }
@@ -219,11 +246,11 @@ static enum weir_status making_begin(struct store *store, uint64_t bytes)
     uint64_t reserve = store->options.reserve_bytes   ? store->options.reserve_bytes
                        : store->reserve_bytes < bytes ? bytes
                                                       : 0;
-    store->stats.disk_free_bytes = env->dir_free_bytes(env, store->dir);
-    bool again = store->spare != 0 && store->spare_bytes >= bytes;
-    uint64_t need = again ? reserve : bytes + reserve;
+    while (store->spare_count > 0 && store->spares[store->spare_count - 1].bytes < bytes)
+        log_spares_drop(store, store->spare_count - 1);
+    bool again = store->spare_count > 0;
     if (again) MARK("a segment's file is used again");
-    if ((store->stats.disk_free_bytes >= 0 && (uint64_t)store->stats.disk_free_bytes < need) ||
+    if (!room_for(store, again ? reserve : bytes + reserve, again) ||
         (store->segment_count > 0 && ENV_CHANCE(env, "store.no_segment"))) {
         MARK("no room for a segment");
         store->no_segment = true;
@@ -233,10 +260,10 @@ static enum weir_status making_begin(struct store *store, uint64_t bytes)
     store_name(name, "log", sequence);
     int64_t error = 0;
     if (again) {
-        store_name(spare, "spare", store->spare);
-        bytes = store->spare_bytes;
+        struct segment *used = &store->spares[--store->spare_count];
+        store_name(spare, "spare", used->sequence);
+        bytes = used->bytes;
         error = env->rename(env, store->dir, spare, name);
-        store->spare = 0;
     }
     if (error >= 0) error = log_open(store, name, ENV_CREATE);
     if (error >= 0) store->making_fd = (int)error;
@@ -563,7 +590,7 @@ void log_cut_undo(struct store *store, struct cut *cut)
     *cut = (struct cut){ 0 };
 }
 
-/* One of the files is kept to be used again: its blocks are there already. */
+/* Of the files that the next segment could have, a few are kept. */
 bool log_cut_one(struct store *store, struct cut *cut)
 {
     struct env *env = store->env;
@@ -571,7 +598,7 @@ bool log_cut_one(struct store *store, struct cut *cut)
     if (cut->done == cut->count) return false;
     const struct segment *gone = &cut->gone[cut->done++];
     store_name(name, "log", gone->sequence);
-    if (store->spare != 0 || gone->bytes < store->options.segment_bytes_first ||
+    if (store->spare_count == SPARES_MAX || gone->bytes < next_segment_bytes(store, 0) ||
         ENV_CHANCE(env, "store.no_spare")) {
         MARK("a segment is deleted");
         (void)env->unlink(env, store->dir, name);
@@ -579,8 +606,7 @@ bool log_cut_one(struct store *store, struct cut *cut)
     }
     store_name(spare, "spare", gone->sequence);
     if (env->rename(env, store->dir, name, spare) < 0) return true;
-    store->spare = gone->sequence;
-    store->spare_bytes = gone->bytes;
+    store->spares[store->spare_count++] = *gone;
     return true;
 }
 

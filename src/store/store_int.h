@@ -17,6 +17,7 @@
 #define EVENT_HEADS_MAX 8192u            /* two of a stream */
 #define EVENT_FILE_COMPACTED 0x80000000u /* in the number of an events file: compaction made it */
 #define CHECKPOINTS_KEPT 2u
+#define SPARES_MAX 4u
 #define RESERVE_NAME "reserve"
 
 enum file_kind { FILE_LOG = 1, FILE_CHECKPOINT = 2, FILE_MANIFEST = 3, FILE_EVENTS = 4 };
@@ -84,8 +85,8 @@ struct store {
     int making_fd;     /* -1: none */
     bool making_again; /* of a file that was one before */
     uint64_t making_sequence, making_bytes, making_at;
-    uint64_t spare; /* sequence of a file to be used again; 0: none */
-    uint64_t spare_bytes;
+    struct segment spares[SPARES_MAX]; /* files to be used again, of segments that were cut */
+    uint32_t spare_count;
     uint64_t reserve_bytes; /* of the file kept for writing the tail again on a full disk */
     bool reserve_wanted;    /* it could not be made large enough */
     struct buf leftovers;   /* while opening: NUL-ended names that go once the log is judged */
@@ -152,6 +153,8 @@ struct cut {
 void log_cut_plan(struct store *store, uint64_t below_epoch, struct cut *cut);
 /** Deletes, or keeps to be used again, the next file of a cut that the manifest knows; false: none was left. */
 bool log_cut_one(struct store *store, struct cut *cut);
+/** All but `kept` of the files that were to be used again. */
+void log_spares_drop(struct store *store, uint32_t kept);
 void log_cut_undo(struct store *store, struct cut *cut);
 /** Does this log file, that no manifest names, hold epochs that were written after it had been named? */
 bool log_file_was_used(struct store *store, const char *name, uint64_t sequence);

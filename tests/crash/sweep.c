@@ -33,7 +33,7 @@
 #define VALUE_BYTES_MAX 1400u
 #define BATCH_RUNS 96u
 #define WORKERS 2u
-#define FILES_EXTRA_MAX 15u /* two manifests, two checkpoints, temporaries, a spare, the reserve, a few torn ends, the lock */
+#define FILES_EXTRA_MAX 18u /* two manifests, two checkpoints, temporaries, four spares, the reserve, a few torn ends, the lock */
 #define AFTER_STEPS 6u
 
 enum kind { KIND_CRASH, KIND_FAULT, KIND_COUNT };

@@ -172,9 +172,9 @@ def room(watch, say):
             raise Fail("%d bytes beside the log for %d that are alive (%d of rows, %d of events)" % (s.checkpoints + s.other, alive, s.state, s.kept))
         if s.writing > 1.25 * max(s.checkpoint, s.state) + MIB:
             raise Fail("%d bytes of a checkpoint that is being written for %d of rows" % (s.writing, s.state))
-        limit = 2 * max(CHECKPOINT_BYTES, s.state) + 5 * s.segment
+        limit = 2 * max(CHECKPOINT_BYTES, s.state) + 8 * s.segment
         if s.logs > limit:
-            raise Fail("%d bytes of log: more than twice the way between checkpoints and five segments of %d" % (s.logs, s.segment))
+            raise Fail("%d bytes of log: more than twice the way between checkpoints and eight segments of %d" % (s.logs, s.segment))
         if s.over:
             raise Fail("streams that keep more than they should, and by how many bytes: %s" % s.over)
         if s.latest > LATEST_BYTES * 1.5:

@@ -190,6 +190,95 @@ static void the_next_segment_is_made_in_time_and_in_pieces(void **state)
     twin_destroy(t);
 }
 
+/* ---- files of segments that were cut, used again ---- */
+
+static unsigned spare_count(struct twin *t)
+{
+    struct twin_files files;
+    return twin_list(t, "spare-", &files);
+}
+
+/* Commits, with all that can be prepared behind each; gives what preparing wrote. */
+static uint64_t commit_prepared(struct twin *t, unsigned count)
+{
+    uint64_t made = 0;
+    for (unsigned i = 0; i < count; i++) {
+        twin_commit(t, 1);
+        written = 0;
+        while (store_prepare(t->store)) continue;
+        made += written;
+    }
+    return made;
+}
+
+static struct twin *twin_of_small_segments(uint64_t seed)
+{
+    struct twin *t = twin_create(seed);
+    t->options = (struct store_options){ 2 * ENV_BLOCK_BYTES, 16 * ENV_BLOCK_BYTES, 0 };
+    t->value_bytes = 3000;
+    plain_write = t->env.write;
+    t->env.write = counted_write;
+    assert_int_equal(twin_open(t), WEIR_OK);
+    return t;
+}
+
+/* Segments have doubled meanwhile, so the first that are cut are too small for the next. */
+static void a_log_that_is_cut_fills_no_more_files_with_zeros(void **state)
+{
+    struct twin *t = twin_of_small_segments(13);
+    uint64_t segments = 0, made = 0;
+    for (unsigned cycle = 0; cycle < 12; cycle++) {
+        if (cycle == 5) made = 0, segments = t->epoch;
+        made += commit_prepared(t, 36); /* two segments and a half */
+        assert_int_equal(twin_checkpoint(t), WEIR_OK);
+        assert_true(spare_count(t) <= 4);
+        if (cycle >= 5) assert_true(spare_count(t) > 0);
+    }
+    uint64_t log = (t->epoch - segments) * t->value_bytes;
+    assert_true(made > 0 && made * 8 < log); /* a block for each segment, and two manifests */
+    twin_power_cut(t, SIM_KEEP_RANDOM);
+    assert_int_equal(twin_open(t), WEIR_OK);
+    assert_int_equal(t->recovery.durable_epoch, t->epoch);
+    assert_true(twin_matches(t));
+    assert_int_equal(spare_count(t), 0);
+    twin_destroy(t);
+}
+
+/* They are room: the log goes on in them, and what else needs room gets theirs. */
+static void spare_files_give_way_on_a_full_disk(void **state)
+{
+    for (unsigned run = 0; run < 2; run++) {
+        struct twin *t = twin_of_small_segments(17 + run);
+        for (unsigned cycle = 0; cycle < 6; cycle++) {
+            (void)commit_prepared(t, 48);
+            assert_int_equal(twin_checkpoint(t), WEIR_OK);
+        }
+        assert_true(spare_count(t) >= 2);
+        uint64_t before = t->epoch;
+        disk_fill(t);
+        if (run == 0) { /* a checkpoint */
+            assert_int_equal(twin_checkpoint(t), WEIR_DISKFULL);
+            assert_int_equal(spare_count(t), 0);
+            assert_int_equal(twin_checkpoint(t), WEIR_OK);
+        } else { /* the log */
+            enum weir_status st = WEIR_OK;
+            while (st == WEIR_OK) {
+                st = twin_write(t);
+                if (st == WEIR_OK) assert_int_equal(store_sync(t->store), WEIR_OK);
+                while (store_prepare(t->store)) continue;
+            }
+            assert_int_equal(st, WEIR_DISKFULL);
+            assert_int_equal(spare_count(t), 0);
+            assert_true((t->epoch - before) * t->value_bytes > 2 * 16 * ENV_BLOCK_BYTES);
+        }
+        twin_power_cut(t, SIM_KEEP_NOTHING);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        assert_int_equal(t->recovery.durable_epoch, t->epoch);
+        assert_true(twin_matches(t));
+        twin_destroy(t);
+    }
+}
+
 /* ---- a limit of the file's size, as RLIMIT_FSIZE sets it ---- */
 
 static uint64_t size_limit = UINT64_MAX;
@@ -273,6 +362,8 @@ int main(void)
         cmocka_unit_test(store_starts_on_a_disk_that_others_filled),
         cmocka_unit_test(a_preparation_that_fails_is_no_full_disk),
         cmocka_unit_test(the_next_segment_is_made_in_time_and_in_pieces),
+        cmocka_unit_test(a_log_that_is_cut_fills_no_more_files_with_zeros),
+        cmocka_unit_test(spare_files_give_way_on_a_full_disk),
         cmocka_unit_test(a_frame_past_the_size_limit_waits_for_room),
         cmocka_unit_test(a_frame_refused_does_not_come_back_before_the_next),
     };
