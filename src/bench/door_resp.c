@@ -365,11 +365,12 @@ static bool door_figures(struct door *base, struct figures *f)
     return true;
 }
 
-uint32_t door_resp_shards(struct door *base)
+void door_resp_shards(struct door *base, uint32_t *shards, uint32_t *threads)
 {
     struct answer a;
-    if (!control_ask((struct door_resp *)base, "INFO", &a)) return 0;
-    return (uint32_t)info_number(a.text, "shards");
+    if (!control_ask((struct door_resp *)base, "INFO", &a)) return;
+    *shards = (uint32_t)info_number(a.text, "shards");
+    *threads = (uint32_t)info_number(a.text, "threads");
 }
 
 /* ---- opening and closing ---- */

@@ -126,8 +126,8 @@ struct door {
 struct door *door_resp_open(const struct workload *workload, const char *host, int port, int pid,
                             uint32_t connections, uint32_t pipeline, char *error,
                             size_t error_bytes);
-/** How many shards the server has; 0: it does not tell. */
-uint32_t door_resp_shards(struct door *door);
+/** How many shards the server has, on how many threads; as they were where it does not tell. */
+void door_resp_shards(struct door *door, uint32_t *shards, uint32_t *threads);
 
 struct door_port_options {
     const char *app;  /* a Lua file; NULL: the workload's own handlers in C */

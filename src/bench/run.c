@@ -144,7 +144,7 @@ static int server_reach(struct run *run)
     run->door = door_resp_open(run->workload, host, port, run->child.pid, o->connections,
                                o->pipeline, run->error, sizeof(run->error));
     if (!run->door) return complain(run, SERVER_EXIT_UNREACHABLE, run->error);
-    if (!run->report.shards) run->report.shards = door_resp_shards(run->door);
+    if (!run->report.shards) door_resp_shards(run->door, &run->report.shards, &run->report.threads);
     return 0;
 }
 

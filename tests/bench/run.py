@@ -353,6 +353,7 @@ def a_server_that_stands_still_shows_in_the_latencies_of_all_that_were_due(folde
     path = folder.join("figures.json")
     with Server(app, folder.join("data"), "--http", "none") as server:
         client = server.connect()
+        told = info(client, "shards"), info(client, "threads")
         command = [harness.weir_path(), "bench", "ycsb", "--connect", "127.0.0.1:%d" % server.resp, "--keys", "100", "--rate", "500",
                    "--connections", "1", "--pipeline", "4", "--seconds", "2", "--warmup", "0", "--json", path]
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -363,7 +364,9 @@ def a_server_that_stands_still_shows_in_the_latencies_of_all_that_were_due(folde
         out = running.communicate(timeout=60)[0]
         equal(running.returncode, 0, out.decode())
     with open(path) as file:
-        point = json.load(file)["points"][0]
+        figures = json.load(file)
+    equal((figures["shards"], figures["threads"]), told, "as the server tells them")
+    point = figures["points"][0]
     true(point["latency_us"]["max"] > 500000, "somebody waited all of it: %s" % point["latency_us"])
     # 500 a second x 0.5 s of waiting more than 0.1 s; a client that waits for answers would have counted 4
     true(point["latency_us"]["p90"] > 100000, "and many waited long: %s" % point["latency_us"])
