@@ -650,10 +650,12 @@ struct writer {
     int64_t wall_ms;     /* of the last frame */
     uint32_t checkpoint; /* number of the running one; 0: none */
     bool checkpoint_begun, checkpoint_failed, checkpoint_ending;
+    bool checkpoint_last; /* whether there is to be one more, before all stops, was judged */
     uint64_t checkpoint_begin, checkpoint_end;
     uint32_t checkpoint_number;
     uint64_t checkpoint_retry_ns;
     _Atomic uint64_t checkpoints;
+    _Atomic uint32_t rested; /* draining waits for no checkpoint (any more) */
 };
 
 /* The first line is read by shards for each request, the second too, and written where answers are large. */

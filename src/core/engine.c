@@ -447,6 +447,8 @@ bool engine_drain(struct engine *engine)
     if (atomic_exchange(&engine->draining, 1) == 0) {
         /* Requests that wait for deferred answers are told so. */
         for (uint32_t i = 0; i < engine->shard_count; i++) shard_wake(&engine->shards[i]);
+        /* There may be one more checkpoint. */
+        engine->env->actor_wake(engine->env, &engine->writer.actor);
     }
     for (uint32_t p = 0; p < engine->port_count; p++) {
         if (engine->ports[p].in_flight > 0) return false;
@@ -454,7 +456,8 @@ bool engine_drain(struct engine *engine)
     if (atomic_load(&engine->poisoned)) return true;
     /* Every effect has raised `wanted`: so all that was decided is durable. Messages and timers go on after a
      * restart. */
-    return atomic_load(&engine->wanted) <= atomic_load(&engine->durable);
+    return atomic_load(&engine->wanted) <= atomic_load(&engine->durable) &&
+           atomic_load(&engine->writer.rested) != 0;
 }
 
 void engine_stop(struct engine *engine)

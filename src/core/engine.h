@@ -106,7 +106,8 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
                              struct store_recovery *recovery, char *error, size_t error_bytes);
 /** Starts shards and log writer. */
 void engine_start(struct engine *engine);
-/** New requests are answered `shutdown`; true once none is left inside and all is durable. Poll it. */
+/** New requests are answered `shutdown`; true once none is left inside, all is durable, and there is a checkpoint where the next start
+ *  would read much more log than state. Poll it. */
 bool engine_drain(struct engine *engine);
 /** Stops the actors: from here on nobody wakes the actors of doors, which may then go. engine_close() does it otherwise. */
 void engine_stop(struct engine *engine);

@@ -96,7 +96,9 @@ void walk_step(struct shard *s)
         if (!w->in_rows) walk_entities(s, out, rows, full);
         else over = walk_rows(s, out, rows, full);
     } while (few && !over && out->len == 0);
-    w->next_ns = begun_ns + REST * (s->env->mono_ns(s->env) - begun_ns);
+    w->next_ns = begun_ns;
+    if (!atomic_load_explicit(&s->engine->draining, memory_order_relaxed))
+        w->next_ns += REST * (s->env->mono_ns(s->env) - begun_ns);
     if (out->len < full && !over) return;
     if (over) {
         w->active = false;

@@ -18,6 +18,10 @@
 #define CHECKPOINT_LIVE_FROM                                                                       \
     (64u << 20) /* below this the limit alone decides, so that tests can shrink it */
 #define CHECKPOINT_RETRY_NS 10000000000u
+/* Of a checkpoint before all stops: how little log is none's worth, as a part of checkpoint_bytes_min; and how much is written
+ * for it. */
+#define LAST_LOG_PART 16u
+#define LAST_LIVE_MAX (64u << 20)
 
 static void wake_ports(struct engine *engine)
 {
@@ -147,6 +151,18 @@ static uint64_t writer_write(struct engine *engine)
 
 /* ---- checkpoints (DECISIONS H9) ---- */
 
+/* Draining, once: a start reads a checkpoint sooner than a log of much more. */
+static bool checkpoint_last_due(struct engine *engine, uint64_t log, uint64_t live)
+{
+    struct writer *w = &engine->writer;
+    if (w->checkpoint_last) return false;
+    w->checkpoint_last = true;
+    bool due = log > engine->limits.checkpoint_bytes_min / LAST_LOG_PART && log / 2 > live &&
+               live <= LAST_LIVE_MAX && engine->env->mono_ns(engine->env) >= w->checkpoint_retry_ns;
+    if (due) MARK("a checkpoint before all stops");
+    return due || (log > 0 && ENV_CHANCE(engine->env, "writer.checkpoint_last"));
+}
+
 static bool checkpoint_due(struct engine *engine)
 {
     struct store_stats stats;
@@ -155,6 +171,8 @@ static bool checkpoint_due(struct engine *engine)
     for (uint32_t i = 0; i < engine->shard_count; i++)
         live += atomic_load_explicit(&engine->shards[i].published.state_bytes,
                                      memory_order_relaxed);
+    if (atomic_load_explicit(&engine->draining, memory_order_relaxed))
+        return checkpoint_last_due(engine, stats.log_bytes_since_checkpoint, live);
     uint64_t trigger = engine->limits.checkpoint_bytes_min;
     if (live > CHECKPOINT_LIVE_FROM && live > trigger) trigger = live;
 #ifdef MUTANT_control_checkpoint_later
@@ -221,8 +239,17 @@ static bool checkpoint_step(struct engine *engine)
         checkpoint_end(engine);
         return true;
     }
+    bool draining = atomic_load(&engine->draining) != 0;
+    if (draining && w->checkpoint != 0 && !w->checkpoint_last) {
+        MARK("a checkpoint is left behind where all stops");
+        w->checkpoint_last = true;
+        atomic_store(&w->rested, 1);
+    }
     if (w->checkpoint == 0) {
-        if (!checkpoint_due(engine)) return false;
+        if (!checkpoint_due(engine)) {
+            if (draining) atomic_store(&w->rested, 1);
+            return false;
+        }
         w->checkpoint = ++w->checkpoint_number;
         w->checkpoint_begun = w->checkpoint_failed = false;
         for (uint32_t i = 0; i < engine->shard_count; i++) {

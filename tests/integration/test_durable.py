@@ -99,6 +99,40 @@ def transfers_conserve_money_over_kills(folder):
 
 
 @test
+def a_clean_stop_leaves_a_checkpoint_where_there_is_much_more_log_than_state(folder):
+    data = folder.join("d")
+
+    def checkpoints():
+        return [name for name in os.listdir(data) if name.startswith("checkpoint-")]
+
+    # from a sixteenth of that on
+    with Server(BANK, data, "--shards", 2, "--limit", "checkpoint_bytes_min=4000000") as server:
+        connection = server.connect()
+
+        def deposit(count):
+            for _ in range(count):
+                connection.send(*[("CALL", "account", "a%d" % (i % 50), "deposit", 1) for i in range(1000)])
+                for _ in range(1000):
+                    connection.read()
+
+        deposit(1)
+        equal(server.stop(), 0)
+        equal(checkpoints(), [], "of little log")
+        server.start()
+        connection = server.connect()
+        deposit(30)
+        equal(checkpoints(), [], "while it runs")
+        equal(server.stop(), 0)
+        first = checkpoints()
+        equal(len(first), 1, "at the stop")
+        server.start()
+        connection = server.connect()
+        equal([connection.call("account", "a%d" % i, "balance") for i in range(50)], [31 * 20] * 50)
+        equal(server.stop(), 0)
+        equal(checkpoints(), first, "nothing was written since")
+
+
+@test
 def a_repeat_gets_the_first_answer_also_after_a_kill(folder):
     with Server(BANK, folder.join("d")) as server:
         connection = server.connect()
