@@ -94,6 +94,7 @@ struct table {
 struct index {
     struct table now, old; /* old.bits 0: all are in now */
     size_t origin, moved;  /* of old: so many places from there on have been moved */
+    size_t expected;       /* entities of the checkpoint that is about to be read */
 };
 static inline struct txn *entity_owner(const struct entity *e)
 {

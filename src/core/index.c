@@ -9,6 +9,9 @@
  * It grows by a table of twice the size, into which each addition moves some places of the old one, in order and in whole
  * clusters: from a free place, `origin`, to another one. So no cluster lies on both sides, and the home of a hash says
  * in which table it is: nobody waits for all that are there.
+ *
+ * A checkpoint has them in the order of their hashes. In a table for as many as have come so far those would all have their homes
+ * at its beginning, and each search would go through all of them; so it begins with room for all that will come.
  * SPDX-License-Identifier: MIT
  */
 #include "core/core_int.h"
@@ -104,10 +107,12 @@ static void index_grow(struct shard *s)
     index_settle(s);
     if (index->now.bits > 0) MARK("index of entities grows");
     if (index->now.bits > 0 && s->walk.active) MARK("index of entities grows during a walk");
-    unsigned first = ENV_CHANCE(s->env, "state.small_index") ? 1 : BITS_FIRST;
+    bool small = ENV_CHANCE(s->env, "state.small_index");
     struct table *old = &index->old;
     *old = index->now;
-    index->now = table_new(old->bits > 0 ? old->bits + 1 : first);
+    unsigned bits = old->bits > 0 ? old->bits + 1 : small ? 1 : BITS_FIRST;
+    while (!small && index->expected * 4 > (size_t)3 << bits) bits++;
+    index->now = table_new(bits);
     ASSERT(index->now.bits <= 32);
     s->memory_bytes += index->now.cap * sizeof(*index->now.places);
     index->moved = index->origin = 0;

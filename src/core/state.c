@@ -387,6 +387,10 @@ void state_apply(struct engine *engine, uint8_t slot, enum store_op op, struct w
                  struct weir_str value)
 {
     struct shard *s = &engine->shards[slot_shard(engine, slot)];
+    if (op == STORE_EXPECT) {
+        s->entities.expected += key.len > 0 && key.ptr[0] == ROW_ENTITY;
+        return;
+    }
     if (key.len > 0 && key.ptr[0] == ROW_EVENT) {
         store_change(&engine->recovered_events, slot, key, value);
         return;

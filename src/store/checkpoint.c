@@ -331,9 +331,22 @@ enum weir_status store_checkpoint_finish(struct store *store, bool *more)
     return st;
 }
 
+struct announce {
+    store_apply_fn *apply;
+    void *arg;
+};
+
+static void row_announce(void *arg, uint8_t slot, enum store_op op, struct weir_str key,
+                         struct weir_str value)
+{
+    const struct announce *self = arg;
+    self->apply(self->arg, slot, STORE_EXPECT, key, STR_NIL);
+}
+
 enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, void *arg,
                                  struct store_recovery *recovery, uint64_t *begin)
 {
+    struct announce announce = { apply, arg };
     *begin = 0;
     uint32_t had = store->checkpoint_count;
     while (store->checkpoint_count > 0) {
@@ -341,7 +354,7 @@ enum weir_status checkpoint_load(struct store *store, store_apply_fn *apply, voi
         char name[ENV_NAME_MAX];
         uint64_t rows;
         store_name(name, "checkpoint", c->sequence);
-        enum weir_status st = checkpoint_read(store, c, NULL, NULL, &rows);
+        enum weir_status st = checkpoint_read(store, c, row_announce, &announce, &rows);
         if (st == WEIR_OK && store->checkpoint_count > 1 &&
             ENV_CHANCE(store->env, "store.older_checkpoint")) {
             MARK("recovery takes the older checkpoint");

@@ -19,7 +19,7 @@
  *   varint value length and, until that is reached, varint bytes that stay, varint bytes that change, those bytes.
  * Changes of a key hold in their order; parts of one frame hold disjoint slots.
  */
-enum store_op { STORE_PUT = 1, STORE_DELETE = 2, STORE_PATCH = 3 };
+enum store_op { STORE_EXPECT = 0 /* in no batch */, STORE_PUT = 1, STORE_DELETE = 2, STORE_PATCH = 3 };
 /** The head of a change, whose key is in two parts, the first of a few bytes; where it ends. */
 static inline char *store_change_head(char *at, uint8_t slot, enum store_op op,
                                       struct weir_str head, struct weir_str key)
@@ -71,7 +71,8 @@ struct store_options {
 struct store;
 
 /* Applies one recovered row in recovery order: checkpoint rows, then log changes by epoch. A deletion has no value, that of
- * STORE_PATCH is for store_patch(). Bytes are borrowed until return. */
+ * STORE_PATCH is for store_patch(). Bytes are borrowed until return. Before all of them each row of the checkpoint is announced
+ * by STORE_EXPECT, without its value, as it is read to be verified; also of one that is found bad and not used. */
 typedef void store_apply_fn(void *arg, uint8_t slot, enum store_op op, struct weir_str key,
                             struct weir_str value);
 

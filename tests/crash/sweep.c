@@ -91,6 +91,7 @@ static void row_found(void *arg, uint8_t slot, enum store_op op, struct weir_str
     struct world *w = arg;
     char expected[VALUE_BYTES_MAX + 8];
     uint32_t number, stamp;
+    if (op == STORE_EXPECT) return;
     if (key.len != 4) {
         fail(w, "a key that was never written", key.len, 0);
         return;

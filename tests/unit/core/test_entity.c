@@ -145,8 +145,101 @@ static void rows_are_as_they_were_set(void **state)
     mem_free(w);
 }
 
+/* ---- what a checkpoint hands out ---- */
+
+#define LOADED 60000u
+#define SHARDS 3u
+
+struct part { /* of a checkpoint: the keys of one shard, as its walk found them */
+    struct engine *engine;
+    const struct entity *entities[LOADED];
+    unsigned count;
+};
+
+static struct engine *engine_make(struct env *env)
+{
+    struct engine *engine = mem_alloc(sizeof(*engine));
+    engine->shard_count = SHARDS;
+    engine->shards = mem_aligned(64, SHARDS * sizeof(struct shard));
+    memset(engine->shards, 0, SHARDS * sizeof(struct shard));
+    for (unsigned i = 0; i < SHARDS; i++) {
+        engine->shards[i].env = env;
+        engine->shards[i].engine = engine;
+    }
+    return engine;
+}
+
+static void engine_end(struct engine *engine)
+{
+    for (unsigned i = 0; i < SHARDS; i++) state_free(&engine->shards[i]);
+    mem_free(engine->shards);
+    mem_free(engine);
+}
+
+static void hand_out(struct engine *engine, enum store_op op, const struct entity *e)
+{
+    struct buf key = { 0 };
+    key_entity(&key, e->type_id, entity_key(e));
+    state_apply(engine, e->slot, op, buf_str(&key), op == STORE_PUT ? STR("row") : STR_NIL);
+    buf_free(&key);
+}
+
+static void walked(void *arg, const struct entity *e)
+{
+    struct part *part = arg;
+    part->entities[part->count++] = e;
+}
+
+/* How many places lie between an entity and its home, where a search for it begins. */
+static size_t distance(const struct table *table, const struct entity *e)
+{
+    size_t home = e->hash >> (32 - table->bits), at = home;
+    while ((table->places[at & (table->cap - 1)] & ((UINT64_C(1) << 48) - 1)) != (uintptr_t)e) at++;
+    return at - home;
+}
+
+/* Those of one shard come in the order of their hashes, and before those of another if that walks faster. */
+static void what_a_checkpoint_hands_out_is_found_near_its_home(void **state)
+{
+    struct env env = { 0 };
+    struct engine *before = engine_make(&env), *after = engine_make(&env);
+    static struct part parts[SHARDS];
+    char text[24];
+    for (unsigned i = 0; i < LOADED; i++) {
+        int len = snprintf(text, sizeof(text), "account-%u", i);
+        /* of another number of shards: most are in the first, which has little of the others' */
+        uint8_t slot = (uint8_t)(i % 7 == 0 ? 1 + i % 2 : 3 * (i % 80));
+        entity_get(&before->shards[i % 7 == 0 ? 1 + i % 2 : 0], 3, (struct weir_str){ text, (size_t)len }, slot);
+    }
+    for (unsigned i = 0; i < SHARDS; i++) {
+        for (uint64_t at = 0; at < INDEX_WALKED;) at = index_walk(&before->shards[i].entities, at, walked, &parts[i]);
+        for (unsigned n = 0; n < parts[i].count; n++) hand_out(after, STORE_EXPECT, parts[i].entities[n]);
+    }
+    size_t most = 0;
+    unsigned count = 0;
+    for (unsigned i = SHARDS; i-- > 0;) {
+        for (unsigned n = 0; n < parts[i].count; n++, count++) {
+            const struct entity *from = parts[i].entities[n];
+            struct shard *s = &after->shards[slot_shard(after, from->slot)];
+            hand_out(after, STORE_PUT, from);
+            const struct entity *e = entity_look(s, 3, entity_key(from));
+            assert_true(e != NULL && str_eq(entity_row(e), STR("row")));
+            assert_int_equal(s->entities.old.bits, 0); /* its table does not grow */
+            size_t d = distance(&s->entities.now, e);
+            if (d > most) most = d;
+        }
+    }
+    assert_int_equal(count, LOADED);
+    assert_true(most < 200);
+    engine_end(before);
+    engine_end(after);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(rows_are_as_they_were_set) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_are_as_they_were_set),
+        cmocka_unit_test(what_a_checkpoint_hands_out_is_found_near_its_home),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,6 +38,7 @@ struct twin {
 static inline void twin_row(void *arg, uint8_t slot, enum store_op op, struct weir_str key, struct weir_str value)
 {
     struct twin *t = arg;
+    if (op == STORE_EXPECT) return;
     if (key.len != 1 || (uint8_t)key.ptr[0] >= TWIN_KEYS || slot != (uint8_t)key.ptr[0]) {
         t->wrong = true;
         return;
