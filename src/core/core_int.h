@@ -788,13 +788,33 @@ void key_entity(struct buf *out, uint16_t type_id, struct weir_str key);
 void key_owned(struct buf *out, enum row_kind kind, uint16_t type_id, struct weir_str key);
 bool key_owned_parse(struct weir_str bytes, uint16_t *type_id, struct weir_str *key,
                      struct weir_str *rest);
-void state_apply(struct engine *engine, uint8_t slot, enum store_op op, struct weir_str key,
-                 struct weir_str value); /* recovery */
 void state_free(struct shard *s);
 static inline uint16_t load_be16(const char *at)
 {
     return (uint16_t)((uint8_t)at[0] << 8 | (uint8_t)at[1]);
 }
+
+/* ---- replay.c: recovery ------------------------------------------------------------------------- */
+#define REPLAY_CHANGES 32u /* a power of two */
+#define REPLAY_FROM 32768u /* entities of a shard, with less of which its changes do not wait */
+struct replayed {
+    struct shard *shard;
+    struct key_place place; /* of an entity; else the slot alone */
+    enum store_op op;
+    bool entity, waits; /* waits: to be applied */
+    size_t key_len;
+    struct buf bytes; /* key, value */
+};
+struct replay {
+    struct engine *engine;
+    size_t count; /* that waited, and do */
+    struct replayed changes[REPLAY_CHANGES];
+};
+/** For store_open(). */
+void replay_add(void *replay, uint8_t slot, enum store_op op, struct weir_str key,
+                struct weir_str value);
+/** The last that wait, behind a store_open() of whatever end; frees what it has. */
+void replay_end(struct replay *replay);
 
 /* ---- txn.c: accesses, judgement, applying -------------------------------------------------------- */
 struct txn *txn_begin(struct shard *s, uint64_t id, struct age age);

@@ -136,12 +136,6 @@ static void shard_init(struct engine *engine, uint32_t index)
     s->fibers = fiber_pool_create(FIBER_STACK_BYTES, (unsigned)engine->limits.fibers_max);
 }
 
-static void recovered(void *arg, uint8_t slot, enum store_op op, struct weir_str key,
-                      struct weir_str value)
-{
-    state_apply(arg, slot, op, key, value);
-}
-
 static enum weir_status open_store(struct engine *engine, struct store_recovery *recovery,
                                    char *error, size_t bytes)
 {
@@ -149,8 +143,11 @@ static enum weir_status open_store(struct engine *engine, struct store_recovery 
     struct store_options standard = STORE_OPTIONS;
     if (store.segment_bytes_first == 0) store = standard;
     store.torn_files_max = (uint32_t)engine->limits.torn_files_max;
-    return store_open(engine->env, engine->options.data, &store, recovered, engine, &engine->store,
-                      recovery, error, bytes);
+    struct replay replay = { .engine = engine };
+    enum weir_status st = store_open(engine->env, engine->options.data, &store, replay_add, &replay,
+                                     &engine->store, recovery, error, bytes);
+    replay_end(&replay);
+    return st;
 }
 
 /* Names that this application is the first to use become rows, durable before anything uses their ids. */

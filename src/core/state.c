@@ -346,68 +346,7 @@ bool memory_takes(struct shard *s, uint64_t more)
     return s->memory_bytes + others + more <= max;
 }
 
-/* ---- recovery: rows as the store hands them out, checkpoint first, then changes by epoch ---- */
-
-static struct weir_str patched(struct shard *s, const char *before, size_t len,
-                               struct weir_str patch)
-{
-    MARK("recovery patches a row");
-#ifdef MUTANT_patch_lost
-    return (struct weir_str){ before, len };
-#endif
-    store_patch((struct weir_str){ before, len }, patch, &s->scratch);
-    return buf_str(&s->scratch);
-}
-
-static void entity_apply(struct shard *s, uint8_t slot, enum store_op op, struct weir_str key,
-                         struct weir_str value)
-{
-    struct weir_str name = { key.ptr + 3, key.len - 3 };
-    uint16_t type_id = load_be16(key.ptr + 1);
-    if (op == STORE_PUT) {
-        entity_set(s, entity_get(s, type_id, name, slot), value);
-        return;
-    }
-    struct entity *e = index_find(&s->entities, type_id, name, entity_hash(type_id, name));
-    if (e == NULL) {
-        if (op == STORE_PATCH) MARK("a patch of an entity that was deleted behind it");
-        return;
-    }
-    if (op == STORE_PATCH) {
-        struct weir_str row = entity_row(e);
-        entity_set(s, e, patched(s, row.ptr, row.len, value));
-        return;
-    }
-    MARK("recovery deletes an entity");
-    entity_set(s, e, STR_NIL);
-    entity_remove(s, e);
-}
-
-void state_apply(struct engine *engine, uint8_t slot, enum store_op op, struct weir_str key,
-                 struct weir_str value)
-{
-    struct shard *s = &engine->shards[slot_shard(engine, slot)];
-    if (op == STORE_EXPECT) {
-        s->entities.expected += key.len > 0 && key.ptr[0] == ROW_ENTITY;
-        return;
-    }
-    if (key.len > 0 && key.ptr[0] == ROW_EVENT) {
-        store_change(&engine->recovered_events, slot, key, value);
-        return;
-    }
-    if (key.len >= 3 && key.ptr[0] == ROW_ENTITY) {
-        entity_apply(s, slot, op, key, value);
-        return;
-    }
-    if (op == STORE_PUT) {
-        row_set(s, slot, key, value);
-        return;
-    }
-    struct row *row = (struct row *)tree_find(&s->rows, key);
-    if (row == NULL) return;
-    if (op == STORE_PATCH) row_value_set(s, row, patched(s, row->value, row->value_len, value));
-    else row_delete(s, row);
-}
+/* ---- the end ---- */
 
 void state_free(struct shard *s)
 {

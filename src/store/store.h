@@ -19,7 +19,12 @@
  *   varint value length and, until that is reached, varint bytes that stay, varint bytes that change, those bytes.
  * Changes of a key hold in their order; parts of one frame hold disjoint slots.
  */
-enum store_op { STORE_EXPECT = 0 /* in no batch */, STORE_PUT = 1, STORE_DELETE = 2, STORE_PATCH = 3 };
+enum store_op {
+    STORE_EXPECT = 0 /* in no batch */,
+    STORE_PUT = 1,
+    STORE_DELETE = 2,
+    STORE_PATCH = 3
+};
 /** The head of a change, whose key is in two parts, the first of a few bytes; where it ends. */
 static inline char *store_change_head(char *at, uint8_t slot, enum store_op op,
                                       struct weir_str head, struct weir_str key)
