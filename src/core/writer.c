@@ -18,10 +18,10 @@
 #define CHECKPOINT_LIVE_FROM                                                                       \
     (64u << 20) /* below this the limit alone decides, so that tests can shrink it */
 #define CHECKPOINT_RETRY_NS 10000000000u
-/* Of a checkpoint before all stops: how little log is none's worth, as a part of checkpoint_bytes_min; and how much is written
- * for it. */
+/* Of a checkpoint before all stops: how little log is none's worth, as a part of checkpoint_bytes_min; and how much memory
+ * what is written for it may take: so that a stop is a matter of a second. */
 #define LAST_LOG_PART 16u
-#define LAST_LIVE_MAX (64u << 20)
+#define LAST_MEMORY_MAX (256u << 20)
 
 static void wake_ports(struct engine *engine)
 {
@@ -157,8 +157,13 @@ static bool checkpoint_last_due(struct engine *engine, uint64_t log, uint64_t li
     struct writer *w = &engine->writer;
     if (w->checkpoint_last) return false;
     w->checkpoint_last = true;
+    uint64_t memory = 0;
+    for (uint32_t i = 0; i < engine->shard_count; i++)
+        memory += atomic_load_explicit(&engine->shards[i].published.memory_bytes,
+                                       memory_order_relaxed);
     bool due = log > engine->limits.checkpoint_bytes_min / LAST_LOG_PART && log / 2 > live &&
-               live <= LAST_LIVE_MAX && engine->env->mono_ns(engine->env) >= w->checkpoint_retry_ns;
+               memory <= LAST_MEMORY_MAX &&
+               engine->env->mono_ns(engine->env) >= w->checkpoint_retry_ns;
     if (due) MARK("a checkpoint before all stops");
     return due || (log > 0 && ENV_CHANCE(engine->env, "writer.checkpoint_last"));
 }
@@ -240,9 +245,8 @@ static bool checkpoint_step(struct engine *engine)
         return true;
     }
     bool draining = atomic_load(&engine->draining) != 0;
-    if (draining && w->checkpoint != 0 && !w->checkpoint_last) {
+    if (draining && w->checkpoint != 0 && !w->checkpoint_last && !checkpoint_due(engine)) {
         MARK("a checkpoint is left behind where all stops");
-        w->checkpoint_last = true;
         atomic_store(&w->rested, 1);
     }
     if (w->checkpoint == 0) {
