@@ -462,6 +462,12 @@ struct tree_item *tree_step(const struct tree *tree, struct tree_place *place, s
     return tree_seek_place(tree, at, true, reverse, place);
 }
 
+struct tree_item *tree_peek(const struct tree_place *place, unsigned ahead)
+{
+    const struct tree_node *leaf = place->leaf;
+    return leaf != NULL && place->at + ahead < leaf->count ? leaf->items[place->at + ahead] : NULL;
+}
+
 size_t tree_count(const struct tree *tree, struct weir_str from, struct weir_str to)
 {
     size_t high = to.ptr ? tree_rank(tree, to) : tree->count;

@@ -54,6 +54,8 @@ struct tree_item *tree_seek_place(const struct tree *tree, struct weir_str key, 
  *  without a change this takes a step instead of a search. */
 struct tree_item *tree_step(const struct tree *tree, struct tree_place *place, struct weir_str at,
                             bool reverse);
+/** The item so many beyond the place, to be fetched ahead; NULL where that takes a search. Without a change since only. */
+struct tree_item *tree_peek(const struct tree_place *place, unsigned ahead);
 /** Number of items with from <= key < to; O(log n) by counts in inner nodes. `to` nil: to the end. */
 size_t tree_count(const struct tree *tree, struct weir_str from, struct weir_str to);
 /** Frees the nodes, not the items. */

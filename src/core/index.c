@@ -200,7 +200,9 @@ uint64_t index_walk(const struct index *index, uint64_t from, index_take_fn *tak
     if (index->now.bits == 0) return INDEX_WALKED;
     const struct table *table = table_of(index, (uint32_t)from);
     size_t home = home_of(table, (uint32_t)from);
+    const struct entity *near = entity_of(table->places[(home + AHEAD / 2) & (table->cap - 1)]);
     fetch(entity_of(table->places[(home + AHEAD) & (table->cap - 1)]));
+    if (near != NULL) row_expect(near);
     for (size_t at = home; table->places[at] != 0; at = after(table, at)) {
         const struct entity *e = entity_of(table->places[at]);
         if (home_of(table, e->hash) == home) take(arg, e);

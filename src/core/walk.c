@@ -11,6 +11,7 @@
 #define ROWS_PER_SLICE 512u
 #define REST 16u /* times a slice, from its beginning to the next */
 #define WAIT_NS 100000u
+#define VALUE_FETCHED (8 * CACHE_LINE) /* the processor goes on by itself */
 
 static void walk_begin(struct shard *s)
 {
@@ -28,50 +29,61 @@ static void walk_begin(struct shard *s)
     s->env->actor_wake(s->env, &s->engine->writer.actor);
 }
 
-struct take {
-    struct buf *out, key;
-};
-
 static void entity_take(void *arg, const struct entity *e)
 {
-    struct take *self = arg;
+    struct buf *out = arg;
+    char head[ENTITY_KEY_HEAD];
     if (!entity_has_row(e)) return;
-    buf_reset(&self->key);
-    key_entity(&self->key, e->type_id, entity_key(e));
-    store_change(self->out, e->slot, buf_str(&self->key), entity_row(e));
+    key_entity_head(head, e->type_id);
+    store_change_of(out, e->slot, (struct weir_str){ head, sizeof(head) }, entity_key(e),
+                    entity_row(e));
 }
 
 /* Large rows end a slice early, so that a batch is never much more than `full` bytes. */
 static void walk_entities(struct shard *s, struct buf *out, unsigned rows, size_t full)
 {
     struct walk *w = &s->walk;
-    struct take take = { .out = out };
     for (unsigned n = 0; n < rows && out->len < full && w->hash != INDEX_WALKED; n++)
-        w->hash = index_walk(&s->entities, w->hash, entity_take, &take);
-    buf_free(&take.key);
+        w->hash = index_walk(&s->entities, w->hash, entity_take, out);
     if (w->hash == INDEX_WALKED) w->in_rows = true;
+}
+
+#define AHEAD 8u /* rows, to fetch what is there, and half as far ahead what that points to */
+
+static void row_fetch(const struct tree_place *place)
+{
+    const struct row *far = (const struct row *)tree_peek(place, AHEAD);
+    const struct row *near = (const struct row *)tree_peek(place, AHEAD / 2);
+    if (far != NULL) fetch(far);
+    if (near == NULL) return;
+    fetch(near->item.key.ptr);
+    for (uint32_t at = 0; at < near->value_len && at < VALUE_FETCHED; at += CACHE_LINE)
+        fetch(near->value + at);
 }
 
 /* True at the end. */
 static bool walk_rows(struct shard *s, struct buf *out, unsigned rows, size_t full)
 {
     struct walk *w = &s->walk;
-    for (unsigned n = 0; n < rows && out->len < full; n++) {
-        struct row *row = (struct row *)tree_seek(&s->rows, buf_str(&w->row_at), w->row_at.len > 0);
-        if (row == NULL) return true;
+    struct tree_place place;
+    struct weir_str at = STR_NIL;
+    struct tree_item *item = tree_seek_place(&s->rows, buf_str(&w->row_at), w->row_at.len > 0,
+                                             false, &place);
+    for (unsigned n = 0; item != NULL && n < rows && out->len < full; n++) {
+        const struct row *row = (const struct row *)item;
+        row_fetch(&place);
+        at = item->key;
 #ifdef MUTANT_dedup_not_in_checkpoint
-        if (row->item.key.ptr[0] == ROW_RECORD) {
-            buf_reset(&w->row_at);
-            buf_add_str(&w->row_at, row->item.key);
-            continue;
-        }
+        if (at.ptr[0] != ROW_RECORD)
 #endif
-        store_change(out, row->slot, row->item.key,
-                     (struct weir_str){ row->value, row->value_len });
-        buf_reset(&w->row_at);
-        buf_add_str(&w->row_at, row->item.key);
+            store_change(out, row->slot, at, (struct weir_str){ row->value, row->value_len });
+        item = tree_step(&s->rows, &place, at, false);
     }
-    return false;
+    if (at.ptr != NULL) {
+        buf_reset(&w->row_at);
+        buf_add_str(&w->row_at, at);
+    }
+    return item == NULL;
 }
 
 /* A slice, at most a sixteenth of the shard's time: a shard that has little left would fall behind by the whole walk. */

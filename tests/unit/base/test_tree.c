@@ -19,6 +19,7 @@ struct twin {
     struct tree_item **items; /* ascending */
     size_t count, cap;
     uint64_t random;
+    unsigned peeked; /* items found so */
 };
 
 /* Keys that share prefixes, are prefixes of each other, and hold NULs and high bytes. */
@@ -121,6 +122,11 @@ static void twin_compare(struct twin *twin, struct weir_str key, struct weir_str
     struct tree_place place;
     struct tree_item *item = tree_seek_place(&twin->tree, key, false, false, &place);
     CHECK(seed, item == twin_at(twin, rank));
+    for (unsigned ahead = 1; item != NULL && ahead < 6; ahead++) {
+        struct tree_item *peeked = tree_peek(&place, ahead);
+        CHECK(seed, peeked == NULL || peeked == twin_at(twin, rank + ahead));
+        twin->peeked += peeked != NULL;
+    }
     if (item)
         CHECK(seed, tree_step(&twin->tree, &place, item->key, false) == twin_at(twin, rank + 1));
     item = tree_seek_place(&twin->tree, key, false, true, &place);
@@ -169,6 +175,7 @@ static void twin_run(uint64_t seed, struct weir_str (*draw_key)(uint64_t *, char
     struct weir_str key = draw_key(&twin.random, room, spread);
     twin_add(&twin, key);
     twin_compare(&twin, key, STR("b"), seed);
+    CHECK(seed, twin.peeked > 100);
     twin_free(&twin);
 }
 
