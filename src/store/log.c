@@ -178,16 +178,16 @@ void log_spares_drop(struct store *store, uint32_t kept)
     }
 }
 
-/* Whether the disk has them; the spares give way, but for those `kept`. One that does not say is believed to. */
-static bool room_for(struct store *store, uint64_t bytes, uint32_t kept)
+/* Whether the disk has them; the spares give way. One that does not say is believed to. */
+static bool room_for(struct store *store, uint64_t bytes)
 {
     struct env *env = store->env;
     for (;;) {
         int64_t disk_free = env->dir_free_bytes(env, store->dir);
         store->stats.disk_free_bytes = disk_free;
         if (disk_free < 0 || (uint64_t)disk_free >= bytes) return true;
-        if (store->spare_count <= kept) return false;
-        log_spares_drop(store, kept);
+        if (store->spare_count == 0) return false;
+        log_spares_drop(store, 0);
         (void)env->dir_sync(env, store->dir); /* as in reserve_release() */
     }
 }
@@ -200,7 +200,7 @@ static enum weir_status reserve_grow(struct store *store, uint64_t bytes)
     store->reserve_wanted = false;
     if (had >= bytes) return WEIR_OK;
     if (to > bytes) to = bytes;
-    if (!room_for(store, bytes - had, 0)) {
+    if (!room_for(store, bytes - had)) {
         store->reserve_wanted = true;
         return WEIR_DISKFULL;
     }
@@ -250,9 +250,12 @@ static enum weir_status making_begin(struct store *store, uint64_t bytes)
         log_spares_drop(store, store->spare_count - 1);
     bool again = store->spare_count > 0;
     if (again) MARK("a segment's file is used again");
-    if (!room_for(store, again ? reserve : bytes + reserve, again) ||
+    /* Out of the list meanwhile: the others give way, not this one. */
+    struct segment used = again ? store->spares[--store->spare_count] : (struct segment){ 0 };
+    if (!room_for(store, again ? reserve : bytes + reserve) ||
         (store->segment_count > 0 && ENV_CHANCE(env, "store.no_segment"))) {
         MARK("no room for a segment");
+        if (again) store->spares[store->spare_count++] = used;
         store->no_segment = true;
         return WEIR_DISKFULL;
     }
@@ -260,9 +263,8 @@ static enum weir_status making_begin(struct store *store, uint64_t bytes)
     store_name(name, "log", sequence);
     int64_t error = 0;
     if (again) {
-        struct segment *used = &store->spares[--store->spare_count];
-        store_name(spare, "spare", used->sequence);
-        bytes = used->bytes;
+        store_name(spare, "spare", used.sequence);
+        bytes = used.bytes;
         error = env->rename(env, store->dir, spare, name);
     }
     if (error >= 0) error = log_open(store, name, ENV_CREATE);
@@ -426,6 +428,7 @@ enum weir_status log_append(struct store *store, const struct store_frame *frame
         ENV_CHANCE(env, "store.switch_now")) {
         enum weir_status st = log_switch(store, whole);
         if (st != WEIR_OK) return st;
+        ASSERT(blocks_up(store->offset + whole) <= store->segments[store->current].bytes);
     }
     struct segment *segment = &store->segments[store->current];
     uint64_t front = store->offset % ENV_BLOCK_BYTES, from = store->offset - front,

@@ -211,10 +211,10 @@ static uint64_t commit_prepared(struct twin *t, unsigned count)
     return made;
 }
 
-static struct twin *twin_of_small_segments(uint64_t seed)
+static struct twin *twin_of_small_segments(uint64_t seed, uint64_t reserve)
 {
     struct twin *t = twin_create(seed);
-    t->options = (struct store_options){ 2 * ENV_BLOCK_BYTES, 16 * ENV_BLOCK_BYTES, 0 };
+    t->options = (struct store_options){ 2 * ENV_BLOCK_BYTES, 16 * ENV_BLOCK_BYTES, reserve };
     t->value_bytes = 3000;
     plain_write = t->env.write;
     t->env.write = counted_write;
@@ -225,16 +225,16 @@ static struct twin *twin_of_small_segments(uint64_t seed)
 /* Segments have doubled meanwhile, so the first that are cut are too small for the next. */
 static void a_log_that_is_cut_fills_no_more_files_with_zeros(void **state)
 {
-    struct twin *t = twin_of_small_segments(13);
-    uint64_t segments = 0, made = 0;
+    struct twin *t = twin_of_small_segments(13, 0);
+    uint64_t since = 0, made = 0;
     for (unsigned cycle = 0; cycle < 12; cycle++) {
-        if (cycle == 5) made = 0, segments = t->epoch;
+        if (cycle == 5) made = 0, since = t->epoch;
         made += commit_prepared(t, 36); /* two segments and a half */
         assert_int_equal(twin_checkpoint(t), WEIR_OK);
         assert_true(spare_count(t) <= 4);
         if (cycle >= 5) assert_true(spare_count(t) > 0);
     }
-    uint64_t log = (t->epoch - segments) * t->value_bytes;
+    uint64_t log = (t->epoch - since) * t->value_bytes;
     assert_true(made > 0 && made * 8 < log); /* a block for each segment, and two manifests */
     twin_power_cut(t, SIM_KEEP_RANDOM);
     assert_int_equal(twin_open(t), WEIR_OK);
@@ -248,7 +248,7 @@ static void a_log_that_is_cut_fills_no_more_files_with_zeros(void **state)
 static void spare_files_give_way_on_a_full_disk(void **state)
 {
     for (unsigned run = 0; run < 2; run++) {
-        struct twin *t = twin_of_small_segments(17 + run);
+        struct twin *t = twin_of_small_segments(17 + run, 0);
         for (unsigned cycle = 0; cycle < 6; cycle++) {
             (void)commit_prepared(t, 48);
             assert_int_equal(twin_checkpoint(t), WEIR_OK);
@@ -277,6 +277,37 @@ static void spare_files_give_way_on_a_full_disk(void **state)
         assert_true(twin_matches(t));
         twin_destroy(t);
     }
+}
+
+/* A frame larger than segments are: of the spares only a larger one will do, and stays where others give way. */
+static void a_large_frame_gets_a_spare_that_is_large_enough(void **state)
+{
+    unsigned written_some = 0;
+    for (unsigned run = 0; run < 60; run++) {
+        struct twin *t = twin_of_small_segments(23, 20 * ENV_BLOCK_BYTES);
+        for (unsigned cycle = 0; cycle < 3 + run % 3; cycle++) {
+            (void)commit_prepared(t, 16 + run % 5 * 4);
+            if (cycle == 2) { /* a segment of its own, which is cut and kept, too */
+                t->value_bytes = 30 * ENV_BLOCK_BYTES;
+                twin_commit(t, 1);
+                t->value_bytes = 3000;
+            }
+            assert_int_equal(twin_checkpoint(t), WEIR_OK);
+        }
+        (void)commit_prepared(t, run / 15);
+        for (unsigned i = 0; i < 2; i++) assert_int_equal(twin_checkpoint(t), WEIR_OK);
+        disk_fill(t);
+        t->value_bytes = 30 * ENV_BLOCK_BYTES;
+        enum weir_status st = twin_write(t);
+        if (st == WEIR_OK) assert_int_equal(store_sync(t->store), WEIR_OK);
+        else assert_int_equal(st, WEIR_DISKFULL);
+        written_some += st == WEIR_OK;
+        twin_power_cut(t, SIM_KEEP_NOTHING);
+        assert_int_equal(twin_open(t), WEIR_OK);
+        assert_int_equal(t->recovery.durable_epoch, t->epoch);
+        twin_destroy(t);
+    }
+    assert_true(written_some > 0 && written_some < 60);
 }
 
 /* ---- a limit of the file's size, as RLIMIT_FSIZE sets it ---- */
@@ -364,6 +395,7 @@ int main(void)
         cmocka_unit_test(the_next_segment_is_made_in_time_and_in_pieces),
         cmocka_unit_test(a_log_that_is_cut_fills_no_more_files_with_zeros),
         cmocka_unit_test(spare_files_give_way_on_a_full_disk),
+        cmocka_unit_test(a_large_frame_gets_a_spare_that_is_large_enough),
         cmocka_unit_test(a_frame_past_the_size_limit_waits_for_room),
         cmocka_unit_test(a_frame_refused_does_not_come_back_before_the_next),
     };
