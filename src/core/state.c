@@ -130,8 +130,6 @@ struct entity *entity_get(struct shard *s, uint16_t type_id, struct weir_str key
     return entity_get_at(s, type_id, key, place);
 }
 
-#define ROW_LINES_EXPECTED 8u /* the processor goes on by itself */
-
 /* Each step for who comes back some time later. */
 void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, enum expect step)
 {
@@ -146,8 +144,7 @@ void entity_expect(struct shard *s, uint16_t type_id, struct key_place place, en
         fetch((const char *)e + CACHE_LINE);
     } else if (e != NULL) {
         struct weir_str row = entity_row(e);
-        for (size_t i = 0; i < row.len && i < ROW_LINES_EXPECTED * CACHE_LINE; i += CACHE_LINE)
-            fetch(row.ptr + i);
+        fetch_bytes(row.ptr, row.len);
     }
 }
 
@@ -346,7 +343,7 @@ bool memory_takes(struct shard *s, uint64_t more)
     return s->memory_bytes + others + more <= max;
 }
 
-/* ---- the end ---- */
+/* ---- all of it ---- */
 
 void state_free(struct shard *s)
 {

@@ -11,7 +11,7 @@
 #define ROWS_PER_SLICE 512u
 #define REST 16u /* times a slice, from its beginning to the next */
 #define WAIT_NS 100000u
-#define VALUE_FETCHED (8 * CACHE_LINE) /* the processor goes on by itself */
+#define AHEAD 8u /* rows, to fetch what is there, and half as far ahead what that points to */
 
 static void walk_begin(struct shard *s)
 {
@@ -48,8 +48,6 @@ static void walk_entities(struct shard *s, struct buf *out, unsigned rows, size_
     if (w->hash == INDEX_WALKED) w->in_rows = true;
 }
 
-#define AHEAD 8u /* rows, to fetch what is there, and half as far ahead what that points to */
-
 static void row_fetch(const struct tree_place *place)
 {
     const struct row *far = (const struct row *)tree_peek(place, AHEAD);
@@ -57,8 +55,7 @@ static void row_fetch(const struct tree_place *place)
     if (far != NULL) fetch(far);
     if (near == NULL) return;
     fetch(near->item.key.ptr);
-    for (uint32_t at = 0; at < near->value_len && at < VALUE_FETCHED; at += CACHE_LINE)
-        fetch(near->value + at);
+    fetch_bytes(near->value, near->value_len);
 }
 
 /* True at the end. */

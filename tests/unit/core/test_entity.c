@@ -151,7 +151,6 @@ static void rows_are_as_they_were_set(void **state)
 #define SHARDS 3u
 
 struct part { /* of a checkpoint: the keys of one shard, as its walk found them */
-    struct engine *engine;
     const struct entity *entities[LOADED];
     unsigned count;
 };
