@@ -1,4 +1,5 @@
-"""The applications and tests that docs/guide shows: they are put together from its pages and run.
+"""The applications and tests that docs/guide shows: they are put together from its pages and run. What Lua is given, and
+docs/reference describes.
 
 SPDX-License-Identifier: MIT
 """
@@ -8,6 +9,21 @@ import re
 from harness import ROOT, Folder, equal, true, weir
 
 GUIDE = os.path.join(ROOT, "docs", "guide")
+REFERENCE = os.path.join(ROOT, "docs", "reference")
+
+# `weir` cannot be walked, so it is asked for each word that the runtime's sources have in quotes, some at a time: long
+# errors are cut.
+ASKING = """local weir, found = require "weir", {}
+for _, name in ipairs { %s } do
+  if pcall(function() return weir[name] end) then found[#found + 1] = name end
+end
+error("has " .. table.concat(found, " ") .. ".")
+"""
+WALKING = """local t, found = require "weir.test", {}
+for name in pairs(t) do found[#found + 1] = name end
+error("has " .. table.concat(found, " ") .. ".")
+"""
+AT_A_TIME = 40
 
 
 def squeezed(text):
@@ -42,3 +58,31 @@ def the_examples_of_the_guide_run(budget, seed, note):
             code, out, error = weir("test", folder.join(name))
             equal(code, 0, name + ": " + out + error)
     note("%d files, %d excerpts" % (len(files), shown))
+
+
+def names_told(folder, verb, name, text):
+    """What a file that ends in error("has ...") tells."""
+    code, out, error = weir(verb, folder.write(name, text))
+    told = re.search(r"has ([a-z_ ]*)\.$", out + error, re.M)
+    true(code != 0 and told, "%s of %s tells no names: %d, %s%s" % (verb, name, code, out, error))
+    return told.group(1).split()
+
+
+def the_reference_describes_all_of_lua(budget, seed, note):
+    func = os.path.join(ROOT, "src", "func")
+    words = set()
+    for name in os.listdir(func):
+        if name.endswith(".c"):
+            words |= set(re.findall(r'"([a-z_]+)"', open(os.path.join(func, name)).read()))
+    words, module = sorted(words), []
+    with Folder() as folder:
+        for at in range(0, len(words), AT_A_TIME):
+            asked = ", ".join('"%s"' % word for word in words[at:at + AT_A_TIME])
+            module += names_told(folder, "check", "names.lua", ASKING % asked)
+        test = names_told(folder, "test", "names_test.lua", WALKING)
+    true(len(module) >= 40 and len(test) >= 10, "names were found: %s; %s" % (module, test))
+    pages = "".join(open(os.path.join(REFERENCE, name)).read() for name in os.listdir(REFERENCE))
+    wanted = ["weir." + name for name in module] + ["t." + name for name in test]
+    missing = [name for name in wanted if not re.search(r"(?<![\w.])%s(?!\w)" % re.escape(name), pages)]
+    equal(missing, [], "functions that no page of docs/reference describes")
+    note("%d names" % len(wanted))
