@@ -374,6 +374,16 @@ void ask_decide(struct shard *s, struct row *row, bool drop)
     ask_index(s, row, s->epoch);
 }
 
+bool ask_handler(const struct row *row, uint16_t *type_id, struct weir_str *handler)
+{
+    struct ask_parts p;
+    struct weir_str key, rest;
+    if (!ask_parts(row_value(row), &p) || !key_owned_parse(row->item.key, type_id, &key, &rest))
+        return false;
+    *handler = p.handler;
+    return true;
+}
+
 bool ask_describe(const struct row *row, struct weir_str *outside, struct weir_str *line,
                   struct weir_str *error)
 {

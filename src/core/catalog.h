@@ -27,11 +27,12 @@ struct handler {
     struct weir_str allow; /* HANDLER_ANYONE, a role, or nil: the operator only */
     struct type *type;     /* set by catalog_add_handler() */
     const struct runtime *runtime;
-    weir_handler_fn *fn; /* native */
-    void *code;          /* the runtime's */
-    struct weir_str at;  /* "bank.lua:12", for people */
-    bool builtin;        /* the engine's: runs on entities without a row, too */
-    bool hidden;         /* not to be called from outside or by name */
+    weir_handler_fn *fn;    /* native */
+    void *code;             /* the runtime's */
+    struct weir_str at;     /* "bank.lua:12", for people */
+    bool builtin;           /* the engine's: runs on entities without a row, too */
+    bool hidden;            /* not to be called from outside or by name */
+    uint32_t result_number; /* of the result's form, in the data; from 1 */
     /* The first argument that refers to an entity, and that one's type: most likely it will be called. NULL: none. */
     const struct field *partner;
     const struct type *partner_type;

@@ -1030,6 +1030,8 @@ void ask_decide(struct shard *s, struct row *row, bool drop);
 void asks_deinit(struct engine *engine);
 bool ask_takes_answer(const struct handler *handler);
 /** What a parked one shows. */
+/** Whom the answer goes to; an empty handler: nobody. */
+bool ask_handler(const struct row *row, uint16_t *type_id, struct weir_str *handler);
 bool ask_describe(const struct row *row, struct weir_str *outside, struct weir_str *line,
                   struct weir_str *error);
 weir_handler_fn ask_reported;

@@ -625,8 +625,24 @@ static void numbers_take(struct shape *to, const struct shape *from)
         int at = field_find(from, to->fields[i].name);
         ASSERT(at >= 0);
         to->fields[i].id = from->fields[at].id;
+        to->fields[i].base = from->fields[at].base;
         if (to->fields[i].shape != NULL)
             numbers_take((struct shape *)(uintptr_t)to->fields[i].shape, from->fields[at].shape);
+    }
+}
+
+/* A group has one key: it is packed against the starts of the left event's fields, also where the right one's differ. */
+static void group_bases(const struct derived *d)
+{
+    const struct shape *left = d->in[0]->group;
+    for (uint32_t i = 0; i < d->by_count; i++) {
+        struct field of;
+        (void)path_find(d->in[0]->route, d->by[0][i], &of);
+        left->fields[i].base = of.base;
+        const struct field *base = of.base;
+        if (base == NULL && d->in_count == 2) base = &left->fields[i];
+        d->group->fields[i].base = base;
+        if (d->in_count == 2) d->in[1]->group->fields[i].base = base;
     }
 }
 
@@ -637,6 +653,7 @@ void derived_bind(const struct derived *d)
         numbers_take(f->route, f->stream->event);
         numbers_take(f->read, f->stream->event);
     }
+    group_bases(d);
     for (uint32_t side = 0; d->in_count == 2 && side < 2; side++)
         numbers_take(d->pair[side], d->in[side]->stream->event);
     if (d->late_read != NULL) numbers_take(d->late_read, d->in[0]->stream->event);

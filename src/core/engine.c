@@ -390,7 +390,8 @@ enum weir_status engine_open(const struct engine_options *options, struct engine
     enum weir_status st = open_store(engine, recovery, error, error_bytes);
     if (st == WEIR_OK && !catalog_bind(engine, &changes, error, error_bytes)) st = WEIR_CONFIG;
     if (st == WEIR_OK && !schedules_begin(engine, &changes, error, error_bytes)) st = WEIR_CONFIG;
-    if (st == WEIR_OK) st = write_catalog(engine, recovery, &changes, error, error_bytes);
+    if (st == WEIR_OK && !options->looks_only)
+        st = write_catalog(engine, recovery, &changes, error, error_bytes);
     if (st == WEIR_OK) st = feed_open(engine, error, error_bytes);
     buf_free(&changes);
     if (st != WEIR_OK) {

@@ -85,6 +85,8 @@ struct engine_options {
     struct engine_limits limits;
     enum conflict_policy conflict_policy;
     struct store_options store; /* zeroed: STORE_OPTIONS */
+    bool
+        looks_only; /* whether the data fits: what the application is the first to name is not written, so it may change yet */
     uint32_t
         ring_capacity; /* messages in a ring between threads, a power of two; 0: RING_CAPACITY */
     uint64_t event_block_bytes, event_file_bytes, event_cache_bytes; /* 0: as store/events.h says */

@@ -190,7 +190,8 @@ static uint64_t payload_hash(struct shard *s, struct root *r)
         buf_add_byte(&s->scratch, 0);
         buf_add_str(&s->scratch, r->request->caller);
     }
-    return hash64(0, s->scratch.ptr, s->scratch.len);
+    uint32_t number = r->handler->result_number; /* a result of another form is none for a repeat */
+    return hash64(number > 1 ? number : 0, s->scratch.ptr, s->scratch.len);
 }
 
 /* True when the request is a repeat: it is answered from its record, or refused. */
@@ -222,7 +223,8 @@ static bool root_is_repeat(struct txn *t, struct entity *e)
     if (hash != payload_hash(s, t->root)) {
         MARK("an idempotency key with another payload");
         txn_doom(t, WEIR_IDEMPOTENCY, STR(""), STR_NIL,
-                 STR("this idempotency key was used with another handler or other arguments"));
+                 STR("this idempotency key was used with another handler or other arguments, or "
+                     "before what the handler returns has changed"));
         return true;
     }
     MARK("answered from its record");

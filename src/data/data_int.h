@@ -30,6 +30,7 @@ struct step {
 static_assert(sizeof(struct weir_str) == 16, "text_stays() compares two words");
 struct plan {
     void *start;         /* shape->size bytes */
+    void *base;          /* the same of what is absent in packed form; mostly `start` itself */
     uint32_t deep_count; /* fields whose copy is more than their bytes */
     uint8_t *deep;       /* their places */
     struct step steps[];
@@ -58,11 +59,23 @@ static inline bool start_is_nil(const struct field *f)
     if (f->has_start) return false;
     return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
 }
+/** What the packed form is made against. */
+static inline const struct field *field_packed_against(const struct field *f)
+{
+    return f->base ? f->base : f;
+}
+static inline bool field_may_be_nil(const struct field *f)
+{
+    return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
+}
 /** A whole number that starts as 0: most fields are such. */
 static inline bool field_is_plain(const struct field *f)
 {
-    return f->kind == WEIR_INT && !f->has_start && !f->optional;
+    return f->kind == WEIR_INT && !f->has_start && !f->optional && f->base == NULL;
 }
+void field_start(const struct field *f, void *at);
+/** Of what is absent in packed form. */
+void shape_base(const struct shape *shape, void *out);
 bool value_is_nil(const struct field *f, const void *at);
 void value_set_nil(const struct field *f, void *at);
 enum weir_status problem_set(struct problem *problem, enum weir_status status,

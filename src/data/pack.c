@@ -50,8 +50,9 @@ static void pack_list(const struct field *f, const void *at, struct buf *out)
 static void pack_text(const struct field *f, const void *at, struct buf *out)
 {
     struct weir_str text = text_load(f, at);
-    struct weir_str start = f->has_start && f->start_text.ptr ? f->start_text : STR("");
-    if (!start_is_nil(f) && str_eq(text, start)) return;
+    const struct field *base = field_packed_against(f);
+    struct weir_str start = base->has_start && base->start_text.ptr ? base->start_text : STR("");
+    if (!start_is_nil(base) && str_eq(text, start)) return;
     add_tag(out, f, WIRE_BYTES);
     buf_add_varint(out, text.len);
     buf_add_str(out, text);
@@ -60,8 +61,9 @@ static void pack_text(const struct field *f, const void *at, struct buf *out)
 static inline void pack_int(const struct field *f, int64_t n, struct buf *out)
 {
     if (n == 0 && field_is_plain(f)) return;
-    bool nil = n == WEIR_NIL && f->size == 8, start_nil = start_is_nil(f);
-    if (nil ? start_nil : !start_nil && n == (f->has_start ? f->start_int : 0)) return;
+    const struct field *base = field_packed_against(f);
+    bool nil = n == WEIR_NIL && f->size == 8, start_nil = start_is_nil(base);
+    if (nil ? start_nil : !start_nil && n == (base->has_start ? base->start_int : 0)) return;
     add_tag(out, f, nil ? WIRE_NIL : WIRE_VARINT);
     if (!nil) buf_add_varint(out, zigzag(n));
 }
@@ -72,20 +74,22 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
         pack_int(f, int_load(f, at), out);
         return;
     }
+    const struct field *base = field_packed_against(f);
     if (value_is_nil(f, at)) {
-        if (!start_is_nil(f)) add_tag(out, f, WIRE_NIL);
+        if (!start_is_nil(base)) add_tag(out, f, WIRE_NIL);
         return;
     }
     switch (f->kind) {
     case WEIR_BOOL: {
         bool set = *(const bool *)at;
-        if (set == (f->has_start && f->start_int != 0)) return;
+        if (set == (base->has_start && base->start_int != 0)) return;
         add_tag(out, f, WIRE_VARINT);
         buf_add_varint(out, set);
         return;
     }
     case WEIR_FLOAT:
-        if (!start_is_nil(f) && load_le64(at) == load_le64((const char *)&f->start_float)) return;
+        if (!start_is_nil(base) && load_le64(at) == load_le64((const char *)&base->start_float))
+            return;
         add_tag(out, f, WIRE_DOUBLE);
         buf_add(out, at, sizeof(double));
         return;
@@ -294,7 +298,9 @@ static __attribute__((noinline)) enum weir_status unpack_fields(const struct sha
             if (unpack_bytes(f, text, arena, copy, at) != WEIR_OK) return WEIR_CORRUPT;
             break;
         case WIRE_NIL:
-            if (f != NULL) value_set_nil(f, at);
+            if (f == NULL) break;
+            if (field_may_be_nil(f)) value_set_nil(f, at);
+            else field_start(f, at); /* it was optional once */
             break;
         }
         if (shape->plan != NULL) hint = unpack_planned(shape, hint, &reader, arena, copy, out);
@@ -305,7 +311,7 @@ static __attribute__((noinline)) enum weir_status unpack_fields(const struct sha
 enum weir_status unpack(const struct shape *shape, struct weir_str bytes, struct arena *arena,
                         bool copy, void *out)
 {
-    shape_start(shape, out);
+    shape_base(shape, out);
     struct reader reader = reader_of(bytes);
     uint32_t hint = 0;
     if (shape->plan != NULL) hint = unpack_planned(shape, 0, &reader, arena, copy, out);

@@ -14,9 +14,9 @@
 
 static enum step_kind step_kind_of(const struct field *f)
 {
-    bool plain = !f->has_start && !f->optional;
+    bool plain = !f->has_start && !f->optional && f->base == NULL;
     if (f->kind == WEIR_INT && f->size == sizeof(int64_t) && plain) return STEP_INT;
-    if (f->kind == WEIR_TIME && !f->has_start) return STEP_TIME;
+    if (f->kind == WEIR_TIME && !f->has_start && f->base == NULL) return STEP_TIME;
     if (f->kind == WEIR_TEXT && !f->inline_text && plain) return STEP_TEXT;
     return STEP_FIELD;
 }
@@ -58,6 +58,7 @@ static struct plan *plan_make(struct arena *arena, const struct shape *shape)
 {
     struct plan *plan = arena_alloc(arena, sizeof(*plan) + shape->count * sizeof(struct step));
     plan->start = arena_alloc(arena, shape->size + 1u);
+    plan->base = arena_alloc(arena, shape->size + 1u);
     plan->deep = arena_alloc(arena, shape->count + 1u);
     return plan;
 }
@@ -80,5 +81,6 @@ void shape_plan(struct arena *arena, struct shape *shape)
     shape->deep = plan->deep_count > 0;
     shape->heavy = shape->flat && (shape->deep || shape->count >= HEAVY_FIELDS);
     shape_start(shape, plan->start);
+    shape_base(shape, plan->base);
     shape->plan = plan;
 }

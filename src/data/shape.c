@@ -209,7 +209,7 @@ bool shape_of(struct arena *arena, const struct weir_shape *from, struct shape *
 
 /* ---- start values and copies ---- */
 
-static void field_start(const struct field *f, void *at)
+void field_start(const struct field *f, void *at)
 {
     memset(at, 0, f->size);
     if (start_is_nil(f)) value_set_nil(f, at);
@@ -232,6 +232,22 @@ void shape_start(const struct shape *shape, void *out)
         const struct field *f = &shape->fields[i];
         if (field_is_plain(f)) continue; /* 0, as it is */
         field_start(f, (char *)out + f->offset);
+    }
+}
+
+void shape_base(const struct shape *shape, void *out)
+{
+    if (shape->plan != NULL) {
+        memcpy(out, shape->plan->base, shape->size);
+        return;
+    }
+    shape_start(shape, out);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        const struct field *f = &shape->fields[i];
+        char *at = (char *)out + f->offset;
+        if (f->kind == WEIR_RECORD) shape_base(f->shape, at);
+        if (f->base == NULL || (start_is_nil(f->base) && !field_may_be_nil(f))) continue;
+        field_start(f->base, at);
     }
 }
 

@@ -7,7 +7,8 @@
  *   wire 2: varint length and bytes (texts, refs, JSON; records packed inside; lists: varint count and
  *           then each element as varint length and the packed element), wire 3: nil, where start is not.
  * A scalar packs as a shape with one field of id 1. An unknown id is skipped, an absent one has its start:
- * so fields may come and go. Equal structs give equal bytes.
+ * so fields may come and go. Equal structs give equal bytes. The start that counts is the one that the data
+ * has seen first, `base`: another start is one of new structs and changes none that there is.
  * SPDX-License-Identifier: MIT
  */
 #ifndef WEIR_DATA_SHAPE_H
@@ -38,6 +39,8 @@ struct field {
     int64_t start_int; /* int, bool, enum, time */
     double start_float;
     struct weir_str start_text;
+    /* Whose start the packed form leaves out, where that is another than ours: what the data was begun with. NULL: ours. */
+    const struct field *base;
     struct weir_str type; /* ref: the entity type's name */
     const struct weir_str *words;
     uint32_t word_count;
@@ -124,6 +127,17 @@ static inline void int_store(const struct field *f, void *at, int64_t n)
 }
 /** Start values into `out` (shape->size bytes). */
 void shape_start(const struct shape *shape, void *out);
+/** What stored values depend on, of a field as it is declared: width, start, what it refers to. See field_base(). */
+void field_form(const struct field *f, struct buf *out);
+/** False: values of `was`, a form, may not fit the field any more; *why says what has changed. */
+bool field_form_fits(const struct field *f, struct weir_str was, const char **why);
+/** Sets the field's base, kept in `arena`, from such a form of its. */
+void field_base(struct field *f, struct weir_str was, struct arena *arena);
+/** The same of all arguments, or of a result: of equal forms the same packed bytes are the same values. */
+void args_form(const struct shape *args, struct buf *out);
+void result_form(const struct shape *result, struct buf *out);
+/** True if what was packed as arguments of the form `was` is the same as arguments now: at most optional ones have been added. */
+bool args_form_takes(const struct shape *args, struct weir_str was);
 /** Deep copy with texts and lists in `arena`. */
 void shape_copy(const struct shape *shape, const void *in, struct arena *arena, void *out);
 /** Copies texts that stand elsewhere than in `before`, an earlier copy of the struct or NULL, into `arena`; those in lists stay. */

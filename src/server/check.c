@@ -44,7 +44,7 @@ static void check_lua(const struct server_options *options, struct findings *fin
     }
 }
 
-/* Opens the data as `weir run` would, and closes it again. */
+/* Opens the data as `weir run` would, and closes it again. The names of this application do not come to stay by that. */
 static int check_data(const struct server_options *options, struct load *load,
                       struct store_recovery *recovery, struct findings *findings)
 {
@@ -57,6 +57,7 @@ static int check_data(const struct server_options *options, struct load *load,
         .catalog = load->catalog,
         .runtimes = load->runtimes,
         .runtime_count = load->runtime_count,
+        .looks_only = true,
     };
     struct engine *engine;
     char error[512] = "";
@@ -64,7 +65,7 @@ static int check_data(const struct server_options *options, struct load *load,
     if (status != WEIR_OK) {
         findings_add(findings, options->data, 0, error[0] ? error : weir_status_text(status));
         return status == WEIR_LOCKED                            ? SERVER_EXIT_LOCKED
-               : status == WEIR_CONFIG                          ? SERVER_EXIT_CONFIG
+               : status == WEIR_CONFIG                          ? SERVER_EXIT_FAILED
                : status == WEIR_CORRUPT || status == WEIR_NEWER ? SERVER_EXIT_CORRUPT
                                                                 : SERVER_EXIT_IO;
     }

@@ -19,6 +19,7 @@ def main():
     parser = argparse.ArgumentParser(description="Integration tests.")
     options = harness.options_read(parser)
     import test_all
+    import test_change
     import test_cli_streams
     import test_deferred
     import test_durable
@@ -28,7 +29,7 @@ def main():
     import test_start
     import test_tools
     import test_wrong_input
-    assert (test_all and test_cli_streams and test_deferred and test_durable and test_limits and test_maps and test_sockets
+    assert (test_all and test_change and test_cli_streams and test_deferred and test_durable and test_limits and test_maps and test_sockets
             and test_start and test_tools and test_wrong_input)
     return harness.run_chosen(options)
 

@@ -373,3 +373,44 @@ def corrections_are_of_windows_by_size_only(folder):
         true(code != 0 and wanted in err, "%s: %s" % (options, err))
     out = weir("graph", APP)[1]
     true("window 6s every 3s corrected for 5s of buys by user" in out, "the graph: " + out)
+
+
+MEET = """
+local weir = require "weir"
+local int, text, opt = weir.int, weir.text, weir.opt
+local one = weir.entity("one", { n = int })
+local l = weir.stream("l", { who = text%s, id = opt(int), n = int })
+local r = weir.stream("r", { who = text, id = int, n = int })
+weir.join("by_who", { left = l, right = r, by = "who", within = "1h" })
+weir.join("by_id", { left = l, right = r, by = "id", within = "1h" })
+weir.window("per", { from = l, by = "who", size = "1h", n = weir.count() })
+one:on("left", { text, int }, function(self, who, id) l:emit { who = who, id = id, n = 1 } end)
+one:on("right", { text, int }, function(self, who, id) r:emit { who = who, id = id, n = 2 } end)
+"""
+
+
+@test
+def sides_whose_fields_start_otherwise_meet(folder):
+    app = folder.write("first.lua", MEET % ' { default = "x" }')
+    later = folder.write("later.lua", MEET % ' { default = "y" }')
+    pairs = [("x", 0), ("y", 1), ("", 2)]
+    with Server(app, folder.join("d")) as server:
+        for who, number in pairs:
+            for side in ("left", "right"):
+                equal(server.post("/one/o/" + side, [who, number]).status, 200)
+    with Server(later, folder.join("d")) as server:     # the groups that wait in the data are those of the values, not of the starts
+        for who, number in pairs:
+            equal(server.post("/one/o/right", [who, number]).status, 200)
+        equal(server.post("/streams/l/end").status, 200)
+        equal(server.post("/streams/r/end").status, 200)
+
+        def rows(stream, count):
+            def come():
+                got = [event["event"] for event in stream_events(server, stream)]
+                return got if len(got) >= count else None
+            return harness.until(come, stream, DEADLINE_S)
+
+        for stream, place in (("by_who", 0), ("by_id", 1)):
+            got = [row["left"][("who", "id")[place]] for row in rows(stream, 6)]
+            equal(sorted(got), sorted(2 * [pair[place] for pair in pairs]), stream)
+        equal(sorted((row["who"], row["n"]) for row in rows("per", 3)), [("", 1), ("x", 1), ("y", 1)])
