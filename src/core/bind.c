@@ -273,7 +273,9 @@ static const char *waits_for(const struct row *row, uint16_t type_id, struct wei
     default: return NULL;
     }
     if (id != type_id || !str_eq(name, handler)) return NULL;
-    return key.ptr[0] == ROW_MESSAGE ? "a message" : key.ptr[0] == ROW_TIMER ? "a timer" : "an answer";
+    return key.ptr[0] == ROW_MESSAGE ? "a message"
+           : key.ptr[0] == ROW_TIMER ? "a timer"
+                                     : "an answer";
 }
 
 static const char *anything_waits_for(const struct engine *engine, const struct handler *handler)

@@ -10,6 +10,7 @@
  */
 #include "func/lua_int.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -240,7 +241,9 @@ static const char *upvalue_name(const struct proto *p, uint32_t i)
     return at;
 }
 
-static void report(struct finder *f, int line, const char *format, const char *name)
+/* What is wrong, with the name that it is about: said once a line. */
+__attribute__((format(printf, 4, 5))) static void report(struct finder *f, int line,
+                                                         const char *name, const char *format, ...)
 {
     for (unsigned i = 0; i < f->count; i++) {
         if (f->problems[i].line == line && strcmp(f->problems[i].file, f->file) == 0 &&
@@ -251,12 +254,10 @@ static void report(struct finder *f, int line, const char *format, const char *n
     struct lua_problem *problem = &f->problems[f->count++];
     *problem = (struct lua_problem){ .line = line };
     snprintf(problem->file, sizeof(problem->file), "%s", f->file);
-    char text[480];
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(text, sizeof(text), format, name);
-#pragma GCC diagnostic pop
-    snprintf(problem->text, sizeof(problem->text), "%s", text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(problem->text, sizeof(problem->text), format, args);
+    va_end(args);
 }
 
 /* True if the globals of the function on top of the stack have the name. */
@@ -288,25 +289,21 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
         const uint8_t *op = p->code + (size_t)pc * 4;
         uint32_t wide = op_wide(op);
         if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] < p->upvalue_count && outer[op[1]]) {
-            report(f, line_of(p, pc),
+            report(f, line_of(p, pc), upvalue_name(p, op[1]),
                    "a handler assigns `%s`, a variable outside of it, which is neither undone nor "
-                   "shared by "
-                   "shards: keep state in fields of the row",
+                   "shared by shards: keep state in fields of the row",
                    upvalue_name(p, op[1]));
         } else if ((op[0] == OP_GSET || op[0] == OP_GGET) && wide < p->constant_count) {
             struct weir_str text = d->strings[p->constants + p->constant_count - 1 - wide];
             char name[80];
             snprintf(name, sizeof(name), "%.*s", STR_ARG(text));
             if (op[0] == OP_GSET) {
-                report(f, line_of(p, pc),
+                report(f, line_of(p, pc), name,
                        "a handler assigns the global `%s`: globals are constants once the file is "
-                       "loaded; "
-                       "keep state in fields of the row, or write `local`",
+                       "loaded; keep state in fields of the row, or write `local`",
                        name);
             } else if (f->vm->collecting && !global_is_known(L, function, name)) {
-                report(f, line_of(p, pc),
-                       "there is no global `%s`: is it misspelt, or its `local` further down?",
-                       name);
+                report(f, line_of(p, pc), name, "unknown global `%s`%s", name, global_hint(name));
             }
         }
     }

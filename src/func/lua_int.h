@@ -324,6 +324,8 @@ bool vm_load_all(struct vm *vm, struct lua_problem *problem);
 bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *problem);
 struct source *source_read(struct lua_app *app, const char *path, bool module, char *why,
                            size_t why_bytes);
+/** What to say behind an unknown global's name: ": ...". */
+const char *global_hint(const char *name);
 void problem_of(struct lua_problem *problem, const char *file, const char *message);
 /** The number of a kept function; UINT32_MAX when a vm that binds meets one that was not declared. */
 uint32_t function_number(struct vm *vm, const char *name);

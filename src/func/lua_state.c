@@ -122,9 +122,42 @@ static int refuse_global(lua_State *L)
         lua_tostring(L, 2) ? lua_tostring(L, 2) : "?");
 }
 
+const char *global_hint(const char *name)
+{
+    static const char outside[] = ": a handler does not reach outside, as it may be undone and run "
+                                  "again; weir.now(), weir.random() and weir.outside are for that";
+    static const char code[] = ": no code is made while an application runs; require \"name\" "
+                               "takes name.lua from beside the file";
+    static const struct {
+        const char *name, *hint;
+    } hints[] = {
+        { "weir", ": begin the file with local weir = require \"weir\"" },
+        { "print",
+          ": weir.trace(...) writes a line to the trace, when the transaction has committed" },
+        { "os", outside },
+        { "io", outside },
+        { "load", code },
+        { "loadstring", code },
+        { "loadfile", code },
+        { "dofile", code }
+    };
+    static const char *const types[] = { "int",  "float", "bool", "text", "bytes", "time",
+                                         "enum", "list",  "map",  "opt",  "any" };
+    for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+        if (strcmp(name, hints[i].name) == 0) return hints[i].hint;
+    }
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (strcmp(name, types[i]) == 0)
+            return ": a type is a member of weir, as weir.int; give it a local name at the top of "
+                   "the file";
+    }
+    return ": is it misspelt, or its `local` further down?";
+}
+
 static int unknown_global(lua_State *L)
 {
-    return luaL_error(L, "unknown global `%s`", lua_tostring(L, 2) ? lua_tostring(L, 2) : "?");
+    const char *name = lua_tostring(L, 2) ? lua_tostring(L, 2) : "?";
+    return luaL_error(L, "unknown global `%s`%s", name, global_hint(name));
 }
 
 /* Turns the table on top into a library. */

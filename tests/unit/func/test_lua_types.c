@@ -128,6 +128,8 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.entity('a', { n = 5 })", "expected a type, got number" },
         { "weir.entity('a', { n = list })", "a function is no type" },
         { "weir.entity('a', { n = nt })", "unknown global `nt`" },
+        { "print('x')", "unknown global `print`: weir.trace(...)" },
+        { "local n = os.time()", "unknown global `os`: a handler does not reach outside" },
         { "weir.entity('a', { key = int })", "`key` is the entity's own key" },
         { "weir.entity('a', { _n = int })", "`_n` is no name" },
         { "weir.entity('a', { ['a b'] = int })", "is no name" },
@@ -283,6 +285,17 @@ static void check_finds_all_mistakes(void **state)
     assert_int_equal(fake_check("local weir = require 'weir'\nlocal x = = 1", problems, 20), 1);
     assert_int_equal(problems[0].line, 2);
     fake_files_reset();
+    static const char *const first[][2] = {
+        { "local a = weir.entity('a', {})", "unknown global `weir`: begin the file with local weir = require" },
+        { "local weir = require 'weir'\nlocal x = int { min = 1 }", "unknown global `int`: a type is a member of weir" },
+        { "local weir = require 'weir'\nlocal a = weir.entity('a', {})\na:on('f', {}, function(self) print('x') end)",
+          "unknown global `print`: weir.trace(...)" },
+    };
+    for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+        assert_int_equal(fake_check(first[i][0], problems, 20), 1);
+        assert_non_null(strstr(problems[0].text, first[i][1]));
+        fake_files_reset();
+    }
     assert_int_equal(fake_check(head, problems, 20), 0);
     fake_files_reset();
 }
