@@ -2,7 +2,7 @@
  * ring.h - a bounded queue from one producer thread to one consumer thread, with an epoch mark.
  *
  * The mark says: every message of an epoch at or below it that this producer will ever send is already in
- * the ring. It is stored after the tail and loaded before it (DECISIONS: H2): a consumer that sees mark m
+ * the ring. It is stored after the tail and loaded before it: a consumer that sees mark m
  * and then drains to the tail it loads afterwards has seen all messages sent before m was stored.
  * Publishing is explicit, so that one store serves a batch.
  * SPDX-License-Identifier: MIT

@@ -414,7 +414,7 @@ static bool txn_has_fiber(const struct txn *t)
     return false;
 }
 
-/* Out of stacks: the youngest transaction here makes room, and the frame waits for it (DECISIONS H4). Only a younger
+/* Out of stacks: the youngest transaction here makes room, and the frame waits for it. Only a younger
  * one than its own, as with locks: else two shards would take turns in wounding each other's oldest for ever. Waiters
  * stand in order of age. Where the old wait for the young and wound nobody, one of them may wait for this frame's lock:
  * then only those may wait here that have wounded; others die. False: it has. */

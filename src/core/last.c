@@ -2,8 +2,8 @@
  * last.c - calls that are a handler's last act, and tail-commit: such a call of a root gives the decision away.
  *
  * A lock on a busy entity of another shard would be held from its handler until COMMIT has come from the root: over a
- * journey between shards. When the root has nothing to do after the call, the callee may decide instead (ENGINE 5, DECISIONS
- * H11): CALL says so (tail), the callee's shard commits in its own epoch and answers COMMITTED(e), and the root writes into
+ * journey between shards. When the root has nothing to do after the call, the callee may decide instead
+ * (ARCHITECTURE.md, Tail-commit): CALL says so (tail), the callee's shard commits in its own epoch and answers COMMITTED(e), and the root writes into
  * that epoch. The rules, each with its mutant in tests/model (H11_...):
  *
  *   The root's handler has returned and was judged before CALL. It has no other participant, sent, emitted and asked

@@ -2,7 +2,7 @@
  * outbox.c - rows that make something happen later: messages, timers; and request records, which remember
  * what has happened.
  *
- * A message is a row in its sender's slot (DECISIONS H7). The sender's shard hints at it; the receiver's shard
+ * A message is a row in its sender's slot. The sender's shard hints at it; the receiver's shard
  * runs it as a root, one at a time for each sender and receiver, and that root's decision tells the sender's
  * shard to delete the row in the same epoch. After a crash every row still there is hinted again.
  * A timer is a row of its entity, known by entity, handler and arguments (H19). A request record is a row in

@@ -3,7 +3,7 @@
  *
  * The decision is one step of the root's shard: its current epoch becomes the commit epoch, every shard that
  * holds a record gets COMMIT, and the answer goes to its door with the epoch that must be durable before it
- * may be handed out: its own if anything was written, else the newest it read (errors too: DECISIONS H6).
+ * may be handed out: its own if anything was written, else the newest it read (errors too).
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
@@ -177,7 +177,7 @@ static void answer_failure(struct request *request, const struct failure *failur
     request->text = arena_copy(&request->arena, failure->text);
 }
 
-/* ---- request records (DECISIONS H8): looked up under the root entity's lock ---- */
+/* ---- request records: looked up under the root entity's lock ---- */
 
 /* The caller is part of it: another one's repeat must not be answered with what the handler told the first. */
 static uint64_t payload_hash(struct shard *s, struct root *r)
@@ -324,7 +324,7 @@ void roots_wake(struct shard *s)
 }
 
 /* Run again: first back into the queue of the root entity, then give up the locks, so that the order of
- * requests on that entity stays (ENGINE 5). */
+ * requests on that entity stays. */
 static void root_again(struct txn *t)
 {
     struct shard *s = t->shard;

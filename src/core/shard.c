@@ -5,7 +5,7 @@
  * then seal, for the disk waits for that; then frames that got their lock; then timers, deliveries and new
  * requests while few transactions hold locks; then hand everything out at once.
  *
- * Epochs (ENGINE 5 as amended by DECISIONS H1, H2). G is the newest open epoch; it is raised once all before it
+ * Epochs (ARCHITECTURE.md, invariants 2 to 4). G is the newest open epoch; it is raised once all before it
  * are durable, by the log writer or, to save it the way, by a shard: see writer_call(). A shard works in its local epoch, at most G. Its buffer of epoch e is sealed, given to the writer for
  * good, once (a) its own epoch is above e, so it decides nothing more in e, and (b) every other shard has
  * shown that it will send no effect of e any more: by a mark on the ring at or above e, read before the ring
@@ -15,8 +15,8 @@
  * seal: the writer takes what is in its buffer. Unparking stores "running" and then loads G, both sequentially consistent:
  * whoever saw it parked while sealing e had loaded G above e before, so what it does next belongs to a later epoch than e, and
  * to another buffer. So a shard that has answered what it was asked is not woken to seal; with n shards that a few requests
- * each keep awake, n of them would be, for each sync. (DECISIONS H1 lets only those park that have nothing unsealed; tests/model
- * says that this is not needed.)
+ * each keep awake, n of them would be, for each sync. (That only those may park that have nothing unsealed is not needed,
+ * says tests/model.)
  *
  * States: RUNNING -> PARKED in shard_try_park(); PARKED -> RUNNING in shard_unpark().
  * SPDX-License-Identifier: MIT

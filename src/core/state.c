@@ -235,7 +235,7 @@ void entity_settle(struct shard *s, struct entity *e)
 }
 
 /* A ghost goes when nobody locks it, nothing hangs on it and, for a tombstone, its deletion is durable: until
- * then whoever finds the row absent must wait for that epoch (DECISIONS H6b). */
+ * then whoever finds the row absent must wait for that epoch. */
 void entity_maybe_remove(struct shard *s, struct entity *e)
 {
     if (e->listed || entity_is_used(e)) return;

@@ -9,7 +9,7 @@
  * While e is sealed, written and synced, the shards work in e + 1. G is raised again only after that, so at
  * most two epochs are open. One file operation a turn, so that a simulated crash finds every gap.
  * A failed sync poisons the log for good: every waiting answer becomes `unknown` and the process ends with
- * exit code 74 (RELIABILITY 3.4). A full disk is waited out.
+ * exit code 74. A full disk is waited out.
  * SPDX-License-Identifier: MIT
  */
 #include "core/core_int.h"
@@ -149,7 +149,7 @@ static uint64_t writer_write(struct engine *engine)
     return 0;
 }
 
-/* ---- checkpoints (DECISIONS H9) ---- */
+/* ---- checkpoints ---- */
 
 /* Draining, once: a start reads a checkpoint sooner than a log of much more. */
 static bool checkpoint_last_due(struct engine *engine, uint64_t log, uint64_t live)

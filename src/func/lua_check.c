@@ -3,7 +3,7 @@
  * everything else `weir check` finds.
  *
  * State outside rows is neither undone nor shared among shards, so a handler may not assign variables
- * outside itself (DECISIONS H24). Looked at are the functions that were given as handlers and whatever Lua
+ * outside itself, nor change tables that they hold. Looked at are the functions that were given as handlers and whatever Lua
  * functions they reach through upvalues and tables. The dump's format is LuaJIT's lj_bcdump.h, version 2:
  * prototypes come children first; an upvalue marked local belongs to the enclosing function.
  * SPDX-License-Identifier: MIT
@@ -46,7 +46,13 @@ enum opcode {
     OP_RET0 = 75,
     OP_RET1 = 76
 };
-enum { DUMP_STRIPPED = 2, UPVALUE_LOCAL = 0x8000, UPVALUE_INDEX = 0x3fff, REACHED_MAX = 20000 };
+enum {
+    DUMP_STRIPPED = 2,
+    UPVALUE_LOCAL = 0x8000,
+    UPVALUE_INDEX = 0x3fff,
+    REACHED_MAX = 20000,
+    TABLES_MAX = 8
+};
 
 struct proto {
     const uint8_t *code, *upvalues, *lines, *names_end;
@@ -280,6 +286,56 @@ static bool global_is_known(lua_State *L, int function, const char *name)
     return known;
 }
 
+/* May the instruction hand on what the register holds, or overwrite it? Indexing it with another value, comparing and
+ * testing it do neither, nor does giving it to a field of `self` (register 0), which keeps a copy of the key.
+ * Operands: A, then C and B, which together are D. Calls, loops and returns take a row of registers from A on. */
+static bool op_hands_on(const uint8_t *op, uint8_t r, bool self_lends)
+{
+    bool a = op[1] == r, c = op[2] == r, b = op[3] == r, d = c && op[3] == 0;
+    unsigned code = op[0];
+    if (code < OP_ISEQV) return a || d;
+    if (code < OP_ISTC) return false;
+    if (code < OP_ISTYPE) return code < OP_IST && (a || d);
+    if (code < OP_MOV) return a;
+    if (code < OP_ADDVN) return a || d;
+    if (code < OP_ADDVV) return a || b;
+    if (code < OP_CAT) return a || b || c;
+    if (code == OP_CAT) return a || (op[3] <= r && r <= op[2]);
+    if (code <= OP_UGET) return a; /* constants, and variables outside */
+    if (code == OP_USETV) return d;
+    if (code <= OP_UCLO) return false;
+    if (code < OP_TGETV) return a;
+    if (code == OP_TGETV || code == OP_TSETV) return a || c;
+    if (code == OP_TSETS) return a && (r == 0 || op[3] != 0 || !self_lends);
+    if (code == OP_TGETS || code == OP_TGETB || code == OP_TSETB) return a;
+    if (code == OP_TGETR || code == OP_TSETR) return true; /* not made from sources */
+    if (code == OP_TSETM) return op[1] <= r + 1;
+    if (code == OP_ITERC || code == OP_ITERC + 1) return op[1] <= r + 3;
+    if (code == OP_VARG) return true;
+    if (code == OP_RET1) return a;
+    return code != OP_RET0 && op[1] <= r;
+}
+
+/* Does register r, which holds what a variable outside holds, or a part of that, become the table of an assignment? Looked at
+ * is the code as it stands, up to what may give the value to somebody else or put another one in its place. */
+static bool changes_through(const struct proto *p, uint32_t pc, uint8_t r, uint32_t depth,
+                            uint32_t *where)
+{
+    for (; pc < p->code_count; pc++) {
+        const uint8_t *op = p->code + (size_t)pc * 4;
+        bool table = op[3] == r;
+        if (op[0] >= OP_TSETV && op[0] <= OP_TSETB && table) {
+            *where = pc;
+            return true;
+        }
+        if (op[0] >= OP_TGETV && op[0] <= OP_TGETB && table && depth < TABLES_MAX &&
+            changes_through(p, pc + 1, op[1], depth + 1, where))
+            return true;
+        if (op_hands_on(op, r, false)) return false;
+    }
+    return false;
+}
+
 /* `outer` tells for each upvalue whether it belongs to something outside the function looked at first. */
 static void proto_judge(struct finder *f, lua_State *L, int function, struct dump *d,
                         uint32_t place, const bool *outer)
@@ -287,12 +343,18 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
     const struct proto *p = &d->protos[place];
     for (uint32_t pc = 0; pc < p->code_count; pc++) {
         const uint8_t *op = p->code + (size_t)pc * 4;
-        uint32_t wide = op_wide(op);
+        uint32_t wide = op_wide(op), where = 0;
         if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] < p->upvalue_count && outer[op[1]]) {
             report(f, line_of(p, pc), upvalue_name(p, op[1]),
                    "a handler assigns `%s`, a variable outside of it, which is neither undone nor "
                    "shared by shards: keep state in fields of the row",
                    upvalue_name(p, op[1]));
+        } else if (op[0] == OP_UGET && wide < p->upvalue_count && outer[wide] &&
+                   changes_through(p, pc + 1, op[1], 0, &where)) {
+            report(f, line_of(p, where), upvalue_name(p, wide),
+                   "a handler changes the table `%s`, which is outside of it: that is neither "
+                   "undone nor shared by shards; keep state in fields of the row, or in a map",
+                   upvalue_name(p, wide));
         } else if ((op[0] == OP_GSET || op[0] == OP_GGET) && wide < p->constant_count) {
             struct weir_str text = d->strings[p->constants + p->constant_count - 1 - wide];
             char name[80];
@@ -336,36 +398,6 @@ static void function_judge(struct finder *f, lua_State *L, int idx)
 }
 
 /* ---- what leaves a handler ---- */
-
-/* May the instruction hand on what the register holds, or overwrite it? Indexing it with another value, comparing and
- * testing it do neither, nor does giving it to a field of `self` (register 0), which keeps a copy of the key.
- * Operands: A, then C and B, which together are D. Calls, loops and returns take a row of registers from A on. */
-static bool op_hands_on(const uint8_t *op, uint8_t r, bool self_lends)
-{
-    bool a = op[1] == r, c = op[2] == r, b = op[3] == r, d = c && op[3] == 0;
-    unsigned code = op[0];
-    if (code < OP_ISEQV) return a || d;
-    if (code < OP_ISTC) return false;
-    if (code < OP_ISTYPE) return code < OP_IST && (a || d);
-    if (code < OP_MOV) return a;
-    if (code < OP_ADDVN) return a || d;
-    if (code < OP_ADDVV) return a || b;
-    if (code < OP_CAT) return a || b || c;
-    if (code == OP_CAT) return a || (op[3] <= r && r <= op[2]);
-    if (code <= OP_UGET) return a; /* constants, and variables outside */
-    if (code == OP_USETV) return d;
-    if (code <= OP_UCLO) return false;
-    if (code < OP_TGETV) return a;
-    if (code == OP_TGETV || code == OP_TSETV) return a || c;
-    if (code == OP_TSETS) return a && (r == 0 || op[3] != 0 || !self_lends);
-    if (code == OP_TGETS || code == OP_TGETB || code == OP_TSETB) return a;
-    if (code == OP_TGETR || code == OP_TSETR) return true; /* not made from sources */
-    if (code == OP_TSETM) return op[1] <= r + 1;
-    if (code == OP_ITERC || code == OP_ITERC + 1) return op[1] <= r + 3;
-    if (code == OP_VARG) return true;
-    if (code == OP_RET1) return a;
-    return code != OP_RET0 && op[1] <= r;
-}
 
 /* x:f(...) copies x behind the function's place and then reads the function from it: MOV, TGETS. What a handle or `self`
  * gives is a handler of the engine's, which keeps nothing, or cannot be called. */

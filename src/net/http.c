@@ -4,7 +4,7 @@
  * The head is collected until its empty line and judged as raw bytes (line ends, control characters, size)
  * before http_parser sees any of it, whole; bodies it does not see at all. So where the bytes were split
  * cannot matter, and the parser's leniencies cannot be reached. Bodies are JSON whatever
- * their type says; against other sites' scripts stand the checks of Host and Origin (DECISIONS: C4).
+ * their type says; against other sites' scripts stand the checks of Host and Origin.
  * SPDX-License-Identifier: MIT
  */
 #include "net/http_int.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who may do what, and what is refused whoever asks: the real binary over raw sockets. RELIABILITY 2.8.
+"""Who may do what, and what is refused whoever asks: the real binary over raw sockets.
 
 The tables of commands and of pages are asked of the server itself, so a new command or page is tested without
 being named here. Ends with `N passed, N failed, N skipped`.

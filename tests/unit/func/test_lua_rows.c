@@ -45,7 +45,7 @@ static const char head[] =
     "b:on('read_kept', { returns = int }, function(self) return read(kept.self) end)\n"
     "b:on('write_kept', {}, function(self) write(kept.self) end)\n"
     "b:query('look', { returns = int }, function(self)\n"
-    "for i = 1, 500 do if i == 400 then self.n = 1 end kept[1] = self.n end end)\n"
+    "for i = 1, 500 do if i == 400 then self.n = 1 end rawset(kept, 1, self.n) end end)\n"
     "b:on('many', { returns = int }, function(self) for i = 1, 499 do self.n = self.n + i end return self.n end)\n";
 
 struct probe {
@@ -175,9 +175,9 @@ static void fields_are_the_same_in_compiled_loops(void **state)
           "for round = 1, 40 do for i = 1, #self.lr do self.lr[i].n = self.lr[i].n + 1 n = n + self.lr[i].n end end return n", "ok 24800" },
         { "for i = 1, 500 do if i == 400 then self.m = 1 end self.i = 1 end", "handler app.lua:" },
         { "for i = 1, 500 do self.i = self.i + (i == 400 and weir.fail('stop') or 0) end", "stop " },
-        { "kept.self = self for i = 1, 300 do read(self) end return b('k'):read_kept()",
+        { "rawset(kept, 'self', self) for i = 1, 300 do read(self) end return b('k'):read_kept()",
           "handler app.lua:22: a row was kept after its handler ended: rows are borrowed" },
-        { "kept.self = self for i = 1, 300 do write(self) end return b('k'):write_kept()",
+        { "rawset(kept, 'self', self) for i = 1, 300 do write(self) end return b('k'):write_kept()",
           "handler app.lua:23: a row was kept after its handler ended: rows are borrowed" },
         { "for i = 1, 500 do self.e = i % 2 == 0 and 'held' or 'free' end return self.e", "ok \"held\"" },
         { "local n = 0 for i = 1, 500 do self.oe = i % 3 == 0 and 'y' or i % 3 == 1 and 'x' or nil if self.oe == 'y' then n = n + 1 end end "
@@ -375,9 +375,9 @@ static void handles_are_what_they_were(void **state)
         "q:on('own', { p, int, returns = text }, function(self, x, n) self.h = x self.n = n\n"
         "  local got = x:walk(p 'i', nil, n) return self.h.key .. (self.h == x and '=' or '!') .. "
         "got end)\n"
-        "q:on('keep', { p }, function(self, x) kept[#kept + 1] = x; kept[x] = x.key end)\n"
-        "q:on('close', { p }, function(self, x) kept[#kept + 1] = { key = 'f' } "
-        "kept[#kept].f = function() return x.key end end)\n"
+        "q:on('keep', { p }, function(self, x) rawset(kept, #kept + 1, x); rawset(kept, x, x.key) end)\n"
+        "q:on('close', { p }, function(self, x) rawset(kept, #kept + 1, { key = 'f', "
+        "f = function() return x.key end }) end)\n"
         "q:on('kept', { p, returns = text }, function(self, x) local got = ''\n"
         "  for _, h in ipairs(kept) do got = got .. (type(h) == 'table' and h.f() or h.key .. "
         "kept[h]) end\n"
@@ -504,7 +504,7 @@ static void handles_are_made_to_be_called(void **state)
         "  local g = coroutine.wrap(function() return p('h'):cat(coroutine.yield()) end) g()\n"
         "  return p('i'):cat(f '1') .. p('j'):cat(g '2') end)\n"
         "p:on('keeps', {}, function(self)\n"
-        "  kept[1] = coroutine.create(function() return p('g'):cat(coroutine.yield()) end) "
+        "  rawset(kept, 1, coroutine.create(function() return p('g'):cat(coroutine.yield()) end)) "
         "coroutine.resume(kept[1]) end)\n"
         "p:on('goes_on', { returns = text }, function(self)\n"
         "  return p('j'):cat(tostring(select(2, coroutine.resume(kept[1], '3')))) end)\n"

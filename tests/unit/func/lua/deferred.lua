@@ -38,7 +38,7 @@ box:on("to_desk", { int, returns = int }, function(self, n) return weir.send(des
 box:on("other_type", { int, returns = text }, function(self, n) self.was = 1; return weir.send(box "far", "put", n) end)
 box:on("undeclared", { int, returns = int }, function(self, n) self.was = 1; return weir.send(box "far", "wait", n) end)
 local kept = {}
-box:on("keep", {}, function(self) kept[1] = weir.send(self, "put", 0); self.was = self.was + 1 end)
+box:on("keep", {}, function(self) rawset(kept, 1, weir.send(self, "put", 0)); self.was = self.was + 1 end)
 box:on("stale", {}, function(self) self.was = 100; return kept[1] end)
 -- asks
 box:on("pay", { int }, function(self, n) return bank:ask("POST /charges", { amount = n }, "charged") end)
