@@ -1,10 +1,12 @@
-"""messages_pending_max and timers_max: no more than that are begun, and those that are there go on all the same.
+"""messages_pending_max and timers_max: no more than that are begun, and those that are there go on all the same. And the page that
+lists all limits.
 
 SPDX-License-Identifier: MIT
 """
 import os
+import re
 
-from harness import Server, equal, test, true, until
+from harness import ROOT, Server, equal, test, true, until, weir
 
 APP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "limits.lua")
 LIMIT = ("--limit", "messages_pending_max=3")
@@ -65,3 +67,17 @@ def timers_at_their_limit_are_moved_cancelled_and_set_anew_by_themselves(folder)
         equal(server.post("/clock/b/both").status, 429, "but not for two")
         equal(server.post("/clock/b/none").status, 200)
         equal(server.post("/clock/c/later", [1]).status, 200)
+
+
+@test
+def the_page_of_limits_has_each_with_its_default(folder):
+    code, out, error = weir("run", "--limits")
+    equal(code, 0, error)
+    there = {line.split()[0]: int(line.split()[1]) for line in out.splitlines()}
+    true(len(there) > 50, out)
+    with open(os.path.join(ROOT, "docs", "reference", "limits.md")) as file:
+        rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", file.read(), re.M)
+    shown = {name: int(default.replace(",", "")) for name, default in rows}
+    equal(len(shown), len(rows), "a limit has one row")
+    for name in sorted(there.keys() | shown.keys()):
+        equal(shown.get(name), there.get(name), "%s in docs/reference/limits.md, and what the program says" % name)
