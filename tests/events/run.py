@@ -29,6 +29,7 @@ import test_voter
 BUDGET = 24.0    # of CI
 PARTS = [(test_guide.the_examples_of_the_guide_run, 0.0),
          (test_guide.the_reference_describes_all_of_lua, 0.0),
+         (test_guide.the_c_of_the_guide_stands_in_its_files, 0.0),
          (test_voter.voters_leaderboard_equals_a_serial_replay, 0.2),
          (test_voter.voters_leaderboard_equals_a_serial_replay_over_kills, 0.2),
          (test_once.events_messages_and_timers_take_effect_once_over_kills, 0.2),

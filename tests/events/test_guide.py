@@ -1,5 +1,5 @@
-"""The applications and tests that docs/guide shows: they are put together from its pages and run. What Lua is given, and
-docs/reference describes.
+"""The applications and tests that docs/guide shows: they are put together from its pages and run. What it shows of C stands in
+files that other tests compile and run. What Lua is given, and docs/reference describes.
 
 SPDX-License-Identifier: MIT
 """
@@ -29,6 +29,28 @@ AT_A_TIME = 40
 def squeezed(text):
     """Without comments, blanks and line ends."""
     return re.sub(r"\s+", "", re.sub(r"--.*", "", text))
+
+
+def squeezed_c(text):
+    return re.sub(r"\s+", "", re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.S))
+
+
+def the_c_of_the_guide_stands_in_its_files(budget, seed, note):
+    shown = 0
+    for page in sorted(name for name in os.listdir(GUIDE) if name.endswith(".md")):
+        with open(os.path.join(GUIDE, page)) as file:
+            blocks = re.findall(r"```c\n(.*?)```", file.read(), re.S)
+        for block in blocks:
+            head, _, code = block.partition("\n")
+            named = re.fullmatch(r"/\* from (\S+\.c) \*/", head)
+            true(named, "%s: a block of C says which file it is from: %s" % (page, head))
+            with open(os.path.join(ROOT, named[1])) as file:
+                whole = squeezed_c(file.read())
+            for part in code.strip().split("\n\n"):
+                true(squeezed_c(part) and squeezed_c(part) in whole, "%s shows what is not in %s: %s" % (page, named[1], part))
+                shown += 1
+    true(shown >= 6, "the guide shows C")
+    note("%d excerpts" % shown)
 
 
 def the_examples_of_the_guide_run(budget, seed, note):
