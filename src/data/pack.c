@@ -62,7 +62,8 @@ static inline void pack_int(const struct field *f, int64_t n, struct buf *out)
 {
     if (n == 0 && field_is_plain(f)) return;
     const struct field *base = field_packed_against(f);
-    bool nil = n == WEIR_NIL && f->size == 8, start_nil = start_is_nil(base);
+    bool nil = n == WEIR_NIL && f->size == 8 && field_may_be_nil(f);
+    bool start_nil = start_is_nil(base);
     if (nil ? start_nil : !start_nil && n == (base->has_start ? base->start_int : 0)) return;
     add_tag(out, f, nil ? WIRE_NIL : WIRE_VARINT);
     if (!nil) buf_add_varint(out, zigzag(n));
@@ -75,7 +76,7 @@ static void pack_field(const struct field *f, const void *at, struct buf *out)
         return;
     }
     const struct field *base = field_packed_against(f);
-    if (value_is_nil(f, at)) {
+    if (field_may_be_nil(f) && value_is_nil(f, at)) {
         if (!start_is_nil(base)) add_tag(out, f, WIRE_NIL);
         return;
     }
