@@ -517,6 +517,9 @@ struct weir_options {
     uint32_t threads; /* 0: as shards, at most cores less one */
     /* When transactions meet at a lock: "wound_wait" (NULL), "wait_die", "no_wait"; see the README of core. */
     const char *conflict_policy;
+    /* Limits of the engine other than their defaults, as "timers_max=1000", NULL behind the last; NULL: none. Names: docs/reference/limits.md,
+     * but those of doors and of Lua. */
+    const char *const *limits;
 };
 #define WEIR_OPTIONS                                                                               \
     {                                                                                              \

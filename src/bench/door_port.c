@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/limit.h"
 #include "bench/driver.h"
 #include "core/app.h"
 #include "core/engine.h"
@@ -374,12 +375,14 @@ static bool limits_take(const struct door_port_options *o, struct limits *limits
                         size_t error_bytes)
 {
     for (const char *const *texts = o->limits; texts && *texts; texts++) {
-        const char *equals = strchr(*texts, '=');
-        struct weir_str name = { *texts, equals ? (size_t)(equals - *texts) : 0 };
-        uint64_t value = equals ? strtoull(equals + 1, NULL, 10) : 0;
-        if (equals && engine_limit_set(&limits->engine, name, value)) continue;
-        if (equals && o->app && lua_limit_set(&limits->lua, name, value)) continue;
-        snprintf(error, error_bytes, "--limit %s: the engine has no such limit", *texts);
+        struct weir_str name;
+        uint64_t value;
+        char wrong[256];
+        bool good = limit_read(*texts, &name, &value, wrong, sizeof(wrong));
+        if (good && engine_limit_set(&limits->engine, name, value)) continue;
+        if (good && o->app && lua_limit_set(&limits->lua, name, value)) continue;
+        if (good) snprintf(wrong, sizeof(wrong), "%s: the engine has no such limit", *texts);
+        snprintf(error, error_bytes, "--limit %s", wrong);
         return false;
     }
     return true;

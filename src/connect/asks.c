@@ -11,6 +11,9 @@
 #include "base/mark.h"
 #include "core/ask.h"
 
+_Static_assert(ASK_URL_BYTES_MAX == OUTSIDE_URL_BYTES_MAX,
+               "what is refused when it is asked, and when it is sent");
+
 #define AGAIN_NS UINT64_C(200000000)
 
 /* A report on its way into the engine, or waiting to be made again. */

@@ -92,6 +92,12 @@ enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside,
         return ctx_fail(f, WEIR_BUDGET,
                         "a request outside of %zu bytes is above ask_bytes_max = %llu",
                         line.len + body.len, (unsigned long long)limits->ask_bytes_max);
+    const char *blank = memchr(line.ptr, ' ', line.len);
+    size_t path = blank ? line.len - (size_t)(blank + 1 - line.ptr) : 0;
+    if (outside->url.len + path > ASK_URL_BYTES_MAX)
+        return ctx_fail(f, WEIR_BUDGET,
+                        "the address of a request outside has %zu bytes, at most %u",
+                        outside->url.len + path, ASK_URL_BYTES_MAX);
     if (t->ask_count >= limits->asks_max)
         return ctx_fail(f, WEIR_BUDGET,
                         "a transaction asks outside more than asks_max = %llu times",

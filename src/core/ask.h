@@ -13,6 +13,8 @@
 
 #include "core/engine.h"
 
+#define ASK_URL_BYTES_MAX 8192u /* of the address, its path included; what connect takes */
+
 enum ask_outcome { ASK_ANSWERED = 0, ASK_UNKNOWN = 1 };
 
 /* A request to be sent. Given by ask_next(); ask_free(). */

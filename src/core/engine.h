@@ -20,17 +20,17 @@ struct parked_request;
 #define ENGINE_LIMITS(X)                                                                           \
     X(request_deadline_ms, 5000, "a request's time before it is undone and answered `timeout`")    \
     X(queue_wait_max_ms, 1000, "a request not started by then is answered `overloaded`")           \
-    X(requests_max, 65536, "requests in the engine per door")                                      \
+    X(requests_max, 65536, "requests in the engine, of both doors")                                \
     X(answer_bytes_max, 33554432,                                                                  \
       "bytes of large answers not taken by their door before requests wait")                       \
     X(roots_max, 64, "transactions with locks begun by one shard at a time")                       \
     X(fibers_max, 4096, "handlers running or suspended per shard")                                 \
     X(call_depth_max, 64, "calls deep in one transaction")                                         \
-    X(entities_max, 1000, "entities in one transaction")                                           \
-    X(map_rows_max, 10000, "map rows touched in one transaction")                                  \
-    X(txn_bytes_max, 4194304, "bytes written by one transaction")                                  \
+    X(entities_max, 1000, "entities of one transaction on one shard")                              \
+    X(map_rows_max, 10000, "map rows and timers touched by one transaction on one shard")          \
+    X(txn_bytes_max, 4194304, "bytes written by one transaction on one shard")                     \
     X(row_bytes_max, 65536, "bytes of one row or map row")                                         \
-    X(sends_max, 10000, "messages sent by one transaction")                                        \
+    X(sends_max, 10000, "messages sent by one transaction on one shard")                           \
     X(events_max, 1000, "events emitted by one transaction on one shard")                          \
     X(event_bytes_max, 65536, "bytes of one event")                                                \
     X(asks_max, 100, "requests outside of one transaction on one shard")                           \
@@ -54,7 +54,7 @@ struct parked_request;
     X(deferred_max, 1000000, "answers per shard that come later, or came and are kept")            \
     X(dedup_rows_max, 2000000, "request records per shard")                                        \
     X(dedup_window_ms, 86400000, "age at which a request record goes")                             \
-    X(dedup_window_min_ms, 600000, "a request record never goes younger than this")                \
+    X(dedup_window_min_ms, 600000, "a request record younger than this makes no room for others")  \
     X(epoch_bytes_max, 16777216, "bytes of one epoch per shard before new requests wait")          \
     X(checkpoint_bytes_min, 67108864, "log since the last checkpoint before the next")             \
     X(torn_files_max, 4, "unfinished ends of the log that are kept aside for people to look at")   \

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "connect/asks.h"
+#include "base/limit.h"
 #include "core/app.h"
 #include "core/engine.h"
 #include "os/signal.h"
@@ -68,6 +69,7 @@ struct embed {
     struct weir_options options;
     char *data;
     enum conflict_policy policy;
+    struct engine_limits limits;
 };
 
 /* ---- errors ---- */
@@ -406,6 +408,25 @@ static void app_close(struct weir_app *app)
     mem_free(embed);
 }
 
+/* False with what is wrong. */
+static bool options_read(struct embed *embed, char *why, size_t why_bytes)
+{
+    const char *policy = embed->options.conflict_policy;
+    if (policy && !conflict_policy_read(str_of(policy), &embed->policy)) {
+        snprintf(why, why_bytes, "conflict_policy is wound_wait, wait_die or no_wait");
+        return false;
+    }
+    for (const char *const *limit = embed->options.limits; limit && *limit; limit++) {
+        struct weir_str name;
+        uint64_t value;
+        if (!limit_read(*limit, &name, &value, why, why_bytes)) return false;
+        if (engine_limit_set(&embed->limits, name, value)) continue;
+        snprintf(why, why_bytes, "%s: the engine has no such limit", *limit);
+        return false;
+    }
+    return true;
+}
+
 enum weir_status weir_open(const struct weir_options *options, struct weir_app **app,
                            struct weir_error *error)
 {
@@ -423,10 +444,10 @@ enum weir_status weir_open(const struct weir_options *options, struct weir_app *
     memcpy(embed->data, options->data, len);
     app_init(&embed->app, catalog_create());
     embed->app.embed = embed;
-    const char *policy = embed->options.conflict_policy;
-    if (policy && !conflict_policy_read(str_of(policy), &embed->policy)) {
+    char why[256];
+    if (!options_read(embed, why, sizeof why)) {
         app_close(&embed->app);
-        return error_text(error, WEIR_CONFIG, "conflict_policy is wound_wait, wait_die or no_wait");
+        return error_text(error, WEIR_CONFIG, why);
     }
     *app = &embed->app;
     return WEIR_OK;
@@ -445,6 +466,7 @@ static enum weir_status data_open(struct weir_engine *engine, struct weir_error 
         .threads = threads,
         .ports = 2, /* the program's requests; reports of asks */
         .catalog = engine->app->catalog,
+        .limits = embed->limits,
         .conflict_policy = embed->policy,
     };
     struct store_recovery recovery;

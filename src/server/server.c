@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/limit.h"
 #include "connect/asks.h"
 #include "net/net.h"
 #include "os/place.h"
@@ -106,20 +107,17 @@ void server_limits_print(FILE *out)
 static int limits_parse(struct server *server)
 {
     const char *const *limit = server->options->limits;
-    char why[256];
+    char wrong[256], why[300];
+    struct weir_str name;
+    uint64_t value;
     for (; limit && *limit; limit++) {
-        const char *equals = strchr(*limit, '=');
-        char *end = NULL;
-        uint64_t value = equals ? strtoull(equals + 1, &end, 10) : 0;
-        if (!equals || end == equals + 1 || *end || value == 0) {
-            snprintf(why, sizeof why, "--limit %s: write name=number, the number above 0", *limit);
-            return fail(server->options, SERVER_EXIT_USAGE, why);
-        }
-        if (!limit_set(server, (struct weir_str){ *limit, (size_t)(equals - *limit) }, value)) {
-            snprintf(why, sizeof why, "--limit %s: no such limit; `weir run --limits` lists them",
+        bool good = limit_read(*limit, &name, &value, wrong, sizeof wrong);
+        if (good && limit_set(server, name, value)) continue;
+        if (good)
+            snprintf(wrong, sizeof wrong, "%s: no such limit; `weir run --limits` lists them",
                      *limit);
-            return fail(server->options, SERVER_EXIT_USAGE, why);
-        }
+        snprintf(why, sizeof why, "--limit %s", wrong);
+        return fail(server->options, SERVER_EXIT_USAGE, why);
     }
     return 0;
 }

@@ -81,3 +81,19 @@ def the_page_of_limits_has_each_with_its_default(folder):
     equal(len(shown), len(rows), "a limit has one row")
     for name in sorted(there.keys() | shown.keys()):
         equal(shown.get(name), there.get(name), "%s in docs/reference/limits.md, and what the program says" % name)
+
+
+@test
+def an_address_outside_that_is_too_long_is_refused_when_it_is_asked(folder):
+    app = folder.write("far.lua", """
+local weir = require "weir"
+local a = weir.entity("a", { n = weir.int })
+local far = weir.outside("far", { url = "http://127.0.0.1:1" })
+a:on("go", { weir.int }, function(self, n) self.n = n; far:ask("GET /" .. ("x"):rep(n - #"http://127.0.0.1:1" - 1)) end)
+""")
+    with Server(app, folder.join("d")) as server:
+        equal(server.post("/a/a/go", [8192]).status, 200)
+        refused = server.post("/a/a/go", [8193])
+        equal((refused.status, refused.code), (500, "budget"))
+        true("8193 bytes, at most 8192" in refused.json["detail"], refused.json)
+        equal(server.get("/a/a").json["n"], 8192)

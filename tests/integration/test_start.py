@@ -175,6 +175,8 @@ def mistakes_on_the_command_line_exit_64_and_suggest(folder):
                         (("load",), "`stream` is missing"), (("load", "stream"), "STREAM is missing"),
                         (("load", "stream", "moved"), "FILE.ndjson is missing"), (("parked",), "what to do is missing"),
                         (("run", BANK, "--shards", "x"), "--shards"), (("run", BANK, "--limit", "x=1"), "limit"),
+                        *((("run", BANK, "--limit", "roots_max" + value), "above 0") for value in ("", "=", "=0", "=-1", "= 7", "=+7", "=7.0", "=7k")),
+                        (("run", BANK, "--limit", "fibers_max=4294967296"), "at most 1000000000"), (("run", BANK, "--limit", "cpu_ms_max=10000000000000000000000"), "at most"),
                         (("run", BANK, "--io-processor", "x"), "auto, none"), (("run", BANK, "--io-processor", "4000"), "auto, none"),
                         (("run", BANK, "--io-processor", "-1"), "auto, none"), (("run", BANK, "--conflict-policy", "die"), "wait_die"), (("bench", "ycsb", "--conflict-policy", "die"), "wait_die")):
         code, _, error = weir(*words)

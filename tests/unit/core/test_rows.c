@@ -287,6 +287,45 @@ static struct weir_str text_of(const char *text)
     return (struct weir_str){ text, strlen(text) };
 }
 
+/* Limits of an embedded engine are as those of the command line. */
+static void limits_are_set(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        { "row_bytes_max", "name=number" },       { "row_bytes_max=0", "above 0" },
+        { "row_bytes_max=-1", "above 0" },        { "row_bytes_max= 7", "above 0" },
+        { "row_bytes_max=7k", "above 0" },        { "=7", "no such limit" },
+        { "rows_max=7", "no such limit" },        { "cpu_ms_max=7", "no such limit" },
+        { "roots_max=1000000001", "at most" },    { "row_bytes_max=1000000000000001", "at most" },
+        { "timers_max=18446744073709551617", "at most" }, { "queue_wait_max_ms=1000000000001", "at most" },
+    };
+    struct weir_app *app;
+    struct weir_error error;
+    const char *limits[] = { "roots_max=1000000000", NULL, NULL };
+    struct weir_options options = WEIR_OPTIONS;
+    options.data = folder;
+    options.shards = 1;
+    options.limits = limits;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        limits[1] = wrong[i][0];
+        assert_int_equal(weir_open(&options, &app, &error), WEIR_CONFIG);
+        if (strstr(error.detail, wrong[i][1]) == NULL) fail_msg("%s: %s", wrong[i][0], error.detail);
+    }
+    limits[1] = "row_bytes_max=60";
+    assert_int_equal(weir_open(&options, &app, &error), WEIR_OK);
+    assert_int_equal(weir_add_entity(app, &note_entity), WEIR_OK);
+    assert_int_equal(weir_use(app, &set), WEIR_OK);
+    assert_int_equal(weir_start(app, &engine, &error), WEIR_OK);
+    static const char title[] = "a title that is longer than what one row may be, which is sixty";
+    char key[KEY_BYTES];
+    struct set what = { .title = { title, sizeof(title) - 1 } };
+    assert_int_equal(weir_request(engine, note_of(key, 1, 1), &set, (struct weir_str){ NULL, 0 }, &what, NULL, &error), WEIR_BUDGET);
+    assert_non_null(strstr(error.detail, "row_bytes_max"));
+    what.title.len = 10;
+    assert_int_equal(weir_request(engine, note_of(key, 1, 1), &set, (struct weir_str){ NULL, 0 }, &what, NULL, &error), WEIR_OK);
+    weir_close(engine);
+}
+
 /* Each engine goes on with the data of the last one. */
 static void rows_are_as_written(void **state)
 {
@@ -332,6 +371,7 @@ static void rows_are_as_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(limits_are_set, folder_make, folder_remove),
         cmocka_unit_test_setup_teardown(rows_are_as_written, folder_make, folder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
