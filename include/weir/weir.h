@@ -528,9 +528,10 @@ struct weir_options {
 
 struct weir_error {
     enum weir_status status;
-    char code[64];     /* the application's word for WEIR_FAILED, else the status's */
-    char detail[1024]; /* JSON, cut if longer */
-    char request[32];  /* WEIR_PENDING: what weir_wait() takes */
+    char code[64]; /* the application's word for WEIR_FAILED, else the status's */
+    char detail
+        [1024]; /* JSON, cut if longer: a text; of a broken rule an object with text, field, rule; what weir_fail() was given */
+    char request[32]; /* WEIR_PENDING: what weir_wait() takes */
 };
 
 /** Creates an application to register types with; then weir_start() opens the data and serves it. */

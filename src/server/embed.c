@@ -326,14 +326,23 @@ static void error_of_request(const struct request *request, struct weir_error *e
                                ? request->code
                                : str_of(weir_status_word(request->status));
     error_code(error, request->status, code);
-    if (request->detail.ptr) {
-        error_json(error, request->detail);
-    } else if (request->text.len) {
-        struct buf quoted = { 0 };
-        json_write_text(&quoted, request->text);
-        error_json(error, buf_str(&quoted));
-        buf_free(&quoted);
+    struct weir_str detail = request->detail;
+    bool rule = request->status == WEIR_CHECK || request->status == WEIR_RANGE;
+    bool members = rule && detail.len > 2 && detail.ptr[0] == '{';
+    struct buf json = { 0 };
+    if (detail.ptr == NULL && request->text.len > 0) {
+        json_write_text(&json, request->text);
+    } else if (members &&
+               request->text.len > 0) { /* which field, which rule; and the same for people */
+        buf_add_text(&json, "{\"text\":");
+        json_write_text(&json, request->text);
+        buf_add_byte(&json, ',');
+        buf_add(&json, detail.ptr + 1, detail.len - 1);
+    } else if (detail.ptr != NULL) {
+        buf_add_str(&json, detail);
     }
+    error_json(error, buf_str(&json));
+    buf_free(&json);
 }
 
 /* The request of a seat, made anew in its memory. */

@@ -323,6 +323,10 @@ static void limits_are_set(void **state)
     assert_non_null(strstr(error.detail, "row_bytes_max"));
     what.title.len = 10;
     assert_int_equal(weir_request(engine, note_of(key, 1, 1), &set, (struct weir_str){ NULL, 0 }, &what, NULL, &error), WEIR_OK);
+    what.title.ptr = "\xff";
+    what.title.len = 1;
+    assert_int_equal(weir_request(engine, note_of(key, 1, 1), &set, (struct weir_str){ NULL, 0 }, &what, NULL, &error), WEIR_ARG);
+    assert_non_null(strstr(error.detail, "title"));
     weir_close(engine);
 }
 
