@@ -105,7 +105,7 @@ static void option_judge(lua_State *L, int kind, const char *name)
             refuse(L, "the option `%s` of %s comes with a later release", name, kind_word(kind));
     }
     refuse(L, "%s has no option `%s`; it has%s%s%s", kind_word(kind), name,
-           bounds ? " min, max" : "", start ? " default" : "",
+           bounds ? " min, max," : "", start ? " default," : "",
            kind != KIND_MAP ? " check" : " none");
 }
 
@@ -246,6 +246,9 @@ static void bound_build(struct builder *b, lua_State *L, int idx, struct field *
     if (!isfinite(value)) refuse(L, "%s: `%s` is a finite number", b->path, name);
     bool length = f->kind == WEIR_TEXT || f->kind == WEIR_BYTES || f->kind == WEIR_LIST;
     if (length && value < 0) refuse(L, "%s: `%s` bounds a length: 0 or more", b->path, name);
+    if (f->kind == WEIR_LIST && value > SHAPE_LIST_MAX)
+        refuse(L, "%s: `%s` is at most %u: a list holds no more, a map does", b->path, name,
+               SHAPE_LIST_MAX);
     *has = true;
     *n = whole ? (int64_t)value : (int64_t)fmax(fmin(value, 9e15), -9e15);
     *x = value;
@@ -268,6 +271,20 @@ static void start_build(struct builder *b, lua_State *L, int idx, struct field *
     else if (f->kind == WEIR_BOOL) f->start_int = at[0] != 0;
     else f->start_int = int_load(&one, (const char *)at + one.offset);
     lua_pop(L, 1);
+}
+
+/* A field without a default may start outside its bounds: a `create` that fills it is right. A default that its own rule refuses
+ * is right nowhere. */
+static void start_judge(const struct builder *b, lua_State *L, const struct field *f)
+{
+    if (!f->has_start || (f->kind != WEIR_INT && f->kind != WEIR_FLOAT && f->kind != WEIR_TEXT))
+        return;
+    double start = f->kind == WEIR_TEXT    ? (double)f->start_text.len
+                   : f->kind == WEIR_FLOAT ? f->start_float
+                                           : (double)f->start_int;
+    bool below = f->has_min && start < f->float_min;
+    if (below || (f->has_max && start > f->float_max))
+        refuse(L, "%s: the default is %s", b->path, below ? "below min" : "above max");
 }
 
 static void words_build(struct builder *b, lua_State *L, int idx, struct field *f)
@@ -334,6 +351,13 @@ static void ref_build(struct builder *b, lua_State *L, const struct lua_type *ty
     f->type = arena_copy(b->arena, str_of(type->name));
 }
 
+/* Records and lists count alike, as they do in C: whatever walks a value calls itself for each. */
+static void depth_enter(struct builder *b, lua_State *L)
+{
+    if (++b->depth > SHAPE_DEPTH_MAX)
+        refuse(L, "%s: types nested deeper than %u: records and lists", b->path, SHAPE_DEPTH_MAX);
+}
+
 /* The type at idx into the field, whose name and id are set. */
 static void field_build(struct builder *b, lua_State *L, int idx, struct field *f)
 {
@@ -365,6 +389,7 @@ static void field_build(struct builder *b, lua_State *L, int idx, struct field *
         lua_getfield(L, idx, "entity");
         ref_build(b, L, ((struct ud_type *)lua_touserdata(L, -1))->type, f);
         lua_pop(L, 1);
+        check_build(b, L, idx, f);
         return;
     }
     if (kind == WEIR_ENUM) words_build(b, L, idx, f);
@@ -382,12 +407,14 @@ static void field_build(struct builder *b, lua_State *L, int idx, struct field *
     if (f->has_min && f->has_max && f->float_min > f->float_max)
         refuse(L, "%s: min is above max", b->path);
     start_build(b, L, idx, f);
+    start_judge(b, L, f);
     check_build(b, L, idx, f);
 }
 
 static struct shape *scalar_build(struct builder *b, lua_State *L, int idx)
 {
     if (!is_type(L, idx) && lua_istable(L, idx)) return shape_build(b, L, idx);
+    depth_enter(b, L);
     struct shape *shape = arena_alloc(b->arena, sizeof(*shape));
     shape->fields = arena_alloc(b->arena, sizeof(struct field));
     shape->count = 1;
@@ -396,6 +423,7 @@ static struct shape *scalar_build(struct builder *b, lua_State *L, int idx)
     shape->fields[0].id = 1;
     field_build(b, L, idx, &shape->fields[0]);
     shape_layout(shape);
+    b->depth--;
     return shape;
 }
 
@@ -432,8 +460,7 @@ static const char **names_sorted(struct builder *b, lua_State *L, int idx, uint3
 
 struct shape *shape_build(struct builder *b, lua_State *L, int idx)
 {
-    if (++b->depth > SHAPE_DEPTH_MAX)
-        refuse(L, "%s: types nested deeper than %u", b->path, SHAPE_DEPTH_MAX);
+    depth_enter(b, L);
     struct shape *shape = arena_alloc(b->arena, sizeof(*shape));
     const char **names = names_sorted(b, L, idx, &shape->count);
     shape->fields = arena_alloc(b->arena, (shape->count + 1) * sizeof(struct field));
@@ -793,7 +820,10 @@ static int handler_add(lua_State *L)
     struct builder b = { .vm = vm, .arena = builder_arena(vm) };
     snprintf(b.path, sizeof(b.path), "%s:%s", lt->name, name);
     if (!name_is_fit(name, len) || strcmp(name, "key") == 0)
-        refuse(L, "`%.80s` is no name for a handler", name);
+        refuse(L,
+               "`%.80s` is no name for a handler: a letter, then letters, digits and _, at most "
+               "%u, and not `key`",
+               name, NAME_BYTES_MAX);
     if (lt->service && kind == WEIR_CREATE)
         refuse(L, "%s: a service has no entity to create", b.path);
     if (!lt->declared)

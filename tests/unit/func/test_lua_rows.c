@@ -715,6 +715,32 @@ static void row_is_kept_over_transactions(void **state)
     fake_destroy(fake);
 }
 
+/* Rules over single fields, where they can stand; nil is not judged. */
+static void rules_of_fields_are_asked(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_create(
+        "local weir = require 'weir'\nlocal int, opt, list = weir.int, weir.opt, weir.list\n"
+        "local function good(h) return h.key ~= 'bad' end\n"
+        "local b = weir.entity('b', {})\n"
+        "local a = weir.entity('a', { h = opt(b) { check = good }, l = list(opt(b) { check = good }) })\n"
+        "a:on('set', { opt(b) }, function(self, h) self.h = h end)\n"
+        "a:on('put', { b }, function(self, h) self.l = { b 'x', h } end)\n"
+        "a:on('arg', { opt(b) { check = good } }, function(self, h) end)\n");
+    static const char *const calls[][3] = {
+        { "set", "[\"fine\"]", "ok" },      { "set", "[\"bad\"]", "check h: h: its rule" },
+        { "set", "[null]", "ok" },          { "put", "[\"fine\"]", "ok" },
+        { "put", "[\"bad\"]", "check l[2]" }, { "arg", "[\"bad\"]", "check" },
+        { "arg", "[null]", "ok" },
+    };
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        const char *got = fake_call(fake, "a", "k", calls[i][0], calls[i][1]);
+        if (strncmp(got, calls[i][2], strlen(calls[i][2])) != 0)
+            fail_msg("%s %s gave %s", calls[i][0], calls[i][1], got);
+    }
+    fake_destroy(fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -731,6 +757,7 @@ int main(void)
         cmocka_unit_test(effects_wait_for_the_commit),
         cmocka_unit_test(typed_keys_and_services),
         cmocka_unit_test(row_is_kept_over_transactions),
+        cmocka_unit_test(rules_of_fields_are_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

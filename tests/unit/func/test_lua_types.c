@@ -160,6 +160,23 @@ static void mistake_is_named_with_its_line(void **state)
         { "weir.entity('a', { n = opt { x = int } })", "cannot be opt" },
         { "weir.entity('a', { n = list(5) })", "list takes one type" },
         { "weir.entity('a', { n = list(map(int, int)) })", "cannot hold maps" },
+        { "local t = int for i = 1, 3000 do t = list(t) end weir.entity('a', { n = t })",
+          "types nested deeper than 8: records and lists" },
+        { "local t = int for i = 1, 8 do t = list(t) end weir.entity('a', { n = t })",
+          "a.n[][][][][][][][]: types nested deeper than 8" },
+        { "local t = int for i = 1, 5 do t = list { x = t } end weir.entity('a', { n = list(list(list(t))) })",
+          "types nested deeper than 8" },
+        { "local t = int for i = 1, 9 do t = list(t) end b:on('x', { t }, function(self, v) end)",
+          "types nested deeper than 8" },
+        { "weir.entity('a', { n = list(int) { max = 2000 } })", "a.n: `max` is at most 1000" },
+        { "weir.entity('a', { n = list(int) { min = 1001 } })", "a.n: `min` is at most 1000" },
+        { "weir.entity('a', { n = int { min = 5, default = 3 } })", "a.n: the default is below min" },
+        { "weir.entity('a', { n = float { max = 1, default = 1.5 } })", "a.n: the default is above max" },
+        { "weir.entity('a', { n = text { max = 2, default = 'abc' } })", "a.n: the default is above max" },
+        { "weir.entity('a', { n = int { least = 0 } })", "; it has min, max, default, check" },
+        { "weir.entity('a', { n = bool { least = 0 } })", "; it has default, check" },
+        { "weir.entity('a', { n = opt(b) { min = 1 } })", "a handle has no option `min`; it has check" },
+        { "b:on(('x'):rep(65), {}, function(self) end)", "at most 64, and not `key`" },
         { "weir.entity('a', { n = { m = map(int, int) } })", "a map belongs" },
         { "weir.entity('a', { n = map(float, int) })", "cannot be part of a map's key" },
         { "weir.entity('a', { n = map(opt(int), int) })", "cannot be opt" },
@@ -203,6 +220,20 @@ static void mistake_is_named_with_its_line(void **state)
             fail_msg("`%s`: %s:%d: %s", mistakes[i].text, problem.file, problem.line, problem.text);
         fake_files_reset();
     }
+}
+
+/* Two lists in each of which another nests are no deeper than one; C counts the same way. */
+static void types_nest_as_deep_as_in_c(void **state)
+{
+    (void)state;
+    static char app[4096];
+    snprintf(app, sizeof(app), "%s%s", head,
+             "local t, r = int, { x = int } for i = 1, 7 do t = list(t) end for i = 1, 6 do r = list { x = r, y = r } end\n"
+             "weir.entity('a', { n = t, m = t, r = r, s = { x = list(list(list(list(list(text))))) } })\n"
+             "b:on('x', { list(t), list(t), returns = t }, function(self, v, w) return v[1] end)\n");
+    struct fake *fake = fake_create(app);
+    assert_string_equal(fake_call(fake, "b", "k", "x", "[[[[[[[[[7]]]]]]]],[]]"), "ok [[[[[[[7]]]]]]]");
+    fake_destroy(fake);
 }
 
 static void unknown_reference_is_found_at_the_end(void **state)
@@ -305,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(declarations_fill_the_catalog),
         cmocka_unit_test(mistake_is_named_with_its_line),
+        cmocka_unit_test(types_nest_as_deep_as_in_c),
         cmocka_unit_test(unknown_reference_is_found_at_the_end),
         cmocka_unit_test(latest_needs_a_key_and_an_end_of_a_key_needs_latest),
         cmocka_unit_test(setting_comes_from_outside),
