@@ -46,9 +46,10 @@ struct lua_problem {
 struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options *options);
 /** Loads one file: declares its types in the catalog. WEIR_CONFIG, with the problem (the first one). */
 enum weir_status lua_app_load(struct lua_app *app, const char *path, struct lua_problem *problem);
-/** For `weir check`: finds every mistake it can without starting; returns their count, at most `max` filled. */
+/** For `weir check`: loads the file as lua_app_load() does, but goes on after a mistake and adds all that it finds to the
+ *  `count` problems; returns their count then, at most `max`. Afterwards the application is good for further files only. */
 unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems,
-                       unsigned max);
+                       unsigned count, unsigned max);
 /** What the code of handlers mentions, directly or through functions and tables that it uses: each type, stream and
  *  service outside once per handler. `handler` is "@STREAM" for one that follows. For pictures: whether the handler does
  *  something with it cannot be known. */

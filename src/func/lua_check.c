@@ -336,14 +336,44 @@ static bool changes_through(const struct proto *p, uint32_t pc, uint8_t r, uint3
     return false;
 }
 
-/* `outer` tells for each upvalue whether it belongs to something outside the function looked at first. */
+static struct weir_str constant_of(const struct dump *d, const struct proto *p, uint32_t place)
+{
+    if (place >= p->constant_count) return STR_NIL;
+    return d->strings[p->constants + p->constant_count - 1 - place];
+}
+
+/* weir.name, where the variable outside holds the module: what there is not, the handler would find out when it runs. */
+static void member_judge(struct finder *f, lua_State *L, int function, int upvalue, int line,
+                         struct weir_str name)
+{
+    int top = lua_gettop(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, f->vm->modules);
+    lua_getfield(L, -1, "weir");
+    if (name.ptr == NULL || lua_getupvalue(L, function, upvalue) == NULL ||
+        !lua_rawequal(L, -1, -2) || !lua_getmetatable(L, -1)) {
+        lua_settop(L, top);
+        return;
+    }
+    lua_getfield(L, -1, "__index");
+    lua_pushlstring(L, name.ptr, name.len);
+    lua_rawget(L, -2);
+    char member[80];
+    snprintf(member, sizeof(member), "weir.%.*s", STR_ARG(name));
+    if (lua_isnil(L, -1)) report(f, line, member, "there is no %s", member);
+    lua_settop(L, top);
+}
+
+/* `outer` tells for each upvalue which one of the function looked at first it is, from 1; 0: none, it belongs to that. */
 static void proto_judge(struct finder *f, lua_State *L, int function, struct dump *d,
-                        uint32_t place, const bool *outer)
+                        uint32_t place, const uint8_t *outer)
 {
     const struct proto *p = &d->protos[place];
     for (uint32_t pc = 0; pc < p->code_count; pc++) {
         const uint8_t *op = p->code + (size_t)pc * 4;
         uint32_t wide = op_wide(op), where = 0;
+        if (f->vm->collecting && op[0] == OP_UGET && wide < p->upvalue_count && outer[wide] &&
+            pc + 1 < p->code_count && op[4] == OP_TGETS && op[7] == op[1])
+            member_judge(f, L, function, outer[wide], line_of(p, pc), constant_of(d, p, op[6]));
         if (op[0] >= OP_USETV && op[0] <= OP_USETP && op[1] < p->upvalue_count && outer[op[1]]) {
             report(f, line_of(p, pc), upvalue_name(p, op[1]),
                    "a handler assigns `%s`, a variable outside of it, which is neither undone nor "
@@ -356,7 +386,7 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
                    "undone nor shared by shards; keep state in fields of the row, or in a map",
                    upvalue_name(p, wide));
         } else if ((op[0] == OP_GSET || op[0] == OP_GGET) && wide < p->constant_count) {
-            struct weir_str text = d->strings[p->constants + p->constant_count - 1 - wide];
+            struct weir_str text = constant_of(d, p, wide);
             char name[80];
             snprintf(name, sizeof(name), "%.*s", STR_ARG(text));
             if (op[0] == OP_GSET) {
@@ -371,11 +401,11 @@ static void proto_judge(struct finder *f, lua_State *L, int function, struct dum
     }
     for (uint32_t i = 0; i < p->child_count; i++) {
         const struct proto *child = &d->protos[p->children[i]];
-        bool inner[256];
+        uint8_t inner[256];
         for (uint32_t u = 0; u < child->upvalue_count; u++) {
             uint32_t mark = upvalue_mark(child, u);
             uint32_t up = mark & UPVALUE_INDEX;
-            inner[u] = !(mark & UPVALUE_LOCAL) && up < p->upvalue_count && outer[up];
+            inner[u] = !(mark & UPVALUE_LOCAL) && up < p->upvalue_count ? outer[up] : 0;
         }
         proto_judge(f, L, function, d, p->children[i], inner);
     }
@@ -390,8 +420,9 @@ static void function_judge(struct finder *f, lua_State *L, int idx)
     snprintf(file, sizeof(file), "%s", debug.source[0] == '@' ? debug.source + 1 : debug.source);
     f->file = file;
     struct dump *d = function_dump(L, idx);
-    bool outer[256];
-    memset(outer, true, sizeof(outer));
+    uint8_t outer[256];
+    for (size_t i = 0; i < sizeof(outer); i++)
+        outer[i] = (uint8_t)(i + 1); /* LuaJIT has 60 at most */
     if (d != NULL) proto_judge(f, L, idx, d, d->proto_count - 1, outer);
     f->file = NULL;
     dump_free(d);
@@ -557,9 +588,11 @@ static int reach_body(lua_State *L)
     return 0;
 }
 
-unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max)
+unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned count, unsigned max)
 {
-    struct finder finder = { .vm = vm, .look = function_judge, .problems = problems, .max = max };
+    struct finder finder = {
+        .vm = vm, .look = function_judge, .problems = problems, .count = count, .max = max
+    };
     if (lua_cpcall(vm->L, reach_body, &finder) != 0) lua_settop(vm->L, 0);
     return finder.count;
 }
@@ -775,34 +808,17 @@ void byte_code_verify(lua_State *L)
 /* ---- weir check ---- */
 
 unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems,
-                       unsigned max)
+                       unsigned count, unsigned max)
 {
-    if (max == 0) return 0;
-    struct lua_options options = { .env = app->env,
-                                   .settings = (const char *const *)app->settings,
-                                   .limits = app->limits };
-    struct catalog *catalog = catalog_create();
-    struct lua_app *scratch = lua_app_create(catalog, &options);
-    struct vm *vm = scratch->declarer = vm_create(scratch, true);
-    char why[512];
+    struct lua_problem problem;
+    if (app->declarer == NULL) app->declarer = vm_create(app, true);
+    struct vm *vm = app->declarer;
+    if (vm->broken || count >= max) return count;
     vm->collecting = true;
     vm->problems = problems;
+    vm->problem_count = count;
     vm->problem_max = max;
-    struct source *source = source_read(scratch, path, false, why, sizeof(why));
-    if (source == NULL) {
-        problem_of(&problems[0], path, "");
-        snprintf(problems[0].text, sizeof(problems[0].text), "%s", why);
-        vm->problem_count = 1;
-    } else {
-        struct lua_problem problem;
-        bool loaded = vm_load(vm, source, &problem);
-        if (!loaded && vm->problem_count < max) problems[vm->problem_count++] = problem;
-        if (!vm->broken)
-            vm->problem_count += functions_check(vm, problems + vm->problem_count,
-                                                 max - vm->problem_count);
-    }
-    unsigned count = vm->problem_count;
-    lua_app_destroy(scratch);
-    catalog_destroy(catalog);
-    return count;
+    bool loaded = source_declare(app, path, &problem);
+    if (!loaded && vm->problem_count < max) problems[vm->problem_count++] = problem;
+    return vm->broken ? vm->problem_count : functions_check(vm, problems, vm->problem_count, max);
 }

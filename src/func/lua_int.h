@@ -209,6 +209,8 @@ struct lua_type {
     char *name;
     size_t name_len;
     bool service, declared;
+    bool
+        stand_in; /* `weir check` goes on with it after a mistake: what is declared for it goes nowhere */
     struct type *type; /* NULL until found in the catalog */
     struct key_form form;
     bool form_known;
@@ -324,6 +326,8 @@ bool vm_load_all(struct vm *vm, struct lua_problem *problem);
 bool vm_load(struct vm *vm, const struct source *source, struct lua_problem *problem);
 struct source *source_read(struct lua_app *app, const char *path, bool module, char *why,
                            size_t why_bytes);
+/** Runs a file that is given, not required, in the vm that declares; false with the problem. */
+bool source_declare(struct lua_app *app, const char *path, struct lua_problem *problem);
 /** What to say behind an unknown global's name: ": ...". */
 const char *global_hint(const char *name);
 void problem_of(struct lua_problem *problem, const char *file, const char *message);
@@ -528,8 +532,9 @@ int vm_call_watched(struct vm *vm, lua_State *L, struct watch_run *run, int args
 void vm_hook(lua_State *L, lua_Debug *debug);
 
 /* ---- lua_check.c: reading byte code ---------------------------------------------------------------------- */
-/** Looks at every kept function and what it reaches; reports assignments to variables outside. Count. */
-unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned max);
+/** Looks at every kept function and what it reaches; reports assignments to variables outside that are not among the `count`
+ *  problems yet. Their count then. */
+unsigned functions_check(struct vm *vm, struct lua_problem *problems, unsigned count, unsigned max);
 void byte_code_verify(lua_State *L);
 /** By bit, the parameters of which the function only reads and assigns fields, calls handlers, compares: nothing can hold
  *  them afterwards. 0: `self`. */

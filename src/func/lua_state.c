@@ -845,24 +845,29 @@ struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options
     return app;
 }
 
-enum weir_status lua_app_load(struct lua_app *app, const char *path, struct lua_problem *problem)
+bool source_declare(struct lua_app *app, const char *path, struct lua_problem *problem)
 {
     char why[600];
     *problem = (struct lua_problem){ .line = 0 };
-    if (app->declarer == NULL) app->declarer = vm_create(app, true);
     if (source_find(app, path) != NULL && !source_find(app, path)->module) {
         problem_of(problem, path, "the file is given twice");
-        return WEIR_CONFIG;
+        return false;
     }
     struct source *source = source_read(app, path, false, why, sizeof(why));
     if (source == NULL) {
         problem_of(problem, path, "");
         snprintf(problem->text, sizeof(problem->text), "%.500s", why);
-        return WEIR_CONFIG;
+        return false;
     }
     source->module = false;
-    if (!vm_load(app->declarer, source, problem)) return WEIR_CONFIG;
-    return functions_check(app->declarer, problem, 1) > 0 ? WEIR_CONFIG : WEIR_OK;
+    return vm_load(app->declarer, source, problem);
+}
+
+enum weir_status lua_app_load(struct lua_app *app, const char *path, struct lua_problem *problem)
+{
+    if (app->declarer == NULL) app->declarer = vm_create(app, true);
+    if (!source_declare(app, path, problem)) return WEIR_CONFIG;
+    return functions_check(app->declarer, problem, 0, 1) > 0 ? WEIR_CONFIG : WEIR_OK;
 }
 
 const struct runtime *lua_app_runtime(struct lua_app *app)

@@ -170,7 +170,7 @@ int stream_follow(lua_State *L)
         refuse(L, "%s follows `%s`, which no file has declared yet", lt->name, ud->name);
     struct lua_code *code = code_new(&b, L, b.path);
     code->lends = function_lends(L, function);
-    if (vm->declaring) {
+    if (vm->declaring && !lt->stand_in) {
         struct handler handler = { .runtime = &vm->app->runtime,
                                    .code = code,
                                    .at = where_called(L, b.arena) };

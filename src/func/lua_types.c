@@ -836,7 +836,7 @@ static int handler_add(lua_State *L)
     code->lends = function_lends(L, 4);
     handler.code = code;
     handler.at = where_called(L, b.arena);
-    if (vm->declaring) {
+    if (vm->declaring && !lt->stand_in) {
         if (catalog_add_handler(vm->app->catalog, lt->type, &handler) == NULL)
             refuse(L, "%s is declared twice", b.path);
         if (kind == WEIR_CREATE) lt->type->has_create = true;
@@ -970,6 +970,7 @@ static int declare(lua_State *L)
             }
         }
         struct lua_type *type = type_named(L, name, len, stand_in == -2);
+        type->declared = type->stand_in = true;
         lua_rawgeti(L, LUA_REGISTRYINDEX, type->object);
         return 1;
     }

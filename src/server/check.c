@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "func/native.h"
 #include "server/describe.h"
 #include "server/load.h"
 #include "server/server.h"
@@ -27,21 +28,26 @@ static void findings_add(struct findings *findings, const char *file, int line, 
     problem->line = line;
 }
 
-/* What each Lua file does wrong by itself. */
-static void check_lua(const struct server_options *options, struct findings *findings)
+/* What the files do wrong, each beside those before it, as they are loaded. */
+static void check_files(const struct server_options *options, struct findings *findings)
 {
     struct lua_options lua = { .env = env_real(), .settings = options->settings };
+    struct catalog *catalog = catalog_create();
+    struct lua_app *app = lua_app_create(catalog, &lua);
+    struct weir_app native;
+    app_init(&native, catalog);
     for (unsigned i = 0; i < options->file_count; i++) {
-        if (load_is_native(options->files[i])) continue;
-        struct catalog *catalog = catalog_create();
-        struct lua_app *app = lua_app_create(catalog, &lua);
-        unsigned room = PROBLEMS_MAX - findings->count;
-        unsigned found = lua_app_check(app, options->files[i], findings->problem + findings->count,
-                                       room);
-        findings->count += found < room ? found : room;
-        lua_app_destroy(app);
-        catalog_destroy(catalog);
+        char why[512];
+        const char *file = options->files[i];
+        if (!load_is_native(file))
+            findings->count = lua_app_check(app, file, findings->problem, findings->count,
+                                            PROBLEMS_MAX);
+        else if (native_load(&native, file, why, sizeof why) != WEIR_OK)
+            findings_add(findings, "", 0, why);
     }
+    lua_app_destroy(app);
+    app_deinit(&native);
+    catalog_destroy(catalog);
 }
 
 /* Opens the data as `weir run` would, and closes it again. The names of this application do not come to stay by that. */
@@ -134,8 +140,8 @@ int server_check(const struct server_options *options)
     };
     struct load load = { 0 };
     int code = 0;
-    check_lua(options, &findings);
-    /* Together they may clash, or refer to what none declares. */
+    check_files(options, &findings);
+    /* They may refer to what none declares. */
     if (findings.count == 0 && load_open(&load_options, &load) != WEIR_OK)
         findings_add(&findings, "", 0, load.error);
     if (findings.count == 0 && options->data)

@@ -892,7 +892,11 @@ unsigned fake_check(const char *text, struct lua_problem *problems, unsigned max
     struct catalog *catalog = catalog_create();
     struct lua_options options = { .env = &env, .settings = settings, .limits = { .cpu_ms_max = cpu_ms } };
     struct lua_app *app = lua_app_create(catalog, &options);
-    unsigned count = lua_app_check(app, "app.lua", problems, max);
+    unsigned count = lua_app_check(app, "app.lua", problems, 0, max);
+    for (int i = 0; i < files.count; i++) {
+        if (strncmp(files.path[i], "more", 4) == 0)
+            count = lua_app_check(app, files.path[i], problems, count, max);
+    }
     lua_app_destroy(app);
     catalog_destroy(catalog);
     return count;

@@ -23,6 +23,7 @@ struct fake_txn;
 struct fake *fake_create(const char *text);
 /** The same, but gives the mistake. NULL then. */
 struct fake *fake_try(const char *text, struct lua_problem *problem);
+/** The mistakes of "app.lua" and, after it, of files whose names begin with "more". */
 unsigned fake_check(const char *text, struct lua_problem *problems, unsigned max);
 void fake_destroy(struct fake *fake);
 /** A further file; before fake_create(). fake_files_reset() forgets them. */

@@ -331,6 +331,75 @@ static void check_finds_all_mistakes(void **state)
     fake_files_reset();
 }
 
+/* Files that are one application are judged as one, each beside those before it; a mistake is told once. */
+static void check_judges_files_together(void **state)
+{
+    (void)state;
+    struct lua_problem problems[20];
+    fake_file("more.lua", "local weir = require 'weir'\nlocal b = weir.entity 'b'\n"
+                          "b:on('x', { weir.int }, function(self, n) self.n = n end)\n"
+                          "b:follow(weir.stream 's', { by = 'b' }, function(self, e) end)\n"
+                          "weir.service 'shop':on('go', {}, function(self) b('x'):x(1) return nope end)\n");
+    assert_int_equal(fake_check("local weir = require 'weir'\nlocal b = weir.entity('b', { n = weir.int })\n"
+                                "weir.stream('s', { b = b })\n"
+                                "b:on('y', {}, function(self) return nowhere end)\n",
+                                problems, 20),
+                     2);
+    assert_true(strcmp(problems[0].file, "app.lua") == 0 && problems[0].line == 4);
+    assert_true(strcmp(problems[1].file, "more.lua") == 0 && problems[1].line == 5);
+    fake_files_reset();
+    fake_file("more.lua", "local weir = require 'weir'\nweir.entity('b', {})");
+    assert_int_equal(fake_check("local weir = require 'weir'\nweir.entity('b', {})", problems, 20), 1);
+    assert_non_null(strstr(problems[0].text, "b"));
+    assert_string_equal(problems[0].file, "more.lua");
+    fake_files_reset();
+}
+
+/* One mistake is one problem: what stands in for what was refused is good for the rest of the file. */
+static void check_tells_a_mistake_once(void **state)
+{
+    (void)state;
+    static const char *const files[] = {
+        "local s = weir.service 'no name' s:on('x', {}, function(self) end) s:query('x', {}, function(self) end)",
+        "local s = weir.service 'sql' s:on('x', {}, function(self) s:x() end)",
+        "local e = weir.entity('sql', { n = weir.int }) e:on('x', { e }, function(self, o) o:x(self) end)",
+        "local e = weir.entity('1', {}) e:on('x', {}, function(self) end) e:on('y', {}, function(self) end)",
+        "local e = weir.entity('sql', {}) e:follow(weir.stream('t', { e = weir.text }), { by = 'e' }, function(self, e) end)",
+    };
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct lua_problem problems[20];
+        static char app[512];
+        snprintf(app, sizeof(app), "local weir = require 'weir'\n%s", files[i]);
+        unsigned count = fake_check(app, problems, 20);
+        if (count != 1) fail_msg("%s: %u, %s, %s", files[i], count, problems[0].text, problems[1].text);
+        fake_files_reset();
+    }
+}
+
+static void check_knows_what_is_in_weir(void **state)
+{
+    (void)state;
+    struct lua_problem problems[20];
+    unsigned count = fake_check("local weir = require 'weir'\nlocal w, b = weir, weir.entity('b', { n = weir.int })\n"
+                                "local function helper(x) return weir.rond(x) end\n"               /* 3 */
+                                "b:on('x', {}, function(self)\n"
+                                "  weir.now() local f = weir.random\n"
+                                "  if self.n > 1 then weir.notthere(1) end\n"                     /* 6 */
+                                "  return weir.all({ 1 }, function(i) return w.views + i end)\n"  /* 7 */
+                                "end)\n"
+                                "b:on('y', { weir.any }, function(self, weir) return helper(weir.notthere) end)\n",
+                                problems, 20);
+    assert_int_equal(count, 3);
+    static const int lines[] = { 3, 6, 7 };
+    for (size_t i = 0; i < 3; i++) {
+        bool found = false;
+        for (unsigned p = 0; p < count; p++)
+            found = found || (problems[p].line == lines[i] && strstr(problems[p].text, "there is no weir."));
+        if (!found) fail_msg("line %d", lines[i]);
+    }
+    fake_files_reset();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +410,9 @@ int main(void)
         cmocka_unit_test(latest_needs_a_key_and_an_end_of_a_key_needs_latest),
         cmocka_unit_test(setting_comes_from_outside),
         cmocka_unit_test(check_finds_all_mistakes),
+        cmocka_unit_test(check_judges_files_together),
+        cmocka_unit_test(check_tells_a_mistake_once),
+        cmocka_unit_test(check_knows_what_is_in_weir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
