@@ -439,10 +439,18 @@ __attribute__((noreturn)) static void invocation_stopped(struct lua_shard *shard
     ctx_state_lost(ctx);
     vm_destroy(shard->vm);
     shard->vm = vm_of_shard(app);
-    ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms in %.*s (%.*s:%.*s)",
+    ctx_fail(ctx, WEIR_BUDGET, "cpu: more than %llu ms (cpu_ms_max) in %.*s (%.*s:%.*s)",
              (unsigned long long)app->limits.cpu_ms_max, STR_ARG(handler->at),
              STR_ARG(handler->type->name), STR_ARG(handler->name));
     ctx_abandon(ctx);
+}
+
+/* Does the error say where it is: "bank.lua:12: ..."? */
+static bool error_is_placed(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+    return digits > 0 && colon[1 + digits] == ':';
 }
 
 static enum weir_status error_report(struct invocation *inv, int status)
@@ -450,7 +458,8 @@ static enum weir_status error_report(struct invocation *inv, int status)
     struct lua_app *app = inv->vm->app;
     if (status == LUA_ERRMEM || inv->memory_hit) {
         return ctx_fail(inv->ctx, WEIR_BUDGET,
-                        "memory: not enough memory: %.*s (%.*s:%.*s) needs more than %llu bytes",
+                        "memory: not enough memory: %.*s (%.*s:%.*s) needs more than %llu bytes "
+                        "(lua_bytes_max)",
                         STR_ARG(inv->handler->at), STR_ARG(inv->handler->type->name),
                         STR_ARG(inv->handler->name), (unsigned long long)app->limits.lua_bytes_max);
     }
@@ -459,7 +468,10 @@ static enum weir_status error_report(struct invocation *inv, int status)
         return ctx_fail(inv->ctx, WEIR_HANDLER, "%.*s: error with a value that is no text (%s)",
                         STR_ARG(inv->handler->at), luaL_typename(inv->L, -1));
     }
-    return ctx_fail(inv->ctx, WEIR_HANDLER, "%.480s", text);
+    if (error_is_placed(text)) return ctx_fail(inv->ctx, WEIR_HANDLER, "%.480s", text);
+    /* A tail call, as `return self.lines:append { ... }`: the line is gone when the error comes, the handler is known. */
+    return ctx_fail(inv->ctx, WEIR_HANDLER, "%.*s: in %.*s:%.*s: %.400s", STR_ARG(inv->handler->at),
+                    STR_ARG(inv->handler->type->name), STR_ARG(inv->handler->name), text);
 }
 
 static void collector_reset(struct vm *vm)
@@ -573,7 +585,7 @@ static struct vm *judge_take(struct lua_app *app, uint32_t *slot)
 }
 
 struct judged {
-    const struct lua_code *code;
+    struct lua_code *code;
     const struct shape *shape; /* of a row; NULL: a field */
     const void *value;
     bool kept;
@@ -634,13 +646,40 @@ static int judge_run(struct lua_app *app, lua_CFunction body, void *arg, char *w
     return status;
 }
 
+static _Thread_local char rule_why[300];
+
+const char *rule_error_take(void)
+{
+    static _Thread_local char taken[sizeof(rule_why)];
+    memcpy(taken, rule_why, sizeof(taken));
+    rule_why[0] = 0;
+    return taken;
+}
+
+/* The answer has no room for what a rule raised, and who asks is not who wrote it: once for each rule, in the trace. */
+static void rule_trace(const struct lua_app *app, struct lua_code *code)
+{
+    if (app->trace == NULL || atomic_exchange(&code->told, true)) return;
+    struct buf line = { 0 };
+    buf_add_text(&line, "\"event\":\"rule_failed\",\"level\":\"error\",\"rule\":");
+    json_write_text(&line, app->functions[code->function]);
+    buf_add_text(&line, ",\"error\":");
+    json_write_text(&line, str_of(rule_why));
+    buf_add_byte(&line, 0);
+    app->trace(app->trace_arg, line.ptr);
+    buf_free(&line);
+}
+
 /* False when the rule is broken, raises an error, or takes too long. */
 static bool judge(struct judged *judged)
 {
-    char why[8];
-    int status = judge_run(judged->code->app, judge_body, judged, why, sizeof(why));
-    if (status != 0)
+    struct lua_code *code = judged->code;
+    int status = judge_run(code->app, judge_body, judged, rule_why, sizeof(rule_why));
+    if (status != 0) {
         snprintf(judged->word, sizeof(judged->word), "%s", status < 0 ? "cpu" : "error");
+        str_make_utf8(rule_why);
+        rule_trace(code->app, code);
+    }
     return status == 0 && judged->kept;
 }
 
@@ -730,8 +769,9 @@ char *args_take(lua_State *L, struct invocation *inv, const struct handler *hand
     const struct shape *shape = handler->args;
     int given = lua_gettop(L) - first + 1;
     if (given > (int)shape->count) {
-        fail_with(inv, WEIR_ARG, "%.*s:%.*s takes %u arguments, got %d",
-                  STR_ARG(handler->type->name), STR_ARG(handler->name), shape->count, given);
+        fail_with(inv, WEIR_ARG, "%.*s:%.*s takes %u argument%s, got %d",
+                  STR_ARG(handler->type->name), STR_ARG(handler->name), shape->count,
+                  shape->count == 1 ? "" : "s", given);
     }
     char *args = arena_alloc(inv->arena, shape->size + 8u);
     if (shape->count == 0) return args;
@@ -1024,6 +1064,17 @@ static const struct handler *handler_named(lua_State *L, struct lua_type *lt, in
     return handler;
 }
 
+/* What is done later answers nobody: a query would do nothing. */
+static const struct handler *writer_named(lua_State *L, struct lua_type *lt, int idx,
+                                          const char *what)
+{
+    const struct handler *handler = handler_named(L, lt, idx);
+    if (handler->kind == WEIR_QUERY)
+        luaL_error(L, "%s to %s:%s does nothing, as that is a query: name a handler that writes",
+                   what, lt->name, lua_tostring(L, idx));
+    return handler;
+}
+
 static int weir_send_lua(lua_State *L)
 {
     struct invocation *inv = invocation_here(L, "send");
@@ -1033,7 +1084,7 @@ static int weir_send_lua(lua_State *L)
                                                               : handle_get(L, 1, &key);
     if (type == NULL)
         return luaL_error(L, "weir.send takes a handle, the name of a handler and its arguments");
-    const struct handler *handler = handler_named(L, type, 2);
+    const struct handler *handler = writer_named(L, type, 2, "a message");
     key = text_keep(L, inv->arena, key);
     void *args = args_take(L, inv, handler, 3);
     if (ctx_send(inv->ctx, handler, key, args) != WEIR_OK) abandon(inv);
@@ -1070,7 +1121,7 @@ static int timer_set(lua_State *L, struct invocation *inv, double time_ms)
 {
     if (inv->type->service)
         return luaL_error(L, "a service has no timers: timers belong to an entity");
-    const struct handler *handler = handler_named(L, inv->type, 2);
+    const struct handler *handler = writer_named(L, inv->type, 2, "a timer");
     void *args = args_take(L, inv, handler, 3);
     if (ctx_timer(inv->ctx, handler, (int64_t)time_ms, args) != WEIR_OK) abandon(inv);
     engine_check(L, inv);
@@ -1106,6 +1157,21 @@ static int weir_cancel_lua(lua_State *L)
 
 /* ---- failing ---- */
 
+/* Words of the engine that say what only the engine can know: what was applied, what state the server is in, which of its
+ * limits was met. */
+static bool word_is_engines(const char *code)
+{
+    static const enum weir_status words[] = { WEIR_OK,      WEIR_HANDLER,     WEIR_BUDGET,
+                                              WEIR_TIMEOUT, WEIR_OVERLOADED,  WEIR_UNKNOWN,
+                                              WEIR_OOM,     WEIR_DISKFULL,    WEIR_LOADING,
+                                              WEIR_DENIED,  WEIR_IDEMPOTENCY, WEIR_SHUTDOWN,
+                                              WEIR_PENDING };
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(weir_status_word(words[i]), code) == 0) return true;
+    }
+    return false;
+}
+
 static int weir_fail_lua(lua_State *L)
 {
     struct invocation *inv = invocation_here(L, "fail");
@@ -1116,6 +1182,11 @@ static int weir_fail_lua(lua_State *L)
     if (!word)
         return luaL_error(
             L, "weir.fail takes a lower-case word and a detail: weir.fail(\"not_free\", seat)");
+    if (word_is_engines(code))
+        return luaL_error(L,
+                          "weir.fail: `%s` is the engine's own word, which says what only the "
+                          "engine knows: take another",
+                          code);
     struct weir_str json = STR_NIL;
     if (!lua_isnoneornil(L, 2)) {
         struct conv conv = { .arena = inv->arena, .vm = inv->vm };

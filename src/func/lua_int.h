@@ -85,6 +85,7 @@ struct lua_code {
     struct lua_app *app;
     uint32_t function;         /* its number */
     const struct field *field; /* rule of a field */
+    _Atomic bool told;         /* of a rule: an error that it raised is in the trace */
     uint32_t lends;            /* by bit: parameters that the handler nowhere keeps; 0: `self` */
 };
 
@@ -524,6 +525,8 @@ int handler_call(lua_State *L); /* closure: upvalue 1 the handler */
 int handler_found(lua_State *L, struct handler *handler);
 void runtime_init(struct lua_app *app);
 bool rule_field(void *arg, const void *value);
+/** What a rule raised on this thread since this was asked last; "" if none did. Until the next rule is asked. */
+const char *rule_error_take(void);
 bool rule_row(struct weir_ctx *ctx, struct type *type, const void *row, struct weir_str *code);
 void judges_free(struct lua_app *app);
 /** Runs the function on L's stack as lua_pcall() does, but stopped when it takes too long; -1 then, and the

@@ -235,6 +235,9 @@ static int outside_ask(lua_State *L)
         handler = type ? type_handler(type, str_of(lua_tostring(L, 4))) : NULL;
         if (handler == NULL)
             return luaL_error(L, "`%s` has no handler `%s`", inv->type->name, lua_tostring(L, 4));
+        if (handler->kind == WEIR_QUERY)
+            return luaL_error(L, "the answer goes to a handler that writes: %s:%s is a query",
+                              inv->type->name, lua_tostring(L, 4));
         /* In the place of the answer, which is not there yet. */
         lua_createtable(L, 0, 3);
         lua_pushliteral(L, "unknown");

@@ -852,13 +852,20 @@ static void gate_add(struct catalog *catalog)
     catalog_add_handler(catalog, gate, &wait);
 }
 
+static void trace(void *arg, const char *members)
+{
+    struct fake *fake = arg;
+    buf_printf(&fake->effects, "%s\n", members);
+}
+
 struct fake *fake_try(const char *text, struct lua_problem *problem)
 {
     struct fake *fake = mem_alloc(sizeof(*fake));
     fake_file("app.lua", text);
     fake->catalog = catalog_create();
     fake->now = 1000000;
-    struct lua_options options = { .env = &env, .settings = settings, .limits = { .cpu_ms_max = cpu_ms } };
+    struct lua_options options = { .env = &env, .settings = settings, .limits = { .cpu_ms_max = cpu_ms },
+                                   .trace = trace, .trace_arg = fake };
     fake->app = lua_app_create(fake->catalog, &options);
     fake->fibers = fiber_pool_create(FIBER_STACK_BYTES_DEFAULT, 30000);
     if (lua_app_load(fake->app, "app.lua", problem) != WEIR_OK) {

@@ -46,6 +46,7 @@ static const char head[] =
     "b:on('write_kept', {}, function(self) write(kept.self) end)\n"
     "b:query('look', { returns = int }, function(self)\n"
     "for i = 1, 500 do if i == 400 then self.n = 1 end rawset(kept, 1, self.n) end end)\n"
+    "a:query('look', {}, function(self) end) "
     "b:on('many', { returns = int }, function(self) for i = 1, 499 do self.n = self.n + i end return self.n end)\n";
 
 struct probe {
@@ -723,7 +724,9 @@ static void rules_of_fields_are_asked(void **state)
         "local weir = require 'weir'\nlocal int, opt, list = weir.int, weir.opt, weir.list\n"
         "local function good(h) return h.key ~= 'bad' end\n"
         "local b = weir.entity('b', {})\n"
-        "local a = weir.entity('a', { h = opt(b) { check = good }, l = list(opt(b) { check = good }) })\n"
+        "local a = weir.entity('a', { h = opt(b) { check = good }, l = list(opt(b) { check = good }), "
+        "e = int { check = function(n) return n == 0 or nothing.x end } })\n"
+        "a:on('raises', {}, function(self) self.e = 1 end)\n"
         "a:on('set', { opt(b) }, function(self, h) self.h = h end)\n"
         "a:on('put', { b }, function(self, h) self.l = { b 'x', h } end)\n"
         "a:on('arg', { opt(b) { check = good } }, function(self, h) end)\n");
@@ -738,7 +741,64 @@ static void rules_of_fields_are_asked(void **state)
         if (strncmp(got, calls[i][2], strlen(calls[i][2])) != 0)
             fail_msg("%s %s gave %s", calls[i][0], calls[i][1], got);
     }
+    /* what it raised is told once */
+    fake_effects(fake);
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(fake_call(fake, "a", "r", "raises", ""), "check e: e: its rule does not hold");
+    assert_string_equal(fake_effects(fake),
+                        "\"event\":\"rule_failed\",\"level\":\"error\",\"rule\":\"a.e\",\"error\":\"app.lua:5: "
+                        "unknown global `nothing`: is it misspelt, or its `local` further down?\"\n");
     fake_destroy(fake);
+}
+
+/* What an application cannot know of itself is no word of its; those about a request are. */
+static void engine_keeps_its_words(void **state)
+{
+    (void)state;
+    static const struct probe probes[] = {
+        { "weir.fail 'unknown'", "handler app.lua:30: weir.fail: `unknown` is the engine's own word" },
+        { "weir.fail 'ok'", "handler" },
+        { "weir.fail 'pending'", "handler app.lua:" },
+        { "weir.fail 'timeout'", "handler app.lua:" },
+        { "weir.fail 'overloaded'", "handler app.lua:" },
+        { "weir.fail 'shutdown'", "handler app.lua:" },
+        { "weir.fail 'loading'", "handler app.lua:" },
+        { "weir.fail 'diskfull'", "handler app.lua:" },
+        { "weir.fail 'oom'", "handler app.lua:" },
+        { "weir.fail 'idempotency'", "handler app.lua:" },
+        { "weir.fail 'budget'", "handler app.lua:" },
+        { "weir.fail 'denied'", "handler app.lua:" },
+        { "weir.fail('noperm', 1)", "noperm 1" },
+        { "weir.fail('noauth', 1)", "noauth 1" },
+        { "weir.fail('arg', 1)", "arg 1" },
+        { "weir.fail('exists', 1)", "exists 1" },
+        { "weir.fail('check', 1)", "check 1" },
+        { "weir.fail('range', 1)", "range 1" },
+        { "weir.fail('toobig', 1)", "toobig 1" },
+        { "weir.fail('full', 1)", "full 1" },
+    };
+    RUN(probes);
+}
+
+static void errors_say_where_and_what(void **state)
+{
+    (void)state;
+    static const struct probe probes[] = {
+        { "return self.mt:append(1)", "handler app.lua:29: in a:h0: mt:append needs a map" },
+        { "return self.m:append { bdy = 1 }", "handler app.lua:32: in a:h1: m.bdy: there is no such field" },
+        { "return table.insert(self.l, 5, 1)", "handler app.lua:35: in a:h2: a list has no place 5" },
+        { "error('mine', 0)", "handler app.lua:38: in a:h3: mine" },
+        { "error('mine')", "handler app.lua:42: mine" },
+        { "b('c'):add(1, 2)", "arg b:add takes 1 argument, got 2" },
+        { "b('c'):echo(1, 2, 3)", "arg b:echo takes 2 arguments, got 3" },
+        { "weir.after('1s', 'look')", "handler app.lua:51: a timer to a:look does nothing, as that is a query" },
+        { "weir.at(0, 'look')", "handler app.lua:54: a timer" },
+        { "weir.send(b 'x', 'get')", "handler app.lua:57: a message to b:get does nothing, as that is a query" },
+        { "weir.send(b 'x', 'add', 1)", "ok" },
+        { "local t = {} for i = 1, 1e6 do t[i] = {} end", "budget memory: not enough memory: app.lua:62 (a:h11) needs more than 8388608 bytes (lua_bytes_max)" },
+        { "while true do end", "budget cpu: more than 100 ms (cpu_ms_max) in app.lua:65" },
+    };
+    RUN(probes);
 }
 
 int main(void)
@@ -758,6 +818,8 @@ int main(void)
         cmocka_unit_test(typed_keys_and_services),
         cmocka_unit_test(row_is_kept_over_transactions),
         cmocka_unit_test(rules_of_fields_are_asked),
+        cmocka_unit_test(engine_keeps_its_words),
+        cmocka_unit_test(errors_say_where_and_what),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

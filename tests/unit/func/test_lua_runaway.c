@@ -105,7 +105,7 @@ static void stopped_after_its_cpu_time(void **state)
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
             if (SANITIZED && strcmp(kinds[i], "pattern") == 0) continue; /* a hook sees no C code */
             const char *got = fake_call(fake, "a", "x", kinds[i], "");
-            if (strncmp(got, "budget cpu: more than 30 ms in app.lua:", 30) != 0)
+            if (strncmp(got, "budget cpu: more than 30 ms (cpu_ms_max) in app.lua:", 51) != 0)
                 fail_msg("%s: %s", kinds[i], got);
             assert_string_equal(fake_row(fake, "a", "x"),
                                 round == 0 && i == 0 ? "none" : fake_row(fake, "a", "x"));
