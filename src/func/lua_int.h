@@ -416,6 +416,10 @@ static inline void conv_init(struct conv *c, struct vm *vm, struct arena *arena)
 /** Lua value at idx into the field of `base`. False with c->text. */
 bool value_read(struct conv *c, lua_State *L, int idx, const struct field *field, char *base);
 bool record_read(struct conv *c, lua_State *L, int idx, const struct shape *shape, char *base);
+/** What stands at idx, for messages. */
+const char *value_got(lua_State *L, int idx, char text[64]);
+/** `one of "a" "b"`, cut where there are too many. */
+const char *words_list(const struct weir_str *words, uint32_t count, char text[120]);
 /** Pushes a copy. */
 void value_push(lua_State *L, const struct field *field, const char *base);
 void record_push(lua_State *L, const struct shape *shape, const char *base);

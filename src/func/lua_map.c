@@ -90,9 +90,13 @@ static void part_keep(lua_State *L, struct invocation *inv, int idx, const struc
                       uint32_t i, struct weir_key *key)
 {
     if (!part_read(L, idx, def, i, &key->part[i])) {
+        char words[120], value[64];
+        const char *what = def->key[i] == WEIR_REF ? "a handle of its type"
+                                                   : lua_kind_words[def->key[i]];
+        if (def->key[i] == WEIR_ENUM)
+            what = words_list(def->key_words[i], def->key_word_count[i], words);
         luaL_error(L, "part %d of the key of map `%s` is %s, got %s", (int)i + 1, map_name(L, def),
-                   def->key[i] == WEIR_REF ? "a handle of its type" : lua_kind_words[def->key[i]],
-                   luaL_typename(L, idx));
+                   what, value_got(L, idx, value));
     }
     if (key->part[i].kind == WEIR_TEXT || key->part[i].kind == WEIR_REF)
         key->part[i].text = text_keep(L, inv->arena, key->part[i].text);
@@ -140,7 +144,8 @@ static void need_args(lua_State *L, const struct map_def *def, int args, const c
 {
     int given = lua_gettop(L) - 1;
     if (given != args)
-        luaL_error(L, "%s:%s takes %d arguments, got %d", map_name(L, def), verb, args, given);
+        luaL_error(L, "%s:%s takes %d argument%s, got %d", map_name(L, def), verb, args,
+                   args == 1 ? "" : "s", given);
 }
 
 /* ---- methods ---- */
@@ -349,6 +354,16 @@ static int map_unknown(lua_State *L)
         lua_tostring(L, 2) ? lua_tostring(L, 2) : luaL_typename(L, 2));
 }
 
+static int map_len(lua_State *L)
+{
+    return luaL_error(L, "a map has no `#`: its count() gives the number of rows");
+}
+
+static int map_newindex(lua_State *L)
+{
+    return luaL_error(L, "a row of a map is not assigned: put(key, value) makes or replaces it");
+}
+
 void maps_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
@@ -364,6 +379,10 @@ void maps_open(lua_State *L)
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
     lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, map_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushcfunction(L, map_len);
+    lua_setfield(L, -2, "__len");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     vm_of(L)->map_meta = luaL_ref(L, LUA_REGISTRYINDEX);

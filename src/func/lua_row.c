@@ -37,9 +37,17 @@ struct ud_record *record_live(lua_State *L, int idx)
     return record;
 }
 
+/* What is asked of a map that only lists and records have. */
+static void map_refuse(lua_State *L, int idx)
+{
+    if (ud_test(L, idx, UD_MAP) != NULL)
+        luaL_error(L, "a map is walked by its scan() and counted by its count()");
+}
+
 struct ud_list *list_live(lua_State *L, int idx)
 {
     struct ud_list *list = ud_test(L, idx, UD_LIST);
+    if (list == NULL) map_refuse(L, idx);
     if (list == NULL) luaL_error(L, "expected a list, got %s", luaL_typename(L, idx));
     owner_of(L, list->serial);
     return list;
@@ -195,7 +203,13 @@ __attribute__((noinline)) static int record_newindex_slow(lua_State *L, struct u
     lua_settop(L, 3);
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
-    if (lua_type(L, -1) != LUA_TNUMBER) return record_missing(L, record);
+    if (lua_type(L, -1) != LUA_TNUMBER) {
+        const char *name = lua_tostring(L, 2);
+        if (record->self && name && strcmp(name, "key") == 0)
+            return luaL_error(L, "`key` is what %s is found by: it is never assigned",
+                              record->self->name);
+        return record_missing(L, record);
+    }
     int place = (int)lua_tointeger(L, -1);
     if (place < 0)
         return luaL_error(L, "`%s` is a map: put, append and remove change it", lua_tostring(L, 2));
@@ -592,6 +606,7 @@ static int proxy_copy(lua_State *L)
 /* pairs() of a list walks places, of a row or record its fields as they are now. */
 static int proxy_pairs(lua_State *L)
 {
+    map_refuse(L, 1);
     if (ud_test(L, 1, UD_LIST) != NULL) {
         lua_pushcfunction(L, list_next);
         lua_pushvalue(L, 1);

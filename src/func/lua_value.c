@@ -59,7 +59,7 @@ static void path_before(struct conv *c, const char *format, ...)
     snprintf(c->path, sizeof(c->path), "%.90s", path);
 }
 
-static const char *got(lua_State *L, int idx, char text[64])
+const char *value_got(lua_State *L, int idx, char text[64])
 {
     if (lua_type(L, idx) == LUA_TNUMBER) snprintf(text, 64, "%.14g", lua_tonumber(L, idx));
     else if (lua_type(L, idx) == LUA_TSTRING) snprintf(text, 64, "\"%.40s\"", lua_tostring(L, idx));
@@ -76,7 +76,7 @@ static bool expected(struct conv *c, lua_State *L, int idx, const struct field *
     char text[64];
     snprintf(c->rule, sizeof(c->rule), "type");
     return wrong(c, f->name.ptr ? f->name.ptr : "", f->name.len, "expected %s, got %s", what,
-                 got(L, idx, text));
+                 value_got(L, idx, text));
 }
 
 static bool whole_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
@@ -117,6 +117,16 @@ static bool text_read(struct conv *c, lua_State *L, int idx, const struct field 
     return true;
 }
 
+const char *words_list(const struct weir_str *words, uint32_t count, char text[120])
+{
+    size_t used = (size_t)snprintf(text, 120, "one of");
+    for (uint32_t i = 0; i < count && used < 90; i++) {
+        snprintf(text + used, 120 - used, " \"%.*s\"", STR_ARG(words[i]));
+        used = strlen(text);
+    }
+    return text;
+}
+
 static bool enum_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
 {
     if (lua_type(L, idx) == LUA_TSTRING) {
@@ -128,12 +138,8 @@ static bool enum_read(struct conv *c, lua_State *L, int idx, const struct field 
             return true;
         }
     }
-    char words[120] = "one of";
-    for (uint32_t i = 0; i < f->word_count && strlen(words) < 90; i++) {
-        size_t used = strlen(words);
-        snprintf(words + used, sizeof(words) - used, " \"%.*s\"", STR_ARG(f->words[i]));
-    }
-    return expected(c, L, idx, f, words);
+    char words[120];
+    return expected(c, L, idx, f, words_list(f->words, f->word_count, words));
 }
 
 static bool ref_read(struct conv *c, lua_State *L, int idx, const struct field *f, char *base)
@@ -667,6 +673,22 @@ static bool json_take_number(struct conv *c, double x, struct buf *out)
     return true;
 }
 
+/* A table that is neither 1..n nor has names only. */
+static bool json_refuse_table(struct conv *c, lua_State *L, int idx)
+{
+    bool names = false, places = true;
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+        double n = lua_tonumber(L, -2);
+        if (lua_type(L, -2) == LUA_TSTRING) names = true;
+        else places = places && lua_type(L, -2) == LUA_TNUMBER && n >= 1 && n == floor(n);
+    }
+    if (names) return json_wrong(c, "a table with both names and numbers cannot be JSON");
+    if (!places) return json_wrong(c, "a table whose keys are not names, nor 1..n, cannot be JSON");
+    return json_wrong(c,
+                      "a list with a hole cannot be JSON: nil, as which null is read, has no place "
+                      "in a list");
+}
+
 static bool json_take_list(struct conv *c, lua_State *L, int idx, size_t count, struct buf *out,
                            unsigned depth)
 {
@@ -674,6 +696,7 @@ static bool json_take_list(struct conv *c, lua_State *L, int idx, size_t count, 
     for (size_t i = 0; i < count; i++) {
         if (i > 0) buf_add_byte(out, ',');
         element_push(L, idx, i);
+        if (lua_isnil(L, -1) && lua_istable(L, idx)) return json_refuse_table(c, L, idx);
         if (!json_take(c, L, lua_gettop(L), out, depth + 1)) return false;
         lua_pop(L, 1);
     }
@@ -693,8 +716,7 @@ static bool json_take_object(struct conv *c, lua_State *L, int idx, size_t count
     struct weir_str *names = lua_newuserdata(L, (count + 1) * sizeof(*names));
     size_t i = 0;
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING || i == count)
-            return json_wrong(c, "a table with both names and numbers cannot be JSON");
+        if (lua_type(L, -2) != LUA_TSTRING || i == count) return json_refuse_table(c, L, idx);
         names[i].ptr = lua_tolstring(L, -2, &names[i].len);
         i++;
     }
