@@ -50,6 +50,8 @@ enum weir_status lua_app_load(struct lua_app *app, const char *path, struct lua_
  *  `count` problems; returns their count then, at most `max`. Afterwards the application is good for further files only. */
 unsigned lua_app_check(struct lua_app *app, const char *path, struct lua_problem *problems,
                        unsigned count, unsigned max);
+/** True with the name of a setting that no file loaded has asked for, as a setting or a secret: misspelt, most likely. */
+bool lua_app_setting_unasked(const struct lua_app *app, char *name, size_t name_bytes);
 /** What the code of handlers mentions, directly or through functions and tables that it uses: each type, stream and
  *  service outside once per handler. `handler` is "@STREAM" for one that follows. For pictures: whether the handler does
  *  something with it cannot be known. */

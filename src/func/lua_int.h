@@ -66,6 +66,7 @@ struct lua_app {
     struct catalog *catalog;
     struct env *env;
     char **settings;
+    bool *settings_asked; /* by their places: a file that declares has asked for that name */
     struct lua_limits limits;
     void (*trace)(void *arg, const char *members);
     void *trace_arg;
@@ -391,7 +392,7 @@ int weir_outside_lua(lua_State *L);
 /** The name of the service; nil when the value is none. */
 struct weir_str outside_name(lua_State *L, int idx);
 int weir_secret_lua(lua_State *L);
-const char *setting_find(struct lua_app *app, const char *name);
+const char *setting_find(struct vm *vm, const char *name);
 double span_parse(const char *text); /* lua_call.c */
 char *args_take(lua_State *L, struct invocation *inv, const struct handler *handler, int first);
 /** What the transaction sent or asked last, for the handler to return. */

@@ -56,7 +56,7 @@ int weir_secret_lua(lua_State *L)
     const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
     if (name == NULL || !name_is_fit(name, len))
         refuse(L, "weir.secret takes a name: weir.secret \"bank_key\"");
-    const char *text = setting_find(vm_of(L)->app, name);
+    const char *text = setting_find(vm_of(L), name);
     if (text == NULL) text = secret_in_environment(name, len);
     if (text == NULL)
         refuse(L,

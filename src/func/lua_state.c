@@ -835,6 +835,7 @@ struct lua_app *lua_app_create(struct catalog *catalog, const struct lua_options
     size_t count = 0;
     while (options->settings != NULL && options->settings[count] != NULL) count++;
     app->settings = mem_alloc((count + 1) * sizeof(char *));
+    app->settings_asked = mem_alloc((count + 1) * sizeof(bool));
     for (size_t i = 0; i < count; i++)
         app->settings[i] = text_copy(&app->arena, options->settings[i],
                                      strlen(options->settings[i]));
@@ -882,6 +883,7 @@ void lua_app_destroy(struct lua_app *app)
     vm_destroy(app->declarer);
     mem_free(app->functions);
     mem_free(app->settings);
+    mem_free(app->settings_asked);
     arena_free(&app->arena);
     mem_free(app);
 }

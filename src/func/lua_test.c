@@ -42,6 +42,7 @@ struct lua_test {
     char path[512];                   /* of the application */
     char caller[64], roles[256];      /* the operator, or as t.as() says */
     char code[64];                    /* word of the last failed request */
+    char trouble[400];                /* of a function of t.outside; fails the case */
     char pending[64];                 /* id of the last request whose answer was still to come */
     char *settings[SETTINGS_MAX + 1]; /* "name=value", of t.app's second argument */
     unsigned setting_count;
@@ -60,6 +61,30 @@ static void submit(struct lua_test *test, struct request *request)
     struct env *env = sim_env(test->sim);
     port_submit(test->port, request, env->mono_ns(env));
     port_flush(test->port);
+}
+
+/* The function that plays the service, below its request: what it answers. An error in it cannot leave through the engine, so
+ * the case ends with the first one. */
+static bool outside_answer(struct lua_test *test, int *status, struct buf *body)
+{
+    lua_State *L = test->vm->L;
+    struct conv conv = { .vm = test->vm };
+    const char *why = NULL;
+    bool answered = false;
+    if (lua_pcall(L, 1, 1, 0) != 0) {
+        why = lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text";
+    } else if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "status");
+        *status = lua_isnil(L, -1) ? 200 : (int)lua_tointeger(L, -1);
+        lua_getfield(L, -2, "body");
+        answered = lua_isnil(L, -1) || json_take(&conv, L, lua_gettop(L), body, 0);
+        if (!answered) why = conv.text;
+    } else if (!lua_isnil(L, -1)) {
+        why = "it gives a table, or nil for no answer";
+    }
+    if (why != NULL && test->trouble[0] == 0)
+        snprintf(test->trouble, sizeof(test->trouble), "in the function of t.outside: %s", why);
+    return answered;
 }
 
 /* The test plays the service: function(request) gives { status, body }, or nil for one that never answers. */
@@ -88,15 +113,7 @@ static void outside_play(struct lua_test *test, struct ask *one)
         if (one->body.len > 0) json_push(L, one->body);
         else lua_pushnil(L);
         lua_setfield(L, -2, "body");
-        if (lua_pcall(L, 1, 1, 0) == 0 && lua_istable(L, -1)) {
-            struct conv conv = { .vm = test->vm };
-            lua_getfield(L, -1, "status");
-            status = lua_isnil(L, -1) ? 200 : (int)lua_tointeger(L, -1);
-            lua_pop(L, 1);
-            lua_getfield(L, -1, "body");
-            if (!lua_isnil(L, -1)) (void)json_take(&conv, L, lua_gettop(L), &body, 0);
-            outcome = ASK_ANSWERED;
-        }
+        if (outside_answer(test, &status, &body)) outcome = ASK_ANSWERED;
     }
     lua_settop(L, top);
     ask_report(test->engine, one, outcome, status, buf_str(&body), STR("the test gave no answer"),
@@ -165,7 +182,14 @@ static bool app_open(struct lua_test *test, char *why, size_t why_bytes)
     test->catalog = test->shell->catalog = catalog_create();
     test->app = lua_app_create(test->catalog, &options);
     if (lua_app_load(test->app, test->path, &problem) != WEIR_OK) {
-        snprintf(why, why_bytes, "%.80s:%d: %.480s", problem.file, problem.line, problem.text);
+        if (problem.line > 0)
+            snprintf(why, why_bytes, "%.80s:%d: %.480s", problem.file, problem.line, problem.text);
+        else snprintf(why, why_bytes, "%.500s", problem.text);
+        return false;
+    }
+    char name[80];
+    if (lua_app_setting_unasked(test->app, name, sizeof(name))) {
+        snprintf(why, why_bytes, "t.app: the application asks for no setting or secret `%s`", name);
         return false;
     }
     return catalog_finish(test->catalog, why, why_bytes);
@@ -249,6 +273,14 @@ static struct request *request_make(const struct handler *handler, struct weir_s
     return request;
 }
 
+/* What a rule has raised, which the engine's answer does not tell. */
+static void rule_push(lua_State *L)
+{
+    const char *why = rule_error_take();
+    if (why[0] != 0) lua_pushfstring(L, " (the rule: %s)", why);
+    else lua_pushliteral(L, "");
+}
+
 /* Raises the failure; t.fails() finds its word in test->code. */
 static void failure_raise(lua_State *L, struct lua_test *test, const struct request *request,
                           const char *path)
@@ -265,7 +297,8 @@ static void failure_raise(lua_State *L, struct lua_test *test, const struct requ
     lua_pushliteral(L, " ");
     lua_pushlstring(L, request->text.ptr ? request->text.ptr : "",
                     request->text.ptr ? request->text.len : 0);
-    lua_concat(L, 5);
+    rule_push(L);
+    lua_concat(L, 6);
 }
 
 static bool args_fill(lua_State *L, struct lua_test *test, struct request *request,
@@ -292,7 +325,8 @@ static bool args_fill(lua_State *L, struct lua_test *test, struct request *reque
     snprintf(test->code, sizeof(test->code), "arg");
     luaL_where(L, 1);
     lua_pushfstring(L, "%s: arg: %s %s", path, conv.path, conv.text);
-    lua_concat(L, 2);
+    rule_push(L);
+    lua_concat(L, 3);
     return false;
 }
 
@@ -334,6 +368,7 @@ static int test_call(lua_State *L)
         snprintf(test->code, sizeof(test->code), "%s", test->caller[0] ? "noperm" : "noauth");
         return luaL_error(L, "%s: %s: %s is not open to the caller", path, test->code, name);
     }
+    (void)rule_error_take();
     struct request *request = request_make(handler, key);
     if (!args_fill(L, test, request, path)) {
         request_free(request);
@@ -526,6 +561,9 @@ static int test_app(lua_State *L)
     const char *name = luaL_checkstring(L, 1);
     char why[600];
     if (test->path[0] != 0) return luaL_error(L, "a test file has one application");
+    size_t len = strlen(name);
+    if (len < 4 || strcmp(name + len - 4, ".lua") != 0)
+        return luaL_error(L, "t.app takes an application in Lua, a .lua file: `%s` is none", name);
     if (name[0] == '/') snprintf(test->path, sizeof(test->path), "%s", name);
     else snprintf(test->path, sizeof(test->path), "%s/%s", vm_of(L)->source->folder, name);
     if (lua_istable(L, 2)) settings_read(L, test, 2);
@@ -664,9 +702,13 @@ static int test_events(lua_State *L)
 static void settings_read(lua_State *L, struct lua_test *test, int idx)
 {
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+        bool fits = lua_isboolean(L, -1) || lua_isstring(L, -1);
+        if (lua_type(L, -2) != LUA_TSTRING || !fits)
+            luaL_error(L, "t.app: a setting is a name with a text, number or boolean");
         lua_pushvalue(L, -2);
         lua_pushliteral(L, "=");
-        lua_pushvalue(L, -3);
+        if (lua_isboolean(L, -3)) lua_pushstring(L, lua_toboolean(L, -3) ? "true" : "false");
+        else lua_pushvalue(L, -3);
         lua_concat(L, 3);
         size_t len;
         const char *text = lua_tolstring(L, -1, &len);
@@ -742,7 +784,7 @@ static void case_run(struct lua_test *test, int place, const char *only,
         return;
     }
     test->sim = sim_create(test->seed);
-    test->pending[0] = 0;
+    test->pending[0] = test->trouble[0] = 0;
     caller_reset(test);
     if (!engine_up(test, why, sizeof(why))) {
         result.passed = false;
@@ -753,6 +795,10 @@ static void case_run(struct lua_test *test, int place, const char *only,
         result.passed = lua_pcall(L, 1, 0, 0) == 0;
         if (!result.passed)
             result.message = lua_tostring(L, -1) ? lua_tostring(L, -1) : "an error that is no text";
+        if (test->trouble[0] != 0) {
+            result.passed = false; /* whatever else failed may come from it */
+            result.message = test->trouble;
+        }
     }
     engine_down(test);
     each(arg, &result);

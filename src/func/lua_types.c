@@ -849,14 +849,29 @@ static int handler_add(lua_State *L)
 
 /* ---- settings ---- */
 
-const char *setting_find(struct lua_app *app, const char *name)
+const char *setting_find(struct vm *vm, const char *name)
 {
+    const struct lua_app *app = vm->app;
     size_t len = strlen(name);
     const char *found = NULL;
-    for (char **at = app->settings; *at != NULL; at++) {
-        if (strncmp(*at, name, len) == 0 && (*at)[len] == '=') found = *at + len + 1;
+    for (size_t i = 0; app->settings[i] != NULL; i++) {
+        const char *at = app->settings[i];
+        if (strncmp(at, name, len) != 0 || at[len] != '=') continue;
+        found = at + len + 1;
+        if (vm->declaring) app->settings_asked[i] = true; /* shards bind at the same time */
     }
     return found;
+}
+
+bool lua_app_setting_unasked(const struct lua_app *app, char *name, size_t name_bytes)
+{
+    for (size_t i = 0; app->settings[i] != NULL; i++) {
+        const char *at = app->settings[i];
+        if (app->settings_asked[i] || strcmp(at, "weir.jit=off") == 0) continue;
+        snprintf(name, name_bytes, "%.*s", (int)strcspn(at, "="), at);
+        return true;
+    }
+    return false;
 }
 
 /* weir.setting("hold", text { default = "15m" }) */
@@ -874,7 +889,7 @@ static int weir_setting(lua_State *L)
         refuse(L, "%s: a setting is int, float, bool, text or enum", b.path);
     struct shape *shape = scalar_build(&b, L, 2);
     void *value = arena_alloc(b.arena, shape->size + 8u);
-    const char *text = setting_find(vm->app, lua_tostring(L, 1));
+    const char *text = setting_find(vm, lua_tostring(L, 1));
     if (text == NULL) {
         if (!shape->fields[0].has_start)
             refuse(L, "%s has no default and is not set: --set %s=...", b.path, lua_tostring(L, 1));
@@ -939,6 +954,9 @@ static int type_tostring(lua_State *L)
 static int declare(lua_State *L)
 {
     struct vm *vm = vm_of(L);
+    if (vm->test != NULL)
+        refuse(L, "this is no test file but an application: a test file requires weir.test, and "
+                  "names the application: t.app \"bank.lua\"");
     if (!vm->collecting) {
         lua_pushvalue(L, lua_upvalueindex(1));
         lua_insert(L, 1);

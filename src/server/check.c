@@ -187,6 +187,15 @@ static void test_each(void *arg, const struct lua_test_result *result)
     fflush(out);
 }
 
+/* As a shell takes it as one word. */
+static void only_print(const struct server_test_options *options)
+{
+    fprintf(options->err, " --only '");
+    for (const char *at = options->only; *at; at++)
+        fprintf(options->err, *at == '\'' ? "'\\''" : "%c", *at);
+    fprintf(options->err, "'");
+}
+
 int server_test(const struct server_test_options *options)
 {
     struct tally tally = { .options = options };
@@ -203,7 +212,14 @@ int server_test(const struct server_test_options *options)
     }
     if (!options->json)
         fprintf(options->out, "%u passed, %u failed, 0 skipped\n", tally.passed, tally.failed);
-    if (tally.failed)
-        fprintf(options->err, "again:  weir test %s --seed %" PRIu64 "\n", options->file, seed);
-    return tally.failed ? SERVER_EXIT_FAILED : SERVER_EXIT_OK;
+    if (tally.failed) {
+        fprintf(options->err, "again:  weir test %s --seed %" PRIu64, options->file, seed);
+        if (options->only) only_print(options);
+        fprintf(options->err, "\n");
+    }
+    bool none = options->only && tally.passed + tally.failed == 0;
+    if (none)
+        fprintf(options->err, "weir: no case of %s has `%s` in its name\n", options->file,
+                options->only);
+    return tally.failed || none ? SERVER_EXIT_FAILED : SERVER_EXIT_OK;
 }

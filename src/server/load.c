@@ -60,6 +60,12 @@ enum weir_status load_open(const struct load_options *options, struct load *load
         snprintf(load->error, sizeof load->error, "%s", load->app.why);
         return WEIR_CONFIG;
     }
+    char name[80];
+    if (load->lua && lua_app_setting_unasked(load->lua, name, sizeof name)) {
+        snprintf(load->error, sizeof load->error,
+                 "--set %s=...: no file asks for a setting or secret of this name", name);
+        return WEIR_CONFIG;
+    }
     if (load->lua) load->runtimes[load->runtime_count++] = lua_app_runtime(load->lua);
     return WEIR_OK;
 }

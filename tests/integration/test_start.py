@@ -229,6 +229,34 @@ def a_failing_case_is_reported_with_file_line_and_seed(folder):
 
 
 @test
+def only_runs_what_it_names_and_says_so_again(folder):
+    folder.write("bank.lua", open(BANK).read())
+    test_file = folder.write("x_test.lua", 'local t = require "weir.test"\nlocal app = t.app "bank.lua"\n'
+                             't.case("it\'s one", function() t.equal(1, 2) end)\nt.case("two", function() end)\n')
+    code, out, error = weir("test", test_file, "--only", "it's")
+    true(code == 1 and "0 passed, 1 failed" in out and error.endswith(" --only 'it'\\''s'\n"), out + error)
+    code, out, error = weir("test", test_file, "--only", "three")
+    true(code == 1 and "no case of" in error and "`three`" in error, out + error)
+    equal(weir("test", test_file, "--only", "two")[0], 0)
+
+
+@test
+def files_are_checked_together_with_the_settings_that_they_ask_for(folder):
+    one = folder.write("one.lua", 'local weir = require "weir"\nlocal a = weir.entity("a", { n = weir.int })\n'
+                       'local hold = weir.setting("hold", weir.text { default = "1m" })\n')
+    two = folder.write("two.lua", 'local weir = require "weir"\nlocal a = weir.entity "a"\n'
+                       'a:on("f", { weir.int }, function(self, n) self.n = n end)\n'
+                       'local limit = weir.setting("limit", weir.int { default = 1 })\n')
+    code, out, error = weir("check", one, two, "--set", "hold=2m", "--set", "limit=5", "--set", "weir.jit=off")
+    true(code == 0 and "no mistakes" in out, out + error)
+    code, out, error = weir("check", two, one)
+    true(code == 1 and "two.lua:3" in error, error)
+    for verb in (("check",), ("run", "--data", folder.join("d"))):
+        code, out, error = weir(verb[0], one, two, *verb[1:], "--set", "hlod=2m")
+        true(code != 0 and "--set hlod=...: no file asks for" in error, error)
+
+
+@test
 def check_reports_mistakes_with_file_and_line(folder):
     path = folder.write("bad.lua", 'local weir = require "weir"\nlocal e = weir.entity("e", { n = weir.int })\n'
                         'local count = 0\ne:on("f", {}, function(self) count = count + 1 end)\n')
