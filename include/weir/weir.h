@@ -337,7 +337,8 @@ WEIR_EXPORT enum weir_status weir_module(struct weir_app *app);
 
 /* ---- inside a handler ------------------------------------------------------------------------- */
 
-/** Undoes the whole transaction; `code` is a lower-case word, `detail` any text (sent as a JSON string). */
+/** Undoes the whole transaction; `code` is a lower-case word, `detail` any text (sent as a JSON string). A word of the engine's that says
+ *  what only it knows (handler, budget, timeout, overloaded, unknown, pending, oom, diskfull, loading, shutdown, idempotency) fails with handler. */
 WEIR_EXPORT enum weir_status weir_fail(struct weir_ctx *ctx, const char *code,
                                        struct weir_str detail);
 /** As weir_fail(), with `detail` already JSON. */

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "base/status.h"
 #include "core/core_int.h"
 
 /* ---- failing ---- */
@@ -26,6 +27,11 @@ static enum weir_status status_of_word(const char *code)
 enum weir_status weir_fail_json(struct weir_ctx *f, const char *code, struct weir_str json)
 {
     if (frame_is_doomed(f)) return frame_doom(f);
+    if (word_is_engines(code))
+        return ctx_fail(
+            f, WEIR_HANDLER,
+            "weir_fail: `%s` is the engine's own word, which says what only the engine knows",
+            code);
     enum weir_status status = status_of_word(code);
     return ctx_fail_json(f, status, status == WEIR_FAILED ? str_of(code) : STR(""), json);
 }
@@ -246,7 +252,10 @@ enum weir_status weir_at(struct weir_ctx *f, int64_t time_ms, const char *name, 
 {
     if (frame_is_doomed(f)) return frame_doom(f);
     const struct handler *handler = own_handler(f, name);
-    return handler ? ctx_timer(f, handler, time_ms, args) : weir_failed(f);
+    if (handler == NULL) return weir_failed(f);
+    if (handler->kind == WEIR_QUERY)
+        return ctx_fail(f, WEIR_HANDLER, "a timer to %s does nothing, as that is a query", name);
+    return ctx_timer(f, handler, time_ms, args);
 }
 
 enum weir_status weir_after(struct weir_ctx *f, int64_t delay_ms, const char *name,

@@ -1208,6 +1208,9 @@ enum weir_status weir_send(struct weir_ctx *f, struct weir_ref to, const struct 
     if (!verb_args(f, bound, args, &converted))
         return ctx_fail(f, WEIR_ARG, "the arguments of %s:%s do not fit", verb->type,
                         verb->handler);
+    if (bound->handler->kind == WEIR_QUERY)
+        return ctx_fail(f, WEIR_HANDLER, "a message to %s:%s does nothing, as that is a query",
+                        verb->type, verb->handler);
     return ctx_send(f, bound->handler, to.key, converted);
 }
 

@@ -268,7 +268,7 @@ static bool count_written(struct txn *t, size_t bytes)
 {
     t->bytes_written += bytes;
     if (t->bytes_written <= t->shard->engine->limits.txn_bytes_max) return true;
-    doom_size(t, "a transaction's writes", t->bytes_written, t->shard->engine->limits.txn_bytes_max,
+    doom_size(t, "a transaction", t->bytes_written, t->shard->engine->limits.txn_bytes_max,
               "txn_bytes_max");
     return false;
 }

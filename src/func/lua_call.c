@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/status.h"
 #include "data/duration.h"
 
 /* A new thread's stack has room for so many without growing. */
@@ -1156,21 +1157,6 @@ static int weir_cancel_lua(lua_State *L)
 }
 
 /* ---- failing ---- */
-
-/* Words of the engine that say what only the engine can know: what was applied, what state the server is in, which of its
- * limits was met. */
-static bool word_is_engines(const char *code)
-{
-    static const enum weir_status words[] = { WEIR_OK,      WEIR_HANDLER,     WEIR_BUDGET,
-                                              WEIR_TIMEOUT, WEIR_OVERLOADED,  WEIR_UNKNOWN,
-                                              WEIR_OOM,     WEIR_DISKFULL,    WEIR_LOADING,
-                                              WEIR_DENIED,  WEIR_IDEMPOTENCY, WEIR_SHUTDOWN,
-                                              WEIR_PENDING };
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strcmp(weir_status_word(words[i]), code) == 0) return true;
-    }
-    return false;
-}
 
 static int weir_fail_lua(lua_State *L)
 {

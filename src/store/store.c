@@ -314,7 +314,8 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     if (error == -EWOULDBLOCK)
         return store_fail(
             store, WEIR_LOCKED,
-            "%s is in use by another weir; stop that, or give this one another data directory", path);
+            "%s is in use by another weir; stop that, or give this one another data directory",
+            path);
     if (error == -ELOOP)
         return store_fail(store, WEIR_CONFIG,
                           "%s/lock is a link: remove it, files of data are plain", path);

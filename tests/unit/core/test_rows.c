@@ -59,6 +59,7 @@ static struct weir_verb renew = { "note", "renew", SET, WEIR_NOTHING, NULL };
 static struct weir_verb line = { "note", "line", SET, WEIR_NOTHING, NULL };
 static struct weir_verb look = { "note", "look", WEIR_NOTHING, TEXT, NULL };
 static struct weir_verb spoil = { "note", "spoil", WEIR_NOTHING, TEXT, NULL };
+static struct weir_verb claim = { "note", "claim", WEIR_NOTHING, TEXT, NULL };
 static struct weir_verb spoil_title = { "note", "spoil_title", WEIR_NOTHING, TEXT, NULL };
 static struct weir_verb write_twice = { "desk", "write", WRITE, TEXT, NULL };
 static struct weir_verb write_lines = { "desk", "lines", WRITE, TEXT, NULL };
@@ -138,6 +139,12 @@ static enum weir_status note_look(struct weir_ctx *ctx, void *row, const void *a
     return WEIR_OK;
 }
 
+/* Words that say what only the engine knows are not an application's. */
+static enum weir_status note_claim(struct weir_ctx *ctx, void *row, const void *args, void *result)
+{
+    return weir_fail(ctx, "unknown", (struct weir_str){ NULL, 0 });
+}
+
 static enum weir_status note_spoil(struct weir_ctx *ctx, void *row, const void *args, void *result)
 {
     ((struct note *)row)->count++;
@@ -212,7 +219,7 @@ static const struct weir_handler note_handlers[] = {
     TAKES("set", note_set, SET, WEIR_NOTHING),     TAKES("add", note_add, WEIR_NOTHING, WEIR_NOTHING),
     TAKES("same", note_same, WEIR_NOTHING, WEIR_NOTHING), TAKES("move", note_move, WEIR_NOTHING, WEIR_NOTHING),
     TAKES("renew", note_renew, SET, WEIR_NOTHING), TAKES("line", note_line, SET, WEIR_NOTHING),
-    ASKS("look", note_look), ASKS("spoil", note_spoil), ASKS("spoil_title", note_spoil_title), WEIR_END
+    ASKS("look", note_look), ASKS("spoil", note_spoil), ASKS("claim", note_claim), ASKS("spoil_title", note_spoil_title), WEIR_END
 };
 static const struct weir_handler desk_handlers[] = { TAKES("write", desk_write, WRITE, TEXT), TAKES("lines", desk_lines, WRITE, TEXT),
                                                      TAKES("renew", desk_renew, WRITE, TEXT),
@@ -353,6 +360,7 @@ static void rows_are_as_written(void **state)
             look_is(w, n, WANTED("other text/ ab 12 other text*2"));
             assert_int_equal(ask(to, &spoil, NULL, NULL), WEIR_HANDLER);
             assert_int_equal(ask(to, &spoil_title, NULL, NULL), WEIR_HANDLER);
+            assert_int_equal(ask(to, &claim, NULL, NULL), WEIR_HANDLER);
             look_is(w, n, WANTED("other text/ ab 12 other text*2"));
             /* deleted and written anew, twice in one transaction */
             what.second = text_of("third");
