@@ -419,7 +419,7 @@ static int test_row(lua_State *L)
 
 static void value_show(lua_State *L, int idx, struct buf *out)
 {
-    struct conv conv = { .vm = vm_of(L) };
+    struct conv conv = { .vm = vm_of(L), .alike = true };
     size_t len = out->len;
     if (json_take(&conv, L, idx, out, 0)) return;
     out->len = len;

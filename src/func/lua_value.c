@@ -547,22 +547,75 @@ static void json_string(struct json_reader *r)
     luaL_pushresult(&out);
 }
 
+/*
+ * What a table cannot say of the JSON that it comes from, so that it is written as it was read: a metatable with, under
+ * MARK, how many elements an array with null had; the names of an object's members that were null, none of an empty object.
+ */
+#define MARK "__json"
+
+/* Takes it from the top, for the table below. */
+static void mark_set(lua_State *L)
+{
+    lua_createtable(L, 0, 1);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, MARK);
+    lua_setmetatable(L, -2);
+}
+
+/* Pushes it, and says of what type it is; LUA_TNIL: there is none, and nothing is pushed. */
+static int mark_push(lua_State *L, int idx)
+{
+    if (!lua_getmetatable(L, idx)) return LUA_TNIL;
+    lua_pushliteral(L, MARK);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    int type = lua_type(L, -1);
+    double count = lua_tonumber(L, -1);
+    /* anybody may set a metatable */
+    if (type == LUA_TTABLE || (type == LUA_TNUMBER && count >= 1 && count <= JSON_ITEMS_MAX))
+        return type;
+    lua_pop(L, 1);
+    return LUA_TNIL;
+}
+
 static void json_array(struct json_reader *r)
 {
-    lua_newtable(r->L);
+    lua_State *L = r->L;
+    bool nulls = false;
+    int i = 1;
+    lua_newtable(L);
     r->at++;
-    for (int i = 1; json_peek(r) != ']'; i++) {
+    for (; json_peek(r) != ']'; i++) {
         json_value(r);
-        lua_rawseti(r->L, -2, i);
+        nulls = nulls || lua_isnil(L, -1);
+        lua_rawseti(L, -2, i);
         if (json_peek(r) == ',') r->at++;
         else if (*r->at != ']') json_bad(r);
     }
     r->at++;
+    if (!nulls) return;
+    lua_pushinteger(L, i - 1);
+    mark_set(L);
+}
+
+/* Name and null are on top of the object: the name goes to the others of that kind, which stand above the object. */
+static void null_note(lua_State *L, int object, int *nulls)
+{
+    lua_pop(L, 1);
+    if (*nulls == 0) {
+        lua_newtable(L);
+        lua_insert(L, object + 1);
+    }
+    lua_rawseti(L, object + 1, ++*nulls);
 }
 
 static void json_object(struct json_reader *r)
 {
-    lua_newtable(r->L);
+    lua_State *L = r->L;
+    int nulls = 0;
+    bool empty = true;
+    lua_newtable(L);
+    int object = lua_gettop(L);
     r->at++;
     while (json_peek(r) != '}') {
         if (*r->at != '"') json_bad(r);
@@ -570,11 +623,15 @@ static void json_object(struct json_reader *r)
         if (json_peek(r) != ':') json_bad(r);
         r->at++;
         json_value(r);
-        lua_rawset(r->L, -3);
+        empty = false;
+        if (lua_isnil(L, -1)) null_note(L, object, &nulls);
+        else lua_rawset(L, object);
         if (json_peek(r) == ',') r->at++;
         else if (*r->at != '}') json_bad(r);
     }
     r->at++;
+    if (empty) lua_newtable(L);
+    if (empty || nulls > 0) mark_set(L);
 }
 
 /* The short way for whole numbers; false: it is something else. */
@@ -737,8 +794,61 @@ static bool json_take_object(struct conv *c, lua_State *L, int idx, size_t count
     return true;
 }
 
+/* A copy of the table at idx on top, with null where the array or object that it was read from had null and it has nothing; 0
+ * for an array, else the names. */
+static void nulls_push(lua_State *L, int idx, int mark, size_t count)
+{
+    lua_newtable(L);
+    int copy = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, idx) != 0;) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, copy);
+    }
+    for (size_t i = 1; i <= count; i++) {
+        if (mark != 0) lua_rawgeti(L, mark, (int)i);
+        else lua_pushinteger(L, (lua_Integer)i);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, copy);
+        bool there = !lua_isnil(L, -1);
+        lua_pop(L, 1);
+        lua_pushlightuserdata(L, NULL);
+        if (there) lua_pop(L, 2);
+        else lua_rawset(L, copy);
+    }
+}
+
+static bool json_take_table(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth);
+
+/* The same of a table with a mark, which is on top and goes. */
+static bool json_take_marked(struct conv *c, lua_State *L, int idx, int type, struct buf *out,
+                             unsigned depth)
+{
+    int mark = lua_gettop(L);
+    luaL_checkstack(L, 16, "JSON");
+    size_t count = type == LUA_TNUMBER ? (size_t)lua_tointeger(L, mark) : lua_objlen(L, mark);
+    if (count > 0) {
+        nulls_push(L, idx, type == LUA_TNUMBER ? 0 : mark, count);
+        idx = mark + 1;
+    } else {
+        lua_pushnil(L);
+        if (lua_next(L, idx) == 0) {
+            buf_add_text(out, "{}");
+            lua_settop(L, mark - 1);
+            return true;
+        }
+    }
+    c->unmarked = true;
+    bool fine = json_take_table(c, L, idx, out, depth);
+    if (fine) lua_settop(L, mark - 1);
+    return fine;
+}
+
 static bool json_take_table(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth)
 {
+    int type = c->unmarked || c->alike ? LUA_TNIL : mark_push(L, idx);
+    c->unmarked = false;
+    if (type != LUA_TNIL) return json_take_marked(c, L, idx, type, out, depth);
     size_t keys = 0, count = lua_objlen(L, idx);
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) keys++;
     if (keys > JSON_ITEMS_MAX)
@@ -785,6 +895,7 @@ bool json_take(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned 
         json_write_text(out, text);
         return true;
     }
+    case LUA_TLIGHTUSERDATA: buf_add_text(out, "null"); return true; /* nulls_push() */
     case LUA_TTABLE: return json_take_table(c, L, idx, out, depth);
     case LUA_TUSERDATA: return json_take_userdata(c, L, idx, out, depth);
     default: return json_wrong(c, "a function or routine cannot be JSON");

@@ -459,6 +459,33 @@ static void threads_wait_for_their_handler(void **state)
     fake_destroy(fake);
 }
 
+/* JSON that goes through Lua is what it was, also what a table cannot say. */
+static void json_stays_what_it_was(void **state)
+{
+    (void)state;
+    struct fake *fake = fake_create(
+        "local weir = require 'weir'\nlocal a = weir.entity('a', { x = weir.any })\n"
+        "a:on('echo', { weir.any }, function(self, x) self.x = x; return self.x end)\n"
+        "a:on('touch', { weir.any }, function(self, x) x.new, x.n = 1, nil; return x end)\n"
+        "a:on('add', { weir.any }, function(self, x) x[#x + 1] = 5; return x end)\n"
+        "a:on('marked', {}, function(self) return { a = setmetatable({}, { __json = 2 }), b = setmetatable({}, { __json = 1e9 }),\n"
+        "  c = setmetatable({}, { __json = {} }), d = setmetatable({ 7 }, { __json = 'x' }) } end)");
+    static const char *const same[] = { "{}", "[]", "[1,null,2]", "[null]", "{\"a\":null,\"b\":1}", "[null,{\"a\":{},\"b\":[[]],\"c\":[null,{}]}]" };
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        char args[100], wanted[100];
+        snprintf(args, sizeof(args), "[%s]", same[i]);
+        snprintf(wanted, sizeof(wanted), "ok %s", same[i]);
+        assert_string_equal(fake_call(fake, "a", "x", "echo", args), wanted);
+    }
+    assert_string_equal(fake_call(fake, "a", "x", "touch", "[{\"m\":null,\"n\":null}]"), "ok {\"m\":null,\"n\":null,\"new\":1}");
+    assert_string_equal(fake_call(fake, "a", "x", "touch", "[{}]"), "ok {\"new\":1}");
+    assert_string_equal(fake_call(fake, "a", "x", "touch", "[{\"new\":null}]"), "ok {\"new\":1}");
+    assert_string_equal(fake_call(fake, "a", "x", "add", "[{}]"), "ok [5]");
+    assert_string_equal(fake_call(fake, "a", "x", "add", "[[1,2]]"), "ok [1,2,5]");
+    assert_string_equal(fake_call(fake, "a", "x", "marked", ""), "ok {\"a\":[null,null],\"b\":[],\"c\":{},\"d\":[7]}");
+    fake_destroy(fake);
+}
+
 /* Many more than are kept by the collector: found again while they live, made anew afterwards. */
 static void handles_come_and_go(void **state)
 {
@@ -831,6 +858,7 @@ int main(void)
         cmocka_unit_test(last_acts_are_seen),
         cmocka_unit_test(effects_wait_for_the_commit),
         cmocka_unit_test(typed_keys_and_services),
+        cmocka_unit_test(json_stays_what_it_was),
         cmocka_unit_test(row_is_kept_over_transactions),
         cmocka_unit_test(rules_of_fields_are_asked),
         cmocka_unit_test(engine_keeps_its_words),
