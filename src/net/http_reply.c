@@ -75,16 +75,16 @@ static void add_problem(struct buf *body, const struct call *call, int http)
     enum weir_status status = status_public(r->status);
     struct weir_str word = str_of(weir_status_word(status));
     struct weir_str code = status == WEIR_FAILED && r->code.len > 0 ? r->code : word;
-    bool app = status == WEIR_FAILED;
+    struct weir_str own = request_own_detail(r);
     buf_printf(body, "{\"type\":\"/problems/%.*s\",\"title\":", STR_ARG(word));
     json_write_text(body, str_of(weir_status_text(status)));
     buf_printf(body, ",\"status\":%d,\"code\":", http);
     json_write_text(body, code);
     bool object = r->detail.len >= 2 && r->detail.ptr[0] == '{';
-    if (app && r->detail.ptr != NULL) {
+    if (own.ptr != NULL) {
         buf_add_text(body, ",\"detail\":");
-        buf_add_str(body, r->detail);
-    } else if (!app) {
+        buf_add_str(body, own);
+    } else if (status != WEIR_FAILED) {
         /* The engine's own: a sentence, and what it found out as members beside it. */
         if (r->detail.ptr == NULL || object) {
             buf_add_text(body, ",\"detail\":");

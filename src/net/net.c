@@ -50,6 +50,15 @@ struct weir_str request_text(const struct request *request)
     return str_of(weir_status_text(status_public(request->status)));
 }
 
+struct weir_str request_own_detail(const struct request *request)
+{
+    enum weir_status status = status_public(request->status);
+    if (status == WEIR_FAILED) return request->detail;
+    /* with a word of the engine's the sentence is that word's (ctx_fail_json()); the engine's own say what happened */
+    bool own = str_eq(request->text, str_of(weir_status_text(status)));
+    return own ? request->detail : STR_NIL;
+}
+
 bool net_is_draining(const struct net *net)
 {
     return atomic_load_explicit(&net->draining, memory_order_relaxed);

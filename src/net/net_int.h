@@ -239,6 +239,8 @@ bool status_is_unknown(enum weir_status status);
 enum weir_status status_public(enum weir_status status);
 /** One sentence of an answered request, never empty. */
 struct weir_str request_text(const struct request *request);
+/** What the application gave as the detail of its failure, as JSON; nil: nothing, or the failure is the engine's own. */
+struct weir_str request_own_detail(const struct request *request);
 /** Judges the key of a request; false after answering the call. */
 bool key_is_fit(struct call *call, struct weir_str key);
 

@@ -457,10 +457,11 @@ static void add_failure(struct net *net, struct buf *out, struct request *reques
     char word[32];
     struct buf line = { 0 };
     enum weir_status status = status_public(request->status);
+    struct weir_str own = request_own_detail(request);
     switch (status) {
     case WEIR_FAILED:
         buf_add_str(&line, request->code);
-        add_detail(&line, request->detail.len > 0 ? request->detail : request->text);
+        add_detail(&line, own);
         break;
     case WEIR_PENDING:
         buf_printf(&line, "%.*s done, its answer is still to come: CALL.WAIT waits on",
@@ -469,17 +470,22 @@ static void add_failure(struct net *net, struct buf *out, struct request *reques
     case WEIR_OVERLOADED:
         buf_add_text(&line, "retry_after_ms=200");
         /* a particular reason, as that a follower is behind */
-        if (request->detail.len > 0) buf_printf(&line, " %.*s", STR_ARG(request->text));
+        if (own.len > 0) add_detail(&line, own);
+        else if (request->detail.len > 0) buf_printf(&line, " %.*s", STR_ARG(request->text));
         break;
     case WEIR_UNKNOWN:
         buf_printf(&line, "outcome unknown, request_id=%.*s",
                    STR_ARG(request_name(net->env, request)));
+        add_detail(&line, own);
         break;
     case WEIR_OOM:
-        buf_add_text(&line, "command not allowed when used memory > 'maxmemory'.");
+        if (own.len > 0) add_detail(&line, own);
+        else buf_add_text(&line, "command not allowed when used memory > 'maxmemory'.");
         break;
     default:
-        add_detail(&line, request->text.len > 0 ? request->text : request->detail);
+        add_detail(&line, own.len > 0             ? own
+                          : request->text.len > 0 ? request->text
+                                                  : request->detail);
         if (line.len == 0) buf_add_text(&line, weir_status_text(status));
         break;
     }

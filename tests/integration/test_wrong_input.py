@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: MIT
 """
+import json
 import os
 
 from harness import BANK, ROOT, Fail, Resp, RespError, Server, equal, test, true
@@ -141,6 +142,26 @@ def broken_rules_and_lua_errors_undo_everything(folder):
         true("wrong.lua:" in reply.body, "no file and line in %r" % reply)
         reply = server.post("/thing/a/refuse", ["tired"])
         true("tired" in reply.body, "no detail in %r" % reply)
+
+
+@test
+def an_applications_detail_is_shown_by_both_doors_whatever_its_word(folder):
+    with Server(WRONG, folder.join("d")) as server:
+        connection = server.connect()
+        members = lambda pairs: [name for name, _ in pairs]
+        for word, status in (("exists", 409), ("notfound", 404), ("toobig", 413), ("arg", 400), ("check", 422), ("mine", 422)):
+            shown = "-APPERR mine " if word == "mine" else "-%s " % word.upper()
+            for detail in ("taken", {"status": 1, "code": "z", "detail": 2}, [1], 5):
+                reply = refused_http(server, "/thing/a/fails", [word, detail], status, word)
+                equal((reply.json["status"], reply.json["detail"]), (status, detail), reply.body)
+                names = json.loads(reply.body, object_pairs_hook=members)
+                equal(len(set(names)), len(names), "a member twice: " + reply.body)
+                answer = connection.call("thing", "a", "fails", word, json.dumps(detail))
+                equal(repr(answer), shown + (detail if detail == "taken" else json.dumps(detail, separators=(",", ":"), sort_keys=True)))
+            reply = refused_http(server, "/thing/a/fails", [word], status, word)
+            equal(json.loads(reply.body, object_pairs_hook=members).count("detail"), 0 if word == "mine" else 1)
+        equal(repr(connection.call("thing", "a", "fails", "mine", "null")), "-APPERR mine")
+        equal(repr(connection.call("thing", "a", "fails", "exists", "null")), "-EXISTS the entity exists already")
 
 
 @test
