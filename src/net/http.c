@@ -694,11 +694,12 @@ static void route_row(struct call *call, const struct http_state *http, const st
     call_submit(call);
 }
 
-/* A bound of a map walk: JSON as it stands; for a key of texts, a bare word too. */
+/* A bound of a map walk: JSON as it stands; for a key of texts, a bare word too. A time is either. */
 static struct weir_str bound_json(struct call *call, const struct map_def *map,
                                   struct weir_str text)
 {
-    bool number = map->key[0] == WEIR_INT || map->key[0] == WEIR_BOOL;
+    enum weir_kind kind = map->key[0];
+    bool number = kind == WEIR_INT || kind == WEIR_BOOL || kind == WEIR_TIME;
     bool json = text.len > 0 && (text.ptr[0] == '[' || text.ptr[0] == '"' || number);
     if (json && json_is_valid(text)) return text;
     struct buf *out = &call->conn->net->scratch;
@@ -719,24 +720,28 @@ static bool whole_number(struct weir_str text, int64_t least, int64_t most, int6
     return n >= least && n <= most;
 }
 
-/* One parameter of a map walk; NULL or what is wrong with it. */
+/* One parameter of a map walk, of which those in `given` came; NULL or what is wrong with it. */
 static const char *walk_parameter(struct call *call, const struct map_def *map,
                                   struct weir_str name, struct weir_str value,
-                                  struct map_query *query)
+                                  struct map_query *query, unsigned *given)
 {
-    if (str_eq(name, STR("from"))) {
-        query->from = bound_json(call, map, value);
-    } else if (str_eq(name, STR("to"))) {
-        query->to = bound_json(call, map, value);
-    } else if (str_eq(name, STR("limit"))) {
+    static const char *const names[] = { "from", "to", "limit", "reverse" };
+    unsigned place = 0;
+    while (place < 4 && !str_eq(name, str_of(names[place]))) place++;
+    if (place == 4) return "a walk takes from, to, limit and reverse";
+    if (*given & 1u << place) return "a walk takes each of from, to, limit and reverse once";
+    *given |= 1u << place;
+    if (place < 2) {
+        if (value.len == 0)
+            return "from and to are keys: left out for an open end, the empty text is %22%22";
+        *(place == 0 ? &query->from : &query->to) = bound_json(call, map, value);
+    } else if (place == 2) {
         if (!whole_number(value, 1, 1000, &query->limit))
             return "limit is a whole number of 1 to 1000";
-    } else if (str_eq(name, STR("reverse"))) {
+    } else {
         query->reverse = str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0;
         if (!query->reverse && !str_eq(value, STR("false")) && !str_eq(value, STR("0")))
             return "reverse is true or false";
-    } else {
-        return "a walk takes from, to, limit and reverse";
     }
     return NULL;
 }
@@ -747,6 +752,7 @@ static void route_map(struct call *call, const struct http_state *http, const st
     struct arena *arena = &call->request.arena;
     struct weir_str query = path->query, name, value;
     const char *fault = NULL;
+    unsigned given = 0;
     int more = 0;
     const struct handler *handler = engine_map_query(call->conn->net->engine, type);
     if (!call_is_admitted(call, handler)) return;
@@ -759,7 +765,7 @@ static void route_map(struct call *call, const struct http_state *http, const st
     struct map_query *walk = arena_alloc(arena, bytes > sizeof(*walk) ? bytes : sizeof(*walk));
     walk->map = place;
     while (!fault && (more = http_parameter(arena, &query, &name, &value)) > 0)
-        fault = walk_parameter(call, &type->maps[place], name, value, walk);
+        fault = walk_parameter(call, &type->maps[place], name, value, walk, &given);
     if (fault || more < 0) {
         call_refuse(call, WEIR_ARG, "%s",
                     fault ? fault : "a parameter is not UTF-8 in percent escapes");

@@ -113,3 +113,13 @@ box:query("values_of", { returns = list { v = int } }, function(self)
   for _, row in self.rows:scan {} do found[#found + 1] = row end
   return found
 end)
+
+-- Keys of each kind, walked over HTTP.
+local shelf = weir.entity("shelf", { at = map(weir.time, int), by = map({ text, int }, int), plain = map(text, int) })
+shelf:on("stock", {}, function(self)
+  for k = 1, 5 do
+    self.at:put(1750000000000 + k, k)
+    self.by:put("a b", k, k)
+    self.plain:put(({ "", "a&b", "ä", "x", "z" })[k], k)
+  end
+end)

@@ -92,3 +92,19 @@ def a_row_counts_once_for_map_rows_max_however_often_it_is_met(folder):
         equal(connection.call("box", "a", "twice", 39), 78)
         answer = connection.call("box", "a", "twice", 40)
         true(isinstance(answer, RespError) and answer.code == "BUDGET", repr(answer))
+
+
+@test
+def bounds_over_http_stand_bare_or_as_json_and_once(folder):
+    with Server(MAPS, folder.join("d")) as server:
+        server.post("/shelf/s/stock", [])
+        values = lambda path: [row["value"] for row in server.get("/shelf/s/" + path).json]
+        for bound in ("1750000000003", "[1750000000003]", "2025-06-15T15:06:40.003Z", "%222025-06-15T15:06:40.003Z%22", "2025-06-15T17:06:40.003%2B02:00"):
+            equal(values("at?from=" + bound), [3, 4, 5], bound)
+            equal(values("at?reverse&to=" + bound), [3, 2, 1], bound)
+        equal(values("plain?from=%22%22&to=a"), [1])
+        for query, what in (("from=", "left out"), ("to=", "left out"), ("from=a&from=b", "once"), ("limit=1&limit=2", "once"), ("reverse&reverse", "once")):
+            reply = server.get("/shelf/s/plain?" + query)
+            equal((reply.status, reply.code), (400, "arg"), query)
+            true(what in reply.json["detail"], reply.body)
+        equal(server.get("/shelf/s/at?from=then").status, 400)
