@@ -79,13 +79,15 @@ static void add_handler(const struct handler *handler, struct buf *out)
     buf_free(&signature);
 }
 
-/* A first command to try: the first handler that is called with a body. */
-static void add_example(struct net *net, struct weir_str roles, struct buf *out)
+/* A first command to try: the first handler, of that type if one is named, that is called with a body. */
+static void add_example(struct net *net, const struct type *only, struct weir_str roles,
+                        struct buf *out)
 {
     const struct catalog *catalog = engine_catalog(net->engine);
     struct buf text = { 0 };
     for (uint32_t i = 0; i < catalog->type_count && text.len == 0; i++) {
         const struct type *type = catalog->types[i];
+        if (only != NULL && only != type) continue;
         for (uint32_t h = 0; h < type->handler_count && text.len == 0; h++) {
             const struct handler *handler = type->handlers[h];
             if (handler->kind == WEIR_QUERY || type->builtin || !handler_admits(handler, roles))
@@ -212,7 +214,7 @@ void admin_index(struct net *net, const struct type *only, struct weir_str roles
                       "with a JSON array or object\",\"health\":[");
     http_list_pages(out);
     buf_add_text(out, "],\"example\":");
-    add_example(net, roles, out);
+    add_example(net, only, roles, out);
     buf_add_text(out, "}\n");
 }
 

@@ -663,8 +663,9 @@ static void route_handler(struct call *call, const struct http_state *http, cons
                           const struct handler *handler, struct weir_str key)
 {
     if (!call_is_admitted(call, handler)) return;
-    if (handler->kind != WEIR_QUERY && http_is_read(http)) {
-        http_refuse_method(call, "POST");
+    bool query = handler->kind == WEIR_QUERY;
+    if (http->parser.method != HTTP_POST && !(query && http_is_read(http))) {
+        http_refuse_method(call, query ? "GET, HEAD, POST" : "POST");
         return;
     }
     if (handler->type->service ? false : !key_is_fit(call, key)) return;
@@ -892,16 +893,24 @@ static void route_type(struct call *call, const struct http_state *http, const s
     else call_refuse(call, WEIR_NOHANDLER, "no such path: /%.*s/{key}/{handler}", STR_ARG(name));
 }
 
+/* Who is routed with a method that nothing here has, to be told which the path has: not a stranger, who would learn
+ * what is there, and not to where all but GET is taken for POST. */
+static bool methods_are_judged(const struct call *call, const struct path *path)
+{
+    return call->conn->user && !str_eq(path->segment[0], STR("streams")) &&
+           !str_eq(path->segment[0], STR("parked"));
+}
+
 static void route_request(struct call *call, const struct http_state *http)
 {
     struct path path;
-    unsigned method = http->parser.method;
     if (!path_read(&call->request.arena, http->url, &path)) {
         call->http_status = 400;
         call_refuse(call, WEIR_BADREQUEST,
                     "the path is not names in UTF-8 and percent escapes without NUL, '.', '..' and "
                     "empty parts");
-    } else if (method != HTTP_GET && method != HTTP_HEAD && method != HTTP_POST) {
+    } else if (http->parser.method != HTTP_POST && !http_is_read(http) &&
+               !methods_are_judged(call, &path)) {
         http_refuse_method(call, "GET, HEAD, POST");
     } else if (page_find(&path)) {
         route_page(call, http, page_find(&path));
@@ -1035,7 +1044,11 @@ static size_t take_head(struct conn *conn, const char *bytes, size_t len)
     buf_add(&http->head, bytes, head);
     http_parser_execute(&http->parser, &settings, http->head.ptr, http->head.len);
     enum http_errno error = HTTP_PARSER_ERRNO(&http->parser);
-    if ((error != HPE_OK && error != HPE_PAUSED) || !http->in_body || http->parser.upgrade) {
+    if (http->parser.upgrade) {
+        refuse_and_close(conn, WEIR_BADREQUEST, 400, "CONNECT is for proxies, and this is none");
+        return len;
+    }
+    if ((error != HPE_OK && error != HPE_PAUSED) || !http->in_body) {
         refuse_parse(conn);
         return len;
     }

@@ -4,6 +4,7 @@ SPDX-License-Identifier: MIT
 """
 import json
 import os
+import socket
 
 from harness import BANK, ROOT, Fail, Resp, RespError, Server, equal, test, true
 
@@ -226,6 +227,39 @@ def unknown_commands_and_wrong_counts_are_told(folder):
         equal(server.get("/account/nobody").status, 404)
         equal(server.request("DELETE", "/account/ann").status in (404, 405), True, "DELETE")
         equal(connection.ask("PING"), "PONG")
+
+
+def raw_http(server, request):
+    """The whole answer to these bytes."""
+    with socket.create_connection(("127.0.0.1", server.http), timeout=10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return answer.decode()
+
+
+@test
+def a_method_that_a_path_has_not_is_told_those_that_it_has(folder):
+    with Server(BANK, folder.join("d")) as server:
+        server.post("/account/ann/deposit", [5])
+        for path, allow, others in (("/account/ann", "GET, HEAD", ["POST"]), ("/account", "GET, HEAD", ["POST"]), ("/", "GET, HEAD", ["POST"]),
+                                    ("/account/ann/balance", "GET, HEAD, POST", []), ("/account/ann/deposit", "POST", ["GET", "HEAD"]),
+                                    ("/streams/none", "GET, HEAD, POST", []), ("/parked/retry-all", "GET, HEAD, POST", [])):
+            for method in ("PUT", "DELETE", "PATCH", "OPTIONS", *others):
+                reply = server.request(method, path, "[5]")
+                equal((reply.status, reply.headers["Allow"]), (405, allow), "%s %s" % (method, path))
+        equal(server.get("/account/ann/balance").json, 5)
+        true(raw_http(server, b"GET / HTTP/2.1\r\nHost: localhost\r\n\r\n").startswith("HTTP/1.1 505 HTTP Version Not Supported\r\n"), "505")
+        answer = raw_http(server, b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        true(answer.startswith("HTTP/1.1 400 ") and "CONNECT" in answer, answer)
+
+
+@test
+def the_page_of_a_type_shows_a_first_command_of_that_type(folder):
+    with Server([BANK, WRONG], folder.join("d")) as server:
+        for name in ("account", "thing", "place"):
+            true("/%s/KEY/" % name in server.get("/" + name).json["example"], server.get("/" + name).body)
 
 
 @test
