@@ -177,7 +177,7 @@ void call_release(struct net *net, struct call *call)
 /* Its connection is done with it, or gone. */
 static void call_leave(struct net *net, struct call *call)
 {
-    if (call->conn) call->conn->reads_out -= call->reads_out;
+    if (call->conn) call_disown_reads(call);
     call_drop_state(call);
     call->conn = NULL;
     call_release(net, call);
@@ -341,9 +341,8 @@ static bool conn_is_held(const struct conn *conn)
 {
     const struct net_limits *limits = &conn->net->limits;
     return conn->ahead >= limits->parsed_ahead_max ||
-           conn->ahead_bytes >= limits->parsed_ahead_bytes_max ||
-           conn->reads_out >= limits->reads_conn_max || conn->body_held ||
-           conn_pending(conn) >= limits->output_soft_bytes;
+           conn->ahead_bytes >= limits->parsed_ahead_bytes_max || conn_reads_hold(conn) ||
+           conn->body_held || conn_pending(conn) >= limits->output_soft_bytes;
 }
 
 static bool conn_takes_input(const struct conn *conn)
@@ -626,7 +625,8 @@ static bool conn_has_room(const struct conn *conn)
 static bool conn_finish_begin(struct conn *conn)
 {
     bool is_held = conn_is_held(conn);
-    if (conn->closing || (is_held && !conn->body_held)) conn_cancel_reads(conn);
+    bool for_long = is_held && !conn->body_held && !conn_reads_hold(conn);
+    if (conn->closing || for_long) conn_cancel_reads(conn);
     return is_held;
 }
 

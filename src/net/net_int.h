@@ -37,6 +37,7 @@ struct call_read {
     struct feed_read feed;  /* first: feed_next() gives back its address */
     struct call_read *next; /* of its call, or in the pool */
     struct call *call;
+    bool waits; /* for a first event; feed.until_ns is the feed's to change */
 };
 
 /*
@@ -127,6 +128,7 @@ struct conn {
     uint32_t ahead;
     size_t ahead_bytes, held_bytes;
     uint32_t reads_out; /* reads of streams by its calls */
+    uint32_t waits_out; /* of these: those that wait for events */
     uint64_t opened_ns;
     uint64_t begun_ns;  /* the request being received began; 0: none */
     uint64_t moved_ns;  /* bytes last went in or out */
@@ -263,13 +265,17 @@ void call_release(struct net *net, struct call *call);
  * With until_ns it waits for a first event; it comes back sooner, with nothing, when the connection is closing, has too
  * much read ahead behind it, or the server shuts down.
  *
- * Errors: LOADING, SHUTDOWN; OVERLOADED: reads_max or reads_conn_max are out
+ * Errors: LOADING, SHUTDOWN; OVERLOADED: reads_max are out, or reads_conn_max
  */
 enum weir_status call_read(struct call *call, const struct feed_read *question);
 /** Its reads come back as soon as may be. */
 void call_cancel_reads(struct call *call);
 /** Those of the connection's calls that wait. */
 void conn_cancel_reads(struct conn *conn);
+/** The connection no longer counts the call's reads. */
+void call_disown_reads(struct call *call);
+/** As many are out as may be, and one will be home soon. */
+bool conn_reads_hold(const struct conn *conn);
 /** Hands reads that came home to their calls. */
 void net_take_reads(struct net *net);
 void net_free_reads(struct net *net);

@@ -4,7 +4,9 @@
  * A read belongs to its call and travels alone: the feed has it from call_read() until feed_next(). So a call whose
  * connection went is kept until its reads are home, and is only then freed. A read that waits for events must not outlive
  * those who wait for it: a connection that is closing, or that cannot be read because too much stands behind the wait
- * (then its end would not be seen either), and a server that shuts down, take their waiting reads back.
+ * (then its end would not be seen either), and a server that shuts down, take their waiting reads back. Reads that do
+ * not wait come home by themselves: with reads_conn_max out, a connection is not read on until one has; where all of
+ * them wait, the next is refused.
  * SPDX-License-Identifier: MIT
  */
 #include "net/net_int.h"
@@ -42,10 +44,12 @@ enum weir_status call_read(struct call *call, const struct feed_read *question)
     struct call_read *read = read_take(net);
     read->feed = *question;
     read->call = call;
+    read->waits = question->until_ns != 0 && !conn->closing;
     read->next = call->reads;
     call->reads = read;
     call->reads_out++;
     conn->reads_out++;
+    conn->waits_out += read->waits;
     net->reads_out++;
     if (conn->closing) read->feed.until_ns = 0;
     feed_submit(net->port, &read->feed);
@@ -72,7 +76,21 @@ static void read_unlink(struct call *call, struct call_read *read)
     while (*at != read) at = &(*at)->next;
     *at = read->next;
     call->reads_out--;
-    if (call->conn) call->conn->reads_out--;
+    if (!call->conn) return;
+    call->conn->reads_out--;
+    call->conn->waits_out -= read->waits;
+}
+
+void call_disown_reads(struct call *call)
+{
+    call->conn->reads_out -= call->reads_out;
+    for (const struct call_read *read = call->reads; read; read = read->next)
+        call->conn->waits_out -= read->waits;
+}
+
+bool conn_reads_hold(const struct conn *conn)
+{
+    return conn->reads_out >= conn->net->limits.reads_conn_max && conn->waits_out < conn->reads_out;
 }
 
 void net_take_reads(struct net *net)

@@ -469,9 +469,7 @@ static void add_failure(struct net *net, struct buf *out, struct request *reques
         break;
     case WEIR_OVERLOADED:
         buf_add_text(&line, "retry_after_ms=200");
-        /* a particular reason, as that a follower is behind */
-        if (own.len > 0) add_detail(&line, own);
-        else if (request->detail.len > 0) buf_printf(&line, " %.*s", STR_ARG(request->text));
+        add_detail(&line, own.len > 0 ? own : request->text);
         break;
     case WEIR_UNKNOWN:
         buf_printf(&line, "outcome unknown, request_id=%.*s",

@@ -349,7 +349,7 @@ bool job_read(struct call *call, const struct feed_read *question,
     enum weir_status st = call_read(call, question);
     if (st == WEIR_OK) return true;
     call_refuse(call, st, "%s",
-                st == WEIR_OVERLOADED ? "reads_max reads of streams are out already"
+                st == WEIR_OVERLOADED ? "too many reads at once: reads_max, reads_conn_max"
                                       : weir_status_text(st));
     return false;
 }

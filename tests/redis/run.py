@@ -11,6 +11,7 @@ import argparse
 import functools
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -346,21 +347,25 @@ def reads_are_limited_and_go_with_their_connection(folder):
         for w in waiting:
             w.close()
         until(lambda: c.ask("XLEN", "empty") == 0, "the reads of closed connections are given back")
-        # more waits on one connection than it may have: the first gives way, none is lost
-        c.send(*[("XREAD", "BLOCK", "0", "STREAMS", "empty", "$")] * 5, ("PING",))
-        other, done = server.connect(), threading.Event()
-
-        def add():  # until all are answered: an event that came before a read was there would not end it
-            while not done.wait(0.02):
-                other.ask("XADD", "empty", "*", "n", "1")
-
-        adder = threading.Thread(target=add)
-        adder.start()
-        try:
-            equal([c.read() for _ in range(6)][5], "PONG")
-        finally:
-            done.set()
-            adder.join()
+        # what does not wait is held, not refused
+        c.send(*[("XLEN", "empty")] * 100)
+        equal([c.read() for _ in range(100)], [0] * 100)
+        # more waits on one connection than it may have: those above are refused, the others wait on
+        c.send(*[("XREAD", "BLOCK", "0", "STREAMS", "empty", "$")] * 5, ("XLEN", "empty"), ("PING",))
+        out = lambda: re.search(r"^weir_stream_reads (\d+)", server.get("/metrics").body, re.M).group(1)
+        until(lambda: out() == "3", "three wait")
+        time.sleep(0.2)
+        equal(out(), "3", "reads that wait on")
+        event = server.connect().ask("XADD", "empty", "*", "n", "1")
+        equal([c.read() for _ in range(3)], [[["empty", [[event, ["n", "1"]]]]]] * 3)
+        for _ in range(3):
+            error(c.read(), "OVERLOADED retry_after_ms=200 too many reads at once: reads_max, reads_conn_max")
+        equal(c.read(), "PONG")
+    with serve(folder, "--limit", "reads_conn_max=1") as server:
+        c = server.connect()
+        begin = time.monotonic()
+        equal(c.ask("XREAD", "BLOCK", "300", "STREAMS", "empty", "$"), None)
+        true(time.monotonic() - begin > 0.25, "one may wait")
 
 
 @test
