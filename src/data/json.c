@@ -361,6 +361,20 @@ static enum weir_status store_int(const struct field *f, int64_t n, void *at,
     return WEIR_OK;
 }
 
+/* JSON has one kind of number: 1.0 and 1e3 are whole. */
+static enum weir_status read_int(const struct field *f, const json_t *json, void *at,
+                                 struct problem *problem)
+{
+    if (json_is_integer(json)) return store_int(f, json_integer_value(json), at, problem);
+    if (!json_is_real(json)) return wrong_kind(f, json, problem);
+    double n = json_real_value(json);
+    if (n != trunc(n))
+        return problem_set(problem, WEIR_RANGE, f->name, "range",
+                           "a whole number expected, got %.15g", n);
+    if (fabs(n) <= (double)WEIR_INT_MAX) return store_int(f, (int64_t)n, at, problem);
+    return problem_set(problem, WEIR_RANGE, f->name, "range", "%.16g is out of range", n);
+}
+
 static enum weir_status read_value(const struct shape *shape, const json_t *json,
                                    struct arena *arena, void *out, struct problem *problem);
 
@@ -411,14 +425,9 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
         return WEIR_OK;
     }
     switch (f->kind) {
-    case WEIR_INT:
-        if (json_is_real(json))
-            return problem_set(problem, WEIR_RANGE, f->name, "range",
-                               "a whole number expected, got %g", json_real_value(json));
-        if (!json_is_integer(json)) return wrong_kind(f, json, problem);
-        return store_int(f, json_integer_value(json), at, problem);
+    case WEIR_INT: return read_int(f, json, at, problem);
     case WEIR_TIME:
-        if (json_is_integer(json)) return store_int(f, json_integer_value(json), at, problem);
+        if (json_is_number(json)) return read_int(f, json, at, problem);
         if (!json_is_string(json)) return wrong_kind(f, json, problem);
         if (!read_time(json_text(json), &ms))
             return problem_set(problem, WEIR_ARG, f->name, "type",
@@ -457,8 +466,7 @@ static enum weir_status read_field(const struct field *f, const json_t *json, st
     return wrong_kind(f, json, problem);
 }
 
-/* A field that is not given: nil for `opt`, its declared start, else an error. */
-static bool may_be_left_out(const struct field *f)
+bool field_may_be_left_out(const struct field *f)
 {
     return f->optional || f->has_start || f->kind == WEIR_ANY;
 }
@@ -472,7 +480,7 @@ static enum weir_status read_object(const struct shape *shape, const json_t *jso
         const struct field *f = &shape->fields[i];
         const json_t *member = json_object_getn(json, f->name.ptr, f->name.len);
         if (member == NULL) {
-            if (!may_be_left_out(f)) return problem_missing(problem, f);
+            if (!field_may_be_left_out(f)) return problem_missing(problem, f);
             continue;
         }
         known++;
@@ -529,7 +537,7 @@ static enum weir_status read_array(const struct shape *shape, const json_t *json
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
         if (i >= count) {
-            if (!may_be_left_out(f)) return problem_missing(problem, f);
+            if (!field_may_be_left_out(f)) return problem_missing(problem, f);
             continue;
         }
         enum weir_status st = read_field(f, json_array_get(json, i), arena, (char *)out + f->offset,
@@ -554,7 +562,9 @@ enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
         st = read_object(shape, json, arena, out, problem);
     else
         st = problem_json(problem, WEIR_ARG, "type",
-                          "arguments come as an array by position or an object by name");
+                          shape->scalar
+                              ? "the argument comes in an array, as [1]: it has no name"
+                              : "arguments come as an array by position or an object by name");
     json_decref(json);
     return st;
 }
@@ -606,11 +616,11 @@ static bool text_int(struct weir_str text, int64_t *n)
     bool beyond = false;
     for (size_t i = at; i < text.len; i++) {
         unsigned digit = (unsigned char)text.ptr[i] - (unsigned)'0';
-        if (digit > 9 || i == 23) return false;
+        if (digit > 9) return false;
         beyond = beyond || sum > (most - digit) / 10;
         sum = sum * 10 + digit;
     }
-    if (beyond) sum = most; /* as strtoll(): the bounds refuse it */
+    if (beyond) sum = most; /* as strtoll(): text_int_store() refuses it */
     *n = at ? (int64_t)(0 - sum) : (int64_t)sum;
     return true;
 }
@@ -623,11 +633,20 @@ static enum weir_status not_text(const struct field *f, struct weir_str text,
                        text.ptr ? text.ptr : "");
 }
 
+/* What text_int() made of the text. */
+static enum weir_status text_int_store(const struct field *f, struct weir_str text, int64_t n,
+                                       void *at, struct problem *problem)
+{
+    if (n >= -WEIR_INT_MAX && n <= WEIR_INT_MAX) return store_int(f, n, at, problem);
+    return problem_set(problem, WEIR_RANGE, f->name, "range", "%.*s is out of range",
+                       (int)(text.len < 40 ? text.len : 40), text.ptr);
+}
+
 static enum weir_status text_number(const struct field *f, struct weir_str text, void *at,
                                     struct problem *problem)
 {
     int64_t n;
-    if (text_int(text, &n)) return store_int(f, n, at, problem);
+    if (text_int(text, &n)) return text_int_store(f, text, n, at, problem);
     char copy[64], *end;
     if (text.len == 0 || text.len >= sizeof(copy)) return not_text(f, text, problem);
     memcpy(copy, text.ptr, text.len);
@@ -696,7 +715,8 @@ enum weir_status field_keep_text(const struct field *f, struct weir_str text, st
     case WEIR_BYTES: return keep_text(f, text.ptr ? text : STR(""), at, problem);
     case WEIR_TIME:
         if (read_time(text, &ms)) return store_int(f, ms, at, problem);
-        return text_int(text, &ms) ? store_int(f, ms, at, problem) : not_text(f, text, problem);
+        return text_int(text, &ms) ? text_int_store(f, text, ms, at, problem)
+                                   : not_text(f, text, problem);
     case WEIR_ENUM: return read_word(f, text, at, problem);
     case WEIR_RECORD:
     case WEIR_LIST:

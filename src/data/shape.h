@@ -176,6 +176,8 @@ enum weir_status json_read(const struct shape *shape, struct weir_str text, stru
 /** Arguments: an array by position, or an object by name; empty text is no arguments. */
 enum weir_status json_read_args(const struct shape *shape, struct weir_str text,
                                 struct arena *arena, void *out, struct problem *problem);
+/** An argument or member that is not given is nil for `opt` and `any`, or has its declared start; else it is missing. */
+bool field_may_be_left_out(const struct field *field);
 /* The members of an object, or the items of an array, one by one. */
 struct json_part {
     struct weir_str name; /* of a member */

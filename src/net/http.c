@@ -582,7 +582,7 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
         return false;
     }
     for (uint32_t i = 0; i < shape->count; i++) {
-        if (given[i] || shape->fields[i].optional) continue;
+        if (given[i] || field_may_be_left_out(&shape->fields[i])) continue;
         call_refuse(call, WEIR_ARG, "%.*s needs the parameter %.*s", STR_ARG(handler->name),
                     STR_ARG(shape->scalar ? STR("value") : shape->fields[i].name));
         return false;

@@ -300,7 +300,7 @@ static struct kept arguments_keep(struct call *call, const struct resp_command *
     return (struct kept){ from, arena_copy(&call->request.arena, all).ptr };
 }
 
-/* Reads the arguments from `first` on by position; those left out at the end must be optional. False after answering. */
+/* Reads the arguments from `first` on by position; those at the end that may be may be left out. False after answering. */
 static bool arguments_read(struct call *call, const struct handler *handler,
                            const struct resp_command *command, uint32_t first, struct kept kept)
 {
@@ -310,7 +310,7 @@ static bool arguments_read(struct call *call, const struct handler *handler,
     problem_clear(&problem);
     bool missing = count > shape->count;
     for (uint32_t i = count; i < shape->count && !missing; i++)
-        missing = !shape->fields[i].optional;
+        missing = !field_may_be_left_out(&shape->fields[i]);
     if (missing) {
         struct buf *out = resp_scratch(call);
         admin_signature(handler, out);

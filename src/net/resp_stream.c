@@ -172,7 +172,7 @@ static bool event_read(struct call *call, const struct stream *stream,
             return false;
     for (uint32_t i = 0; i < shape->count; i++) {
         const struct field *f = &shape->fields[i];
-        if (given[i] || f->optional || f->has_start || f->kind == WEIR_ANY) continue;
+        if (given[i] || field_may_be_left_out(f)) continue;
         call_refuse(call, WEIR_ARG, "the field %.*s is missing", STR_ARG(f->name));
         return false;
     }

@@ -71,6 +71,19 @@ def a_text_of_the_row_is_answered_as_it_was_when_the_handler_returned(folder):
 
 
 @test
+def the_argument_of_a_handler_with_a_scalar_has_no_name_in_a_body(folder):
+    with Server(module(folder), folder.join("d")) as server:
+        for body in ({"name": "x"}, {}, "5"):
+            reply = server.post("/pile/a/name", body)
+            equal((reply.status, reply.json["detail"]), (400, "the argument comes in an array, as [1]: it has no name"))
+        equal(server.post("/pile/a/name?value=x", None).status, 200)
+        equal(server.post("/pile/a/name", ["y"]).status, 200)
+        equal(server.get("/pile/a").json["name"], "y")
+        for body in ("", "[]", "{}"):
+            equal(server.post("/pile/a/sum", body).status, 200, body)
+
+
+@test
 def rows_are_answered_as_records_whole_or_by_name(folder):
     with Server(MAPS, folder.join("d")) as server:
         connection = server.connect()

@@ -166,6 +166,37 @@ def an_applications_detail_is_shown_by_both_doors_whatever_its_word(folder):
 
 
 @test
+def what_a_json_body_may_leave_out_a_query_string_and_resp_may(folder):
+    with Server(WRONG, folder.join("d")) as server:
+        connection = server.connect()
+        server.post("/thing/a/set", [1])
+        equal(server.get("/thing/a/left_out").status, 400)
+        refused_resp(connection, ("CALL", "thing", "a", "left_out"), "ARG")
+        given = [("a", 1), ("b", 2), ("c", "up"), ("d", 4), ("e", "x")]
+        for count, wanted in ((1, "1 7 down nil nil"), (2, "1 2 down nil nil"), (3, "1 2 up nil nil"), (4, "1 2 up 4 nil"), (5, "1 2 up 4 x")):
+            equal(server.post("/thing/a/left_out", [value for _, value in given[:count]]).json, wanted)
+            equal(server.get("/thing/a/left_out?" + "&".join("%s=%s" % pair for pair in given[:count])).json, wanted)
+            equal(connection.call("thing", "a", "left_out", *(value for _, value in given[:count])), wanted)
+        equal(server.get("/thing/a/left_out?e=x&a=1").json, "1 7 down nil x")
+
+
+@test
+def numbers_are_whole_by_their_value_and_shown_as_they_came(folder):
+    with Server(WRONG, folder.join("d")) as server:
+        connection = server.connect()
+        for text, value in (("1.0", 1), ("1e3", 1000), ("-2.50e1", -25), ("9007199254740991.0", 2 ** 53 - 1)):
+            equal(server.post("/thing/a/count", "[%s]" % text).json, value)
+        equal(server.post("/thing/a/moment", "[1.75e12]").json, "2025-06-15T15:06:40Z")
+        for text, shown in (("1234567.5", "a whole number expected, got 1234567.5"), ("9007199254740992", "9007199254740992 is out of range"),
+                            ("9007199254740992.0", "9007199254740992 is out of range"), ("1e300", "1e+300 is out of range")):
+            equal(refused_http(server, "/thing/a/count", "[%s]" % text, 422, "range").json["detail"], "n: " + shown)
+        for text in ("9007199254740992", "9223372036854775808", "-12345678901234567890123", "1" + "0" * 30):
+            equal(refused_resp(connection, ("CALL", "thing", "a", "count", text), "RANGE").text, "RANGE n: %s is out of range" % text)
+            equal(refused_resp(connection, ("CALL", "thing", "a", "moment", text), "RANGE").text, "RANGE at: %s is out of range" % text)
+            equal(refused_http(server, "/thing/a/count?n=" + text, None, 422, "range", "GET").json["detail"], "n: %s is out of range" % text)
+
+
+@test
 def runaway_handlers_are_stopped_and_others_go_on(folder):
     # Three loops of 100 ms of CPU go before the others on the one shard. A busy machine makes them a second, and who measures its pace
     # by them expects the others to wait for minutes and refuses them as overloaded, which is not what is tested here.

@@ -34,6 +34,10 @@ thing:on("many", { list(int) { max = 3 }, enum { "up", "down" }, opt(text), retu
   self.n = #numbers
   return self.n
 end)
+thing:query("left_out", { int, int { default = 7 }, enum { "up", "down" } { default = "down" }, weir.any, opt(text),
+  returns = text }, function(self, a, b, c, d, e) return table.concat({ a, b, c, tostring(d), tostring(e) }, " ") end)
+thing:query("count", { int, returns = int }, function(self, n) return n end)
+thing:query("moment", { weir.time, returns = weir.time }, function(self, at) return at end)
 thing:query("value", { returns = int }, function(self) return self.n end)
 thing:query("sneaky", {}, function(self) self.n = self.n + 1 end)
 place:on("visit", { returns = int }, function(self) self.n = self.n + 1; return self.n end)

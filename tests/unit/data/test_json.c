@@ -52,7 +52,7 @@ static void whole_numbers_at_their_limits(void **state)
         const char *text;
         enum weir_status st;
     } cases[] = { { "9007199254740990", WEIR_OK }, { "9007199254740991", WEIR_OK }, { "9007199254740992", WEIR_RANGE }, { "-9007199254740991", WEIR_OK },
-                  { "-9007199254740992", WEIR_RANGE }, { "99999999999999999999", WEIR_RANGE }, { "1.5", WEIR_RANGE }, { "1e2", WEIR_RANGE }, { "\"1\"", WEIR_ARG },
+                  { "-9007199254740992", WEIR_RANGE }, { "99999999999999999999", WEIR_RANGE }, { "1.5", WEIR_RANGE }, { "1e2", WEIR_OK }, { "-1.0", WEIR_OK }, { "9007199254740991.0", WEIR_OK }, { "9007199254740992.0", WEIR_RANGE }, { "-1e16", WEIR_RANGE }, { "1e300", WEIR_RANGE }, { "\"1\"", WEIR_ARG },
                   { "null", WEIR_ARG }, { "01", WEIR_ARG }, { "1 1", WEIR_ARG }, { "", WEIR_ARG } };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         if (read_one(WEIR_INT, cases[i].text, strlen(cases[i].text)) != cases[i].st) fail_msg("%s", cases[i].text);
