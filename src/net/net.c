@@ -725,7 +725,7 @@ static void conn_sweep_input(struct conn *conn)
         if (net->now_ns < due) return;
         conn_trace(conn, "slow sender", reason, 0);
         if (conn->door == DOOR_HTTP) http_time_out(conn);
-        else conn->closing = true;
+        else resp_time_out(conn);
         conn_touch(conn);
     } else if (conn->door == DOOR_HTTP && !conn->first && conn_pending(conn) == 0) {
         bool fresh = conn->moved_ns == conn->opened_ns;

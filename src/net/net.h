@@ -41,6 +41,12 @@ struct net_limits {
 #undef X
 };
 
+/* A limit in force, as CONFIG GET shows it. */
+struct net_setting {
+    const char *name; /* NULL: the end of a list */
+    uint64_t value;
+};
+
 struct net_options {
     struct env *env;
     struct engine *engine; /* NULL while loading: everything but health answers `loading` */
@@ -54,6 +60,8 @@ struct net_options {
     const char *const
         *host_names; /* further names of this server in Host headers; NULL-terminated or NULL */
     struct net_limits limits; /* 0 in a field: its default */
+    const struct net_setting
+        *settings; /* limits of others than engine and doors, or NULL; kept by the caller */
     uint64_t started_wall_ms;
     const char *version;
     void (*trace)(void *arg, const char *members);

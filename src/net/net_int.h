@@ -89,10 +89,12 @@ struct call {
     const char *allow;
 };
 
+#define NAME_BYTES 64u /* of a client, with its NUL */
+
 struct resp_state {
     uint8_t protocol;
-    char name[64];
-    char lib_name[64], lib_version[64];
+    char name[NAME_BYTES];
+    char lib_name[NAME_BYTES], lib_version[NAME_BYTES];
 };
 
 struct http_state; /* http.c's */
@@ -319,6 +321,8 @@ enum resp_found resp_parse(struct weir_str bytes, const struct net_limits *limit
                            struct buf *unquoted, struct resp_command *command);
 /** Takes one command; returns the bytes used, 0 for none. */
 size_t resp_input(struct conn *conn, const char *bytes, size_t len);
+/** Says that the command came too slowly, and closes. */
+void resp_time_out(struct conn *conn);
 
 /** Whether the argument is this word, in whatever case. */
 bool resp_is(struct weir_str text, const char *word);

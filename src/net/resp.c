@@ -495,12 +495,22 @@ static void do_shutdown(struct call *call, const struct resp_command *command)
     resp_answer_error(call, "ERR", "SHUTDOWN is refused here: send SIGTERM to the process");
 }
 
-/* A name of printable characters without spaces, into a field of 64 bytes. */
-static bool name_set(struct weir_str text, char out[64])
+/* A name of printable characters without spaces. False after answering. */
+static bool name_read(struct call *call, struct weir_str text, const char *what,
+                      char out[NAME_BYTES])
 {
-    if (text.len > 63) return false;
+    bool printable = true;
     for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] < '!' || text.ptr[i] > '~') return false;
+        printable = printable && text.ptr[i] >= '!' && text.ptr[i] <= '~';
+    if (!printable) {
+        resp_answer_error(call, "ERR", "%s cannot contain spaces, newlines or special characters.",
+                          what);
+        return false;
+    }
+    if (text.len >= NAME_BYTES) {
+        resp_answer_error(call, "ERR", "%s cannot be longer than %u bytes.", what, NAME_BYTES - 1);
+        return false;
+    }
     memcpy(out, text.ptr, text.len);
     out[text.len] = 0;
     return true;
@@ -535,7 +545,7 @@ static void do_hello(struct call *call, const struct resp_command *command)
 {
     struct conn *conn = call->conn;
     uint8_t protocol = conn->resp.protocol;
-    char name[64];
+    char name[NAME_BYTES];
     bool named = false;
     uint32_t auth = 0;                            /* where AUTH stands */
     for (uint32_t i = 2; i < command->count; i++) /* also when another word of it is wrong */
@@ -549,12 +559,7 @@ static void do_hello(struct call *call, const struct resp_command *command)
     }
     for (uint32_t i = 2; i < command->count;) {
         if (resp_is(command->args[i], "SETNAME") && i + 1 < command->count) {
-            if (!name_set(command->args[i + 1], name)) {
-                resp_answer_error(
-                    call, "ERR",
-                    "Client names cannot contain spaces, newlines or special characters.");
-                return;
-            }
+            if (!name_read(call, command->args[i + 1], "Client names", name)) return;
             named = true;
             i += 2;
         } else if (resp_is(command->args[i], "AUTH") && i + 2 < command->count) {
@@ -599,11 +604,8 @@ static void client_setinfo(struct call *call, const struct resp_command *command
         resp_answer_error(call, "ERR", "Unrecognized option '%.*s'",
                           (int)(command->args[2].len < 64 ? command->args[2].len : 64),
                           command->args[2].ptr);
-    } else if (!name_set(command->args[3], name ? resp->lib_name : resp->lib_version)) {
-        resp_answer_error(
-            call, "ERR",
-            "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
-    } else {
+    } else if (name_read(call, command->args[3], "lib-name and lib-ver",
+                         name ? resp->lib_name : resp->lib_version)) {
         answer_simple(call, "OK");
     }
 }
@@ -623,10 +625,8 @@ static void do_client(struct call *call, const struct resp_command *command)
             resp_answer_scratch(call);
         }
     } else if (resp_is(verb, "SETNAME") && command->count == 3) {
-        if (name_set(command->args[2], conn->resp.name)) answer_simple(call, "OK");
-        else
-            resp_answer_error(
-                call, "ERR", "Client names cannot contain spaces, newlines or special characters.");
+        if (name_read(call, command->args[2], "Client names", conn->resp.name))
+            answer_simple(call, "OK");
     } else if (resp_is(verb, "SETINFO") && command->count == 4) {
         client_setinfo(call, command);
     } else if (resp_is(verb, "INFO") || resp_is(verb, "LIST")) {
@@ -687,23 +687,22 @@ static bool glob_fits(struct weir_str pattern, struct weir_str name)
     return p == pattern.len;
 }
 
-struct setting {
-    const char *name;
-    uint64_t value;
-};
+#define SETTINGS_MAX 96u
 
-static void settings_read(const struct net *net, struct setting *settings, size_t *count)
+static void settings_read(const struct net *net, struct net_setting *settings, size_t *count)
 {
+    const struct net_setting *others = net->options.settings;
     size_t n = 0;
-#define X(limit, value, text) settings[n++] = (struct setting){ #limit, net->limits.limit };
+#define X(limit, value, text) settings[n++] = (struct net_setting){ #limit, net->limits.limit };
     NET_LIMITS(X)
 #undef X
     if (net->engine) {
         const struct engine_limits *limits = engine_limits(net->engine);
-#define X(limit, value, text) settings[n++] = (struct setting){ #limit, limits->limit };
+#define X(limit, value, text) settings[n++] = (struct net_setting){ #limit, limits->limit };
         ENGINE_LIMITS(X)
 #undef X
     }
+    for (; others && others->name && n < SETTINGS_MAX; others++) settings[n++] = *others;
     *count = n;
 }
 
@@ -718,7 +717,7 @@ static void do_config(struct call *call, const struct resp_command *command)
 {
     static const char *const empties[] = { "save",
                                            "appendonly" }; /* what redis-benchmark asks for */
-    struct setting settings[64];
+    struct net_setting settings[SETTINGS_MAX];
     size_t count, fits = 0;
     char number[24];
     if (!resp_is(command->args[1], "GET") || command->count < 3) {
@@ -947,6 +946,13 @@ static enum resp_found stranger_parse(struct net *net, struct weir_str bytes,
     return RESP_BROKEN;
 }
 
+static void break_off(struct conn *conn, const char *error)
+{
+    struct call *call = call_begin(conn, 0);
+    resp_answer_error(call, "ERR", "Protocol error: %s", error);
+    conn->closing = true;
+}
+
 size_t resp_input(struct conn *conn, const char *bytes, size_t len)
 {
     struct net *net = conn->net;
@@ -963,8 +969,11 @@ size_t resp_input(struct conn *conn, const char *bytes, size_t len)
         return len;
     case RESP_BROKEN: break;
     }
-    struct call *call = call_begin(conn, 0);
-    resp_answer_error(call, "ERR", "Protocol error: %s", command.error);
-    conn->closing = true;
+    break_off(conn, command.error);
     return len;
+}
+
+void resp_time_out(struct conn *conn)
+{
+    break_off(conn, "the command came too slowly");
 }

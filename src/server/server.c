@@ -49,6 +49,7 @@ struct server {
     uint32_t shards, threads;
     int io_processor;
     struct lua_limits lua_limits;
+    struct net_setting lua_settings[8]; /* the same, for CONFIG GET */
 };
 
 static int exit_code(enum weir_status status)
@@ -213,8 +214,19 @@ static void users_refresh(struct server *server)
     buf_free(&quoted);
 }
 
+static void lua_settings_list(struct server *server)
+{
+    struct net_setting *at = server->lua_settings;
+#define X(member, standard, text)                                                                  \
+    *at++ = (struct net_setting){ #member, server->lua_limits.member ? server->lua_limits.member   \
+                                                                     : (standard) };
+    LUA_LIMITS(X)
+#undef X
+}
+
 static int doors_open(struct server *server)
 {
+    lua_settings_list(server);
     struct net_options options = {
         .env = server->env,
         .http_host = server->options->http_host,
@@ -224,6 +236,7 @@ static int doors_open(struct server *server)
         .bind_anywhere = server->options->insecure_bind,
         .host_names = server->options->hosts,
         .limits = server->net_limits,
+        .settings = server->lua_settings,
         .started_wall_ms = (uint64_t)server->env->wall_ms(server->env),
         .version = WEIR_VERSION,
         .trace = trace_write,

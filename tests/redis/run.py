@@ -369,6 +369,40 @@ def reads_are_limited_and_go_with_their_connection(folder):
 
 
 @test
+def all_limits_are_in_config_get(folder):
+    _, listed, _ = harness.weir("run", "--limits")
+    names = re.findall(r"^ +([a-z_]+) +\d", listed, re.M)
+    with serve(folder, "--limit", "cpu_ms_max=123") as server:
+        pairs = server.connect().ask("CONFIG", "GET", "*")
+        got = dict(zip(pairs[::2], pairs[1::2]))
+        equal([name for name in names if name not in got], [])
+        equal((got["cpu_ms_max"], got["lua_bytes_max"]), ("123", "8388608"))
+
+
+@test
+def names_of_clients_are_judged(folder):
+    with serve(folder) as server:
+        c = server.connect()
+        for name, what in (("x" * 64, "be longer than 63 bytes."), ("a b", "contain spaces, newlines or special characters."),
+                           ("x y" * 30, "contain spaces, newlines or special characters.")):
+            error(c.ask("CLIENT", "SETNAME", name), "ERR Client names cannot " + what)
+            error(c.ask("HELLO", "2", "SETNAME", name), "ERR Client names cannot " + what)
+            error(c.ask("CLIENT", "SETINFO", "LIB-NAME", name), "ERR lib-name and lib-ver cannot " + what)
+        equal(c.ask("CLIENT", "SETNAME", "x" * 63), "OK")
+        equal(c.ask("CLIENT", "GETNAME"), "x" * 63)
+
+
+@test
+def who_sends_too_slowly_is_told(folder):
+    with serve(folder, "--limit", "header_ms_max=200") as server:
+        c = server.connect()
+        c.socket.sendall(b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nEC")
+        equal(c.read(), "PONG")
+        error(c.read(), "ERR Protocol error: the command came too slowly")
+        equal(c.file.read(), b"", "closed")
+
+
+@test
 def groups_and_consumers_are_limited(folder):
     with serve(folder) as server:
         c = server.connect()
