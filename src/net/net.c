@@ -280,6 +280,13 @@ void call_submit(struct call *call)
     port_submit(net->port, &call->request, net->now_ns);
 }
 
+/* Whether a client emits by it, as against a handler of the application. */
+static bool request_emits(const struct request *request)
+{
+    const struct type *type = request->handler ? request->handler->type : NULL;
+    return type && type->builtin && type->service && str_eq(type->name, STR("streams"));
+}
+
 /* Not all at once where they are large: only the end of the turn sends them, or closes who does not read. */
 static void net_take_answers(struct net *net)
 {
@@ -291,6 +298,8 @@ static void net_take_answers(struct net *net)
         bytes += request->answer_bytes;
         net->in_engine--;
         call->in_engine = false;
+        /* what is above a limit there is nothing but what the client sent */
+        if (request->status == WEIR_BUDGET && request_emits(request)) request->status = WEIR_TOOBIG;
         if (!call->conn) {
             call_release(net, call);
             continue;

@@ -11,7 +11,7 @@ import threading
 import time
 
 import harness
-from harness import Fail, Reply, Server, equal, stream_events, test, true, weir
+from harness import Fail, Reply, RespError, Server, equal, stream_events, test, true, weir
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 APP = os.path.join(HERE, "app.lua")
@@ -282,6 +282,22 @@ def wrong_input_of_every_kind_emits_nothing(folder):
         app = folder.write("bad.lua", 'local weir = require "weir"\nweir.entity("x", { n = weir.int })\n' + line + "\n")
         code, _, error = weir("check", app)
         true(code != 0 and "server's" in error + _, "%s: %d %s %s" % (line, code, _, error))
+
+
+@test
+def an_event_that_is_too_large_is_the_clients_mistake(folder):
+    large = {"account": "a", "amount": 1, "note": "x" * 70000}
+    ce = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
+    batch = {"Content-Type": "application/cloudevents-batch+json"}
+    with serve(folder) as server:
+        for body, more in ((large, {}), ([large], {}), (large, {"Idempotency-Key": "k"}), (json.dumps(large), NDJSON),
+                           ({**ce, "data": large}, {"Content-Type": "application/cloudevents+json"}), ([{**ce, "data": large}], batch)):
+            answer = server.request("POST", "/streams/moved", body, more)
+            equal((answer.status, answer.code), (413, "toobig"), answer.body)
+            true("event_bytes_max" in answer.body, answer.body)
+        answer = server.connect().ask("XADD", "moved", "*", "account", "a", "amount", "1", "note", large["note"])
+        true(isinstance(answer, RespError) and answer.code == "TOOBIG" and "event_bytes_max" in answer.text, repr(answer))
+        equal(info(server)["events"], 0, "nothing was emitted")
 
 
 # ---- CloudEvents ----
