@@ -695,89 +695,6 @@ static void route_row(struct call *call, const struct http_state *http, const st
     call_submit(call);
 }
 
-/* A bound of a map walk: JSON as it stands; for a key of texts, a bare word too. A time is either. */
-static struct weir_str bound_json(struct call *call, const struct map_def *map,
-                                  struct weir_str text)
-{
-    enum weir_kind kind = map->key[0];
-    bool number = kind == WEIR_INT || kind == WEIR_BOOL || kind == WEIR_TIME;
-    bool json = text.len > 0 && (text.ptr[0] == '[' || text.ptr[0] == '"' || number);
-    if (json && json_is_valid(text)) return text;
-    struct buf *out = &call->conn->net->scratch;
-    buf_reset(out);
-    json_write_text(out, text);
-    return arena_copy(&call->request.arena, buf_str(out));
-}
-
-static bool whole_number(struct weir_str text, int64_t least, int64_t most, int64_t *out)
-{
-    int64_t n = 0;
-    if (text.len == 0 || text.len > 6) return false;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] < '0' || text.ptr[i] > '9') return false;
-        n = n * 10 + (text.ptr[i] - '0');
-    }
-    *out = n;
-    return n >= least && n <= most;
-}
-
-/* One parameter of a map walk, of which those in `given` came; NULL or what is wrong with it. */
-static const char *walk_parameter(struct call *call, const struct map_def *map,
-                                  struct weir_str name, struct weir_str value,
-                                  struct map_query *query, unsigned *given)
-{
-    static const char *const names[] = { "from", "to", "limit", "reverse" };
-    unsigned place = 0;
-    while (place < 4 && !str_eq(name, str_of(names[place]))) place++;
-    if (place == 4) return "a walk takes from, to, limit and reverse";
-    if (*given & 1u << place) return "a walk takes each of from, to, limit and reverse once";
-    *given |= 1u << place;
-    if (place < 2) {
-        if (value.len == 0)
-            return "from and to are keys: left out for an open end, the empty text is %22%22";
-        *(place == 0 ? &query->from : &query->to) = bound_json(call, map, value);
-    } else if (place == 2) {
-        if (!whole_number(value, 1, 1000, &query->limit))
-            return "limit is a whole number of 1 to 1000";
-    } else {
-        query->reverse = str_eq(value, STR("true")) || str_eq(value, STR("1")) || value.len == 0;
-        if (!query->reverse && !str_eq(value, STR("false")) && !str_eq(value, STR("0")))
-            return "reverse is true or false";
-    }
-    return NULL;
-}
-
-static void route_map(struct call *call, const struct http_state *http, const struct path *path,
-                      const struct type *type, int place)
-{
-    struct arena *arena = &call->request.arena;
-    struct weir_str query = path->query, name, value;
-    const char *fault = NULL;
-    unsigned given = 0;
-    int more = 0;
-    const struct handler *handler = engine_map_query(call->conn->net->engine, type);
-    if (!call_is_admitted(call, handler)) return;
-    if (!http_is_read(http)) {
-        http_refuse_method(call, "GET, HEAD");
-        return;
-    }
-    if (!key_is_fit(call, path->segment[1])) return;
-    size_t bytes = handler->args->size;
-    struct map_query *walk = arena_alloc(arena, bytes > sizeof(*walk) ? bytes : sizeof(*walk));
-    walk->map = place;
-    while (!fault && (more = http_parameter(arena, &query, &name, &value)) > 0)
-        fault = walk_parameter(call, &type->maps[place], name, value, walk, &given);
-    if (fault || more < 0) {
-        call_refuse(call, WEIR_ARG, "%s",
-                    fault ? fault : "a parameter is not UTF-8 in percent escapes");
-        return;
-    }
-    call->request.handler = handler;
-    call->request.key = path->segment[1];
-    call->request.args = walk;
-    call_submit(call);
-}
-
 static int page_index(struct call *call, struct buf *out)
 {
     admin_index(call->conn->net, NULL, conn_roles(call->conn), out);
@@ -884,7 +801,7 @@ static void route_type(struct call *call, const struct http_state *http, const s
     bool fits = !path->too_many && path->count == (type->service ? 2u : 3u);
     int map = type->service || !fits || route->handler ? -1 : type_map(type, last);
     if (fits && route->handler) route_handler(call, http, path, route->handler, path->segment[1]);
-    else if (map >= 0) route_map(call, http, path, type, map);
+    else if (map >= 0) http_route_map(call, http, path, type, map);
     else if (fits)
         call_refuse(call, WEIR_NOHANDLER, "%.*s has no handler %.*s", STR_ARG(name), STR_ARG(last));
     else if (type->service)

@@ -52,6 +52,11 @@ int http_parameter(struct arena *arena, struct weir_str *query, struct weir_str 
 /** Idempotency-Key into request->id; false after refusing. */
 bool http_id_read(struct call *call, const struct http_state *http);
 
+/* ---- http_map.c ---- */
+
+void http_route_map(struct call *call, const struct http_state *http, const struct path *path,
+                    const struct type *type, int place);
+
 /* ---- http_emit.c: POST /streams/{name} ---- */
 
 void http_emit(struct call *call, struct http_state *http, const struct stream *stream);

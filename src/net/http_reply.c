@@ -109,6 +109,8 @@ static void add_head(struct net *net, struct buf *out, const struct call *call, 
     buf_printf(out, "X-Request-Id: %.*s\r\n", STR_ARG(r->request_id));
     /* Basic is taken but not asked for: a browser would keep it, and send it with what other sites make it do */
     if (http == 401) buf_add_text(out, "WWW-Authenticate: Bearer realm=\"weir\"\r\n");
+    if (call->next_page.len > 0)
+        buf_printf(out, "Link: <%.*s>; rel=\"next\"\r\n", STR_ARG(call->next_page));
     if (call->allow) buf_printf(out, "Allow: %s\r\n", call->allow);
     if (http == 429 || http == 503 || status == WEIR_PENDING)
         buf_add_text(out, "Retry-After: 1\r\n");

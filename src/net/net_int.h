@@ -87,6 +87,7 @@ struct call {
     int http_status; /* 0: by the status */
     const char *content_type;
     const char *allow;
+    struct weir_str next_page; /* where it goes on, as a reference; nil: nowhere */
 };
 
 #define NAME_BYTES 64u /* of a client, with its NUL */
@@ -361,6 +362,8 @@ void resp_add_float(struct buf *out, uint8_t protocol, double n);
 /** A value by its shape. */
 void resp_add_value(struct buf *out, uint8_t protocol, const struct shape *shape,
                     const void *value);
+/** Behind the value at `at`, in valid JSON; *count, unless NULL: the elements of an array or object. */
+const char *json_skip(const char *at, const char *end, uint64_t *count);
 /** Valid JSON as RESP values; anything else as a bulk. */
 void resp_add_json(struct buf *out, uint8_t protocol, struct weir_str json);
 /** "-WORD text" in one line. */

@@ -256,8 +256,7 @@ static const char *skip_string(const char *at, const char *end)
     return at < end ? at + 1 : end;
 }
 
-/* Behind the value at `at`; *count is set to the elements of an array or object. */
-static const char *skip_value(const char *at, const char *end, uint64_t *count)
+const char *json_skip(const char *at, const char *end, uint64_t *count)
 {
     uint64_t depth = 0, commas = 0;
     bool empty = true;
@@ -388,15 +387,15 @@ static const char *add_json(struct buf *out, uint8_t protocol, const char *at, c
     if (at == end) return at;
     switch (*at) {
     case '"': return add_json_string(out, at, end);
-    case 't': add_bool(out, protocol, true); return skip_value(at, end, NULL);
-    case 'f': add_bool(out, protocol, false); return skip_value(at, end, NULL);
-    case 'n': resp_add_null(out, protocol); return skip_value(at, end, NULL);
+    case 't': add_bool(out, protocol, true); return json_skip(at, end, NULL);
+    case 'f': add_bool(out, protocol, false); return json_skip(at, end, NULL);
+    case 'n': resp_add_null(out, protocol); return json_skip(at, end, NULL);
     case '[':
     case '{': break;
     default: return add_json_number(out, protocol, at, end);
     }
     bool object = *at == '{';
-    skip_value(at, end, &count);
+    json_skip(at, end, &count);
     if (object) resp_add_map(out, protocol, count);
     else resp_add_array(out, count);
     at = skip_space(at + 1, end);

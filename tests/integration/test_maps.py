@@ -4,6 +4,7 @@ SPDX-License-Identifier: MIT
 """
 import os
 import random
+import urllib.parse
 
 from harness import ROOT, RespError, Server, compile_c, equal, sanitizers, test, true
 
@@ -121,3 +122,37 @@ def bounds_over_http_stand_bare_or_as_json_and_once(folder):
             equal((reply.status, reply.code), (400, "arg"), query)
             true(what in reply.json["detail"], reply.body)
         equal(server.get("/shelf/s/at?from=then").status, 400)
+
+
+@test
+def pages_over_http_go_on_at_their_link_until_the_last(folder):
+    def pages(server, path):
+        """All rows, page by page, and how many pages there were."""
+        rows, count, url = [], 0, urllib.parse.urljoin("http://x/", path)
+        while url:
+            reply = server.get(url[len("http://x"):])
+            equal(reply.status, 200, url)
+            page, link = reply.json, reply.headers.get("Link")
+            rows, count = rows + page, count + 1
+            true(not link or (link.startswith("<?") and link.endswith('>; rel="next"') and page), link)
+            url = urllib.parse.urljoin(url, link[1:link.index(">")]) if link else None
+        return rows, count
+
+    with Server(MAPS, folder.join("d")) as server:
+        connection = server.connect()
+        connection.call("box", "a", "fill", 1000)
+        server.post("/shelf/s/stock", [])
+        whole = server.get("/box/a/rows?limit=1000")
+        equal((len(whole.json), whole.headers.get("Link")), (1000, None), "a full page that is the last")
+        for path, count, wanted in (("rows", 10, range(1, 1001)), ("rows?limit=999", 2, range(1, 1001)), ("rows?limit=1000", 1, range(1, 1001)),
+                                    ("rows?limit=7&from=20&to=40", 3, range(20, 41)), ("rows?limit=1&reverse&from=990", 11, range(1000, 989, -1)),
+                                    ("rows?from=2000", 1, ()), ("rows?limit=21&from=20&to=40", 1, range(20, 41))):
+            rows, seen = pages(server, "/box/a/" + path)
+            equal(([row["key"] for row in rows], seen), (list(wanted), count), path)
+        for name in ("at", "by", "plain"):
+            all_rows = server.get("/shelf/s/" + name).json
+            equal(len(all_rows), 5)
+            equal(pages(server, "/shelf/s/%s?limit=2" % name), (all_rows, 3))
+            equal(pages(server, "/shelf/s/%s?limit=1&reverse=1" % name), (all_rows[::-1], 5))
+        equal(pages(server, "/shelf/s/by?limit=2&from=a%20b&to=[%22a%20b%22,4]"), (server.get("/shelf/s/by?to=[%22a%20b%22,4]").json, 2))
+        equal(server.request("HEAD", "/shelf/s/by?limit=1").headers["Link"], '<?from=%5B%22a%20b%22%2C2%5D&limit=1>; rel="next"')
