@@ -144,8 +144,10 @@ static void emit_array(struct call *call, const struct stream *stream, struct we
 static void lines_dropped(struct call *call)
 {
     struct lines *l = call->state;
-    if (l->http && l->http->lines == call) l->http->lines = NULL;
-    if (call->conn) call->conn->body_held = false;
+    if (call->conn) {
+        if (l->http && l->http->lines == call) l->http->lines = NULL;
+        call->conn->body_held = false;
+    }
     arena_free(&l->arena);
     buf_free(&l->in);
     mem_free(l);

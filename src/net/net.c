@@ -171,14 +171,20 @@ static void call_drop_state(struct call *call)
 
 void call_release(struct net *net, struct call *call)
 {
-    if (!call->in_engine && call->reads_out == 0) call_give(net, call);
+    if (call->in_engine || call->reads_out > 0 || call->branches_out > 0) return;
+    struct call *stem = call->stem;
+    call_drop_state(call);
+    call_give(net, call);
+    if (!stem) return;
+    stem->branches_out--;
+    if (!stem->conn) call_release(net, stem);
 }
 
-/* Its connection is done with it, or gone. */
+/* Its connection is done with it, or gone: a shard may still read what the state holds. */
 static void call_leave(struct net *net, struct call *call)
 {
     if (call->conn) call_disown_reads(call);
-    call_drop_state(call);
+    if (!call->in_engine) call_drop_state(call);
     call->conn = NULL;
     call_release(net, call);
 }
@@ -188,6 +194,8 @@ struct call *call_branch(struct call *call)
     struct call *branch = call_take(call->conn->net);
     branch->conn = call->conn;
     branch->begun_ns = call->begun_ns;
+    branch->stem = call;
+    call->branches_out++;
     return branch;
 }
 

@@ -46,7 +46,8 @@ struct call_read {
  * A call may take several steps: it asks the engine (call_submit()) or the feed (call_read()) and is called back with
  * what came; in the end it is answered by call_answer(), call_refuse() or, with `resumed` NULL, by its request. It
  * keeps its place in the order of answers meanwhile. When its connection goes, nothing calls it back any more:
- * `dropped` frees its state, waiting reads are cancelled, and its memory goes when all it had out has come home.
+ * `dropped` frees its state once no shard reads it any more (then conn is NULL), waiting reads are cancelled, and its
+ * memory goes when all it had out has come home, its branches included.
  */
 struct call {
     struct request request; /* first: port_next() gives back its address */
@@ -63,6 +64,8 @@ struct call {
     bool in_engine;     /* its request is */
     uint32_t reads_out; /* reads not yet home, `reads` are these */
     struct call_read *reads;
+    struct call *stem; /* of a branch: whose memory it uses */
+    uint32_t branches_out;
     void *state;                        /* the door's */
     void (*resumed)(struct call *call); /* its request came back; NULL: that is the answer */
     /** One read came back; items are freed after it unless it takes them (sets items to NULL). */

@@ -6,7 +6,9 @@ import functools
 import http.client
 import json
 import os
+import random
 import socket
+import struct
 import threading
 import time
 
@@ -298,6 +300,36 @@ def an_event_that_is_too_large_is_the_clients_mistake(folder):
         answer = server.connect().ask("XADD", "moved", "*", "account", "a", "amount", "1", "note", large["note"])
         true(isinstance(answer, RespError) and answer.code == "TOOBIG" and "event_bytes_max" in answer.text, repr(answer))
         equal(info(server)["events"], 0, "nothing was emitted")
+
+
+@test
+def what_is_reset_while_it_runs_is_whole_or_not_at_all(folder):
+    """What a request holds stays until no shard reads it: makes the sanitizers' builds fail where it does not."""
+    draw = random.Random(1)
+    record = lambda n: {"account": "k%d" % n, "amount": n, "note": chr(97 + n % 26) * 100}
+    lines = lines_of(map(record, range(3000)))
+    batch = json.dumps([{"specversion": "1.0", "id": str(n), "source": "s", "type": "t", "data": record(n)} for n in range(500)]).encode()
+
+    def post(path, body, kind):
+        head = "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (path, kind, len(body))
+        return head.encode() + body
+
+    with serve(folder) as server:
+        equal(server.post("/streams/moved/groups/g").status, 200)
+        for turn in range(120):
+            port, data = ((server.http, post("/streams/moved", lines, "application/x-ndjson")),
+                          (server.http, post("/streams/moved", batch, "application/cloudevents-batch+json")),
+                          (server.http, post("/streams/moved/groups/g/read?consumer=c&limit=5", b"", "text/plain")),
+                          (server.resp, b"XREADGROUP GROUP g c COUNT 5 STREAMS moved >\r\n" * 20))[turn % 4]
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(data)
+                time.sleep(draw.random() * 0.01)
+        events = read_all(server)
+        true(events, "nothing came in")
+        for event in events:
+            equal(event["event"], {"at": None, **record(event["event"]["amount"])})
+        equal(server.stop(), 0)
 
 
 # ---- CloudEvents ----
