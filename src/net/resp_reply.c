@@ -468,16 +468,14 @@ static void add_failure(struct net *net, struct buf *out, struct request *reques
         break;
     case WEIR_OVERLOADED:
         buf_add_text(&line, "retry_after_ms=200");
-        add_detail(&line, own.len > 0 ? own : request->text);
+        add_detail(&line, request->text);
         break;
     case WEIR_UNKNOWN:
         buf_printf(&line, "outcome unknown, request_id=%.*s",
                    STR_ARG(request_name(net->env, request)));
-        add_detail(&line, own);
         break;
     case WEIR_OOM:
-        if (own.len > 0) add_detail(&line, own);
-        else buf_add_text(&line, "command not allowed when used memory > 'maxmemory'.");
+        buf_add_text(&line, "command not allowed when used memory > 'maxmemory'.");
         break;
     default:
         add_detail(&line, own.len > 0             ? own
