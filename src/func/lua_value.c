@@ -666,9 +666,10 @@ static void json_number(struct json_reader *r)
 
 static void json_value(struct json_reader *r)
 {
-    if (++r->depth > JSON_DEPTH_MAX) json_bad(r);
     luaL_checkstack(r->L, 8, "JSON");
     char c = json_peek(r);
+    bool nested = c == '[' || c == '{';
+    if (nested && ++r->depth > JSON_DEPTH_MAX) json_bad(r);
     size_t left = (size_t)(r->end - r->at);
     if (c == '"') {
         json_string(r);
@@ -688,7 +689,7 @@ static void json_value(struct json_reader *r)
     } else {
         json_number(r);
     }
-    r->depth--;
+    if (nested) r->depth--;
 }
 
 void json_push(lua_State *L, struct weir_str json)
@@ -879,11 +880,12 @@ static bool json_take_userdata(struct conv *c, lua_State *L, int idx, struct buf
 
 bool json_take(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth)
 {
-    if (depth >= JSON_DEPTH_MAX)
+    int type = lua_type(L, idx);
+    if (depth >= JSON_DEPTH_MAX && (type == LUA_TTABLE || type == LUA_TUSERDATA))
         return json_wrong(c, "a table nested deeper than 64 cannot be JSON (or it holds itself)");
     if (out->len > JSON_BYTES_MAX) return json_wrong(c, "JSON of more than 1 MiB");
     luaL_checkstack(L, 10, "JSON");
-    switch (lua_type(L, idx)) {
+    switch (type) {
     case LUA_TNIL:
     case LUA_TNONE: buf_add_text(out, "null"); return true;
     case LUA_TBOOLEAN: buf_add_text(out, lua_toboolean(L, idx) ? "true" : "false"); return true;

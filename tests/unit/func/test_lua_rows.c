@@ -477,6 +477,14 @@ static void json_stays_what_it_was(void **state)
         snprintf(wanted, sizeof(wanted), "ok %s", same[i]);
         assert_string_equal(fake_call(fake, "a", "x", "echo", args), wanted);
     }
+    char deep[200], wanted[200]; /* 64 go, the arguments count outside */
+    for (int i = 0, levels = 63; i < 2; i++, levels++) {
+        snprintf(deep, sizeof(deep), "[%.*s1%.*s]", levels, "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+                 levels, "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
+        snprintf(wanted, sizeof(wanted), "ok %.*s", 2 * levels + 1, deep + 1);
+        if (i == 0) assert_string_equal(fake_call(fake, "a", "x", "echo", deep), wanted);
+        else assert_non_null(strstr(fake_call(fake, "a", "x", "echo", deep), "arg"));
+    }
     assert_string_equal(fake_call(fake, "a", "x", "touch", "[{\"m\":null,\"n\":null}]"), "ok {\"m\":null,\"n\":null,\"new\":1}");
     assert_string_equal(fake_call(fake, "a", "x", "touch", "[{}]"), "ok {\"new\":1}");
     assert_string_equal(fake_call(fake, "a", "x", "touch", "[{\"new\":null}]"), "ok {\"new\":1}");
