@@ -11,6 +11,7 @@
 #include "server/server.h"
 
 #define NAME_BYTES_MAX 48
+#define LEFT_CHARS 22 /* of the help: options and what their values are */
 
 /* Edits between two words: insert, remove, replace, swap neighbours (F. J. Damerau, CACM 7(3), 1964), by
  * rows; no letter is edited twice. */
@@ -55,11 +56,12 @@ static void help(const struct args_verb *verb)
     printf("usage: %s\n\n%s\n\noptions:\n", verb->usage, verb->about);
     for (const struct args_option *option = verb->options; option->name; option++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? " " : "",
-                 option->value ? option->value : "");
-        printf("  %-22s %s\n", left, option->text);
+        int len = snprintf(left, sizeof left, "%s%s%s", option->name, option->value ? " " : "",
+                           option->value ? option->value : "");
+        if (len > LEFT_CHARS) printf("  %s\n  %-*s %s\n", left, LEFT_CHARS, "", option->text);
+        else printf("  %-*s %s\n", LEFT_CHARS, left, option->text);
     }
-    printf("  %-22s %s\n", "--help", "this text");
+    printf("  %-*s %s\n", LEFT_CHARS, "--help", "this text");
     if (verb->more) printf("\n%s\n", verb->more);
 }
 
@@ -99,6 +101,19 @@ static int unknown(const struct args_verb *verb, const char *word)
     return SERVER_EXIT_USAGE;
 }
 
+/* One word more than there may be: `tail -f moved`, which other programs take. */
+static int too_many(const struct args_verb *verb, const struct args_places *places,
+                    const char *word)
+{
+    const char *dashed = word[0] == '-' ? word : NULL;
+    for (unsigned i = places->count; i-- > 0;)
+        if (places->place[i][0] == '-' && places->place[i][1]) dashed = places->place[i];
+    if (!dashed) return mistake(verb, "one word too many: ", word);
+    fprintf(stderr, "weir: unknown option %s; options begin with two dashes\nusage: %s\n", dashed,
+            verb->usage);
+    return SERVER_EXIT_USAGE;
+}
+
 static const struct args_option *option_named(const struct args_verb *verb, const char *word,
                                               size_t len)
 {
@@ -119,7 +134,7 @@ int args_parse(const struct args_verb *verb, int argc, char **argv, struct args_
                 return SERVER_EXIT_OK;
             }
             if (places->count == verb->places_max || places->count == CLI_PLACES_MAX)
-                return mistake(verb, "one word too many: ", word);
+                return too_many(verb, places, word);
             places->place[places->count++] = word;
             continue;
         }
@@ -160,12 +175,19 @@ bool args_number(const char *option, const char *text, unsigned long long min,
     char *end = NULL;
     errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
-    if (errno == 0 && end != text && *end == 0 && text[0] != '-' && n >= min && n <= max) {
+    if (errno == 0 && end != text && *end == 0 && text[0] >= '0' && text[0] <= '9' && n >= min &&
+        n <= max) {
         *out = n;
         return true;
     }
     fprintf(stderr, "weir: %s %s: a whole number from %llu to %llu is wanted\n", option, text, min,
             max);
+    return false;
+}
+
+static bool address_wrong(const char *option, const char *text)
+{
+    fprintf(stderr, "weir: %s `%s`: HOST:PORT is wanted, or one of both\n", option, text);
     return false;
 }
 
@@ -175,13 +197,14 @@ bool args_address(const char *option, const char *text, int standard_port, char 
     const char *colon = strrchr(text, ':');
     const char *begin = text, *end = colon ? colon : text + strlen(text);
     const char *number = colon ? colon + 1 : NULL;
-    bool digits = text[0] && strspn(text, "0123456789") == strlen(text);
+    bool digits = strspn(text, "0123456789") == strlen(text);
     unsigned long long n = (unsigned long long)standard_port;
+    if (!text[0] || text[strcspn(text, "/@ \t\r\n")]) return address_wrong(option, text);
     if (text[0] == '[') { /* [::1]:8080 */
-        const char *close = strchr(text, ']');
         begin = text + 1;
-        end = close ? close : begin;
-        number = close && close[1] == ':' ? close + 2 : NULL;
+        end = strchr(text, ']');
+        if (!end || end == begin || (end[1] && end[1] != ':')) return address_wrong(option, text);
+        number = end[1] ? end + 2 : NULL;
     } else if (colon && strchr(text, ':') != colon) { /* ::1 */
         end = text + strlen(text);
         number = NULL;
@@ -189,12 +212,9 @@ bool args_address(const char *option, const char *text, int standard_port, char 
         end = text;
         number = text;
     }
-    if (number && !args_number(option, number, 0, 65535, &n)) return false;
     size_t len = (size_t)(end - begin);
-    if (len >= room_bytes) {
-        fprintf(stderr, "weir: %s %s: HOST:PORT is wanted\n", option, text);
-        return false;
-    }
+    if (len >= room_bytes || (number && !number[0])) return address_wrong(option, text);
+    if (number && !args_number(option, number, 0, 65535, &n)) return false;
     if (len) memcpy(room, begin, len);
     else snprintf(room, room_bytes, "127.0.0.1");
     if (len) room[len] = 0;

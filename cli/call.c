@@ -12,12 +12,12 @@
 static int print_reply(const struct client_reply *reply, bool json)
 {
     if (reply->failed) {
-        if (json) fprintf(stderr, "{\"error\":%.*s}\n", (int)reply->json.len, reply->json.ptr);
-        else fprintf(stderr, "weir: %.*s\n", (int)reply->text.len, reply->text.ptr);
+        client_tell(buf_str(&reply->text), json);
         return SERVER_EXIT_FAILED;
     }
     const struct buf *shown = reply->plain && !json ? &reply->text : &reply->json;
-    printf("%.*s\n", (int)shown->len, shown->len ? shown->ptr : "");
+    if (shown->len) fwrite(shown->ptr, 1, shown->len, stdout);
+    putchar('\n');
     return SERVER_EXIT_OK;
 }
 
@@ -29,9 +29,12 @@ static int ask(const struct client_where *where, const char *const *words, size_
     int code = client_open(&client, where);
     if (code == 0 && !client_ask(&client, words, count, &reply)) code = SERVER_EXIT_UNREACHABLE;
     if (code != 0) {
-        client_complain(&client);
+        client_complain(&client, json);
     } else if (reply.nil && nil_fails) {
-        fprintf(stderr, "weir: %s/%s has no row\n", words[1], words[2]);
+        struct buf text = { 0 };
+        buf_printf(&text, "%s/%s has no row", words[1], words[2]);
+        client_tell(buf_str(&text), json);
+        buf_free(&text);
         code = SERVER_EXIT_FAILED;
     } else {
         code = print_reply(&reply, json);

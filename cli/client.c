@@ -23,6 +23,9 @@
 #define READ_BYTES 65536
 #define RESP_PORT 6400
 
+static bool ask_and(struct client *client, const char *const *words, size_t count, const char *tail,
+                    struct client_reply *reply);
+
 /* ---- connection ---- */
 
 int client_dial(const char *host, int port, char *error, size_t error_bytes)
@@ -87,18 +90,23 @@ bool client_secret(const struct client_where *where, char secret[CLIENT_SECRET_B
     return false;
 }
 
-/* A server with users wants a name; one that knows nothing of RESP3 is spoken to in RESP2. */
-static bool greet(struct client *client, const char *user, const char *secret)
+/* A server with users wants a name; one that knows nothing of RESP3 is spoken to in RESP2. 0, or the exit code. */
+static int greet(struct client *client, const struct client_where *where, const char *secret)
 {
     struct client_reply reply = { 0 };
-    const char *words[] = { "HELLO", "3", "AUTH", user ? user : "default", secret };
-    bool good = client_ask(client, words, secret && secret[0] ? 5 : 2, &reply);
-    if (good && reply.failed && secret && secret[0]) {
-        good = false;
+    const char *words[] = { "HELLO", "3", "AUTH", where->user ? where->user : "default", secret };
+    int code = 0;
+    /* An HTTP door would wait for the rest of a head: the empty line, which RESP skips, ends it. */
+    if (!ask_and(client, words, secret[0] ? 5 : 2, "\r\n", &reply)) {
+        snprintf(client->error, sizeof client->error,
+                 "no RESP server answers at %s; --host is the RESP door", where->address);
+        code = SERVER_EXIT_UNREACHABLE;
+    } else if (reply.failed && secret[0]) {
         snprintf(client->error, sizeof client->error, "%.*s", (int)reply.text.len, reply.text.ptr);
+        code = SERVER_EXIT_FAILED;
     }
     client_reply_free(&reply);
-    return good;
+    return code;
 }
 
 int client_open(struct client *client, const struct client_where *where)
@@ -112,14 +120,29 @@ int client_open(struct client *client, const struct client_where *where)
         !client_secret(where, secret, client->error, sizeof client->error))
         return SERVER_EXIT_USAGE;
     client->fd = client_dial(host, port, client->error, sizeof client->error);
-    bool greeted = client->fd >= 0 && greet(client, where->user, secret);
+    int code = client->fd < 0 ? SERVER_EXIT_UNREACHABLE : greet(client, where, secret);
     secret_wipe(secret, sizeof secret);
-    return client->fd < 0 ? SERVER_EXIT_UNREACHABLE : greeted ? 0 : SERVER_EXIT_FAILED;
+    return code;
 }
 
-void client_complain(const struct client *client)
+void client_tell(struct weir_str text, bool json)
 {
-    if (client->error[0]) fprintf(stderr, "weir: %s\n", client->error);
+    if (json) {
+        struct buf line = { 0 };
+        client_json_text(&line, text);
+        fprintf(stderr, "{\"error\":%.*s}\n", STR_ARG(buf_str(&line)));
+        buf_free(&line);
+        return;
+    }
+    fprintf(stderr, "weir: %.*s\n", STR_ARG(text));
+    if (text.len >= 6 && memcmp(text.ptr, "NOAUTH", 6) == 0)
+        fprintf(stderr,
+                "weir: say who you are: --token-file FILE, or WEIR_TOKEN in the environment\n");
+}
+
+void client_complain(const struct client *client, bool json)
+{
+    if (client->error[0]) client_tell(str_of(client->error), json);
 }
 
 void client_close(struct client *client)
@@ -192,15 +215,26 @@ static bool read_blob(struct client *client, size_t len, struct weir_str *blob)
 
 /* ---- replies ---- */
 
-static void json_text(struct buf *out, struct weir_str text)
+/* The bytes of the letter of UTF-8 that stands there; 0 when none does. */
+static size_t letter_bytes(struct weir_str text)
+{
+    for (size_t n = 1; n <= 4 && n <= text.len; n++)
+        if (str_is_utf8((struct weir_str){ text.ptr, n })) return n;
+    return 0;
+}
+
+void client_json_text(struct buf *out, struct weir_str text)
 {
     buf_add_byte(out, '"');
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
+        size_t n = c < 0x80 ? 1 : letter_bytes((struct weir_str){ text.ptr + i, text.len - i });
         if (c == '"' || c == '\\') buf_printf(out, "\\%c", c);
         else if (c == '\n') buf_add_text(out, "\\n");
         else if (c < 0x20) buf_printf(out, "\\u%04x", c);
-        else buf_add_byte(out, c);
+        else if (n == 0) buf_printf(out, "\\udc%02x", c);
+        else buf_add(out, text.ptr + i, n);
+        if (n > 1) i += n - 1;
     }
     buf_add_byte(out, '"');
 }
@@ -236,7 +270,7 @@ static bool read_string(struct client *client, struct client_reply *reply, char 
         reply->failed = kind == '!';
         reply->plain = kind != '!';
     }
-    json_text(&reply->json, text);
+    client_json_text(&reply->json, text);
     return true;
 }
 
@@ -257,7 +291,7 @@ static bool read_value(struct client *client, struct client_reply *reply, int de
             reply->plain = kind == '+';
             buf_add_str(&reply->text, rest);
         }
-        json_text(&reply->json, rest);
+        client_json_text(&reply->json, rest);
         return true;
     case ':':
     case ',':
@@ -289,18 +323,26 @@ static bool read_value(struct client *client, struct client_reply *reply, int de
     return true;
 }
 
-bool client_ask(struct client *client, const char *const *words, size_t count,
-                struct client_reply *reply)
+/* `tail` is sent behind the command. */
+static bool ask_and(struct client *client, const char *const *words, size_t count, const char *tail,
+                    struct client_reply *reply)
 {
     struct buf command = { 0 };
     memset(reply, 0, sizeof *reply);
     buf_printf(&command, "*%zu\r\n", count);
     for (size_t i = 0; i < count; i++)
         buf_printf(&command, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
+    buf_add_text(&command, tail);
     bool good = send_all(client, buf_str(&command)) && read_value(client, reply, 0);
     secret_wipe(command.ptr, command.len); /* AUTH is one */
     buf_free(&command);
     return good;
+}
+
+bool client_ask(struct client *client, const char *const *words, size_t count,
+                struct client_reply *reply)
+{
+    return ask_and(client, words, count, "", reply);
 }
 
 void client_reply_free(struct client_reply *reply)

@@ -47,8 +47,12 @@ bool client_secret(const struct client_where *where, char secret[CLIENT_SECRET_B
 
 /** Connects, asks for RESP3 and names the user. 0, or the exit code with client->error. */
 int client_open(struct client *client, const struct client_where *where);
-/** Prints client->error, if there is one that was not printed yet. */
-void client_complain(const struct client *client);
+/** Prints client->error, if there is one that was not printed yet, or what the server refused. */
+void client_complain(const struct client *client, bool json);
+/** Says on stderr what is wrong, as JSON {"error":"..."}; and, after NOAUTH, what to do. */
+void client_tell(struct weir_str text, bool json);
+/** Added as a string of JSON. A byte that is no UTF-8 becomes \udc80 to \udcff, which no text has. */
+void client_json_text(struct buf *out, struct weir_str text);
 /** Sends one command and reads its reply. False with client->error when the connection fails. */
 bool client_ask(struct client *client, const char *const *words, size_t count,
                 struct client_reply *reply);

@@ -128,6 +128,17 @@ static void batch_headers(const struct load_stream *load, struct weir_str batch,
     buf_add_byte(headers, 0);
 }
 
+static void print_counts(const struct load_stream *load)
+{
+    uint64_t added = load->events - load->replayed;
+    if (load->json)
+        printf("{\"lines\":%" PRIu64 ",\"added\":%" PRIu64 ",\"there_before\":%" PRIu64 "}\n",
+               load->line, added, load->replayed);
+    else
+        printf("%" PRIu64 " lines: %" PRIu64 " events added, %" PRIu64 " there before\n",
+               load->line, added, load->replayed);
+}
+
 /* What came of a batch: exit code, 0 to go on. */
 static int batch_done(struct load_stream *load, bool answered, size_t bytes, uint64_t count)
 {
@@ -145,7 +156,8 @@ static int batch_done(struct load_stream *load, bool answered, size_t bytes, uin
     if (load->bar) fputc('\n', stderr);
     int code = web_complain(&load->web, load->json);
     uint64_t line = answered ? span_number(span_member(body, "line")) : 0;
-    if (line > 0)
+    if (load->json) print_counts(load); /* those of the lines before are in the stream */
+    else if (line > 0)
         fprintf(stderr, "weir: that is %s:%" PRIu64 "; lines 1 to %" PRIu64 " are in the stream\n",
                 load->file, load->line + line, load->line);
     else if (code == SERVER_EXIT_UNREACHABLE)
@@ -187,13 +199,7 @@ static int load_run(struct load_stream *load)
                                       (unsigned)load->patience_s);
         if (!answered || load->web.status != 200) return web_complain(&load->web, load->json);
     }
-    uint64_t added = load->events - load->replayed;
-    if (load->json)
-        printf("{\"lines\":%" PRIu64 ",\"added\":%" PRIu64 ",\"there_before\":%" PRIu64 "}\n",
-               load->line, added, load->replayed);
-    else
-        printf("%" PRIu64 " lines: %" PRIu64 " events added, %" PRIu64 " there before\n",
-               load->line, added, load->replayed);
+    print_counts(load);
     return SERVER_EXIT_OK;
 }
 

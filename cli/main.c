@@ -2,8 +2,11 @@
  * main.c - the command line: picks the verb.
  * SPDX-License-Identifier: MIT
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "server/server.h"
@@ -39,11 +42,35 @@ static void help(FILE *out)
                  "Durable, serializable transactions over sharded entities.\n\nverbs:\n");
     for (size_t i = 0; i < VERB_COUNT; i++)
         fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].text);
-    fprintf(out, "\n`weir VERB --help` says more. To begin: weir new hello\n");
+    fprintf(out, "\nexit code 74, of each: what it prints cannot be written\n"
+                 "`weir VERB --help` says more. To begin: weir new hello\n");
+}
+
+/* A descriptor that the caller closed would go to the next connection or file of the data, and what is printed into it.
+ * These are opened the wrong way round, so that using one still fails. */
+static bool streams_hold(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0) continue;
+        if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) return false;
+    }
+    return true;
+}
+
+/* An answer that nobody got is no success. A server goes on without its report. */
+static int shown(int code, bool serves)
+{
+    if (code != SERVER_EXIT_OK || serves) return code;
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fprintf(stderr, "weir: cannot write the output%s%s\n", errno ? ": " : "",
+            errno ? strerror(errno) : "");
+    return SERVER_EXIT_IO;
 }
 
 int main(int argc, char **argv)
 {
+    if (!streams_hold()) return SERVER_EXIT_IO;
     if (argc < 2) {
         help(stderr);
         return SERVER_EXIT_USAGE;
@@ -55,14 +82,15 @@ int main(int argc, char **argv)
                  strcmp(word, "help") == 0;
     if (asked && argc == 2) {
         help(stdout);
-        return SERVER_EXIT_OK;
+        return shown(SERVER_EXIT_OK, false);
     }
     if (asked) word = argv[2]; /* weir help bench */
     if (strcmp(word, "--version") == 0) word = "version";
     const char *names[VERB_COUNT];
     for (size_t i = 0; i < VERB_COUNT; i++) {
         if (strcmp(word, verbs[i].name) == 0)
-            return asked ? verbs[i].run(1, ask) : verbs[i].run(argc - 2, argv + 2);
+            return asked ? shown(verbs[i].run(1, ask), false)
+                         : shown(verbs[i].run(argc - 2, argv + 2), verbs[i].run == verb_run);
         names[i] = verbs[i].name;
     }
     const char *near = args_nearest(word, names, VERB_COUNT);

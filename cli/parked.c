@@ -85,7 +85,6 @@ static int parked_walk(struct web *web, const char *id, unsigned long long limit
     uint64_t shown = 0;
     int code = SERVER_EXIT_OK;
     bool more = true, found = false;
-    if (json && !id) printf("[");
     while (more && !found && shown < limit) {
         buf_printf(&path, "/parked?limit=%u", 1000u);
         if (next.len > 0) {
@@ -103,7 +102,7 @@ static int parked_walk(struct web *web, const char *id, unsigned long long limit
             span_text(span_member(item, "id"), &wanted);
             if (id && !str_eq(buf_str(&wanted), str_of(id))) continue;
             found = id != NULL;
-            if (json) printf("%s%.*s", shown ? ",\n" : "", STR_ARG(item));
+            if (json) printf("%s%.*s", id ? "" : shown ? ",\n" : "[", STR_ARG(item));
             else if (id) print_members(item);
             else print_parked_line(item);
             shown++;
@@ -112,13 +111,14 @@ static int parked_walk(struct web *web, const char *id, unsigned long long limit
         span_text(span_member(body, "next"), &next);
         more = next.len > 0;
     }
-    if (json && !id) printf("]\n");
+    /* what was shown is an array in any case; before anything was, an error stands alone */
+    if (json && !id && (code == 0 || shown)) printf("%s]\n", shown ? "" : "[");
     else if (json && found) printf("\n");
     if (code == 0 && id && !found) {
-        fprintf(stderr,
-                "weir: nothing parked has the id %s; `weir parked list` shows what there "
-                "is\n",
-                id);
+        buf_reset(&path);
+        buf_printf(&path, "nothing parked has the id %s; `weir parked list` shows what there is",
+                   id);
+        web_tell(buf_str(&path), json);
         code = SERVER_EXIT_FAILED;
     } else if (code == 0 && !id && !json) {
         if (shown == 0) fprintf(stderr, "nothing is parked\n");
@@ -180,7 +180,7 @@ int verb_parked(int argc, char **argv)
     if (places.count != (all ? 1u : 2u))
         return word_count_wrong(&verb, parked_words[word],
                                 all ? "takes no id" : "takes an id; `weir parked list` shows them");
-    if (!args_number("--limit", limit, 0, UINT32_MAX, &count)) return SERVER_EXIT_USAGE;
+    if (!args_number("--limit", limit, 1, UINT32_MAX, &count)) return SERVER_EXIT_USAGE;
     struct web web;
     code = web_open(&web, &where);
     if (code == 0 && word == PARKED_WORD_LIST) code = parked_walk(&web, NULL, count, json);
@@ -235,11 +235,11 @@ static int schedule_walk(struct web *web, const char *only, bool json)
     else buf_add_str(&index, buf_str(&web->body));
     struct weir_str list = span_member(buf_str(&index), "schedules");
     if (code == 0 && list.len == 0) {
-        fprintf(stderr, "weir: the server does not tell its schedules: only the operator may see "
-                        "them, and only a server of this version lists them\n");
+        web_tell(STR("the server does not tell its schedules: only the operator may see them, and "
+                     "only a server of this version lists them"),
+                 json);
         code = SERVER_EXIT_FAILED;
     }
-    if (code == 0 && json && !only) printf("[");
     for (size_t at = 0; code == 0 && span_next(list, &at, NULL, &def);) {
         buf_reset(&name);
         span_text(span_member(def, "name"), &name);
@@ -253,15 +253,21 @@ static int schedule_walk(struct web *web, const char *only, bool json)
         struct weir_str row = web->status == 200 ? buf_str(&web->body) : STR("{}");
         while (row.len && memchr("\r\n ", row.ptr[row.len - 1], 3)) row.len--;
         if (json)
-            printf("%s%.*s,\"row\":%.*s}", shown ? ",\n" : "", (int)def.len - 1, def.ptr,
-                   STR_ARG(row));
+            printf("%s%.*s,\"row\":%.*s}",
+                   only    ? ""
+                   : shown ? ",\n"
+                           : "[",
+                   (int)def.len - 1, def.ptr, STR_ARG(row));
         else print_schedule(def, row, only != NULL);
         shown++;
     }
-    if (code == 0 && json) printf(only ? shown ? "\n" : "" : "]\n");
+    if (json && !only && (code == 0 || shown)) printf("%s]\n", shown ? "" : "[");
+    else if (json && shown) printf("\n");
     if (code == 0 && only && shown == 0) {
-        fprintf(stderr, "weir: there is no schedule %s; `weir schedule list` shows what there is\n",
-                only);
+        buf_reset(&path);
+        buf_printf(&path, "there is no schedule %s; `weir schedule list` shows what there is",
+                   only);
+        web_tell(buf_str(&path), json);
         code = SERVER_EXIT_FAILED;
     } else if (code == 0 && shown == 0 && !json) {
         fprintf(stderr, "the application declares no schedule\n");
@@ -281,7 +287,8 @@ static int schedule_do(struct web *web, const char *name, const char *word, bool
     buf_free(&path);
     if (!good) {
         int code = web_complain(web, json);
-        if (web->status == 404) fprintf(stderr, "weir: `weir schedule list` shows what there is\n");
+        if (web->status == 404 && !json)
+            fprintf(stderr, "weir: `weir schedule list` shows what there is\n");
         return code;
     }
     return schedule_walk(web, name, json);

@@ -32,6 +32,29 @@ static bool door(const char *option, const char *text, int port, char *room, siz
     return args_address(option, text, port, room, room_bytes, host, port_out);
 }
 
+/* A name that no Host header can hold would never be asked for. */
+static bool hosts_are_names(const char *const *host)
+{
+    for (; *host; host++) {
+        if ((*host)[0] && !(*host)[strcspn(*host, (*host)[0] == '[' ? "/@ \t\r\n" : "/:@ \t\r\n")])
+            continue;
+        fprintf(stderr, "weir: --allow-host `%s`: a name alone, as weir.example.com\n", *host);
+        return false;
+    }
+    return true;
+}
+
+static bool doors_differ(const struct server_options *server)
+{
+    const char *http = server->http_host, *resp = server->resp_host;
+    if (!http || !resp || server->http_port != server->resp_port || server->http_port == 0 ||
+        strcmp(http, resp) != 0)
+        return true;
+    fprintf(stderr, "weir: --http and --resp on one port, %s:%d; each door has its own\n", http,
+            server->http_port);
+    return false;
+}
+
 int verb_run(int argc, char **argv)
 {
     const char *data = NULL, *http = "127.0.0.1:8080", *resp = "127.0.0.1:6400";
@@ -102,6 +125,10 @@ int verb_run(int argc, char **argv)
         fprintf(stderr, "weir: --log-format %s: text or json\n", format);
         return SERVER_EXIT_USAGE;
     }
+    if (data && !data[0]) {
+        fprintf(stderr, "weir: --data ``: which directory?\n");
+        return SERVER_EXIT_USAGE;
+    }
     char data_room[512], http_room[256], resp_room[256];
     data_default(files.place[0], data_room, sizeof data_room);
     struct server_options server = {
@@ -127,7 +154,8 @@ int verb_run(int argc, char **argv)
         !door("--http", http, HTTP_PORT, http_room, sizeof http_room, &server.http_host,
               &server.http_port) ||
         !door("--resp", resp, RESP_PORT, resp_room, sizeof resp_room, &server.resp_host,
-              &server.resp_port))
+              &server.resp_port) ||
+        !hosts_are_names(hosts.item) || !doors_differ(&server))
         return SERVER_EXIT_USAGE;
     server.shards = (unsigned)n_shards;
     server.threads = (unsigned)n_threads;

@@ -32,14 +32,10 @@ static bool is_number(struct weir_str text)
 
 static void print_json_text(struct weir_str text)
 {
-    putchar('"');
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-        if (c == '"' || c == '\\') printf("\\%c", c);
-        else if (c < 0x20) printf("\\u%04x", c);
-        else putchar(c);
-    }
-    putchar('"');
+    struct buf quoted = { 0 };
+    client_json_text(&quoted, text);
+    printf("%.*s", STR_ARG(buf_str(&quoted)));
+    buf_free(&quoted);
 }
 
 static void print_figure(struct weir_str line, bool json, bool first)
@@ -88,14 +84,14 @@ int verb_stat(int argc, char **argv)
     bool json = false;
     const struct args_option options[] = {
         CLIENT_OPTIONS(where),
-        { "--json", NULL, "as one JSON object", .flag_into = &json },
+        { "--json", NULL, "as one JSON object, errors as JSON", .flag_into = &json },
         { 0 },
     };
     const struct args_verb verb = {
         .usage = "weir stat [options]",
         .about =
             "Prints the figures of a running server: transactions, epochs, log, memory, limits.",
-        .more = "exit codes: 0 done; 64 usage; 69 no server",
+        .more = "exit codes: 0 done; 1 refused; 64 usage; 69 no server",
         .options = options,
         .places_max = 0,
     };
@@ -108,9 +104,9 @@ int verb_stat(int argc, char **argv)
     if (code == 0 && !client_ask(&client, (const char *const[]){ "INFO" }, 1, &reply))
         code = SERVER_EXIT_UNREACHABLE;
     if (code != 0) {
-        client_complain(&client);
+        client_complain(&client, json);
     } else if (reply.failed) {
-        fprintf(stderr, "weir: %.*s\n", (int)reply.text.len, reply.text.ptr);
+        client_tell(buf_str(&reply.text), json);
         code = SERVER_EXIT_FAILED;
     } else {
         print_info(buf_str(&reply.text), json);

@@ -23,6 +23,7 @@
 #define PATIENCE_S 60u
 #define LINES_MAX 1000u /* of one transaction; see POST /streams */
 #define LINES_BYTES_MAX (192 * 1024u)
+#define LINE_BYTES_MAX (16u << 20)
 
 /* ---- tail ---- */
 
@@ -109,7 +110,7 @@ static int tail_on(struct tail *tail)
         web_add_part(&path, tail->from.ptr);
         if (tail->follow) buf_add_text(&path, "&wait=30s");
         buf_add_byte(&path, 0);
-        fflush(stdout);
+        if (fflush(stdout) != 0) break; /* main.c says so */
         bool answered = tail->follow
                             ? web_ask_until(&tail->web, "GET", path.ptr, "", STR(""), PATIENCE_S)
                             : web_ask(&tail->web, "GET", path.ptr, "", STR(""));
@@ -235,7 +236,7 @@ static int emit_lines(struct emit *emit, struct weir_str lines, uint64_t count)
     if (code == 0) {
         emit->count += span_number(span_member(body, "count"));
         emit->line += count;
-    } else if (emit->web.status != 0 && emit->line > 0) {
+    } else if (emit->web.status != 0 && emit->line > 0 && !emit->json) {
         fprintf(stderr,
                 "weir: counted from line %" PRIu64 " of the input on; the %" PRIu64
                 " events before are in the stream\n",
@@ -273,8 +274,13 @@ static int emit_input(struct emit *emit)
             fprintf(stderr, "weir: cannot read the input: %s\n", strerror(errno));
             code = SERVER_EXIT_IO;
         }
+        bool whole = ended || (n > 0 && memchr(in.ptr + in.len, '\n', (size_t)n));
         if (n > 0) in.len += (size_t)n;
-        for (uint64_t count; code == 0;) {
+        if (!whole && in.len > LINE_BYTES_MAX) {
+            web_tell(STR("a line longer than 16 MiB is no event"), emit->json);
+            code = SERVER_EXIT_IO;
+        }
+        for (uint64_t count; code == 0 && whole;) {
             size_t bytes = lines_ready(buf_str(&in), ended, &count);
             if (bytes == 0) break;
             code = emit_lines(emit, (struct weir_str){ in.ptr, bytes }, count);
@@ -283,10 +289,9 @@ static int emit_input(struct emit *emit)
         }
     }
     buf_free(&in);
-    if (code != 0) return code;
     if (emit->json) printf("{\"count\":%" PRIu64 "}\n", emit->count);
-    else printf("%" PRIu64 " event%s\n", emit->count, emit->count == 1 ? "" : "s");
-    return SERVER_EXIT_OK;
+    else if (code == 0) printf("%" PRIu64 " event%s\n", emit->count, emit->count == 1 ? "" : "s");
+    return code;
 }
 
 int verb_emit(int argc, char **argv)

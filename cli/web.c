@@ -149,8 +149,11 @@ static size_t read_more(struct web *web)
 
 static bool closed(struct web *web)
 {
-    return lost(web,
-                "the server closed the connection; whether the request was applied is unknown");
+    bool stranger = !web->reached && web->in.len == 0;
+    return lost(web, stranger ? "the server closed the connection without an answer; --host is the "
+                                "HTTP door. Whether the request was applied is unknown"
+                              : "the server closed the connection; whether the request was applied "
+                                "is unknown");
 }
 
 struct head {
@@ -355,10 +358,19 @@ bool web_ask_until(struct web *web, const char *method, const char *path, const 
 
 /* ---- errors ---- */
 
+void web_tell(struct weir_str text, bool json)
+{
+    struct buf line = { 0 };
+    if (json) client_json_text(&line, text);
+    if (json) fprintf(stderr, "{\"error\":{\"detail\":%.*s}}\n", STR_ARG(buf_str(&line)));
+    else fprintf(stderr, "weir: %.*s\n", STR_ARG(text));
+    buf_free(&line);
+}
+
 int web_complain(const struct web *web, bool json)
 {
     if (web->status == 0) {
-        fprintf(stderr, "weir: %s\n", web->error);
+        web_tell(str_of(web->error), json);
         return SERVER_EXIT_UNREACHABLE;
     }
     struct weir_str body = buf_str(&web->body);
@@ -375,10 +387,11 @@ int web_complain(const struct web *web, bool json)
                 STR_ARG(buf_str(&text)));
         buf_free(&code);
     } else {
-        fprintf(stderr, "weir: the server answered %d; is %s:%d the HTTP door?\n", web->status,
-                web->host, web->port);
+        buf_printf(&text, "the server answered %d; is %s:%d the HTTP door?", web->status, web->host,
+                   web->port);
+        web_tell(buf_str(&text), json);
     }
-    if (web->status == 401 && web->authorization.len == 0)
+    if (web->status == 401 && web->authorization.len == 0 && !json)
         fprintf(stderr,
                 "weir: say who you are: --token-file FILE, or WEIR_TOKEN in the environment\n");
     buf_free(&text);

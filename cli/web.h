@@ -48,6 +48,8 @@ bool web_ask_until(struct web *web, const char *method, const char *path, const 
                    struct weir_str body, unsigned patience_s);
 /** Says on stderr why the last request failed; the exit code: 69 when no answer came, else 1. */
 int web_complain(const struct web *web, bool json);
+/** Says on stderr what is wrong, as JSON in the place where the server's problems have it: {"error":{"detail":"..."}}. */
+void web_tell(struct weir_str text, bool json);
 void web_close(struct web *web);
 /** Adds the text as one part of a path. */
 void web_add_part(struct buf *path, const char *text);

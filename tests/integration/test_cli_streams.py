@@ -193,6 +193,92 @@ def verbs_of_streams_name_the_fix(folder):
     true(code == 74 and "absent" in err, err)
 
 
+# ---- what every verb does ----
+
+def shell(line, **more):
+    """(exit code, stdout, stderr) of a line of the shell, in which $W is the program."""
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "W": weir_path(), **{name: str(value) for name, value in more.items()}})
+    return done.returncode, done.stdout, done.stderr
+
+
+@test
+def an_answer_that_cannot_be_printed_is_no_success(folder):
+    with serve(folder) as server:
+        at(server, "emit", "moved", '{"account":"ann","amount":1}')
+        here = {"R": "127.0.0.1:%d" % server.resp, "H": "127.0.0.1:%d" % server.http, "APP": folder.join("app.lua")}
+        for words in ("version", "--help", "help run", "check $APP", "graph $APP", "call account ann heal --host $R", "stat --host $R",
+                      "tail moved --host $H", "tail moved --from oldest --host $H", "schedule list --host $H"):
+            for to in ("/dev/full", "&-"):
+                code, _, err = shell("exec $W %s >%s" % (words, to), **here)
+                true(code == 74 and "cannot write the output" in err, "%s >%s: %d %s" % (words, to, code, err))
+
+
+@test
+def what_is_printed_never_goes_where_the_server_reads(folder):
+    """A descriptor that the caller closed would be the connection's, or the log's, number."""
+    with serve(folder) as server:
+        many = "".join('{"account":"bob","amount":%d}\n' % n for n in range(2000))
+        code, _, err = shell("printf %s \"$MANY\" | $W emit moved --host $H", MANY=many, H="127.0.0.1:%d" % server.http)
+        equal(code, 0, err)
+        code, _, err = shell("exec $W tail moved --from oldest --host $H >&-", H="127.0.0.1:%d" % server.http)
+        true("toobig" not in err and "request" not in err, err)
+    server = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *server.command])
+    try:
+        opened = lambda: [os.readlink("/proc/%d/fd/%d" % (server.pid, fd)) for fd in range(3)]
+        until("the program", lambda: "weir" in os.readlink("/proc/%d/exe" % server.pid))
+        until("its descriptors", lambda: len(os.listdir("/proc/%d/fd" % server.pid)) > 6)
+        equal(opened(), ["/dev/null"] * 3)
+    finally:
+        server.kill()
+        server.wait()
+
+
+@test
+def errors_are_json_where_json_is_asked_for(folder):
+    with serve(folder) as server:
+        resp, http = ("--host", "127.0.0.1:%d" % server.resp), ("--host", "127.0.0.1:%d" % server.http)
+        nowhere = ("--host", "127.0.0.1:1")
+        for words, code, hint in ((("get", "account", "nobody", *resp), 1, "no row"), (("get", "account", "nobody", *nowhere), 69, "weir run"),
+                                  (("stat", *nowhere), 69, "weir run"), (("stat", *http), 69, "RESP door"),
+                                  (("call", "account", "ann", "heal", *http), 69, "RESP door")):
+            got, out, err = weir(*words, "--json")
+            true(got == code and out == "" and hint in json.loads(err)["error"], "%r: %d %s%s" % (words, got, out, err))
+        for words, code, hint in ((("parked", "list", *nowhere), 69, "weir run"), (("schedule", "list", *nowhere), 69, "weir run"),
+                                  (("parked", "show", "x", *http), 1, "weir parked list"), (("tail", "moved", *resp), 69, "HTTP door"),
+                                  (("schedule", "show", "x", *http), 1, "weir schedule list"), (("schedule", "run", "x", *http), 1, "no such")):
+            got, out, err = weir(*words, "--json")
+            true(got == code and out == "" and hint in json.loads(err)["error"]["detail"], "%r: %d %s%s" % (words, got, out, err))
+        file = folder.write("bad.ndjson", lines(5) + "x\n")
+        code, out, err = weir("load", "stream", "moved", file, "--batch", "5", "--json", *http)
+        equal((code, json.loads(out), json.loads(err)["error"]["code"]), (1, {"lines": 5, "added": 5, "there_before": 0}, "arg"))
+
+
+@test
+def words_that_other_programs_take_get_a_hint(folder):
+    app = folder.write("app.lua", APP)
+    for words, hint in ((("tail", "-f", "moved"), "-f; options begin with two dashes"), (("get", "a", "b", "c"), "too many: c"),
+                        (("stat", "--host", ""), "HOST:PORT"), (("stat", "--host", "http://localhost:6400"), "HOST:PORT"),
+                        (("stat", "--host", "[::1"), "HOST:PORT"), (("stat", "--host", "localhost:"), "HOST:PORT"),
+                        (("stat", "--host", "localhost:+1"), "whole number"), (("parked", "list", "--limit", "0"), "from 1"),
+                        (("run", app, "--http", ""), "HOST:PORT"), (("run", app, "--data", ""), "which directory"),
+                        (("run", app, "--allow-host", "http://x.example"), "name alone"), (("run", app, "--allow-host", ""), "name alone"),
+                        (("run", app, "--http", "127.0.0.1:9", "--resp", "127.0.0.1:9"), "one port")):
+        code, out, err = weir(*words)
+        true(code == 64 and hint in err and out == "", "%r: %d %s%s" % (words, code, out, err))
+
+
+@test
+def bytes_are_printed_whole(folder):
+    app = folder.write("bytes.lua", 'local weir = require "weir"\nlocal a = weir.entity("a", { n = weir.int })\n'
+                                    'a:on("get", { returns = weir.bytes }, function(self) return "x\\0y\\255\\195\\188" end)\n')
+    with Server(app, folder.join("data")) as server:
+        call = [weir_path(), "call", "a", "k", "get", "--host", "127.0.0.1:%d" % server.resp]
+        equal(subprocess.run(call, capture_output=True, timeout=60).stdout, b"x\0y\xff\xc3\xbc\n")
+        shown = json.loads(subprocess.run([*call, "--json"], capture_output=True, timeout=60).stdout.decode("utf-8"))
+        equal(shown.encode("utf-8", "surrogateescape"), b"x\0y\xff\xc3\xbc")
+
+
 # ---- tail, emit ----
 
 @test
