@@ -2,7 +2,9 @@
  * user.c - `weir user`: who may call a server that other machines can reach.
  * SPDX-License-Identifier: MIT
  */
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -44,17 +46,19 @@ int verb_user(int argc, char **argv)
         fprintf(stderr, "weir: user %s: add, list or remove\nusage: %s\n", what, verb.usage);
         return SERVER_EXIT_USAGE;
     }
-    if (places.count != (list ? 1u : 2u) || !file || (roles.count > 0 && (list || take))) {
+    if (places.count != (list ? 1u : 2u) || !file || !file[0] ||
+        (roles.count > 0 && (list || take))) {
         fprintf(stderr, "weir: %s\nusage: %s\n",
-                !file                               ? "which file? --users FILE"
+                !file || !file[0]                   ? "which file? --users FILE"
                 : roles.count > 0 && (list || take) ? "--role belongs to add"
                 : list                              ? "list takes no name"
                                                     : "which user?",
                 verb.usage);
         return SERVER_EXIT_USAGE;
     }
+    char behind[PATH_MAX]; /* a link stays one: what it names is changed */
     struct server_user_options user = {
-        .file = file,
+        .file = realpath(file, behind) ? behind : file,
         .name = list ? NULL : places.place[1],
         .roles = roles.item,
         .remove = take,

@@ -188,89 +188,96 @@ void describe_catalog(const struct catalog *catalog, struct buf *out)
     }
 }
 
-/* Names of handlers that are open to anyone, or of those that are not. */
-static uint32_t describe_names(const struct catalog *catalog, bool open, const char *between,
-                               bool quoted, struct buf *out)
+/* What a request may name: a handler, or a stream, whose `type` is empty. */
+struct entrance {
+    struct weir_str type, name, allow;
+};
+
+struct walk {
+    uint32_t type, handler, stream;
+};
+
+static bool entrance_next(const struct catalog *catalog, struct walk *at, struct entrance *found)
 {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < catalog->type_count; i++) {
-        const struct type *type = catalog->types[i];
-        for (uint32_t h = 0; h < type->handler_count; h++) {
-            const struct handler *handler = type->handlers[h];
-            if (type->builtin || handler->hidden) continue;
-            if (str_eq(handler->allow, STR("anyone")) != open) continue;
-            if (count++) buf_add_text(out, between);
-            if (quoted) buf_add_text(out, "\"");
-            buf_printf(out, "%.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
-            if (quoted) buf_add_text(out, "\"");
+    while (at->type < catalog->type_count) {
+        const struct type *type = catalog->types[at->type];
+        if (type->builtin || at->handler == type->handler_count) {
+            at->type++;
+            at->handler = 0;
+            continue;
         }
+        const struct handler *handler = type->handlers[at->handler++];
+        if (handler->hidden) continue;
+        *found = (struct entrance){ type->name, handler->name, handler->allow };
+        return true;
     }
-    return count;
+    if (at->stream == catalog->stream_count) return false;
+    const struct stream *stream = catalog->streams[at->stream++];
+    *found = (struct entrance){ STR_NIL, stream->name, stream->allow };
+    return true;
 }
 
-/* Names of the handlers that a role opens: `allow` is it. */
-static void describe_role(const struct catalog *catalog, struct weir_str allow, const char *between,
-                          bool quoted, struct buf *out)
+/* Names of what `allow` opens, of what only the operator has if it is empty, of all that anyone may not if it is NULL.
+ * Who reads a stream that anyone may emit into is the operator. As JSON the handlers alone: streams have `allow`. */
+static void describe_entrances(const struct catalog *catalog, const struct weir_str *allow,
+                               bool json, struct buf *out)
 {
+    struct entrance found;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < catalog->type_count; i++) {
-        const struct type *type = catalog->types[i];
-        for (uint32_t h = 0; h < type->handler_count; h++) {
-            const struct handler *handler = type->handlers[h];
-            if (type->builtin || handler->hidden || !str_eq(handler->allow, allow)) continue;
-            if (count++) buf_add_text(out, between);
-            if (quoted) buf_add_text(out, "\"");
-            buf_printf(out, "%.*s.%.*s", STR_ARG(type->name), STR_ARG(handler->name));
-            if (quoted) buf_add_text(out, "\"");
-        }
+    for (struct walk at = { 0 }; entrance_next(catalog, &at, &found);) {
+        bool stream = found.type.len == 0, anyone = str_eq(found.allow, STR(HANDLER_ANYONE));
+        bool reading = stream && anyone && (!allow || allow->len == 0);
+        bool listed = allow ? str_eq(found.allow, *allow) : !anyone;
+        if ((!listed && !reading) || (json && stream)) continue;
+        buf_add_text(out, !count++ ? "" : json ? "," : ", ");
+        if (json) buf_printf(out, "\"%.*s.%.*s\"", STR_ARG(found.type), STR_ARG(found.name));
+        else if (!stream) buf_printf(out, "%.*s.%.*s", STR_ARG(found.type), STR_ARG(found.name));
+        else
+            buf_printf(out, "%s %.*s",
+                       reading  ? "reading"
+                       : anyone ? "emitting into"
+                                : "stream",
+                       STR_ARG(found.name));
     }
-    if (count == 0 && !quoted) buf_add_text(out, "nothing");
+    if (count == 0 && !json) buf_add_text(out, "nothing");
 }
 
-/* Whether one of the first `count` handlers names the role. */
-static bool role_is_before(const struct catalog *catalog, struct weir_str role, uint32_t count)
+/* Whether an entrance before the place names the role. */
+static bool role_is_before(const struct catalog *catalog, struct weir_str role, struct walk place)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < catalog->type_count; i++)
-        for (uint32_t h = 0; h < catalog->types[i]->handler_count; h++)
-            if (n++ < count && str_eq(catalog->types[i]->handlers[h]->allow, role)) return true;
+    struct entrance found;
+    for (struct walk at = { 0 }; entrance_next(catalog, &at, &found);) {
+        if (memcmp(&at, &place, sizeof at) == 0) return false;
+        if (str_eq(found.allow, role)) return true;
+    }
     return false;
 }
 
-/* The next role that a handler names, in the order of their first naming; false when there is none more. *at counts
- * handlers, and begins at 0. */
-static bool role_next(const struct catalog *catalog, uint32_t *at, struct weir_str *role)
+/* The next role that is named, in the order of their first naming; false when there is none more. */
+static bool role_next(const struct catalog *catalog, struct walk *at, struct weir_str *role)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < catalog->type_count; i++) {
-        for (uint32_t h = 0; h < catalog->types[i]->handler_count; h++, n++) {
-            struct weir_str allow = catalog->types[i]->handlers[h]->allow;
-            if (n < *at || !allow.len || str_eq(allow, STR(HANDLER_ANYONE))) continue;
-            if (role_is_before(catalog, allow, n)) continue;
-            *at = n + 1;
-            *role = allow;
-            return true;
-        }
+    struct entrance found;
+    while (entrance_next(catalog, at, &found)) {
+        if (!found.allow.len || str_eq(found.allow, STR(HANDLER_ANYONE))) continue;
+        if (role_is_before(catalog, found.allow, *at)) continue;
+        *role = found.allow;
+        return true;
     }
     return false;
 }
 
 void describe_access(const struct catalog *catalog, bool users, struct buf *out)
 {
-    struct weir_str role;
+    struct weir_str role, anyone = STR(HANDLER_ANYONE), none = STR_NIL;
     buf_add_text(out, "open to anyone: ");
-    describe_role(catalog, STR(HANDLER_ANYONE), ", ", false, out);
-    for (uint32_t at = 0; role_next(catalog, &at, &role);) {
+    describe_entrances(catalog, &anyone, false, out);
+    for (struct walk at = { 0 }; role_next(catalog, &at, &role);) {
         buf_printf(out, "\nopen to the role %.*s: ", STR_ARG(role));
-        describe_role(catalog, role, ", ", false, out);
+        describe_entrances(catalog, &role, false, out);
     }
-    if (users) {
-        buf_add_text(out, "\nthe operator's, with rows, maps and figures: ");
-        describe_role(catalog, STR_NIL, ", ", false, out);
-    } else {
-        buf_add_text(out, "\ncloses once the server has users: ");
-        if (describe_names(catalog, false, ", ", false, out) == 0) buf_add_text(out, "nothing");
-    }
+    buf_add_text(out, users ? "\nthe operator's, with rows, maps and figures: "
+                            : "\ncloses once the server has users: ");
+    describe_entrances(catalog, users ? &none : NULL, false, out);
     buf_add_text(out, "\n");
 }
 
@@ -288,6 +295,26 @@ static void describe_signature_json(const struct shape *shape, struct buf *out)
     }
     buf_add_text(out, "]");
     buf_free(&one);
+}
+
+static void describe_streams_json(const struct catalog *catalog, struct buf *out)
+{
+    for (uint32_t i = 0; i < catalog->stream_count; i++) {
+        const struct stream *stream = catalog->streams[i];
+        buf_printf(out, "%s{\"name\":\"%.*s\",\"fields\":", i ? "," : "", STR_ARG(stream->name));
+        describe_signature_json(stream->event, out);
+        buf_add_text(out, ",\"followers\":[");
+        uint32_t shown = 0;
+        for (uint32_t f = 0; f < catalog->follower_count; f++) {
+            if (catalog->followers[f]->stream != stream) continue;
+            buf_printf(out, "%s\"%.*s\"", shown++ ? "," : "",
+                       STR_ARG(catalog->followers[f]->type->name));
+        }
+        buf_add_text(out, "],\"allow\":");
+        if (stream->allow.len) json_write_text(out, stream->allow);
+        else buf_add_text(out, "null");
+        buf_add_text(out, "}");
+    }
 }
 
 void describe_json(const struct catalog *catalog, struct buf *out)
@@ -321,31 +348,19 @@ void describe_json(const struct catalog *catalog, struct buf *out)
         buf_add_text(out, "]}");
     }
     buf_add_text(out, "],\"streams\":[");
-    for (uint32_t i = 0; i < catalog->stream_count; i++) {
-        const struct stream *stream = catalog->streams[i];
-        buf_printf(out, "%s{\"name\":\"%.*s\",\"fields\":", i ? "," : "", STR_ARG(stream->name));
-        describe_signature_json(stream->event, out);
-        buf_add_text(out, ",\"followers\":[");
-        uint32_t shown = 0;
-        for (uint32_t f = 0; f < catalog->follower_count; f++) {
-            if (catalog->followers[f]->stream != stream) continue;
-            buf_printf(out, "%s\"%.*s\"", shown++ ? "," : "",
-                       STR_ARG(catalog->followers[f]->type->name));
-        }
-        buf_add_text(out, "]}");
-    }
+    describe_streams_json(catalog, out);
+    struct weir_str role, anyone = STR(HANDLER_ANYONE);
     buf_add_text(out, "],\"open\":[");
-    describe_names(catalog, true, ",", true, out);
+    describe_entrances(catalog, &anyone, true, out);
     buf_add_text(out, "],\"closes\":[");
-    describe_names(catalog, false, ",", true, out);
+    describe_entrances(catalog, NULL, true, out);
     buf_add_text(out, "],\"roles\":{");
-    struct weir_str role;
     first = true;
-    for (uint32_t at = 0; role_next(catalog, &at, &role); first = false) {
+    for (struct walk at = { 0 }; role_next(catalog, &at, &role); first = false) {
         if (!first) buf_add_text(out, ",");
         json_write_text(out, role);
         buf_add_text(out, ":[");
-        describe_role(catalog, role, ",", true, out);
+        describe_entrances(catalog, &role, true, out);
         buf_add_text(out, "]");
     }
     buf_add_text(out, "}");

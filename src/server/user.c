@@ -32,6 +32,11 @@ static int file_read(const struct server_user_options *options, bool may_lack, s
     struct private_stamp stamp;
     private_look(options->file, &stamp);
     if (stamp.file == 0 && may_lack) return 0;
+    if (stamp.file == 0) {
+        snprintf(error, sizeof error, "there is no file %s; `weir user add` makes one",
+                 options->file);
+        return refuse(options, SERVER_EXIT_CONFIG, error);
+    }
     if (!private_read(options->file, false, text, &stamp, error, sizeof error))
         return refuse(options, SERVER_EXIT_CONFIG, error);
     if (users_parse(users, buf_str(text), why, sizeof why)) return 0;
@@ -55,7 +60,8 @@ static int roles_join(const struct server_user_options *options, struct buf *rol
     return 0;
 }
 
-static void show_token(const struct server_user_options *options, const struct user *user,
+/* Whether it was seen: a token that nobody has must not get into the file. */
+static bool show_token(const struct server_user_options *options, const struct user *user,
                        const char *token)
 {
     if (options->json) {
@@ -68,10 +74,11 @@ static void show_token(const struct server_user_options *options, const struct u
         fprintf(options->out, "%.*s],\"token\":\"%.*s\"}\n", (int)line.len, line.ptr,
                 (int)TOKEN_BYTES, token);
         buf_free(&line);
-        return;
+        return fflush(options->out) == 0;
     }
     fprintf(options->err, "the token of %.*s, shown this once:\n", STR_ARG(user->name));
     fprintf(options->out, "%.*s\n", (int)TOKEN_BYTES, token);
+    return fflush(options->out) == 0;
 }
 
 static int add(const struct server_user_options *options, struct users *users, struct buf *text,
@@ -140,11 +147,12 @@ static int change(const struct server_user_options *options)
         code = options->remove ? take_out(options, users, &text)
                                : add(options, users, &text, &user, token);
         users_destroy(users);
+        if (code == 0 && !options->remove && !show_token(options, &user, token))
+            code = refuse(options, SERVER_EXIT_IO, "the token cannot be shown: nothing is added");
         if (code != 0) private_replace_abort(options->file, handle);
         else if (!private_replace_end(options->file, handle, buf_str(&text), error, sizeof error))
             code = refuse(options, SERVER_EXIT_IO, error);
     }
-    if (code == 0 && !options->remove) show_token(options, &user, token);
     if (code == 0 && options->remove && options->json)
         fprintf(options->out, "{\"removed\":\"%s\"}\n", options->name);
     secret_wipe(token, sizeof token);

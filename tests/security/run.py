@@ -861,6 +861,17 @@ def weir_user_keeps_the_file(folder):
                   ("list", "ann", "--users", file), ("remove", "ann", "--role", "x", "--users", file), ("rename", "ann", "--users", file), ()):
         equal(weir("user", *words)[0], 64, words)
     equal(weir("user", "add", "x", "--users", folder.join("no", "users"))[0], 74)
+    equal(weir("user", "add", "x", "--users", "")[0], 64)
+    true("there is no file" in weir("user", "list", "--users", folder.join("absent"))[2], "absent")
+    before = open(file).read()
+    with open("/dev/full", "w") as full:
+        equal(subprocess.run([harness.weir_path(), "user", "add", "x", "--users", file], stdout=full, stderr=subprocess.DEVNULL).returncode, 74)
+    equal(open(file).read(), before, "a token that nobody saw is in no file")
+    os.mkdir(folder.join("links"))
+    os.symlink(file, folder.join("links", "users"))
+    equal(weir("user", "add", "linked", "--users", folder.join("links", "users"))[0], 0)
+    true(os.path.islink(folder.join("links", "users")) and "linked" in open(file).read(), "a link stays one")
+    shutil.rmtree(folder.join("links"))
     os.chmod(file, 0o666)
     equal(weir("user", "add", "x", "--users", file)[0], 78, "a file that others may write")
     os.chmod(file, 0o640)
@@ -883,7 +894,7 @@ def clients_name_themselves_without_showing_it(folder):
         bare = {k: v for k, v in os.environ.items() if k != "WEIR_TOKEN"}
         equal(weir("call", "box", "x", "open", *here, environment=bare)[0], 0)
         code, _, error = weir("call", "box", "x", "clerks", *here, environment=bare)
-        equal((code, error), (1, "weir: %s\n" % NOAUTH))
+        true(code == 1 and error.startswith("weir: %s\n" % NOAUTH) and "--token-file" in error, error)
         code, out, error = weir("call", "box", "x", "clerks", *here, environment=with_token)
         equal((code, json.loads(out)["id"]), (0, "ann"), error)
         code, _, error = weir("get", "box", "x", *here, environment=with_token)
@@ -906,11 +917,13 @@ def what_is_open_is_listed(folder):
     users = Users(folder)
     code, out, error = weir("check", APP)
     equal(code, 0, error)
-    for line in ("open to anyone: box.open, box.note, box.peek", "open to the role clerk: box.clerks, box.through, box.later, tools.ask"):
+    for line in ("open to anyone: box.open, box.note, box.peek, emitting into mail\n",
+                 "open to the role clerk: box.clerks, box.through, box.later, tools.ask, stream hints\n"):
         true(line in out, out)
-    true(re.search("closes once the server has users: .*box.clerks.*box.closed", out), out)
+    true(re.search("closes once the server has users: .*box.clerks.*box.closed.*, stream facts, stream hints, reading mail\n", out), out)
     report = json.loads(weir("check", APP, "--json")[1])
     equal(report["open"], ["box.open", "box.note", "box.peek"])
+    equal({s["name"]: s["allow"] for s in report["streams"]}, {"facts": None, "hints": "clerk", "mail": "anyone"})
     equal(report["roles"], {"clerk": ["box.clerks", "box.through", "box.later", "tools.ask"]})
     true("box.closed" in report["closes"] and "box.open" not in report["closes"], report["closes"])
     with serve(folder) as server:
