@@ -84,6 +84,7 @@ bool client_secret(const struct client_where *where, char secret[CLIENT_SECRET_B
         return false;
     }
     if (given) snprintf(secret, CLIENT_SECRET_BYTES_MAX, "%s", given);
+    secret[strcspn(secret, "\r\n")] = 0; /* as a file has one */
     if (!where->user || secret[0]) return true;
     snprintf(error, error_bytes,
              "--user needs a token: --token-file FILE, or WEIR_TOKEN in the environment");

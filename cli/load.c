@@ -128,15 +128,26 @@ static void batch_headers(const struct load_stream *load, struct weir_str batch,
     buf_add_byte(headers, 0);
 }
 
-static void print_counts(const struct load_stream *load)
+/* `refused`: the line of the file at which it ended, or 0. */
+static void print_counts(const struct load_stream *load, uint64_t refused)
 {
     uint64_t added = load->events - load->replayed;
-    if (load->json)
-        printf("{\"lines\":%" PRIu64 ",\"added\":%" PRIu64 ",\"there_before\":%" PRIu64 "}\n",
-               load->line, added, load->replayed);
-    else
+    if (!load->json) {
         printf("%" PRIu64 " lines: %" PRIu64 " events added, %" PRIu64 " there before\n",
                load->line, added, load->replayed);
+        return;
+    }
+    printf("{\"lines\":%" PRIu64 ",\"added\":%" PRIu64 ",\"there_before\":%" PRIu64, load->line,
+           added, load->replayed);
+    if (refused) printf(",\"refused_line\":%" PRIu64, refused);
+    printf("}\n");
+}
+
+/* What is in the stream when it ends early. */
+static void tell_lines(const struct load_stream *load)
+{
+    if (load->line) fprintf(stderr, "lines 1 to %" PRIu64 " are in the stream", load->line);
+    else fprintf(stderr, "no line is in the stream");
 }
 
 /* What came of a batch: exit code, 0 to go on. */
@@ -156,15 +167,17 @@ static int batch_done(struct load_stream *load, bool answered, size_t bytes, uin
     if (load->bar) fputc('\n', stderr);
     int code = web_complain(&load->web, load->json);
     uint64_t line = answered ? span_number(span_member(body, "line")) : 0;
-    if (load->json) print_counts(load); /* those of the lines before are in the stream */
-    else if (line > 0)
-        fprintf(stderr, "weir: that is %s:%" PRIu64 "; lines 1 to %" PRIu64 " are in the stream\n",
-                load->file, load->line + line, load->line);
-    else if (code == SERVER_EXIT_UNREACHABLE)
-        fprintf(stderr,
-                "weir: lines 1 to %" PRIu64 " are in the stream; the same command goes on and adds "
-                "nothing twice\n",
-                load->line);
+    if (load->json) {
+        print_counts(load, line ? load->line + line : 0);
+    } else if (line > 0) {
+        fprintf(stderr, "weir: that is %s:%" PRIu64 "; ", load->file, load->line + line);
+        tell_lines(load);
+        fputc('\n', stderr);
+    } else if (code == SERVER_EXIT_UNREACHABLE && load->web.reached) {
+        fprintf(stderr, "weir: ");
+        tell_lines(load);
+        fprintf(stderr, "; the same command goes on and adds nothing twice\n");
+    }
     return code;
 }
 
@@ -199,7 +212,7 @@ static int load_run(struct load_stream *load)
                                       (unsigned)load->patience_s);
         if (!answered || load->web.status != 200) return web_complain(&load->web, load->json);
     }
-    print_counts(load);
+    print_counts(load, 0);
     return SERVER_EXIT_OK;
 }
 

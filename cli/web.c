@@ -64,10 +64,6 @@ int web_open(struct web *web, const struct client_where *where)
         fprintf(stderr, "weir: %s\n", web->error);
         return SERVER_EXIT_USAGE;
     }
-    if (secret[strcspn(secret, "\r\n")]) {
-        fprintf(stderr, "weir: a token is one line\n");
-        return SERVER_EXIT_USAGE;
-    }
     if (secret[0]) {
         struct buf both = { 0 };
         buf_printf(&both, "%s:%s", where->user ? where->user : "", secret);

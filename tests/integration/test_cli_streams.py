@@ -251,7 +251,9 @@ def errors_are_json_where_json_is_asked_for(folder):
             true(got == code and out == "" and hint in json.loads(err)["error"]["detail"], "%r: %d %s%s" % (words, got, out, err))
         file = folder.write("bad.ndjson", lines(5) + "x\n")
         code, out, err = weir("load", "stream", "moved", file, "--batch", "5", "--json", *http)
-        equal((code, json.loads(out), json.loads(err)["error"]["code"]), (1, {"lines": 5, "added": 5, "there_before": 0}, "arg"))
+        equal((code, json.loads(out), json.loads(err)["error"]["code"]), (1, {"lines": 5, "added": 5, "there_before": 0, "refused_line": 6}, "arg"))
+        got, _, err = weir("load", "stream", "moved", folder.write("worse.ndjson", "x\n"), *http)
+        true(got == 1 and "worse.ndjson:1; no line is in the stream" in err, err)
 
 
 @test
