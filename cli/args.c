@@ -43,7 +43,8 @@ const char *args_nearest(const char *word, const char *const *names, size_t coun
     unsigned best_distance = 4;
     for (size_t i = 0; i < count; i++) {
         unsigned d = distance(word, names[i]);
-        if (d < best_distance && d < strlen(names[i])) {
+        /* of a short word most others are near */
+        if (d < best_distance && d * 2 <= strlen(word)) {
             best = names[i];
             best_distance = d;
         }

@@ -117,6 +117,19 @@ void child_last_words(const struct child *child, char *text, size_t text_bytes)
     snprintf(text, text_bytes, "%s", line ? line + 1 : end);
 }
 
+/* The sentence alone of {"error":"...","exit":N}, in its place. */
+static void sentence_only(char *text)
+{
+    static const char begin[] = "{\"error\":\"";
+    char *to = text;
+    if (strncmp(text, begin, sizeof(begin) - 1) != 0) return;
+    for (const char *at = text + sizeof(begin) - 1; *at && *at != '"'; at++) {
+        if (*at == '\\' && at[1]) at++;
+        *to++ = *at;
+    }
+    *to = 0;
+}
+
 /* Up to the end of its line, or of the pipe. */
 static size_t report_read(int fd, char *text, size_t bytes)
 {
@@ -216,6 +229,7 @@ bool child_start(const struct child_options *o, struct child *child, char *error
     close(pipe_out[0]); /* it says no more */
     if (good) return true;
     child_last_words(child, last, sizeof(last));
+    sentence_only(last);
     if (child->pid == 0) snprintf(error, error_bytes, "%s: %s", o->program, strerror(reason));
     else snprintf(error, error_bytes, "the server did not start: %s", last);
     child_stop(child);

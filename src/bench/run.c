@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -230,6 +231,26 @@ static int file_write(struct run *run, const char *path, const struct buf *text)
     return complain(run, SERVER_EXIT_IO, why);
 }
 
+/* Before all that is measured would have nowhere to go. */
+static int file_judge(struct run *run, const char *path)
+{
+    char folder[600], why[700];
+    if (!path || strcmp(path, "-") == 0) return 0;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        return 0;
+    }
+    if (errno == ENOENT && strlen(path) < sizeof(folder)) {
+        snprintf(folder, sizeof(folder), "%s", path);
+        char *slash = strrchr(folder, '/');
+        if (slash) slash[slash == folder] = 0;
+        if (access(slash ? folder : ".", W_OK | X_OK) == 0) return 0;
+    }
+    snprintf(why, sizeof(why), "%s: %s", path, strerror(errno));
+    return complain(run, SERVER_EXIT_IO, why);
+}
+
 static int json_write_file(struct run *run, const struct buf *points)
 {
     const char *path = run->options->json;
@@ -376,6 +397,8 @@ int bench_run(const struct bench_options *options)
     if (run.workload && run.workload->choose) run.workload = run.workload->choose(&setup);
     if (!run.workload) return complain(&run, SERVER_EXIT_USAGE, setup.why);
     int code = settings_judge(&run);
+    if (code == 0) code = file_judge(&run, options->json);
+    if (code == 0) code = file_judge(&run, options->plot);
     if (code != 0) return code;
     if (options->native && !run.workload->native)
         return complain(&run, SERVER_EXIT_USAGE, "--lang c: this workload is in Lua only");

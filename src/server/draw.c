@@ -451,7 +451,7 @@ static void write_box(const struct drawing *d, const struct spot *spot, struct b
                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"%.0f\" "
                "fill=\"#fff\" stroke=\"%s\" stroke-width=\"1.4\"%s/>\n",
                x, y, w, h, r, edge, node->kind == GRAPH_OUTSIDE ? " stroke-dasharray=\"7 4\"" : "");
-    uint32_t lines = lines_shown(node);
+    uint32_t lines = lines_shown(node), room = (uint32_t)((w - 26) / LINE_CHAR);
     double head = lines ? HEAD_H : h;
     if (lines)
         buf_printf(out,
@@ -477,7 +477,7 @@ static void write_box(const struct drawing *d, const struct spot *spot, struct b
                    y + HEAD_H + 17 + i * LINE_H);
         if (i + 1 == lines && node->line_count > lines)
             buf_printf(out, "and %u more", node->line_count - lines + 1);
-        else add_text(out, node->lines[i], LINE_CHARS_MAX);
+        else add_text(out, node->lines[i], room > LINE_CHARS_MAX ? room : LINE_CHARS_MAX);
         buf_add_text(out, "</text>\n");
     }
     buf_add_text(out, "</g>\n");

@@ -343,7 +343,15 @@ def settings_reach_the_application(folder):
     for more in ((), ("--in-process",)):
         bench(folder, "ycsb", "--keys", 50, "--app", app, "--set", "start=7", *more)
         _, err, _ = bench(folder, "ycsb", "--keys", 50, "--app", app, *more, code=78)
-        true("start" in err, err)
+        true("start" in err and "{" not in err, err)
+
+
+@test
+def what_could_not_be_written_is_told_before_it_is_measured(folder):
+    for option in ("--json", "--plot"):
+        for path in (folder.join("nowhere", "x"), folder.path):
+            code, out, err = weir("bench", "ycsb", *(("--sweep",) if option == "--plot" else ()), option, path)
+            true(code == 74 and path in err and out == "", "%d %s%s" % (code, out, err))
 
 
 @test

@@ -259,6 +259,8 @@ def errors_are_json_where_json_is_asked_for(folder):
 @test
 def words_that_other_programs_take_get_a_hint(folder):
     app = folder.write("app.lua", APP)
+    equal(weir("bench", "nope")[2].splitlines()[0], "weir: no workload `nope`")
+    true("did you mean `weir bench ycsb`" in weir("bench", "ycb")[2], "a workload that is near")
     for words, hint in ((("tail", "-f", "moved"), "-f; options begin with two dashes"), (("get", "a", "b", "c"), "too many: c"),
                         (("stat", "--host", ""), "HOST:PORT"), (("stat", "--host", "http://localhost:6400"), "HOST:PORT"),
                         (("stat", "--host", "[::1"), "HOST:PORT"), (("stat", "--host", "localhost:"), "HOST:PORT"),
