@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "server/server.h"
@@ -106,9 +107,11 @@ int verb_new(int argc, char **argv)
         { 0 },
     };
     const struct args_verb verb = {
-        .usage = "weir new NAME",
+        .usage = "weir new NAME [options]",
         .about = "Writes NAME.lua, a small application that works, and NAME_test.lua, its tests, "
                  "into this folder.",
+        .more = "exit codes: 0 done; 64 usage; 74 a file is there already, or cannot be written\n\n"
+                "example: weir new hello",
         .options = options,
         .places_min = 1,
         .places_max = 1,
@@ -125,8 +128,11 @@ int verb_new(int argc, char **argv)
     char app[NAME_BYTES_MAX + 16], test[NAME_BYTES_MAX + 16];
     snprintf(app, sizeof app, "%s.lua", name);
     snprintf(test, sizeof test, "%s_test.lua", name);
-    if (!file_write(app, app_text, name) || !file_write(test, test_text, name))
+    if (!file_write(app, app_text, name)) return SERVER_EXIT_IO;
+    if (!file_write(test, test_text, name)) {
+        (void)!unlink(app); /* both or neither */
         return SERVER_EXIT_IO;
+    }
     if (json) printf("{\"files\":[\"%s\",\"%s\"],\"next\":\"weir run %s\"}\n", app, test, app);
     else
         printf("wrote %s and %s\n\nnext:  weir test %s\n       weir run %s\n", app, test, test,

@@ -2,7 +2,7 @@
 --
 --   weir run examples/alarm.lua
 --   curl localhost:8080/streams/measured -d '{"sensor":"boiler-1","celsius":91,"at":"2026-11-22T12:00:00Z"}'
---   curl localhost:8080/sensor/boiler-1
+--   curl localhost:8080/sensor/boiler-1                        # after thirty quiet seconds
 --
 -- Hot is the mean of a minute, looked at every ten seconds: one wrong reading is no alarm. A session ends when a sensor says
 -- nothing for five minutes; that is told when the others' readings, or thirty quiet seconds, show that so much time has passed.

@@ -273,6 +273,15 @@ def words_that_other_programs_take_get_a_hint(folder):
 
 
 @test
+def new_writes_both_files_or_none(folder):
+    folder.write("a_test.lua", "mine")
+    code, _, err = weir("new", "a", cwd=folder.path)
+    true(code == 74 and "left alone" in err, err)
+    equal(sorted(os.listdir(folder.path)), ["a_test.lua"])
+    equal(open(folder.join("a_test.lua")).read(), "mine")
+
+
+@test
 def bytes_are_printed_whole(folder):
     app = folder.write("bytes.lua", 'local weir = require "weir"\nlocal a = weir.entity("a", { n = weir.int })\n'
                                     'a:on("get", { returns = weir.bytes }, function(self) return "x\\0y\\255\\195\\188" end)\n')
