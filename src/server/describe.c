@@ -368,6 +368,46 @@ void describe_json(const struct catalog *catalog, struct buf *out)
 
 /* ---- an example ---- */
 
+#define EXAMPLE_LETTERS_MAX 64
+#define EXAMPLE_ITEMS_MAX 8
+
+static void example_text(const struct field *field, struct buf *out)
+{
+    static const char word[] = "hello";
+    int64_t len = sizeof(word) - 1, n = 0;
+    if (field->has_max && len > field->max) len = field->max;
+    if (field->has_min && len < field->min) len = field->min;
+    buf_add_text(out, "\"");
+    for (; n < len && n < EXAMPLE_LETTERS_MAX; n++)
+        buf_add_byte(out, (uint8_t)word[(size_t)n % (sizeof(word) - 1)]);
+    buf_add_text(out, "\"");
+}
+
+static double example_float(const struct field *field)
+{
+    double n = 1;
+    if (field->has_max && n > field->float_max) n = field->float_max;
+    if (field->has_min && n < field->float_min) n = field->float_min;
+    return n;
+}
+
+static void example_value(const struct field *field, struct buf *out);
+
+static void example_list(const struct field *field, struct buf *out)
+{
+    struct field record = { .kind = WEIR_RECORD, .shape = field->shape };
+    const struct field *element = field->shape && field->shape->scalar ? &field->shape->fields[0]
+                                                                       : &record;
+    int64_t count = field->has_min && field->min > 1 ? field->min : 1;
+    if (field->has_max && count > field->max) count = field->max;
+    buf_add_text(out, "[");
+    for (int64_t i = 0; field->shape && i < count && i < EXAMPLE_ITEMS_MAX; i++) {
+        if (i) buf_add_text(out, ",");
+        example_value(element, out);
+    }
+    buf_add_text(out, "]");
+}
+
 /* A value in JSON that the field accepts, as far as its declaration tells. */
 static void example_value(const struct field *field, struct buf *out)
 {
@@ -378,9 +418,9 @@ static void example_value(const struct field *field, struct buf *out)
         buf_printf(out, "%" PRId64, n);
         return;
     }
-    case WEIR_FLOAT: buf_printf(out, "%g", field->has_min ? field->float_min : 1.0); return;
+    case WEIR_FLOAT: buf_printf(out, "%g", example_float(field)); return;
     case WEIR_BOOL: buf_add_text(out, "true"); return;
-    case WEIR_TEXT: buf_add_text(out, "\"hello\""); return;
+    case WEIR_TEXT: example_text(field, out); return;
     case WEIR_BYTES: buf_add_text(out, "\"aGVsbG8=\""); return;
     case WEIR_TIME: buf_add_text(out, "\"2026-01-01T00:00:00.000Z\""); return;
     case WEIR_ENUM:
@@ -398,14 +438,7 @@ static void example_value(const struct field *field, struct buf *out)
         }
         buf_add_text(out, "}");
         return;
-    case WEIR_LIST: {
-        struct field element = { .kind = WEIR_RECORD, .shape = field->shape };
-        buf_add_text(out, "[");
-        if (field->shape)
-            example_value(field->shape->scalar ? &field->shape->fields[0] : &element, out);
-        buf_add_text(out, "]");
-        return;
-    }
+    case WEIR_LIST: example_list(field, out); return;
     case WEIR_NONE:
     case WEIR_ANY: break;
     }
@@ -436,10 +469,24 @@ static const struct handler *example_handler(const struct catalog *catalog)
     return found;
 }
 
+/* Without a handler: an event of the first stream that windows do not fill. */
+static bool example_event(const struct catalog *catalog, const char *host, int port,
+                          struct buf *out)
+{
+    uint32_t i = 0;
+    while (i < catalog->stream_count && catalog->streams[i]->from) i++;
+    if (i == catalog->stream_count) return false;
+    struct field event = { .kind = WEIR_RECORD, .shape = catalog->streams[i]->event };
+    buf_printf(out, "curl %s:%d/streams/%.*s -d '", host, port, STR_ARG(catalog->streams[i]->name));
+    example_value(&event, out);
+    buf_add_text(out, "'");
+    return true;
+}
+
 bool describe_example(const struct catalog *catalog, const char *host, int port, struct buf *out)
 {
     const struct handler *handler = example_handler(catalog);
-    if (!handler) return false;
+    if (!handler) return example_event(catalog, host, port, out);
     buf_printf(out, "curl %s:%d/%.*s/", host, port, STR_ARG(handler->type->name));
     if (!handler->type->service) {
         example_key(handler->type, out);

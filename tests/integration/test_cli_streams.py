@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -270,6 +271,29 @@ def words_that_other_programs_take_get_a_hint(folder):
                         (("run", app, "--http", "127.0.0.1:9", "--resp", "127.0.0.1:9"), "one port")):
         code, out, err = weir(*words)
         true(code == 64 and hint in err and out == "", "%r: %d %s%s" % (words, code, out, err))
+
+
+@test
+def what_a_server_says_to_try_works(folder):
+    head = 'local weir = require "weir"\nlocal int, text, list = weir.int, weir.text, weir.list\n'
+    handler = 'local a = weir.entity("a", { n = int })\na:on("go", { %s }, function(self) self.n = 1 end)\n'
+    apps = ('weir.stream("s", { n = int { min = 7 }, t = text, at = weir.time }, { time = "at" })\n',
+            handler % "text { min = 8 }, text { max = 3 }, weir.float { max = 0.5 }, weir.float { min = 2 }",
+            handler % 'list(int) { min = 3 }, list({ x = text { max = 1 }, y = weir.enum { "p", "q" } })')
+    for n, app in enumerate(apps):
+        server = subprocess.Popen([weir_path(), "run", folder.write("try%d.lua" % n, head + app), "--data", folder.join("data%d" % n),
+                                   "--http", "127.0.0.1:0", "--resp", "none"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        silence = threading.Timer(20, server.kill)  # one that says nothing of the kind goes on for ever
+        silence.start()
+        try:
+            line = next((line[6:].strip() for line in server.stdout if line.startswith("Try:")), None)
+            true(line, "nothing to try: " + app)
+            done = subprocess.run(["sh", "-c", line + " -s -f -o /dev/null"], capture_output=True, text=True, timeout=30)
+            equal(done.returncode, 0, line)
+        finally:
+            silence.cancel()
+            server.kill()
+            server.communicate()
 
 
 @test
