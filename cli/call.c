@@ -12,7 +12,13 @@
 static int print_reply(const struct client_reply *reply, bool json)
 {
     if (reply->failed) {
-        client_tell(buf_str(&reply->text), json);
+        struct weir_str text = buf_str(&reply->text);
+        client_tell(text, json);
+        if (!json && text.len > 8 && memcmp(text.ptr, "PENDING ", 8) == 0) {
+            size_t id = 8;
+            while (id < text.len && text.ptr[id] != ' ') id++;
+            fprintf(stderr, "weir: `weir wait %.*s` waits on\n", (int)(id - 8), text.ptr + 8);
+        }
         return SERVER_EXIT_FAILED;
     }
     const struct buf *shown = reply->plain && !json ? &reply->text : &reply->json;

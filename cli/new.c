@@ -96,6 +96,7 @@ static bool file_write(const char *path, const char *text, const char *name)
     }
     if (fclose(file) == 0) return true;
     fprintf(stderr, "weir: %s: %s\n", path, strerror(errno));
+    (void)!unlink(path); /* half of it would be in the way */
     return false;
 }
 

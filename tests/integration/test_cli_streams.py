@@ -297,6 +297,17 @@ def what_a_server_says_to_try_works(folder):
 
 
 @test
+def an_answer_still_to_come_names_the_verb_that_waits(folder):
+    with Server(os.path.join(os.path.dirname(__file__), "deferred.lua"), folder.join("data"), "--limit", "request_deadline_ms=300") as server:
+        here = ("--host", "127.0.0.1:%d" % server.resp)
+        code, _, err = weir("call", "box", "b", "ask", "g", *here)
+        wait = re.search("`weir (wait [0-9a-z]{26})`", err)
+        true(code == 1 and wait, "%d %s" % (code, err))
+        equal(weir("call", "gate", "g", "set", "true", *here)[0], 0)
+        equal(until("the answer", lambda: weir(*wait[1].split(), *here)[1]), "1\n")
+
+
+@test
 def new_writes_both_files_or_none(folder):
     folder.write("a_test.lua", "mine")
     code, _, err = weir("new", "a", cwd=folder.path)
