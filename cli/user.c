@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,5 +67,6 @@ int verb_user(int argc, char **argv)
         .out = stdout,
         .err = stderr,
     };
+    signal(SIGPIPE, SIG_IGN); /* a token that goes nowhere is an error, and the file is put back */
     return list ? server_user_list(&user) : server_user_change(&user);
 }

@@ -866,6 +866,10 @@ def weir_user_keeps_the_file(folder):
     before = open(file).read()
     with open("/dev/full", "w") as full:
         equal(subprocess.run([harness.weir_path(), "user", "add", "x", "--users", file], stdout=full, stderr=subprocess.DEVNULL).returncode, 74)
+    pipe = os.pipe()
+    os.close(pipe[0])
+    equal(subprocess.run([harness.weir_path(), "user", "add", "x", "--users", file], stdout=pipe[1], stderr=subprocess.DEVNULL).returncode, 74)
+    os.close(pipe[1])
     equal(open(file).read(), before, "a token that nobody saw is in no file")
     os.mkdir(folder.join("links"))
     os.symlink(file, folder.join("links", "users"))
