@@ -469,6 +469,12 @@ static const struct handler *example_handler(const struct catalog *catalog)
     return found;
 }
 
+static void example_curl(const char *host, int port, struct buf *out)
+{
+    bool six = strchr(host, ':') != NULL;
+    buf_printf(out, "curl %s%s%s:%d/", six ? "[" : "", host, six ? "]" : "", port);
+}
+
 /* Without a handler: an event of the first stream that windows do not fill. */
 static bool example_event(const struct catalog *catalog, const char *host, int port,
                           struct buf *out)
@@ -477,7 +483,8 @@ static bool example_event(const struct catalog *catalog, const char *host, int p
     while (i < catalog->stream_count && catalog->streams[i]->from) i++;
     if (i == catalog->stream_count) return false;
     struct field event = { .kind = WEIR_RECORD, .shape = catalog->streams[i]->event };
-    buf_printf(out, "curl %s:%d/streams/%.*s -d '", host, port, STR_ARG(catalog->streams[i]->name));
+    example_curl(host, port, out);
+    buf_printf(out, "streams/%.*s -d '", STR_ARG(catalog->streams[i]->name));
     example_value(&event, out);
     buf_add_text(out, "'");
     return true;
@@ -487,7 +494,8 @@ bool describe_example(const struct catalog *catalog, const char *host, int port,
 {
     const struct handler *handler = example_handler(catalog);
     if (!handler) return example_event(catalog, host, port, out);
-    buf_printf(out, "curl %s:%d/%.*s/", host, port, STR_ARG(handler->type->name));
+    example_curl(host, port, out);
+    buf_printf(out, "%.*s/", STR_ARG(handler->type->name));
     if (!handler->type->service) {
         example_key(handler->type, out);
         buf_add_text(out, "/");
