@@ -70,7 +70,11 @@ static int shown(int code, bool serves)
 
 int main(int argc, char **argv)
 {
-    if (!streams_hold()) return SERVER_EXIT_IO;
+    if (!streams_hold()) {
+        fprintf(stderr, "weir: cannot open /dev/null in place of a closed descriptor: %s\n",
+                strerror(errno));
+        return SERVER_EXIT_IO;
+    }
     if (argc < 2) {
         help(stderr);
         return SERVER_EXIT_USAGE;

@@ -89,8 +89,8 @@ int verb_stat(int argc, char **argv)
     };
     const struct args_verb verb = {
         .usage = "weir stat [options]",
-        .about =
-            "Prints the figures of a running server: transactions, epochs, log, memory, limits.",
+        .about = "Prints the figures of a running server: connections, log, transactions, memory, "
+                 "streams.",
         .more = "exit codes: 0 done; 1 refused; 64 usage; 69 no server",
         .options = options,
         .places_max = 0,
