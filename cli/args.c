@@ -186,6 +186,17 @@ bool args_number(const char *option, const char *text, unsigned long long min,
     return false;
 }
 
+bool args_settings(const struct args_list *settings)
+{
+    for (unsigned i = 0; i < settings->count; i++) {
+        const char *equals = strchr(settings->item[i], '=');
+        if (equals && equals != settings->item[i]) continue;
+        fprintf(stderr, "weir: --set `%s`: NAME=VALUE is wanted\n", settings->item[i]);
+        return false;
+    }
+    return true;
+}
+
 static bool address_wrong(const char *option, const char *text)
 {
     fprintf(stderr, "weir: %s `%s`: HOST:PORT is wanted, or one of both\n", option, text);

@@ -205,7 +205,7 @@ int verb_bench(int argc, char **argv)
     if (code != CLI_DONE) return code;
     o.workload = places.place[0];
     if (!bench_workload_exists(o.workload)) return workload_complain(o.workload);
-    if (!texts_read(&t, &o)) return SERVER_EXIT_USAGE;
+    if (!texts_read(&t, &o) || !args_settings(&settings)) return SERVER_EXIT_USAGE;
     if (t.connect && !args_address("--connect", t.connect, RESP_PORT, room, sizeof(room),
                                    &o.connect_host, &o.connect_port))
         return SERVER_EXIT_USAGE;

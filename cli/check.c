@@ -34,6 +34,7 @@ int verb_check(int argc, char **argv)
     struct args_places files;
     int code = args_parse(&verb, argc, argv, &files);
     if (code != CLI_DONE) return code;
+    if (!args_settings(&settings)) return SERVER_EXIT_USAGE;
     struct server_options server = {
         .files = files.place,
         .file_count = files.count,

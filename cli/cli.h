@@ -50,6 +50,8 @@ bool args_number(const char *option, const char *text, unsigned long long min,
 /** "HOST:PORT", ":PORT", "PORT" or "HOST" into its parts, *host in `room`. False after a message. */
 bool args_address(const char *option, const char *text, int standard_port, char *room,
                   size_t room_bytes, const char **host, int *port);
+/** True if each is NAME=VALUE; false after a message. */
+bool args_settings(const struct args_list *settings);
 /** Of the names, the one nearest to `word`, or NULL when none is near. */
 const char *args_nearest(const char *word, const char *const *names, size_t count);
 

@@ -38,6 +38,7 @@ int verb_graph(int argc, char **argv)
     struct args_places files;
     int code = args_parse(&verb, argc, argv, &files);
     if (code != CLI_DONE) return code;
+    if (!args_settings(&settings)) return SERVER_EXIT_USAGE;
     struct server_graph_options graph = {
         .files = files.place,
         .file_count = files.count,

@@ -155,7 +155,7 @@ int verb_run(int argc, char **argv)
               &server.http_port) ||
         !door("--resp", resp, RESP_PORT, resp_room, sizeof resp_room, &server.resp_host,
               &server.resp_port) ||
-        !hosts_are_names(hosts.item) || !doors_differ(&server))
+        !hosts_are_names(hosts.item) || !args_settings(&settings) || !doors_differ(&server))
         return SERVER_EXIT_USAGE;
     server.shards = (unsigned)n_shards;
     server.threads = (unsigned)n_threads;

@@ -268,6 +268,8 @@ def words_that_other_programs_take_get_a_hint(folder):
                         (("stat", "--host", "localhost:+1"), "whole number"), (("parked", "list", "--limit", "0"), "from 1"),
                         (("run", app, "--http", ""), "HOST:PORT"), (("run", app, "--data", ""), "which directory"),
                         (("run", app, "--allow-host", "http://x.example"), "name alone"), (("run", app, "--allow-host", ""), "name alone"),
+                        (("check", app, "--set", "size"), "NAME=VALUE"), (("graph", app, "--set", "=5"), "NAME=VALUE"),
+                        (("run", app, "--set", ""), "NAME=VALUE"), (("bench", "ycsb", "--set", "x"), "NAME=VALUE"),
                         (("run", app, "--http", "127.0.0.1:9", "--resp", "127.0.0.1:9"), "one port")):
         code, out, err = weir(*words)
         true(code == 64 and hint in err and out == "", "%r: %d %s%s" % (words, code, out, err))
