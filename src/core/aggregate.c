@@ -54,6 +54,10 @@ static struct weir_str value_bytes(const struct field *f, const void *event)
 {
     const char *at = (const char *)event + f->offset;
     if (f->kind == WEIR_BOOL) return (struct weir_str){ at, 1 };
+    /* -0 is 0 to everybody who compares them. */
+    static const double zero;
+    if (f->kind == WEIR_FLOAT && real_of(f, event) == 0)
+        return (struct weir_str){ (const char *)&zero, 8 };
     if (kind_is_whole(f->kind) || f->kind == WEIR_FLOAT) return (struct weir_str){ at, 8 };
     return text_load(f, at);
 }
@@ -161,17 +165,25 @@ static bool is_before(int64_t time_a, struct event_id a, int64_t time_b, struct 
     return time_a != time_b ? time_a < time_b : event_id_cmp(a, b) < 0;
 }
 
-static const char *refuse_sum(const struct aggregate *g)
+static const char *refuse_sum(const struct aggregate *g, const char *numbers)
 {
-    snprintf(reason, sizeof(reason), "range: %.*s would leave the exact whole numbers",
-             STR_ARG(g->name));
+    snprintf(reason, sizeof(reason), "range: %.*s would leave the %s numbers", STR_ARG(g->name),
+             numbers);
     return reason;
 }
 
-static const char *sum_fits(const struct aggregate *g, const struct aggregate_state *s, int64_t n)
+static bool is_sum(const struct aggregate *g)
 {
-    int64_t sum = s->whole + n; /* both within 2^53 */
-    return sum > WEIR_INT_MAX || sum < -WEIR_INT_MAX ? refuse_sum(g) : NULL;
+    return g->kind == AGGREGATE_SUM || g->kind == AGGREGATE_AVG;
+}
+
+/* Infinity would be nil in JSON, and no later event could bring the sum back. */
+static const char *sum_fits(const struct aggregate *g, const struct aggregate_state *s,
+                            int64_t whole, double real)
+{
+    int64_t sum = s->whole + whole; /* both within 2^53 */
+    if (sum > WEIR_INT_MAX || sum < -WEIR_INT_MAX) return refuse_sum(g, "exact whole");
+    return isfinite(s->real + real) ? NULL : refuse_sum(g, "finite");
 }
 
 static const char *refuse_values(const struct aggregate *g, const struct aggregate_limits *limits)
@@ -207,8 +219,8 @@ static const char *may_add(const struct aggregate *g, struct aggregate_state *s,
         return NULL;
     }
     if (g->in == NULL || is_nil(g->in, e->event)) return NULL;
-    if ((g->kind == AGGREGATE_SUM || g->kind == AGGREGATE_AVG) && g->in->kind == WEIR_INT)
-        return sum_fits(g, s, whole_of(g->in, e->event));
+    if (is_sum(g) && g->in->kind == WEIR_INT) return sum_fits(g, s, whole_of(g->in, e->event), 0);
+    if (is_sum(g)) return sum_fits(g, s, 0, real_of(g->in, e->event));
     if (g->kind == AGGREGATE_FIRST || g->kind == AGGREGATE_LAST)
         *bytes += value_bytes(g->in, e->event).len;
     if (g->kind == AGGREGATE_TOP) *bytes += 8;
@@ -309,16 +321,38 @@ const char *aggregates_add(const struct derived *d, struct aggregate_state *stat
 
 /* ---- joining two windows: sessions that an event connects ---- */
 
+/* What both hold counts once: sessions of the same few hundred shops are not twice as many shops. */
+static uint64_t union_bytes(const struct aggregate_state *to, const struct aggregate_state *from,
+                            uint64_t *values)
+{
+    struct reader reader = reader_of(buf_str(&from->bytes));
+    uint64_t bytes = to->bytes.len;
+    *values = to->hash_count;
+    for (uint32_t i = 0; reader.at < reader.end; i++) {
+        const char *at = reader.at;
+        struct weir_str value = reader_bytes(&reader, reader_varint(&reader));
+        if (value_is_among(to, value, from->hashes[i])) continue;
+        bytes += (uint64_t)(reader.at - at);
+        ++*values;
+    }
+    return bytes;
+}
+
 static const char *may_join(const struct aggregate *g, const struct aggregate_state *to,
                             const struct aggregate_state *from,
                             const struct aggregate_limits *limits, uint64_t *bytes)
 {
-    *bytes += to->bytes.len + from->bytes.len;
-    if ((g->kind == AGGREGATE_SUM || g->kind == AGGREGATE_AVG) && g->in->kind == WEIR_INT)
-        return sum_fits(g, to, from->whole);
-    if (g->kind == AGGREGATE_DISTINCT && to->hash_count + from->hash_count > limits->values_max)
-        return refuse_values(g, limits);
-    return NULL;
+    uint64_t most = to->bytes.len > from->bytes.len ? to->bytes.len : from->bytes.len, values;
+    uint64_t both = to->bytes.len + from->bytes.len;
+    if (g->kind == AGGREGATE_TOP) {
+        *bytes += both < 8u * g->top ? both : 8u * g->top;
+    } else if (g->kind == AGGREGATE_DISTINCT && !g->sketch) {
+        *bytes += union_bytes(to, from, &values);
+        if (values > limits->values_max) return refuse_values(g, limits);
+    } else {
+        *bytes += most; /* of two edges one stays; registers lie on one another */
+    }
+    return is_sum(g) ? sum_fits(g, to, from->whole, from->real) : NULL;
 }
 
 static void join(const struct aggregate *g, struct aggregate_state *to,
@@ -501,6 +535,18 @@ static void show_number(const struct field *f, const struct aggregate *g,
     }
 }
 
+/* A row is unpacked from its group, which leaves zeros in all other columns. */
+static void show_nil(const struct field *f, void *row)
+{
+    char *at = (char *)row + f->offset;
+    int64_t whole = WEIR_NIL;
+    double real = NAN;
+    struct weir_str text = STR_NIL;
+    if (kind_is_whole(f->kind)) memcpy(at, &whole, sizeof(whole));
+    else if (f->kind == WEIR_FLOAT) memcpy(at, &real, sizeof(real));
+    else if (f->kind != WEIR_BOOL) memcpy(at, &text, sizeof(text));
+}
+
 void aggregates_show(const struct derived *d, const struct aggregate_state *states,
                      struct arena *arena, void *row)
 {
@@ -518,11 +564,13 @@ void aggregates_show(const struct derived *d, const struct aggregate_state *stat
         case AGGREGATE_AVG:
         case AGGREGATE_MIN:
         case AGGREGATE_MAX:
-            if (s->count > 0) show_number(f, g, s, row); /* else nil, as the row began */
+            if (s->count > 0) show_number(f, g, s, row);
+            else show_nil(f, row);
             break;
         case AGGREGATE_FIRST:
         case AGGREGATE_LAST:
             if (s->count > 0) value_show(f, buf_str(&s->bytes), row);
+            else show_nil(f, row);
             break;
         case AGGREGATE_DISTINCT:
             n = g->sketch ? sketch_estimate(s) : s->count;

@@ -22,8 +22,9 @@ def main():
     options = harness.options_read(parser)
     import test_embedded
     import test_throttle
+    import test_values
     import test_windows
-    assert test_embedded and test_windows and test_throttle
+    assert test_embedded and test_windows and test_throttle and test_values
     return harness.run_chosen(options)
 
 
