@@ -1050,6 +1050,8 @@ void emits_apply(struct txn *t, uint64_t epoch, uint64_t clock);
 void emits_answer(struct txn *t, uint64_t epoch, uint64_t clock);
 /** A new follower: where it begins becomes a row. */
 void follow_begin(struct engine *engine, struct follower *follower, struct buf *changes);
+/** Where a new follower that began "now" or at a time turned out to begin. */
+void follow_place(struct engine *engine, const struct follower *follower, struct event_id id);
 /** After recovery: cursors from their rows. */
 void follow_recover(struct shard *s);
 void follow_deinit(struct shard *s);

@@ -248,9 +248,10 @@ static struct event_id follow_resolve(struct feed *feed, const struct follower *
     struct event_log *log = feed->logs[stream_place(feed->engine->catalog, follower->stream->id)];
     struct event_log_info info;
     event_log_info(log, &info);
-    if (start.n == 0) return info.last;
-    struct event_id at = event_log_find_time(log, (int64_t)start.n);
-    if (at.n > 0) at.n--;
+    struct event_id at = info.last;
+    if (start.n > 0) at = event_log_find_time(log, (int64_t)start.n);
+    if (start.n > 0 && at.n > 0) at.n--;
+    follow_place(feed->engine, follower, at);
     return at;
 }
 

@@ -50,7 +50,7 @@ static void cursor_write(struct shard *s, struct lane *lane, struct event_id id,
     buf_free(&key);
 }
 
-/* The head row, in slot 0: where the follower began. The feed fills in "now" and times, which it knows. */
+/* The head row, in slot 0: where the follower began. The feed knows what "now" and times are: follow_place(). */
 void follow_begin(struct engine *engine, struct follower *follower, struct buf *changes)
 {
     struct shard *s = &engine->shards[slot_shard(engine, 0)];
@@ -60,11 +60,30 @@ void follow_begin(struct engine *engine, struct follower *follower, struct buf *
     if (follower->from == FOLLOW_NOW) id = (struct event_id){ UINT64_MAX, 0 };
     if (follower->from == FOLLOW_TIME)
         id = (struct event_id){ UINT64_MAX, (uint64_t)follower->from_ms };
-    if (follower->from == FOLLOW_OLDEST) return;
+    /* Nothing is emitted before 1970; and 0 means "now" here. */
+    if (follower->from == FOLLOW_OLDEST ||
+        (follower->from == FOLLOW_TIME && follower->from_ms <= 0))
+        return;
     cursor_value(value, id);
     cursor_key(&key, follower, -1);
     (void)row_set(s, 0, buf_str(&key), (struct weir_str){ value, 16 });
     store_change(changes, 0, buf_str(&key), (struct weir_str){ value, 16 });
+    buf_free(&key);
+}
+
+/*
+ * "now" was the first start, whatever crashes before the cursors stand: it becomes an id in the first epoch there is, so it
+ * is there if an event is. Shards do not run yet.
+ */
+void follow_place(struct engine *engine, const struct follower *follower, struct event_id id)
+{
+    struct shard *s = &engine->shards[slot_shard(engine, 0)];
+    char value[16];
+    struct buf key = { 0 };
+    cursor_value(value, id);
+    cursor_key(&key, follower, -1);
+    (void)row_set(s, 0, buf_str(&key), (struct weir_str){ value, 16 });
+    effect_put(s, s->epoch, 0, buf_str(&key), (struct weir_str){ value, 16 });
     buf_free(&key);
 }
 

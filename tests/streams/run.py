@@ -27,11 +27,12 @@ def main():
     options = harness.options_read(parser)
     if options.budget:
         options.events = max(options.events, min(1000000, int(options.budget * EVENTS_S)))
+    import test_begin
     import test_http
     import test_latest
     import test_stock
     test_latest.OPTIONS = test_stock.OPTIONS = options
-    assert test_http
+    assert test_begin and test_http
     return harness.run_chosen(options)
 
 
