@@ -8,6 +8,7 @@
 #include "core/ask.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "core/core_int.h"
 
@@ -73,6 +74,53 @@ bool ask_takes_answer(const struct handler *handler)
 
 /* ---- asking ---- */
 
+/* "." or "..", also as %2e. */
+static bool is_dots(const char *at, const char *end)
+{
+    unsigned dots = 0;
+    for (; at < end; dots++) {
+        if (*at == '.') at++;
+        else if (end - at >= 3 && strncasecmp(at, "%2e", 3) == 0) at += 3;
+        else return false;
+    }
+    return dots == 1 || dots == 2;
+}
+
+static bool path_is_good(struct weir_str path)
+{
+    if (path.len == 0 || path.ptr[0] != '/') return false;
+    const char *end = path.ptr + path.len, *query = memchr(path.ptr, '?', path.len);
+    for (const char *at = path.ptr; at < end; at++)
+        if (*at <= ' ' || *at > '~' || *at == '#' || *at == '\\') return false;
+    if (query != NULL) end = query;
+    for (const char *at = path.ptr + 1, *slash; at < end; at = slash + 1) {
+        slash = memchr(at, '/', (size_t)(end - at));
+        if (slash == NULL) slash = end;
+        if (is_dots(at, slash)) return false;
+    }
+    return true;
+}
+
+/* What can never be sent is no "unknown" of a service that nobody asked: the transaction hears of it. */
+static enum weir_status line_judge(struct weir_ctx *f, const struct outside_def *outside,
+                                   struct weir_str line, struct weir_str body)
+{
+    const char *blank = memchr(line.ptr, ' ', line.len);
+    size_t method = blank ? (size_t)(blank - line.ptr) : line.len;
+    struct weir_str path = { line.ptr + method + 1, blank ? line.len - method - 1 : 0 };
+    if (outside->url.len + path.len > ASK_URL_BYTES_MAX)
+        return ctx_fail(f, WEIR_BUDGET,
+                        "the address of a request outside has %zu bytes, at most %u",
+                        outside->url.len + path.len, ASK_URL_BYTES_MAX);
+    if (!path_is_good(path))
+        return ctx_fail(f, WEIR_ARG,
+                        "the path of a request outside begins with / and is ASCII, without blanks, "
+                        "#, \\ and segments . or ..: encode them as %%20");
+    if (body.len > 0 && str_eq((struct weir_str){ line.ptr, method }, STR("HEAD")))
+        return ctx_fail(f, WEIR_ARG, "a HEAD request has no body");
+    return WEIR_OK;
+}
+
 enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside,
                          struct weir_str line, struct weir_str body, const struct handler *handler,
                          const void *args)
@@ -92,12 +140,7 @@ enum weir_status ctx_ask(struct weir_ctx *f, const struct outside_def *outside,
         return ctx_fail(f, WEIR_BUDGET,
                         "a request outside of %zu bytes is above ask_bytes_max = %llu",
                         line.len + body.len, (unsigned long long)limits->ask_bytes_max);
-    const char *blank = memchr(line.ptr, ' ', line.len);
-    size_t path = blank ? line.len - (size_t)(blank + 1 - line.ptr) : 0;
-    if (outside->url.len + path > ASK_URL_BYTES_MAX)
-        return ctx_fail(f, WEIR_BUDGET,
-                        "the address of a request outside has %zu bytes, at most %u",
-                        outside->url.len + path, ASK_URL_BYTES_MAX);
+    if (line_judge(f, outside, line, body) != WEIR_OK) return weir_failed(f);
     if (t->ask_count >= limits->asks_max)
         return ctx_fail(f, WEIR_BUDGET,
                         "a transaction asks outside more than asks_max = %llu times",

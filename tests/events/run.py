@@ -20,6 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import harness
+import test_asks
 import test_guide
 import test_once
 import test_payments
@@ -30,6 +31,7 @@ BUDGET = 24.0    # of CI
 PARTS = [(test_guide.the_examples_of_the_guide_run, 0.0),
          (test_guide.the_reference_describes_all_of_lua, 0.0),
          (test_guide.the_c_of_the_guide_stands_in_its_files, 0.0),
+         (test_asks.what_can_never_be_sent_is_refused_when_it_is_asked, 0.0),
          (test_voter.voters_leaderboard_equals_a_serial_replay, 0.2),
          (test_voter.voters_leaderboard_equals_a_serial_replay_over_kills, 0.2),
          (test_once.events_messages_and_timers_take_effect_once_over_kills, 0.2),
