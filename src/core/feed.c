@@ -945,14 +945,17 @@ static bool derive_feed(struct feed *feed, struct follow_state *f, uint64_t now)
         bool more = walk_on(feed, f, &e);
         ended = !more && f->walk.status == WEIR_OK; /* what cannot be read is not the end */
         if (!more) break;
-        if (value_is_control(e.value)) control_take(f, e.value);
-        else touched |= derive_give(feed, f, &e, &route);
+        if (value_is_control(e.value)) {
+            control_take(f, e.value);
+        } else {
+            touched |= derive_give(feed, f, &e, &route);
+            f->quiet_ns = now; /* beats, its own or another window's, do not end a silence */
+        }
         if ((n & 255u) == 255u) arena_reset(&route.arena);
     }
     arena_free(&route.arena);
     buf_free(&route.bytes);
     if (f->walk.status != WEIR_OK && now >= f->again_ns) follow_unread(feed, f, now);
-    if (n > 0) f->quiet_ns = now;
     if (ended && ahead > f->low) f->low = ahead;
     bool early = f->since_mark > 0 && ENV_CHANCE(feed->env, "feed.derive_mark");
     bool whole = (f->since_mark >= MARK_EVERY || early) && f->at.epoch != 0;
