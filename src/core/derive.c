@@ -313,6 +313,7 @@ void derives_recover(struct shard *s)
         s->derives[i] = d;
         d->def = catalog->deriveds[i];
         d->shard = s;
+        d->until = INT64_MIN;
         for (uint32_t side = 0; side < d->def->in_count; side++) {
             struct derive_in *in = &d->in[side];
             in->follower = d->def->in[side];

@@ -44,6 +44,7 @@ struct derive {
     bool ready, waiting; /* has something to do; and cannot, for memory is full */
     uint64_t traced_ns;  /* that it waits */
     uint64_t unwritten;  /* bytes that changed cells may add to the rows, at most */
+    int64_t until;       /* the watermark that rows found at the start wait for; INT64_MIN: none */
     struct heap
         due[2]; /* rows: of a window by when they close or go; of a join by side, when they go */
     struct cell **cells;
@@ -100,6 +101,11 @@ struct weir_str derive_group_of(struct weir_str key, int side);
 struct row *derive_row_put(struct derive *d, uint8_t slot, struct weir_str key,
                            struct weir_str value);
 void derive_row_delete(struct derive *d, struct heap *heap, struct row *row);
+/** A row found at the start waits until then. */
+static inline void derive_until(struct derive *d, int64_t at)
+{
+    if (at > d->until) d->until = at;
+}
 /** When the row is due; moves it. */
 void derive_due(struct heap *heap, struct row *row, int64_t at);
 /** A result: a struct of def->out->event. */

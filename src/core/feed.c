@@ -261,12 +261,26 @@ static bool is_results(const struct stream *stream)
     return stream->from != NULL && stream->from->out == stream;
 }
 
+/* Such that the time of a silent stream goes on just until what was found open is closed: how far its last event had
+ * it go is not known any more, and each restart would add to it. */
+static int64_t top_event_found(const struct feed *feed, const struct follow_state *f)
+{
+    const struct derived *derived = f->follower->derived;
+    int64_t until = INT64_MIN;
+    for (uint32_t i = 0; i < feed->engine->shard_count; i++) {
+        const struct derive *d = feed->engine->shards[i].derives[derived->place];
+        if (d->until > until) until = d->until;
+    }
+    if (until == INT64_MIN) return until;
+    return time_add(time_add(until, derived->late_ms), -derived_extent(derived));
+}
+
 static void derive_begin(struct feed *feed, struct follow_state *f)
 {
     const struct catalog *catalog = feed->engine->catalog;
     const struct derived *derived = f->follower->derived;
     f->top = f->low == INT64_MIN || f->low == INT64_MAX ? INT64_MIN : f->low + derived->late_ms;
-    f->top_event = f->top;
+    f->top_event = top_event_found(feed, f);
     f->low_marked = f->done_low = INT64_MIN;
     f->quiet_ns = feed->env->mono_ns(feed->env);
     for (uint32_t i = 0; i < catalog->follower_count; i++) {

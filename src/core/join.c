@@ -245,7 +245,10 @@ void join_recover(struct derive *d, struct row *row)
 {
     int side = row_side(row);
     int64_t gone = gone_at(d->def, side, row_time(row));
-    if (gone != INT64_MAX) derive_due(&d->due[side], row, gone);
+    if (gone != INT64_MAX) {
+        derive_due(&d->due[side], row, gone);
+        derive_until(d, gone);
+    }
     if (d->def->kind != JOIN_AS_OF || side == 0) return;
     size_t head = row->item.key.len - 24;
     superseded(d, row, next_row(d, row->item.key, true, head));

@@ -505,9 +505,11 @@ void window_recover(struct derive *d, struct row *row)
         (void)reader_varint(&reader);
         bool closed = d->def->correct_ms > 0 && reader_varint(&reader) > 0;
         derive_due(&d->due[0], row, closed ? to + d->def->correct_ms : to);
+        derive_until(d, to + d->def->correct_ms);
         return;
     }
     int64_t time = derive_time_of(row->item.key.ptr + row->item.key.len - 24);
+    derive_until(d, time + d->def->size + 1);
     derive_due(&d->due[0], row, row->value[0] == 0 ? time + 1 : time + d->def->size + 1);
 }
 
