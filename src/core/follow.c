@@ -241,8 +241,10 @@ static bool event_read(const struct feed_event *e, struct arena *arena, void **o
     if (unpack(stream->event, (struct weir_str){ e->value, e->len }, arena, true, bytes) != WEIR_OK)
         return false;
     struct weir_event_meta meta = { .time = e->time_ms };
+    int64_t own = WEIR_NIL;
     if (stream->time_field >= 0)
-        memcpy(&meta.time, bytes + stream->event->fields[stream->time_field].offset, 8);
+        memcpy(&own, bytes + stream->event->fields[stream->time_field].offset, sizeof(own));
+    if (own != WEIR_NIL) meta.time = own + stream->time_shift; /* as windows over it see it */
     meta.id = arena_copy(arena, (struct weir_str){ text, event_id_write(e->id, text) });
     memcpy(bytes + args->fields[1].offset, &meta, sizeof(meta));
     *key = stream->name;

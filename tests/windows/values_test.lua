@@ -49,3 +49,15 @@ t.case("sessions that have the same values are joined: each counts once against 
   t.equal(#late, 0)
   t.equal({ #rows, rows[1].event.n, rows[1].event.words, #rows[1].event.dear }, { 1, 81, 41, 80 })
 end)
+
+t.case("a follower is told the time that a window would count by", function()
+  emit {}
+  ended()
+  t.equal(t.row(app.user "ann").of_hour, "1970-01-01T00:59:59.999Z")
+  t.emit("notes", { who = "ann" })
+  t.pass "1s"
+  t.equal(t.row(app.user "ann").of_note:sub(1, 10), "2023-11-14")
+  t.emit("notes", { who = "ann", at = 5 })
+  t.pass "1s"
+  t.equal(t.row(app.user "ann").of_note, "1970-01-01T00:00:00.005Z")
+end)
