@@ -143,6 +143,7 @@ static enum weir_status open_store(struct engine *engine, struct store_recovery 
     struct store_options standard = STORE_OPTIONS;
     if (store.segment_bytes_first == 0) store = standard;
     store.torn_files_max = (uint32_t)engine->limits.torn_files_max;
+    store.existing = engine->options.looks_only;
     struct replay replay = { .engine = engine };
     enum weir_status st = store_open(engine->env, engine->options.data, &store, replay_add, &replay,
                                      &engine->store, recovery, error, bytes);

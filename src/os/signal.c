@@ -8,6 +8,7 @@
 #include "os/signal.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,11 +16,19 @@
 #include <sched.h>
 #endif
 
+/* Under nohup it is ignored, and one that is blocked would be taken all the same. */
+static bool hangup_is_ignored(void)
+{
+    struct sigaction now;
+    return sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 static void stop_set(sigset_t *set)
 {
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+    if (!hangup_is_ignored()) sigaddset(set, SIGHUP);
 }
 
 void signal_start(void)
@@ -46,7 +55,8 @@ int signal_wait(unsigned timeout_ms)
         sigset_t pending;
         int number;
         sigpending(&pending);
-        if (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT))
+        if (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
+            (sigismember(&pending, SIGHUP) && sigismember(&set, SIGHUP)))
             return sigwait(&set, &number) == 0 ? number : 0;
         if (tries == 0) nanosleep(&pause, NULL);
     }

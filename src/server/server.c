@@ -2,7 +2,7 @@
  * server.c - what `weir run` does, in order:
  *
  *   load the application -> bind the ports -> open and recover the data -> start -> serve
- *     -> SIGTERM or SIGINT: drain (at most DRAIN_MS_MAX) -> close
+ *     -> SIGTERM, SIGINT or SIGHUP: drain (at most DRAIN_MS_MAX) -> close
  *
  * Ports come before the data, so that a taken one is told at once and health answers `loading` meanwhile.
  * A process that was just killed may hold its port and its lock for a moment: both are tried again for
@@ -300,6 +300,13 @@ static const char *url_host(const char *host)
     return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 ? "localhost" : host;
 }
 
+/* As it stands before a port: an address of IPv6 has colons of its own. */
+static const char *address_host(const char *host, char text[80])
+{
+    snprintf(text, 80, strchr(host, ':') ? "[%s]" : "%s", host);
+    return text;
+}
+
 /* True when a door can be reached from other machines. */
 static bool is_reachable(const struct server_options *options)
 {
@@ -324,6 +331,7 @@ static void report_access(const struct server *server, struct buf *out)
 static void report_text(struct server *server, struct buf *out)
 {
     const struct server_options *options = server->options;
+    char host[80];
     buf_printf(out, "weir %s\n", WEIR_VERSION);
     buf_printf(out, "data  %s: ", options->data);
     if (server->recovery.rows == 0 && server->recovery.changes == 0) {
@@ -344,10 +352,10 @@ static void report_text(struct server *server, struct buf *out)
         buf_printf(
             out,
             "http  http://%s:%d/   POST /{type}/{key}/{handler}, GET /{type}/{key}, /metrics\n",
-            options->http_host, net_http_port(server->net));
+            address_host(options->http_host, host), net_http_port(server->net));
     if (options->resp_host)
-        buf_printf(out, "resp  %s:%d   CALL type key handler [arg ...]\n", options->resp_host,
-                   net_resp_port(server->net));
+        buf_printf(out, "resp  %s:%d   CALL type key handler [arg ...]\n",
+                   address_host(options->resp_host, host), net_resp_port(server->net));
     buf_add_text(out, "\n");
     describe_catalog(server->load.catalog, out);
     report_access(server, out);
@@ -364,6 +372,7 @@ static void report_text(struct server *server, struct buf *out)
 static void report_json(struct server *server, struct buf *out)
 {
     const struct server_options *options = server->options;
+    char host[80];
     buf_printf(out, "{\"version\":\"%s\",\"data\":", WEIR_VERSION);
     json_write_text(out, str_of(options->data));
     buf_printf(out,
@@ -373,9 +382,11 @@ static void report_json(struct server *server, struct buf *out)
                server->recovery.clean ? "true" : "false", server->recovery.torn_bytes,
                server->shards, server->threads);
     if (options->http_host)
-        buf_printf(out, ",\"http\":\"%s:%d\"", options->http_host, net_http_port(server->net));
+        buf_printf(out, ",\"http\":\"%s:%d\"", address_host(options->http_host, host),
+                   net_http_port(server->net));
     if (options->resp_host)
-        buf_printf(out, ",\"resp\":\"%s:%d\"", options->resp_host, net_resp_port(server->net));
+        buf_printf(out, ",\"resp\":\"%s:%d\"", address_host(options->resp_host, host),
+                   net_resp_port(server->net));
     if (access_is_closed(&server->access)) buf_printf(out, ",\"users\":%u", server->user_count);
     else buf_add_text(out, ",\"users\":null");
     buf_add_text(out, ",");

@@ -46,7 +46,7 @@ struct server_options {
     FILE *out, *err;
 };
 
-/** Serves until SIGTERM or SIGINT. */
+/** Serves until SIGTERM, SIGINT or SIGHUP. */
 int server_run(const struct server_options *options);
 
 /** Reports every mistake found in the application without starting it, and with `data` set whether the

@@ -319,8 +319,7 @@ static enum weir_status open_locked(struct store *store, const char *path, store
     if (error == -ELOOP)
         return store_fail(store, WEIR_CONFIG,
                           "%s/lock is a link: remove it, files of data are plain", path);
-    if (error < 0)
-        return store_fail(store, WEIR_LOCKED, "cannot lock %s: %s", path, strerror(-error));
+    if (error < 0) return store_fail(store, WEIR_IO, "cannot lock %s: %s", path, strerror(-error));
     /* Names that a killed process changed may be known to the cache alone. */
     error = env->dir_sync(env, store->dir);
     if (error < 0) return store_fail(store, WEIR_IO, "cannot sync %s: %s", path, strerror(-error));
@@ -340,6 +339,8 @@ static enum weir_status open_locked(struct store *store, const char *path, store
                           "%s has logs but no manifest: which files are live is lost; restore "
                           "a copy of the directory",
                           path);
+    if (!found && store->options.existing)
+        return store_fail(store, WEIR_CONFIG, "there is no data in %s", path);
     if (found) st = refuse_old_manifest(store);
     if (st == WEIR_OK)
         st = found ? open_existing(store, repair, apply, arg, recovery) : open_new(store);
@@ -363,14 +364,14 @@ enum weir_status store_open(struct env *env, const char *path, const struct stor
     store->error = error;
     store->error_bytes = error_bytes;
     enum weir_status st;
-    store->dir = env->dir_open(env, path, true);
+    store->dir = env->dir_open(env, path, !options->existing);
     if (store->dir == -EPERM)
         st = store_fail(store, WEIR_CONFIG,
                         "the data directory %s belongs to another user or may be written by "
                         "everybody: it must be the user's that runs weir, with mode 0700",
                         path);
     else if (store->dir < 0)
-        st = store_fail(store, WEIR_LOCKED,
+        st = store_fail(store, WEIR_CONFIG,
                         "cannot open the data directory %s: %s: check the path and its owner", path,
                         strerror(-store->dir));
     else st = open_locked(store, path, apply, arg, recovery);

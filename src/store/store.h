@@ -66,11 +66,12 @@ struct store_options {
     uint64_t
         reserve_bytes; /* refuse to create a segment when less would stay free; 0: by segments */
     uint32_t torn_files_max; /* ends cut off the log that are kept for people; 0: the default */
+    bool existing;           /* where there is no data none is made: that is WEIR_CONFIG */
 };
 #define STORE_TORN_FILES_MAX 4u
 #define STORE_OPTIONS                                                                              \
     {                                                                                              \
-        1u << 20, 64u << 20, 0, STORE_TORN_FILES_MAX                                               \
+        1u << 20, 64u << 20, 0, STORE_TORN_FILES_MAX, false                                        \
     }
 
 struct store;

@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: MIT
 """
+import os
 import re
 import shutil
 
@@ -173,3 +174,17 @@ def a_check_leaves_no_names_behind(folder):
         code, out, error = weir("check", app, "--data", folder.join("d"))
         equal(code, 0, out + error)
     equal(weir("check", folder.join("first.lua"), "--data", folder.join("d"))[0], 0)
+
+
+@test
+def a_check_of_data_that_is_not_there_makes_none(folder):
+    app = folder.write("first.lua", FIRST)
+    code, out, error = weir("check", app, "--data", folder.join("typo"))
+    true(code == 1 and "No such file" in error, error)
+    true(not os.path.exists(folder.join("typo")), "the directory was made")
+    os.mkdir(folder.join("empty"), 0o700)
+    code, out, error = weir("check", app, "--data", folder.join("empty"))
+    true(code == 1 and "there is no data in" in error, error)
+    for path in (app, folder.join("nowhere", "d")):     # a mistake, nothing to wait for
+        code, out, error = weir("run", app, "--data", path, "--http", "none", "--resp", "127.0.0.1:0")
+        true(code == 78 and "cannot open the data directory" in error, "%d %s" % (code, error))

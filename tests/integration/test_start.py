@@ -393,3 +393,15 @@ def redis_cli_connects_and_gets_typed_replies(folder):
                                "CALL", "account", "b", "deposit", "1"], capture_output=True, text=True, timeout=60)
         equal(done.returncode, 0, done.stdout + done.stderr)
         equal(cli("CALL", "account", "b", "balance"), "2000")
+
+
+@test
+def a_terminal_that_closes_drains_but_not_under_nohup(folder):
+    with Server(BANK, folder.join("d")) as server:
+        server.process.send_signal(signal.SIGHUP)
+        equal(server.process.wait(20), 0)
+        true("drained complete=true" in server.trace_text(), server.trace_text())
+    with Server(BANK, folder.join("d"), wrapper=("nohup",)) as server:
+        server.process.send_signal(signal.SIGHUP)
+        equal(server.post("/account/ann/deposit", "[1]").status, 200)
+        equal(server.stop(), 0)
