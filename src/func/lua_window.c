@@ -17,6 +17,7 @@
 
 #define PATH_BYTES_MAX (3 * NAME_BYTES_MAX) /* "left.right.amount" */
 #define AGGREGATE_META "weir.aggregate"
+#define IDLE_MS_MIN 10
 
 struct ud_aggregate {
     enum ud_tag tag;
@@ -77,6 +78,7 @@ static int of_distinct(lua_State *L)
         for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
             if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "sketch") != 0)
                 refuse(L, "weir.distinct has the option sketch = true");
+            if (!lua_isboolean(L, -1)) refuse(L, "weir.distinct: `sketch` is true or false");
             sketch = lua_toboolean(L, -1);
         }
     }
@@ -121,7 +123,7 @@ struct reading {
     const char *what; /* "window" or "join" */
     struct derived d;
     struct stream options, *left, *right;
-    int64_t gap, last, within, size, slide;
+    int64_t gap, last, within, size, slide, age;
     bool as_of;
 };
 
@@ -132,6 +134,14 @@ static int64_t span_take(lua_State *L, struct reading *r, const char *name)
     if (!(ms >= 0 && ms <= (double)WEIR_INT_MAX && ms == (double)(int64_t)ms))
         refuse(L, "%s %s: `%s` is a duration: \"90s\", \"1h30m\"", r->what, r->b.path, name);
     return (int64_t)ms;
+}
+
+/* Of what nothing lasts, and 0 would be as if it were not there. */
+static int64_t span_take_least(lua_State *L, struct reading *r, const char *name, int64_t least)
+{
+    int64_t ms = span_take(L, r, name);
+    if (ms < least) refuse(L, "%s %s: `%s` is at least %dms", r->what, r->b.path, name, (int)least);
+    return ms;
 }
 
 static struct stream *source_take(lua_State *L, struct reading *r, const char *name)
@@ -239,9 +249,9 @@ static bool option_common(lua_State *L, struct reading *r, const char *name)
 {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     if (strcmp(name, "late") == 0) r->d.late_ms = span_take(L, r, name);
-    else if (strcmp(name, "idle") == 0) r->d.idle_ms = span_take(L, r, name);
-    else if (strcmp(name, "size") == 0) r->size = span_take(L, r, name);
-    else if (strcmp(name, "slide") == 0) r->slide = span_take(L, r, name);
+    else if (strcmp(name, "idle") == 0) r->d.idle_ms = span_take_least(L, r, name, IDLE_MS_MIN);
+    else if (strcmp(name, "size") == 0) r->size = span_take_least(L, r, name, 1);
+    else if (strcmp(name, "slide") == 0) r->slide = span_take_least(L, r, name, 1);
     else if (strcmp(name, "keep") == 0) {
         if (text == NULL || !stream_keep_parse(str_of(text), &r->options) || r->options.latest)
             refuse(L, "%s %s: `keep` is a duration, a size or \"forever\"", r->what, r->b.path);
@@ -257,11 +267,15 @@ static void option_window(lua_State *L, struct reading *r, const char *name)
     if (option_common(L, r, name)) return;
     if (strcmp(name, "from") == 0) r->left = source_take(L, r, name);
     else if (strcmp(name, "by") == 0) by_take(L, r, false);
-    else if (strcmp(name, "gap") == 0) r->gap = span_take(L, r, name);
-    else if (strcmp(name, "last") == 0) r->last = span_take(L, r, name);
-    else if (strcmp(name, "correct") == 0) r->d.correct_ms = span_take(L, r, name);
-    else if (strcmp(name, "early") == 0 && lua_isboolean(L, -1)) r->d.early = lua_toboolean(L, -1);
-    else if (strcmp(name, "where") == 0 && lua_isfunction(L, -1) && !lua_iscfunction(L, -1)) {
+    else if (strcmp(name, "gap") == 0) r->gap = span_take_least(L, r, name, 1);
+    else if (strcmp(name, "last") == 0) r->last = span_take_least(L, r, name, 1);
+    else if (strcmp(name, "correct") == 0) r->d.correct_ms = span_take_least(L, r, name, 1);
+    else if (strcmp(name, "early") == 0) {
+        if (!lua_isboolean(L, -1)) refuse(L, "window %s: `early` is true or false", r->b.path);
+        r->d.early = lua_toboolean(L, -1);
+    } else if (strcmp(name, "where") == 0) {
+        if (!lua_isfunction(L, -1) || lua_iscfunction(L, -1))
+            refuse(L, "window %s: `where` is a function of the event: true to count it", r->b.path);
         r->d.where = lua_where;
         r->d.where_arg = function_take(L, r, name);
     } else {
@@ -278,10 +292,14 @@ static void option_join(lua_State *L, struct reading *r, const char *name)
     if (strcmp(name, "left") == 0) r->left = source_take(L, r, name);
     else if (strcmp(name, "right") == 0) r->right = source_take(L, r, name);
     else if (strcmp(name, "by") == 0) by_take(L, r, true);
-    else if (strcmp(name, "within") == 0) r->within = span_take(L, r, name);
+    else if (strcmp(name, "within") == 0) r->within = span_take_least(L, r, name, 1);
     else if (strcmp(name, "as_of") == 0) {
-        r->as_of = lua_toboolean(L, -1);
-        if (!lua_isboolean(L, -1)) r->within = span_take(L, r, name), r->as_of = true;
+        bool span = lua_isstring(L, -1);
+        if (!span && !lua_isboolean(L, -1))
+            refuse(L, "join %s: `as_of` is true, or how old the right event may be: \"1h\"",
+                   r->b.path);
+        r->as_of = span || lua_toboolean(L, -1);
+        if (span) r->age = span_take_least(L, r, name, 1);
     } else {
         refuse(
             L,
@@ -332,8 +350,10 @@ static void window_kind_choose(lua_State *L, struct reading *r)
     int kinds = (r->size > 0) + (r->gap > 0) + (r->last > 0);
     if (r->left == NULL) refuse(L, "window %s: `from` is the stream that it looks at", r->b.path);
     if (kinds != 1 || (r->slide > 0 && r->size == 0))
-        refuse(L, "window %s: it has one of `size` (with `slide` or without), `gap` and `last`",
-               r->b.path);
+        refuse(
+            L,
+            "window %s: it has exactly one of `size` (with `slide` or without), `gap` and `last`",
+            r->b.path);
     r->d.kind = r->gap > 0 ? WINDOW_SESSION : r->last > 0 ? WINDOW_LAST : WINDOW_SPAN;
     r->d.size = r->size + r->gap + r->last;
     r->d.slide = r->slide > 0 ? r->slide : r->size;
@@ -345,12 +365,14 @@ static void join_kind_choose(lua_State *L, struct reading *r)
         refuse(L, "join %s: `left` and `right` are the two streams", r->b.path);
     if (r->d.by_count == 0)
         refuse(L, "join %s: `by` names the fields that must be equal", r->b.path);
-    int kinds = (r->size > 0) + r->as_of + (r->within > 0 && !r->as_of);
+    int kinds = (r->size > 0) + (r->within > 0) + r->as_of;
     if (kinds != 1 || (r->slide > 0 && r->size == 0))
-        refuse(L, "join %s: it has one of `within`, `size` (with `slide` or without) and `as_of`",
-               r->b.path);
+        refuse(
+            L,
+            "join %s: it has exactly one of `within`, `size` (with `slide` or without) and `as_of`",
+            r->b.path);
     r->d.kind = r->as_of ? JOIN_AS_OF : r->size > 0 ? JOIN_SPAN : JOIN_WITHIN;
-    r->d.size = r->size + r->within;
+    r->d.size = r->size + r->within + r->age;
     r->d.slide = r->slide > 0 ? r->slide : r->size;
 }
 
