@@ -43,6 +43,8 @@ enum opcode {
     OP_CALL = 66,
     OP_ITERC = 69,
     OP_VARG = 71,
+    OP_RETM = 73,
+    OP_RET = 74,
     OP_RET0 = 75,
     OP_RET1 = 76
 };
@@ -468,6 +470,21 @@ uint32_t function_lends(lua_State *L, int idx)
     return lends;
 }
 
+int function_returns_more(lua_State *L, int idx)
+{
+    struct dump *d = function_dump(L, idx);
+    const struct proto *p = d != NULL ? &d->protos[d->proto_count - 1] : NULL;
+    int line = 0;
+    for (uint32_t pc = 0; p != NULL && line == 0 && pc < p->code_count; pc++) {
+        const uint8_t *op = p->code + (size_t)pc * 4;
+        bool listed = op[0] == OP_RET && op_wide(op) > 2; /* one more than there are values */
+        bool before_more = op[0] == OP_RETM && op_wide(op) > 0;
+        if (listed || before_more) line = line_of(p, pc);
+    }
+    dump_free(d);
+    return line;
+}
+
 /* ---- handles that are made to be called ---- */
 
 /* What the instruction puts into register r is called next, and of what that gives a method is taken, which overwrites it. What
@@ -796,6 +813,27 @@ void byte_code_verify(lua_State *L)
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         verify_push(L, calls[i].text);
         ASSERT((function_calls_once(L, lua_gettop(L)) != 0) == calls[i].once);
+        lua_pop(L, 2);
+    }
+    static const struct {
+        const char *text;
+        int line;
+    } returns[] = {
+        { "function(s, x)\n return s, x end", 3 },
+        { "function(s, x)\n return s, x(s) end", 3 },
+        { "function(s, ...)\n return s, ... end", 3 },
+        { "function(s, x) if x then return end\n local y = function() return x end\n return y, 1 "
+          "end",
+          4 },
+        { "function(s, x) if s then return x end end", 0 },
+        { "function(s, x) return x(s, 1, 2) end", 0 },
+        { "function(s, x) return (x(s)) end", 0 },
+        { "function(s, ...) return ... end", 0 },
+        { "function(s, x) return function() return s, x end end", 0 },
+    };
+    for (size_t i = 0; i < sizeof(returns) / sizeof(returns[0]); i++) {
+        verify_push(L, returns[i].text);
+        ASSERT(function_returns_more(L, lua_gettop(L)) == returns[i].line);
         lua_pop(L, 2);
     }
     for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {

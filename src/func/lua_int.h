@@ -549,6 +549,8 @@ void byte_code_verify(lua_State *L);
 /** By bit, the parameters of which the function only reads and assigns fields, calls handlers, compares: nothing can hold
  *  them afterwards. 0: `self`. */
 uint32_t function_lends(lua_State *L, int idx);
+/** The line of a `return` that names more values than one, in the function itself; 0: none. What a call gives is not counted. */
+int function_returns_more(lua_State *L, int idx);
 /** By bit, the upvalues that the function, and functions in it, only call, each time to call at once a method of the one value that this
  *  gives: u(...):name(...). */
 uint64_t function_calls_once(lua_State *L, int idx);

@@ -830,6 +830,12 @@ static int handler_add(lua_State *L)
         refuse(L, "%s: declare the entity before its handlers, in this file", b.path);
     struct handler handler = { .name = { name, len }, .kind = kind, .runtime = &vm->app->runtime };
     signature_judge(&b, L, 3, &handler);
+    int more = function_returns_more(L, 4);
+    if (more != 0)
+        refuse(L,
+               "%s returns more than one value, in line %d: a handler has one result; put them in "
+               "a table, return { a, b }",
+               b.path, more);
     handler.args = parameters_build(&b, L, 3, 4);
     handler.result = result_build(&b, L, 3);
     struct lua_code *code = code_new(&b, L, b.path);

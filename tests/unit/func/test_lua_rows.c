@@ -625,7 +625,7 @@ static void last_acts_are_seen(void **state)
         { "return (b('c'):add(5))", "ok 5", false },
         { "return b('c'):add(5) + 1", "ok 6", false },
         { "b('c'):add(5)", "ok null", false },
-        { "return b('c'):add(5), 2", "ok 5", false },
+        { "local function f() return b('c'):add(5), 2 end return (f())", "ok 5", false },
         { "return { b('c'):add(5) }", "ok [5]", false },
         { "local function f(h) return h:add(5) end return f(b 'c')", "ok 5", true },
         { "local function f(h) return h:add(5) end local x = f(b 'c') return x + 1", "ok 6",
