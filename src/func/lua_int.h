@@ -339,6 +339,8 @@ uint32_t function_number(struct vm *vm, const char *name);
 void function_keep(lua_State *L, uint32_t number);
 /** Raises an error when little C stack is left; before each call from C into Lua. */
 void stack_check(lua_State *L);
+/** Raises the text with the line of the function at that level: 1 called this C function. */
+_Noreturn void raise_at(lua_State *L, int level, const char *text);
 bool name_is_fit(const char *name, size_t len);
 
 /* ---- lua_types.c: declarations ------------------------------------------------------------------------- */

@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define KEY_PART 100000 /* added to the number of a field that is part of the key: never assigned */
+#define KEPT_TEXT "a row was kept after its handler ended: rows are borrowed"
+#define WALKED_TEXT "a map is walked by its scan() and counted by its count()"
 
 void *ud_test(lua_State *L, int idx, enum ud_tag tag)
 {
@@ -24,8 +26,7 @@ void *ud_test(lua_State *L, int idx, enum ud_tag tag)
 static struct invocation *owner_of(lua_State *L, uint64_t serial)
 {
     struct invocation *inv = vm_of(L)->current;
-    if (inv == NULL || inv->serial != serial)
-        luaL_error(L, "a row was kept after its handler ended: rows are borrowed");
+    if (inv == NULL || inv->serial != serial) luaL_error(L, KEPT_TEXT);
     return inv;
 }
 
@@ -40,8 +41,7 @@ struct ud_record *record_live(lua_State *L, int idx)
 /* What is asked of a map that only lists and records have. */
 static void map_refuse(lua_State *L, int idx)
 {
-    if (ud_test(L, idx, UD_MAP) != NULL)
-        luaL_error(L, "a map is walked by its scan() and counted by its count()");
+    if (ud_test(L, idx, UD_MAP) != NULL) luaL_error(L, WALKED_TEXT);
 }
 
 struct ud_list *list_live(lua_State *L, int idx)
@@ -603,6 +603,19 @@ static int proxy_copy(lua_State *L)
     return 1;
 }
 
+/* For the prelude: what is wrong with the value is told with the line of the prelude's caller. */
+static int proxy_copy_for(lua_State *L)
+{
+    const struct ud_list *list = ud_test(L, 1, UD_LIST);
+    const struct ud_record *record = ud_test(L, 1, UD_RECORD);
+    uint64_t serial = list != NULL ? list->serial : record != NULL ? record->serial : 0;
+    const struct invocation *inv = vm_of(L)->current;
+    if (ud_test(L, 1, UD_MAP) != NULL) raise_at(L, 2, WALKED_TEXT);
+    if (list == NULL && record == NULL) raise_at(L, 2, "expected a table or a list, got userdata");
+    if (inv == NULL || inv->serial != serial) raise_at(L, 2, KEPT_TEXT);
+    return proxy_copy(L);
+}
+
 /* pairs() of a list walks places, of a row or record its fields as they are now. */
 static int proxy_pairs(lua_State *L)
 {
@@ -666,7 +679,7 @@ void rows_open(lua_State *L)
                                           { "__len", list_len },
                                           { NULL, NULL } };
     static const luaL_Reg helpers[] = { { "list_next", list_next },
-                                        { "copy", proxy_copy },
+                                        { "copy", proxy_copy_for },
                                         { "pairs", proxy_pairs },
                                         { "insert", list_insert },
                                         { "remove", list_remove },

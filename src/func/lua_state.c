@@ -92,17 +92,32 @@ static void *vm_alloc(void *arg, void *ptr, size_t old_bytes, size_t new_bytes)
     return made;
 }
 
-void stack_check(lua_State *L)
+void raise_at(lua_State *L, int level, const char *text)
+{
+    luaL_where(L, level);
+    lua_pushstring(L, text);
+    lua_concat(L, 2);
+    lua_error(L);
+    __builtin_unreachable();
+}
+
+static void stack_check_at(lua_State *L, int level)
 {
     struct invocation *inv = vm_of(L)->current;
     if (inv == NULL || inv->stack_top == NULL) return;
     if ((size_t)(inv->stack_top - (const char *)__builtin_frame_address(0)) > STACK_USED_MAX)
-        luaL_error(L, "stack overflow: calls are nested too deep");
+        raise_at(L, level, "stack overflow: calls are nested too deep");
 }
 
+void stack_check(lua_State *L)
+{
+    stack_check_at(L, 1);
+}
+
+/* For the prelude: the line told is that of its caller. */
 static int lua_stack_check(lua_State *L)
 {
-    stack_check(L);
+    stack_check_at(L, 2);
     return 0;
 }
 
@@ -250,6 +265,9 @@ static const char prelude[] =
     "function tables.sort(t, less)\n"
     "  check()\n"
     "  if type(t) == 'userdata' then\n"
+    "    if less ~= nil and type(less) ~= 'function' then\n"
+    "      error('the order of a sort is a function, got ' .. type(less), 2)\n"
+    "    end\n"
     "    local sorted = copy(t)\n"
     "    sort(sorted, less)\n"
     "    return c.fill(t, sorted)\n"

@@ -308,6 +308,11 @@ static void map_rows_are_the_rows_themselves(void **state)
         { "for k, v in pairs(self.m) do end", "handler app.lua:87: a map is walked by its scan() and counted by its count()" },
         { "for k, v in ipairs(self.m) do end", "handler app.lua:90: a map is walked" },
         { "table.insert(self.m, 1)", "handler app.lua:93: a map is walked" },
+        { "local x = unpack(self.m)", "handler app.lua:96: a map is walked by its scan() and counted by its count()" },
+        { "local x = table.concat(self.m)", "handler app.lua:99: a map is walked by its scan() and counted by its count()" },
+        { "table.sort(self.m)", "handler app.lua:102: a map is walked by its scan() and counted by its count()" },
+        { "table.sort(self.l, 5)", "handler app.lua:105: the order of a sort is a function, got number" },
+        { "local x = unpack(b('x'))", "handler app.lua:108: expected a table or a list, got userdata" },
         { "return unpack(self.m)", "handler" },
         { "self.m:nothing()", "handler" },
         { "self.m.get(1)", "handler" },
@@ -317,10 +322,10 @@ static void map_rows_are_the_rows_themselves(void **state)
         { "self.mm:put('x', 'k', true, 'v', true)", "handler" },
         { "self.mm:put('x', a 'k', true, 'v', true)", "handler" },
         { "self.mm:put('x', b 'k', true, 'w', true)",
-          "handler app.lua:120: part 4 of the key of map `mm` is one of \"u\" \"v\", got \"w\"" },
-        { "self.mm:get('x', 'k', true, 'v')", "handler app.lua:123: part 2 of the key of map `mm` is a handle of its type, got \"k\"" },
-        { "self.mm:get('x')", "handler app.lua:126: mm:get takes 4 arguments, got 1" },
-        { "self.m:get()", "handler app.lua:129: m:get takes 1 argument, got 0" },
+          "handler app.lua:135: part 4 of the key of map `mm` is one of \"u\" \"v\", got \"w\"" },
+        { "self.mm:get('x', 'k', true, 'v')", "handler app.lua:138: part 2 of the key of map `mm` is a handle of its type, got \"k\"" },
+        { "self.mm:get('x')", "handler app.lua:141: mm:get takes 4 arguments, got 1" },
+        { "self.m:get()", "handler app.lua:144: m:get takes 1 argument, got 0" },
     };
     RUN(probes);
 }
