@@ -570,7 +570,7 @@ static bool text_read(struct env *env, const char *folder, const char *name, str
     if (fd >= 0) env->close(env, fd);
     if (dir >= 0) env->dir_close(env, dir);
     if (size < 0) {
-        snprintf(why, why_bytes, "cannot read %s/%s: %s", folder, name, strerror((int)-size));
+        snprintf(why, why_bytes, "cannot be read: %s", strerror((int)-size));
         return false;
     }
     *text = (struct weir_str){ bytes, (size_t)size };
@@ -695,8 +695,9 @@ static int lua_require(lua_State *L)
     char why[600];
     struct source *source = vm->declaring ? source_read(vm->app, path, true, why, sizeof(why))
                                           : source_find(vm->app, path);
-    if (source == NULL)
-        return luaL_error(L, "%s", vm->declaring ? why : "a module was not there when declaring");
+    if (source == NULL && !vm->declaring)
+        return luaL_error(L, "a module was not there when declaring");
+    if (source == NULL) return luaL_error(L, "require: %s %s", path, why);
     const struct source *outer = vm->source;
     lua_pushlightuserdata(L, vm);
     lua_setfield(L, -3, path);

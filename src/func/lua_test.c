@@ -184,7 +184,7 @@ static bool app_open(struct lua_test *test, char *why, size_t why_bytes)
     if (lua_app_load(test->app, test->path, &problem) != WEIR_OK) {
         if (problem.line > 0)
             snprintf(why, why_bytes, "%.80s:%d: %.480s", problem.file, problem.line, problem.text);
-        else snprintf(why, why_bytes, "%.500s", problem.text);
+        else snprintf(why, why_bytes, "%.200s: %.380s", problem.file, problem.text);
         return false;
     }
     char name[80];

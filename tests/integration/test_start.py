@@ -229,6 +229,17 @@ def a_failing_case_is_reported_with_file_line_and_seed(folder):
 
 
 @test
+def a_file_that_cannot_be_read_is_named_once_with_the_reason(folder):
+    path, reason = folder.join("absent.lua"), os.strerror(2)
+    equal(weir("run", path, *ANY)[2], "weir: %s: cannot be read: %s\n" % (path, reason))
+    equal(weir("check", path)[2], "%s: cannot be read: %s\n1 mistake\n" % (path, reason))
+    equal(weir("check", "/tmp")[2], "/tmp: cannot be read: %s\n1 mistake\n" % os.strerror(21))
+    equal(weir("test", path)[2], "weir: %s: cannot be read: %s\n" % (path, reason))
+    app = folder.write("app.lua", 'local x = require "parts.x"\n')
+    equal(weir("check", app)[2], "app.lua:1: require: %s cannot be read: %s\n1 mistake\n" % (folder.join("parts/x.lua"), reason))
+
+
+@test
 def only_runs_what_it_names_and_says_so_again(folder):
     folder.write("bank.lua", open(BANK).read())
     test_file = folder.write("x_test.lua", 'local t = require "weir.test"\nlocal app = t.app "bank.lua"\n'
