@@ -196,6 +196,26 @@ static void only_print(const struct server_test_options *options)
     fprintf(options->err, "'");
 }
 
+static void problem_print(const struct server_test_options *options,
+                          const struct lua_problem *problem)
+{
+    const char *file = problem->file[0] ? problem->file : options->file;
+    if (options->json) {
+        struct buf line = { 0 };
+        buf_add_text(&line, "{\"error\":");
+        json_write_text(&line, str_of(problem->text));
+        buf_add_text(&line, ",\"file\":");
+        json_write_text(&line, str_of(file));
+        buf_printf(&line, ",\"line\":%d}\n", problem->line);
+        fwrite(line.ptr, 1, line.len, options->out);
+        buf_free(&line);
+    } else if (problem->line > 0) {
+        fprintf(options->err, "weir: %s:%d: %s\n", file, problem->line, problem->text);
+    } else {
+        fprintf(options->err, "weir: %s: %s\n", file, problem->text);
+    }
+}
+
 int server_test(const struct server_test_options *options)
 {
     struct tally tally = { .options = options };
@@ -203,11 +223,7 @@ int server_test(const struct server_test_options *options)
     struct env *env = env_real();
     uint64_t seed = options->seed ? options->seed : (env->random(env) % 1000000000 + 1);
     if (!lua_test_run(options->file, seed, options->only, test_each, &tally, &problem)) {
-        if (problem.line > 0)
-            fprintf(options->err, "weir: %s:%d: %s\n", problem.file, problem.line, problem.text);
-        else
-            fprintf(options->err, "weir: %s: %s\n", problem.file[0] ? problem.file : options->file,
-                    problem.text);
+        problem_print(options, &problem);
         return SERVER_EXIT_CONFIG;
     }
     if (!options->json)

@@ -240,6 +240,18 @@ def a_file_that_cannot_be_read_is_named_once_with_the_reason(folder):
 
 
 @test
+def a_test_file_that_does_not_load_is_told_as_json(folder):
+    for text, line, words in (("local x = = 1", 1, "unexpected symbol"), ('local t = require "weir.test"\nt.app "no.lua"', 2, "no.lua: cannot be read"),
+                              ('local t = require "weir.test"\n', 0, "the file tests no application")):
+        code, out, error = weir("test", folder.write("x_test.lua", text), "--json")
+        true(code == 78 and error == "" and out.count("\n") == 1, out + error)
+        told = json.loads(out)
+        true(told["line"] == line and told["file"] == "x_test.lua" and words in told["error"], out)
+    told = json.loads(weir("test", folder.join("none_test.lua"), "--json")[1])
+    true(told["line"] == 0 and told["file"] == folder.join("none_test.lua") and "cannot be read" in told["error"], told)
+
+
+@test
 def only_runs_what_it_names_and_says_so_again(folder):
     folder.write("bank.lua", open(BANK).read())
     test_file = folder.write("x_test.lua", 'local t = require "weir.test"\nlocal app = t.app "bank.lua"\n'
