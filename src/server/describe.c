@@ -8,6 +8,8 @@
 
 #include <inttypes.h>
 
+#include "data/duration.h"
+
 /* ---- text ---- */
 
 static void describe_shape(const struct shape *shape, struct buf *out);
@@ -142,15 +144,30 @@ static void describe_follows(const struct catalog *catalog, const struct type *t
     }
 }
 
+/* As it may be declared, to the byte: "1MB512KB". */
+static void describe_size(uint64_t bytes, struct buf *out)
+{
+    static const char *const units[] = { "TB", "GB", "MB", "KB", "B" };
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t factor = UINT64_C(1) << (10 * (4 - i));
+        if (bytes >= factor) buf_printf(out, "%" PRIu64 "%s", bytes / factor, units[i]);
+        bytes %= factor;
+    }
+}
+
 static void describe_keep(const struct stream *stream, struct buf *out)
 {
     buf_add_text(out, "  keep");
     if (stream->latest) buf_add_text(out, " latest");
     else if (stream->keep_ms == 0 && stream->keep_bytes == 0) buf_add_text(out, " forever");
-    if (stream->keep_ms >= 86400000) buf_printf(out, " %" PRId64 "d", stream->keep_ms / 86400000);
-    else if (stream->keep_ms > 0) buf_printf(out, " %" PRId64 "s", stream->keep_ms / 1000);
-    if (stream->keep_bytes > 0)
-        buf_printf(out, " %" PRIu64 "MB", (stream->keep_bytes + 1048575) / 1048576);
+    if (stream->keep_ms > 0) {
+        buf_add_text(out, stream->latest ? ", " : " ");
+        duration_write(out, stream->keep_ms);
+    }
+    if (stream->keep_bytes > 0) {
+        buf_add_text(out, stream->keep_ms > 0 ? ", " : " ");
+        describe_size(stream->keep_bytes, out);
+    }
 }
 
 void describe_catalog(const struct catalog *catalog, struct buf *out)

@@ -252,6 +252,16 @@ def a_test_file_that_does_not_load_is_told_as_json(folder):
 
 
 @test
+def keep_is_shown_as_it_was_declared(folder):
+    keeps = ("64KB", "30d12h, 10GB", "1s500ms", "1MB512KB", "forever", "latest", "latest, 7d")
+    path = folder.write("app.lua", 'local weir = require "weir"\n' +
+                        "".join('weir.stream("s%d", { n = weir.text }, { key = "n", keep = "%s" })\n' % one for one in enumerate(keeps)))
+    code, out, error = weir("check", path)
+    equal(code, 0, out + error)
+    equal([line.split("keep ")[1] for line in out.splitlines() if "keep " in line], list(keeps))
+
+
+@test
 def only_runs_what_it_names_and_says_so_again(folder):
     folder.write("bank.lua", open(BANK).read())
     test_file = folder.write("x_test.lua", 'local t = require "weir.test"\nlocal app = t.app "bank.lua"\n'
