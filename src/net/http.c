@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #define RATE_MS 1000u
+#define METHOD_BYTES_MAX 16u
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
 /* ---- http_parser's calls ---- */
@@ -203,6 +204,34 @@ void http_drain(struct conn *conn)
 }
 
 /* ---- the head as raw bytes ---- */
+
+/*
+ * False once these bytes cannot become a request line: no method stands before its first space, or its end is there and
+ * no version before that. Where the bytes end changes nothing but how soon it is found.
+ */
+static bool line_is_fit(const char *bytes, size_t len, size_t limit)
+{
+    size_t at = 0;
+    while (at < len && at < METHOD_BYTES_MAX &&
+           ((bytes[at] >= 'A' && bytes[at] <= 'Z') || bytes[at] == '-'))
+        at++;
+    if (at < len && (at == 0 || bytes[at] != ' ')) return false;
+    const char *end = memchr(bytes, '\n', len < limit ? len : limit);
+    if (!end) return true; /* one that is too long is told so */
+    if (end > bytes && end[-1] == '\r') end--;
+    return end - bytes > 9 && memcmp(end - 9, " HTTP/", 6) == 0;
+}
+
+/* Most often that of another protocol: a client of Redis at the wrong port, or one of TLS. */
+static void refuse_line(struct conn *conn)
+{
+    int port = net_resp_port(conn->net);
+    char other[64] = "";
+    if (port > 0) snprintf(other, sizeof(other), "; RESP, as of Redis, is spoken on port %d", port);
+    conn_trace(conn, "no HTTP on the HTTP port", "protocol", 0);
+    refuse_and_close(conn, WEIR_BADREQUEST, 400,
+                     "malformed request: HTTP is spoken on this port, and this is none%s", other);
+}
 
 /* Length of the head with its empty line; 0: not there yet. */
 static size_t head_length(struct http_state *http, const char *bytes, size_t len)
@@ -950,6 +979,10 @@ static size_t take_head(struct conn *conn, const char *bytes, size_t len)
     struct http_state *http = conn->http;
     if (bytes[0] == '\r' && len == 1) return 0;
     if (memcmp(bytes, "\r\n", len < 2 ? 1 : 2) == 0) return 2; /* left by a former body */
+    if (!line_is_fit(bytes, len, conn->net->limits.header_bytes_max)) {
+        refuse_line(conn);
+        return len;
+    }
     size_t head = head_length(http, bytes, len);
     if (head_is_unfinished(conn, head, bytes, len)) return 0;
     if (conn->closing) return len;

@@ -830,6 +830,31 @@ def http_on_the_resp_port_is_not_answered(folder):
             equal(server.get("/box/x/peek").json, 0, data[:20])
 
 
+@test
+def what_is_no_http_is_told_so_at_once_on_the_http_port(folder):
+    ping = b"*1\r\n$4\r\nPING\r\n"
+    with Server(APP, folder.join("d")) as server, Server(APP, folder.join("e"), resp="none") as alone:
+        for data in (ping, b"*", b"PING\r\n", b"CALL box x open\r\n", b"ping", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET /livez\r\n",
+                     b"\r\n*1\r\n", b"X" * 17, b" GET / HTTP/1.1\r\n", b"GET / HTTP/1.1.1\r\n"):
+            got = raw(server.http, data, half=False)        # our side stays open: it is the server that closes
+            equal(re.findall(rb"HTTP/1.1 (\d+)", got), [b"400"], data)
+            true(b"HTTP is spoken on this port" in got and b"port %d" % server.resp in got and b"Connection: close" in got, got)
+        true(b"RESP" not in raw(alone.http, ping, half=False), "a door that is not there")
+        # behind a request, and with what would be one behind it
+        equal(re.findall(rb"HTTP/1.1 (\d+)", raw(server.http, GOOD + ping + GOOD, half=False)), [b"200", b"400"])
+        equal(server.get("/box/x/peek").json, 1)
+        true(server.trace_all().count("no HTTP on the HTTP port") == 12, server.trace_text())
+        # what may become a request is waited for
+        for data in (b"G", b"M-SEARCH", b"GET ", b"GET /" + b"x" * 100, GOOD[:-3], GOOD[:26]):
+            with socket.create_connection(("127.0.0.1", server.http), timeout=DEADLINE_S) as connection:
+                connection.sendall(data)
+                connection.settimeout(0.1)
+                try:
+                    raise Fail("%r: %r" % (data, connection.recv(100)))
+                except socket.timeout:
+                    pass
+
+
 # ---- the command line ----
 
 @test
