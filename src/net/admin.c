@@ -392,6 +392,11 @@ void admin_metrics(struct net *net, struct buf *out)
                (uint64_t)(s.store.disk_free_bytes > 0 ? s.store.disk_free_bytes : 0));
     add_number(out, "disk_full", "1 while writes are refused for want of space.",
                s.store.disk_full);
+    add_number(out, "log_failed",
+               "1 once the log could not be written: the server is about to end.",
+               s.store.poisoned);
+    add_number(out, "degraded", "1 while log_failed or disk_full is.",
+               s.store.poisoned || s.store.disk_full);
     add_family(out, "weir_dedup_window_seconds", "gauge",
                "Age up to which a repeated request is known.");
     buf_printf(out, "weir_dedup_window_seconds %.3f\n", (double)s.dedup_window_ms / 1000);
@@ -416,7 +421,8 @@ static bool wants(struct weir_str section, const char *name)
     return true;
 }
 
-static void info_engine(const struct engine_stats *s, struct weir_str section, struct buf *out)
+static void info_engine(const struct net *net, const struct engine_stats *s,
+                        struct weir_str section, struct buf *out)
 {
     if (wants(section, "persistence")) {
         buf_printf(out,
@@ -438,14 +444,18 @@ static void info_engine(const struct engine_stats *s, struct weir_str section, s
                                         : "");
     }
     if (wants(section, "stats")) {
+        uint64_t unknown = net->figures[0].outcomes[WEIR_UNKNOWN] +
+                           net->figures[1].outcomes[WEIR_UNKNOWN];
         buf_add_text(out, "# Stats\r\n");
 #define X(name, text) buf_printf(out, #name ":%llu\r\n", (unsigned long long)s->name);
         ENGINE_COUNTERS(X)
 #undef X
         buf_printf(out,
-                   "dedup_window_ms:%llu\r\nshed_total:%llu\r\nshards:%u\r\nthreads:%u\r\n\r\n",
+                   "dedup_window_ms:%llu\r\nshed_total:%llu\r\nshards:%u\r\nthreads:%u\r\n"
+                   "total_commands_processed:%llu\r\nunknown_total:%llu\r\n\r\n",
                    (unsigned long long)s->dedup_window_ms, (unsigned long long)s->overloads_total,
-                   s->shards, s->threads);
+                   s->shards, s->threads, (unsigned long long)net->commands_total,
+                   (unsigned long long)unknown);
     }
     if (wants(section, "memory"))
         buf_printf(out, "# Memory\r\nused_memory_rows:%llu\r\n\r\n",
@@ -505,13 +515,6 @@ void admin_info(struct net *net, struct weir_str section, struct buf *out)
     }
     struct engine_stats stats;
     engine_stats(net->engine, &stats);
-    uint64_t unknown = net->figures[0].outcomes[WEIR_UNKNOWN] +
-                       net->figures[1].outcomes[WEIR_UNKNOWN];
-    info_engine(&stats, section, out);
-    if (wants(section, "stats")) {
-        out->len -= 2;
-        buf_printf(out, "total_commands_processed:%llu\r\nunknown_total:%llu\r\n\r\n",
-                   (unsigned long long)net->commands_total, (unsigned long long)unknown);
-    }
+    info_engine(net, &stats, section, out);
     info_streams(net, section, out);
 }

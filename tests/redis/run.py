@@ -12,6 +12,7 @@ import functools
 import os
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -390,6 +391,47 @@ def names_of_clients_are_judged(folder):
             error(c.ask("CLIENT", "SETINFO", "LIB-NAME", name), "ERR lib-name and lib-ver cannot " + what)
         equal(c.ask("CLIENT", "SETNAME", "x" * 63), "OK")
         equal(c.ask("CLIENT", "GETNAME"), "x" * 63)
+
+
+@test
+def figures_stand_in_their_sections_and_can_be_alarmed_on(folder):
+    def sections(connection):
+        found = {}
+        for line in connection.ask("INFO").splitlines():
+            if line.startswith("# "):
+                name = line[2:]
+            elif line:
+                found.setdefault(name, {})[line.split(":")[0]] = line.split(":", 1)[1]
+        return found
+
+    def metric(server, name, kind):
+        page = server.get("/metrics").body
+        found = re.search(r"^# HELP %s \S.*\n# TYPE %s %s\n%s (\d+)$" % (name, name, kind, name), page, re.M)
+        true(found, "%s is not in /metrics" % name)
+        return int(found.group(1))
+
+    def alarms(server):
+        return [metric(server, "weir_" + name, "gauge") for name in ("degraded", "disk_full", "log_failed")]
+    with serve(folder) as server:
+        c = server.connect()
+        info = sections(c)
+        equal(sorted(info["Memory"]), ["used_memory_rows"])
+        for name in ("total_commands_processed", "unknown_total", "shed_total", "commits_total"):
+            equal([s for s in info if name in info[s]], ["Stats"], name)
+        equal(sections(c)["Stats"]["total_commands_processed"], str(int(info["Stats"]["total_commands_processed"]) + 1))
+        one = c.ask("INFO", "stats")
+        true(one.startswith("# Stats\r\n") and one.endswith("\r\n\r\n") and "\r\nunknown_total:0\r\n" in one and one.count("# ") == 1, one)
+        equal(metric(server, "weir_overloads_total", "counter"), int(info["Stats"]["shed_total"]))
+        equal((alarms(server), info["Persistence"]["degraded"]), ([0, 0, 0], ""))
+        # no file may grow any more
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        words = ("XADD", "kinds", "*", "t", "x" * 30000, *"i 1 f 1 b 1 w 0 e red l [] a 1".split(), "r", '{"x":1,"y":""}')
+        c.send(words)
+        until(lambda: alarms(server) == [1, 1, 0], "the disk is full")
+        equal(sections(server.connect())["Persistence"]["degraded"], "disk_full")
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        until(lambda: alarms(server) == [0, 0, 0], "there is room again")
+        true(isinstance(c.read(), str), "the event that waited for room")
 
 
 @test
