@@ -622,11 +622,27 @@ static bool parameters_read(struct call *call, const struct handler *handler, st
     return status == WEIR_OK;
 }
 
+bool http_begins_with_mark(struct weir_str bytes)
+{
+    return bytes.len >= 3 && memcmp(bytes.ptr, "\xef\xbb\xbf", 3) == 0;
+}
+
+bool http_json_begins_well(struct call *call, struct weir_str body)
+{
+    if (!http_begins_with_mark(body)) return true;
+    call_refuse(
+        call, WEIR_ARG,
+        "not valid JSON: the body begins with a byte order mark, the bytes EF BB BF; send it "
+        "without");
+    return false;
+}
+
 /* Arguments from a JSON body. False after answering. */
 static bool body_read(struct call *call, const struct handler *handler, struct weir_str body)
 {
     struct problem problem;
     problem_clear(&problem);
+    if (!http_json_begins_well(call, body)) return false;
     void *args = arena_alloc(&call->request.arena, handler->args->size);
     enum weir_status status = json_read_args(handler->args, body, &call->request.arena, args,
                                              &problem);

@@ -24,6 +24,7 @@ struct lines {
     struct http_state *http; /* from which they come; NULL: all are there */
     struct arena arena;      /* of the chunk */
     struct buf in;
+    bool begun;     /* what may stand before the first line is gone */
     size_t scanned; /* of `in`: ends of lines are known up to here */
     uint32_t found; /* lines among them that are not blank */
     uint64_t line;  /* number of the first line of `in` */
@@ -318,6 +319,16 @@ static uint64_t lines_seen(const struct lines *l)
     return n;
 }
 
+/* Files from Windows begin with a byte order mark. It may come in pieces: fewer than three bytes are no chunk yet. */
+static void mark_skip(struct lines *l)
+{
+    if (l->begun || (l->in.len < 3 && l->http)) return;
+    l->begun = true;
+    if (!http_begins_with_mark(buf_str(&l->in))) return;
+    l->in.len -= 3;
+    memmove(l->in.ptr, l->in.ptr + 3, l->in.len);
+}
+
 static void lines_go(struct call *call)
 {
     struct lines *l = call->state;
@@ -335,6 +346,7 @@ static void lines_go(struct call *call)
         lines_fault(call);
         return;
     }
+    mark_skip(l);
     size_t bytes;
     while ((bytes = chunk_end(l)) > 0 && l->found == 0) {
         struct weir_list none;
@@ -466,6 +478,7 @@ void http_emit(struct call *call, struct http_state *http, const struct stream *
         call_refuse(call, WEIR_BADREQUEST, "a header that may come once came twice");
         return;
     }
+    if (!http_brings_lines(http) && !http_json_begins_well(call, body)) return;
     if (http_is_cloudevent(http)) {
         http_emit_cloudevents(call, http, stream);
         return;

@@ -344,6 +344,7 @@ static bool ids_read(struct call *call, struct weir_str body, struct weir_str *o
     struct member *m = call->state;
     struct json_parts parts;
     struct problem problem = { 0 };
+    if (!http_json_begins_well(call, body)) return false;
     enum weir_status status = json_parts(body, &m->arena, &parts, &problem);
     if (status == WEIR_OK && parts.is_object) {
         bool named = parts.count == 1 && str_eq(parts.items[0].name, STR("ids"));

@@ -51,6 +51,10 @@ int http_parameter(struct arena *arena, struct weir_str *query, struct weir_str 
                    struct weir_str *value);
 /** Idempotency-Key into request->id; false after refusing. */
 bool http_id_read(struct call *call, const struct http_state *http);
+/** Whether the bytes begin with a byte order mark, which is no JSON and cannot be seen where an error shows it. */
+bool http_begins_with_mark(struct weir_str bytes);
+/** False after refusing a body that begins so. */
+bool http_json_begins_well(struct call *call, struct weir_str body);
 
 /* ---- http_map.c ---- */
 

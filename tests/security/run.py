@@ -855,6 +855,52 @@ def what_is_no_http_is_told_so_at_once_on_the_http_port(folder):
                     pass
 
 
+@test
+def a_byte_order_mark_is_named_and_skipped_before_lines(folder):
+    mark = b"\xef\xbb\xbf"
+    ce = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
+    binary = {"ce-" + name: value for name, value in ce.items()}
+    with Server(APP, folder.join("d")) as server:
+        def ask(path, body, kind="application/json", **more):
+            return server.request("POST", path, body, {"Content-Type": kind, **more})
+        equal(ask("/streams/facts/groups/g", b"").status, 200)
+        for path, body, kind, more in (
+                ("/box/x/open", b"[]", "application/json", {}), ("/box/x/open", b"", "application/json", {}),
+                ("/box/x/open", b"[]", "application/x-ndjson", {}), ("/tools/ask", b"{}", "application/json", {}),
+                ("/streams/facts", b'{"n":1}', "application/json", {}), ("/streams/facts", b'[{"n":1}]', "application/json", {}),
+                ("/streams/facts", b'{"n":1}', "application/json", binary),
+                ("/streams/facts", json.dumps({**ce, "data": {"n": 1}}).encode(), "application/cloudevents+json", {}),
+                ("/streams/facts", json.dumps([{**ce, "data": {"n": 1}}]).encode(), "application/cloudevents-batch+json", {}),
+                ("/streams/facts/groups/g/ack", b'{"ids":[]}', "application/json", {})):
+            reply = ask(path, mark + body, kind, **more)
+            equal((reply.status, reply.code), (400, "arg"), (path, body, reply))
+            true("begins with a byte order mark" in reply.json["detail"] and reply.json["applied"] is False, (path, body, reply))
+        equal((server.get("/box/x").status, server.get("/streams/facts/info").json["events"]), (404, 0))
+        # files of lines from Windows
+        lines = mark + b'{"n":1}\r\n{"n":2}\r\n'
+        equal(ask("/streams/facts", lines, "application/x-ndjson").json["count"], 2)
+        for body, count in ((mark + b'{"n":3}', 1), (mark, 0), (mark + b"\r\n", 0), (mark + b'\n\n{"n":4}', 1)):
+            equal(ask("/streams/facts", body, "application/x-ndjson").json["count"], count, body)
+        # wherever the bytes are split, and once only
+        head = b"POST /streams/facts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n"
+        for body, count in ((lines, 2), (mark + lines, None), (b"\n" + lines, None), (b'{"n":5}\n' + lines, None), (mark[:2] + b'{"n":6}\n', None)):
+            for size in (1, 2, 3, len(body)):
+                with socket.create_connection(("127.0.0.1", server.http), timeout=DEADLINE_S) as connection:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    connection.sendall(head % len(body))
+                    time.sleep(0.02)
+                    for at in range(0, len(body), size):
+                        try:
+                            connection.sendall(body[at:at + size])
+                        except OSError:
+                            break
+                        if at < 9:
+                            time.sleep(0.005)
+                    got = b"".join(iter(lambda: connection.recv(65536), b""))
+                equal(got.startswith(b"HTTP/1.1 200"), count is not None, (body, size, got))
+                true(count is None or b'"count":%d' % count in got, (body, size, got))
+
+
 # ---- the command line ----
 
 @test
