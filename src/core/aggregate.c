@@ -540,7 +540,7 @@ static void show_nil(const struct field *f, void *row)
 {
     char *at = (char *)row + f->offset;
     int64_t whole = WEIR_NIL;
-    double real = NAN;
+    double real = (double)NAN;
     struct weir_str text = STR_NIL;
     if (kind_is_whole(f->kind)) memcpy(at, &whole, sizeof(whole));
     else if (f->kind == WEIR_FLOAT) memcpy(at, &real, sizeof(real));

@@ -144,8 +144,7 @@ static void describe_follows(const struct catalog *catalog, const struct type *t
     }
 }
 
-/* As it may be declared, to the byte: "1MB512KB". */
-static void describe_size(uint64_t bytes, struct buf *out)
+void describe_size(uint64_t bytes, struct buf *out)
 {
     static const char *const units[] = { "TB", "GB", "MB", "KB", "B" };
     for (unsigned i = 0; i < 5; i++) {

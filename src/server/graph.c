@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "data/duration.h"
+#include "server/describe.h"
 #include "server/load.h"
 #include "server/server.h"
 
@@ -158,7 +159,10 @@ static void add_span(struct arena *arena, struct graph_node *node, const struct 
     if (stream->latest && ms > 0) buf_add_text(&out, ", all for");
     if (ms > 0) buf_add_text(&out, " ");
     if (ms > 0) duration_write(&out, ms);
-    if (bytes > 0) buf_printf(&out, " %" PRIu64 " MB", (bytes + 1048575) / 1048576);
+    if (bytes > 0) {
+        buf_add_text(&out, ms > 0 ? ", " : " ");
+        describe_size(bytes, &out);
+    }
     if (!stream->latest && ms == 0 && bytes == 0) buf_add_text(&out, " forever");
     struct weir_str line = arena_copy(arena, buf_str(&out));
     buf_free(&out);
