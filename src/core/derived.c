@@ -636,8 +636,8 @@ static void group_bases(const struct derived *d)
 {
     const struct shape *left = d->in[0]->group;
     for (uint32_t i = 0; i < d->by_count; i++) {
-        struct field of;
-        (void)path_find(d->in[0]->route, d->by[0][i], &of);
+        struct field of = { .base = NULL };
+        ASSERT(path_find(d->in[0]->route, d->by[0][i], &of)); /* as it was when this was declared */
         left->fields[i].base = of.base;
         const struct field *base = of.base;
         if (base == NULL && d->in_count == 2) base = &left->fields[i];
