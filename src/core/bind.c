@@ -175,6 +175,10 @@ static void bind_field(struct binding *b, const char *scope, struct weir_str tex
         wrong(b, "`%s/%.*s` %s; give it a new name", scope, STR_ARG(text), why);
     } else {
         field_base(f, name.form, &b->engine->catalog->arena);
+        buf_reset(&form);
+        field_form_grown(f, name.form, &form);
+        if (!str_eq(name.form, buf_str(&form)))
+            name_keep(b, &name, name.id, name.kind, buf_str(&form));
     }
     f->id = name.id;
     buf_free(&form);

@@ -73,6 +73,13 @@ bool field_form_fits(const struct field *f, struct weir_str was, const char **wh
     return *why == NULL;
 }
 
+void field_form_grown(const struct field *f, struct weir_str was, struct buf *out)
+{
+    uint64_t width;
+    struct field base = form_read(f, was, &width);
+    field_form(&base, out);
+}
+
 void field_base(struct field *f, struct weir_str was, struct arena *arena)
 {
     uint64_t width;

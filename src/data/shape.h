@@ -131,6 +131,8 @@ void shape_start(const struct shape *shape, void *out);
 void field_form(const struct field *f, struct buf *out);
 /** False: values of `was`, a form, may not fit the field any more; *why says what has changed. */
 bool field_form_fits(const struct field *f, struct weir_str was, const char **why);
+/** The same form with the width that the field has now: what is stored from here on may be as wide. */
+void field_form_grown(const struct field *f, struct weir_str was, struct buf *out);
 /** Sets the field's base, kept in `arena`, from such a form of its. */
 void field_base(struct field *f, struct weir_str was, struct arena *arena);
 /** The same of all arguments, or of a result: of equal forms the same packed bytes are the same values. */

@@ -151,6 +151,25 @@ static void test_what_does_not_fit(void **state)
     fits(REF("user"), REF("shop"), "another type");
 }
 
+/* What has been wide once is not narrow again; the start stays the first one. */
+static void test_widths_grow(void **state)
+{
+    const char *why;
+    struct shape *narrow = form_of((struct weir_field){ .kind = WEIR_INT, .size = 4, .start = WEIR_BOUND(7) });
+    struct shape *wide = form_of((struct weir_field){ .kind = WEIR_INT, .size = 8, .start = WEIR_BOUND(9) });
+    struct weir_str first = form_bytes(narrow);
+    struct buf grown = { 0 };
+    field_form_grown(&narrow->fields[0], first, &grown);
+    assert_true(str_eq(first, buf_str(&grown)));
+    buf_reset(&grown);
+    field_form_grown(&wide->fields[0], first, &grown);
+    assert_true(field_form_fits(&narrow->fields[0], first, &why));
+    assert_false(field_form_fits(&narrow->fields[0], buf_str(&grown), &why));
+    field_base(&wide->fields[0], buf_str(&grown), &forms_arena);
+    assert_int_equal(wide->fields[0].base->start_int, 7);
+    buf_free(&grown);
+}
+
 static struct weir_str args_bytes(const struct shape *args)
 {
     struct buf form = { 0 };
@@ -189,7 +208,7 @@ static void test_arguments(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_values_stay), cmocka_unit_test(test_what_does_not_fit),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_values_stay), cmocka_unit_test(test_what_does_not_fit), cmocka_unit_test(test_widths_grow),
                                         cmocka_unit_test(test_arguments) };
     return cmocka_run_group_tests(tests, NULL, forms_free);
 }
