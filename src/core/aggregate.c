@@ -535,18 +535,6 @@ static void show_number(const struct field *f, const struct aggregate *g,
     }
 }
 
-/* A row is unpacked from its group, which leaves zeros in all other columns. */
-static void show_nil(const struct field *f, void *row)
-{
-    char *at = (char *)row + f->offset;
-    int64_t whole = WEIR_NIL;
-    double real = (double)NAN;
-    struct weir_str text = STR_NIL;
-    if (kind_is_whole(f->kind)) memcpy(at, &whole, sizeof(whole));
-    else if (f->kind == WEIR_FLOAT) memcpy(at, &real, sizeof(real));
-    else if (f->kind != WEIR_BOOL) memcpy(at, &text, sizeof(text));
-}
-
 void aggregates_show(const struct derived *d, const struct aggregate_state *states,
                      struct arena *arena, void *row)
 {
@@ -565,12 +553,12 @@ void aggregates_show(const struct derived *d, const struct aggregate_state *stat
         case AGGREGATE_MIN:
         case AGGREGATE_MAX:
             if (s->count > 0) show_number(f, g, s, row);
-            else show_nil(f, row);
+            else value_set_nil(f, (char *)row + f->offset); /* the group left zeros there */
             break;
         case AGGREGATE_FIRST:
         case AGGREGATE_LAST:
             if (s->count > 0) value_show(f, buf_str(&s->bytes), row);
-            else show_nil(f, row);
+            else value_set_nil(f, (char *)row + f->offset);
             break;
         case AGGREGATE_DISTINCT:
             n = g->sketch ? sketch_estimate(s) : s->count;

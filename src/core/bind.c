@@ -115,17 +115,27 @@ static uint32_t scope_last(struct binding *b, const char *scope)
     return last;
 }
 
-/* The number of a name in a scope; a new name gets one above the scope's largest. */
-static uint32_t bind_name(struct binding *b, const char *scope, struct weir_str text, uint8_t kind)
+/* The name, whose key is to be freed; a new one gets a number above the scope's largest, and this form. */
+static struct name name_bind(struct binding *b, const char *scope, struct weir_str text,
+                             uint8_t kind, struct weir_str form)
 {
     struct name name = name_find(b, scope, text);
     if (name.id == 0) {
         name.id = scope_last(b, scope) + 1;
-        name_keep(b, &name, name.id, kind, STR(""));
+        name.kind = kind;
+        name.form = form;
+        name_keep(b, &name, name.id, kind, form);
     } else if (name.kind != kind) {
         wrong(b, "`%s/%.*s` has another type than in the data; give it a new name", scope,
               STR_ARG(text));
     }
+    return name;
+}
+
+/* The number of a name of which no more is kept. */
+static uint32_t bind_name(struct binding *b, const char *scope, struct weir_str text, uint8_t kind)
+{
+    struct name name = name_bind(b, scope, text, kind, STR(""));
     buf_free(&name.key);
     return name.id;
 }
@@ -158,27 +168,23 @@ static void bind_words(struct binding *b, const char *scope, const struct weir_s
 
 static void bind_field(struct binding *b, const char *scope, struct weir_str text, struct field *f)
 {
-    struct name name = name_find(b, scope, text);
     struct buf form = { 0 };
     const char *why;
     field_form(f, &form);
     f->base = NULL;
-    if (name.id == 0) {
-        name.id = scope_last(b, scope) + 1;
-        name_keep(b, &name, name.id, (uint8_t)f->kind, buf_str(&form));
-    } else if (name.kind != (uint8_t)f->kind) {
-        wrong(b, "`%s/%.*s` has another type than in the data; give it a new name", scope,
-              STR_ARG(text));
-    } else if (name.form.len == 0) {
+    struct name name = name_bind(b, scope, text, (uint8_t)f->kind, buf_str(&form));
+    bool same = name.kind == (uint8_t)f->kind;
+    if (same && name.form.len == 0) { /* an older version kept none */
         name_keep(b, &name, name.id, name.kind, buf_str(&form));
-    } else if (!field_form_fits(f, name.form, &why)) {
-        wrong(b, "`%s/%.*s` %s; give it a new name", scope, STR_ARG(text), why);
-    } else {
+    } else if (same) {
+        if (!field_form_fits(f, name.form, &why))
+            wrong(b, "`%s/%.*s` %s; give it a new name", scope, STR_ARG(text), why);
         field_base(f, name.form, &b->engine->catalog->arena);
-        buf_reset(&form);
-        field_form_grown(f, name.form, &form);
-        if (!str_eq(name.form, buf_str(&form)))
-            name_keep(b, &name, name.id, name.kind, buf_str(&form));
+        struct buf grown = { 0 };
+        field_form_grown(f, name.form, &grown);
+        if (!str_eq(name.form, buf_str(&grown)))
+            name_keep(b, &name, name.id, name.kind, buf_str(&grown));
+        buf_free(&grown);
     }
     f->id = name.id;
     buf_free(&form);
@@ -191,10 +197,10 @@ static void bind_field(struct binding *b, const char *scope, struct weir_str tex
 
 static void bind_shape(struct binding *b, const char *scope, struct shape *shape)
 {
-    struct name only = name_find(b, scope, STR("="));
-    bool was_scalar = only.id != 0, is_new = scope_last(b, scope) == 0;
-    buf_free(&only.key);
-    if (!is_new && was_scalar != shape->scalar)
+    struct tree_item *at = NULL;
+    struct name_row first; /* of a scalar the only one */
+    bool is_new = !scope_next(b, scope, &at, &first);
+    if (!is_new && str_eq(first.text, STR("=")) != shape->scalar)
         wrong(b, "`%s` has another type than in the data; give it a new name", scope);
     for (uint32_t i = 0; i < shape->count; i++)
         bind_field(b, scope, shape->scalar ? STR("=") : shape->fields[i].name, &shape->fields[i]);
@@ -304,10 +310,10 @@ static void bind_args(struct binding *b, const struct handler *handler)
 {
     char scope[SCOPE_BYTES_MAX];
     snprintf(scope, sizeof(scope), "args/%.*s", STR_ARG(handler->type->name));
-    struct name name = name_find(b, scope, handler->name);
     struct buf form = { 0 };
     args_form(handler->args, &form);
-    if (name.id != 0 && !args_form_takes(handler->args, name.form)) {
+    struct name name = name_bind(b, scope, handler->name, 0, buf_str(&form));
+    if (!args_form_takes(handler->args, name.form)) {
         const char *what = anything_waits_for(b->engine, handler);
         if (what != NULL)
             wrong(b,
@@ -315,8 +321,7 @@ static void bind_args(struct binding *b, const struct handler *handler)
                   "them, and give a handler with the new ones a new name",
                   what, STR_ARG(handler->type->name), STR_ARG(handler->name));
     }
-    if (name.id == 0 || !str_eq(name.form, buf_str(&form)))
-        name_keep(b, &name, name.id ? name.id : scope_last(b, scope) + 1, 0, buf_str(&form));
+    if (!str_eq(name.form, buf_str(&form))) name_keep(b, &name, name.id, 0, buf_str(&form));
     buf_free(&form);
     buf_free(&name.key);
 }
@@ -358,17 +363,6 @@ static void bind_type(struct binding *b, struct type *type)
 
 /* ---- streams and what reads them ---- */
 
-/* The event inside a follower's arguments is numbered as the stream's: messages made of it outlive a change. */
-static void numbers_copy(struct shape *to, const struct shape *from)
-{
-    for (uint32_t i = 0; i < to->count; i++) {
-        to->fields[i].id = from->fields[i].id;
-        to->fields[i].base = from->fields[i].base;
-        if (to->fields[i].shape != NULL)
-            numbers_copy((struct shape *)(uintptr_t)to->fields[i].shape, from->fields[i].shape);
-    }
-}
-
 static void bind_follower(struct binding *b, struct follower *follower)
 {
     char name[2 * CATALOG_NAME_BYTES_MAX + 10];
@@ -379,8 +373,8 @@ static void bind_follower(struct binding *b, struct follower *follower)
                                        : "/left");
     size_t before = b->changes->len;
     follower->id = (uint16_t)bind_name(b, "follow", str_of(name), 0);
-    if (follower->handler != NULL)
-        numbers_copy((struct shape *)(uintptr_t)follower->handler->args->fields[0].shape,
+    if (follower->handler != NULL) /* messages made of the event outlive a change */
+        numbers_take((struct shape *)(uintptr_t)follower->handler->args->fields[0].shape,
                      follower->stream->event);
     if (b->changes->len != before) follow_begin(b->engine, follower, b->changes);
 }

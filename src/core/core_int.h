@@ -1029,9 +1029,9 @@ void ask_index(struct shard *s, struct row *row, uint64_t epoch);
 void ask_decide(struct shard *s, struct row *row, bool drop);
 void asks_deinit(struct engine *engine);
 bool ask_takes_answer(const struct handler *handler);
-/** What a parked one shows. */
 /** Whom the answer goes to; an empty handler: nobody. */
 bool ask_handler(const struct row *row, uint16_t *type_id, struct weir_str *handler);
+/** What a parked one shows. */
 bool ask_describe(const struct row *row, struct weir_str *outside, struct weir_str *line,
                   struct weir_str *error);
 weir_handler_fn ask_reported;
@@ -1090,6 +1090,8 @@ void event_put(struct shard *s, const struct stream *stream, uint8_t slot, struc
                struct weir_str packed, uint64_t n);
 weir_handler_fn stream_end;
 void derived_bind(const struct derived *derived);
+/** Fields of `to` are numbered, and packed against the starts, as those of the same names. */
+void numbers_take(struct shape *to, const struct shape *from);
 /** The head of a cursor's key; slot -1: where the follower began. */
 void cursor_key(struct buf *out, const struct follower *follower, int slot);
 

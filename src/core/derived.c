@@ -619,7 +619,7 @@ struct derived *catalog_add_derived(struct catalog *catalog, const struct derive
 
 /* ---- numbers on disk ---- */
 
-static void numbers_take(struct shape *to, const struct shape *from)
+void numbers_take(struct shape *to, const struct shape *from)
 {
     for (uint32_t i = 0; i < to->count; i++) {
         int at = field_find(from, to->fields[i].name);

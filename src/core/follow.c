@@ -37,17 +37,25 @@ static struct event_id cursor_read(const struct row *row)
     return (struct event_id){ load_le64(row->value), load_le64(row->value + 8) };
 }
 
-static void cursor_write(struct shard *s, struct lane *lane, struct event_id id, uint64_t epoch)
+/* Of a slot; below 0 the head row, which lies in slot 0. */
+static void cursor_put(struct shard *s, const struct follower *follower, int slot,
+                       struct event_id id, uint64_t epoch)
 {
     char value[16];
     struct buf key = { 0 };
+    uint8_t lies = slot < 0 ? 0 : (uint8_t)slot;
+    cursor_value(value, id);
+    cursor_key(&key, follower, slot);
+    (void)row_set(s, lies, buf_str(&key), (struct weir_str){ value, 16 });
+    effect_put(s, epoch, lies, buf_str(&key), (struct weir_str){ value, 16 });
+    buf_free(&key);
+}
+
+static void cursor_write(struct shard *s, struct lane *lane, struct event_id id, uint64_t epoch)
+{
     if (event_id_cmp(id, lane->cursor) <= 0) return;
     lane->cursor = id;
-    cursor_value(value, id);
-    cursor_key(&key, lane->follower, lane->slot);
-    (void)row_set(s, lane->slot, buf_str(&key), (struct weir_str){ value, 16 });
-    effect_put(s, epoch, lane->slot, buf_str(&key), (struct weir_str){ value, 16 });
-    buf_free(&key);
+    cursor_put(s, lane->follower, lane->slot, id, epoch);
 }
 
 /* The head row, in slot 0: where the follower began. The feed knows what "now" and times are: follow_place(). */
@@ -78,13 +86,7 @@ void follow_begin(struct engine *engine, struct follower *follower, struct buf *
 void follow_place(struct engine *engine, const struct follower *follower, struct event_id id)
 {
     struct shard *s = &engine->shards[slot_shard(engine, 0)];
-    char value[16];
-    struct buf key = { 0 };
-    cursor_value(value, id);
-    cursor_key(&key, follower, -1);
-    (void)row_set(s, 0, buf_str(&key), (struct weir_str){ value, 16 });
-    effect_put(s, s->epoch, 0, buf_str(&key), (struct weir_str){ value, 16 });
-    buf_free(&key);
+    cursor_put(s, follower, -1, id, s->epoch);
 }
 
 struct event_id follow_start(struct engine *engine, const struct follower *follower, int64_t *low)

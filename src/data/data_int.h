@@ -30,7 +30,7 @@ struct step {
 static_assert(sizeof(struct weir_str) == 16, "text_stays() compares two words");
 struct plan {
     void *start;         /* shape->size bytes */
-    void *base;          /* the same of what is absent in packed form; mostly `start` itself */
+    void *base;          /* the same of what is absent in packed form */
     uint32_t deep_count; /* fields whose copy is more than their bytes */
     uint8_t *deep;       /* their places */
     struct step steps[];
@@ -53,20 +53,19 @@ static inline bool kind_is_text(enum weir_kind kind)
     return kind == WEIR_TEXT || kind == WEIR_BYTES || kind == WEIR_REF || kind == WEIR_ANY;
 }
 
+static inline bool field_may_be_nil(const struct field *f)
+{
+    return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
+}
 /** True when the field's start is nil. */
 static inline bool start_is_nil(const struct field *f)
 {
-    if (f->has_start) return false;
-    return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
+    return !f->has_start && field_may_be_nil(f);
 }
 /** What the packed form is made against. */
 static inline const struct field *field_packed_against(const struct field *f)
 {
     return f->base ? f->base : f;
-}
-static inline bool field_may_be_nil(const struct field *f)
-{
-    return f->optional || f->kind == WEIR_TIME || f->kind == WEIR_REF || f->kind == WEIR_ANY;
 }
 /** A whole number that starts as 0: most fields are such. */
 static inline bool field_is_plain(const struct field *f)
@@ -77,7 +76,6 @@ void field_start(const struct field *f, void *at);
 /** Of what is absent in packed form. */
 void shape_base(const struct shape *shape, void *out);
 bool value_is_nil(const struct field *f, const void *at);
-void value_set_nil(const struct field *f, void *at);
 enum weir_status problem_set(struct problem *problem, enum weir_status status,
                              struct weir_str field, const char *rule, const char *format, ...)
     __attribute__((format(printf, 5, 6)));

@@ -125,6 +125,8 @@ static inline void int_store(const struct field *f, void *at, int64_t n)
     default: memcpy(at, &n, 8); return;
     }
 }
+/** Nil into the member at `at`, where its kind has one. */
+void value_set_nil(const struct field *f, void *at);
 /** Start values into `out` (shape->size bytes). */
 void shape_start(const struct shape *shape, void *out);
 /** What stored values depend on, of a field as it is declared: width, start, what it refers to. See field_base(). */
