@@ -404,10 +404,9 @@ void ticket_push(lua_State *L, struct invocation *inv);
 struct conv {
     struct arena *arena;
     struct vm *vm;
-    bool starts;   /* fields left out start as in a row */
-    bool row;      /* nil where a row may hold it */
-    bool alike;    /* JSON for comparing: an empty object is as an empty array, null as nothing */
-    bool unmarked; /* json_take_table()'s own */
+    bool starts; /* fields left out start as in a row */
+    bool row;    /* nil where a row may hold it */
+    bool alike;  /* JSON for comparing: an empty object is as an empty array, null as nothing */
     char path[96], text[256], rule[16];
 };
 /** As an initializer, without clearing the texts. */
@@ -415,7 +414,7 @@ static inline void conv_init(struct conv *c, struct vm *vm, struct arena *arena)
 {
     c->arena = arena;
     c->vm = vm;
-    c->starts = c->row = c->alike = c->unmarked = false;
+    c->starts = c->row = c->alike = false;
     c->path[0] = c->text[0] = c->rule[0] = 0;
 }
 /** Lua value at idx into the field of `base`. False with c->text. */

@@ -830,7 +830,7 @@ static int handler_add(lua_State *L)
         refuse(L, "%s: declare the entity before its handlers, in this file", b.path);
     struct handler handler = { .name = { name, len }, .kind = kind, .runtime = &vm->app->runtime };
     signature_judge(&b, L, 3, &handler);
-    int more = function_returns_more(L, 4);
+    int more = vm->declaring ? function_returns_more(L, 4) : 0;
     if (more != 0)
         refuse(L,
                "%s returns more than one value, in line %d: a handler has one result; put them in "

@@ -819,7 +819,15 @@ static void nulls_push(lua_State *L, int idx, int mark, size_t count)
     }
 }
 
-static bool json_take_table(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth);
+static bool json_take_plain(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth)
+{
+    size_t keys = 0, count = lua_objlen(L, idx);
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) keys++;
+    if (keys > JSON_ITEMS_MAX)
+        return json_wrong(c, "a table of more than 100000 entries is too large for JSON");
+    if (keys == count) return json_take_list(c, L, idx, count, out, depth);
+    return json_take_object(c, L, idx, keys, out, depth);
+}
 
 /* The same of a table with a mark, which is on top and goes. */
 static bool json_take_marked(struct conv *c, lua_State *L, int idx, int type, struct buf *out,
@@ -839,23 +847,16 @@ static bool json_take_marked(struct conv *c, lua_State *L, int idx, int type, st
             return true;
         }
     }
-    c->unmarked = true;
-    bool fine = json_take_table(c, L, idx, out, depth);
+    bool fine = json_take_plain(c, L, idx, out, depth);
     if (fine) lua_settop(L, mark - 1);
     return fine;
 }
 
 static bool json_take_table(struct conv *c, lua_State *L, int idx, struct buf *out, unsigned depth)
 {
-    int type = c->unmarked || c->alike ? LUA_TNIL : mark_push(L, idx);
-    c->unmarked = false;
-    if (type != LUA_TNIL) return json_take_marked(c, L, idx, type, out, depth);
-    size_t keys = 0, count = lua_objlen(L, idx);
-    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) keys++;
-    if (keys > JSON_ITEMS_MAX)
-        return json_wrong(c, "a table of more than 100000 entries is too large for JSON");
-    if (keys == count) return json_take_list(c, L, idx, count, out, depth);
-    return json_take_object(c, L, idx, keys, out, depth);
+    int type = c->alike ? LUA_TNIL : mark_push(L, idx);
+    return type == LUA_TNIL ? json_take_plain(c, L, idx, out, depth)
+                            : json_take_marked(c, L, idx, type, out, depth);
 }
 
 static bool json_take_userdata(struct conv *c, lua_State *L, int idx, struct buf *out,
