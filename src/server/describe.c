@@ -485,10 +485,16 @@ static const struct handler *example_handler(const struct catalog *catalog)
     return found;
 }
 
+void describe_address(const char *host, int port, struct buf *out)
+{
+    buf_printf(out, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
+}
+
 static void example_curl(const char *host, int port, struct buf *out)
 {
-    bool six = strchr(host, ':') != NULL;
-    buf_printf(out, "curl %s%s%s:%d/", six ? "[" : "", host, six ? "]" : "", port);
+    buf_add_text(out, "curl ");
+    describe_address(host, port, out);
+    buf_add_text(out, "/");
 }
 
 /* Without a handler: an event of the first stream that windows do not fill. */

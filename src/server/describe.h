@@ -16,6 +16,8 @@ void describe_json(const struct catalog *catalog, struct buf *out);
 /** A curl that works on the first handler of the catalog; false if there is none. */
 bool describe_example(const struct catalog *catalog, const char *host, int port, struct buf *out);
 
+/** HOST:PORT; an address of IPv6, which has colons of its own, in brackets. */
+void describe_address(const char *host, int port, struct buf *out);
 /** A size as it may be declared, to the byte: "1MB512KB". */
 void describe_size(uint64_t bytes, struct buf *out);
 

@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "connect/asks.h"
 #include "base/limit.h"
+#include "connect/asks.h"
 #include "core/app.h"
 #include "core/engine.h"
 #include "os/signal.h"

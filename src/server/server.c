@@ -300,13 +300,6 @@ static const char *url_host(const char *host)
     return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 ? "localhost" : host;
 }
 
-/* As it stands before a port: an address of IPv6 has colons of its own. */
-static const char *address_host(const char *host, char text[80])
-{
-    snprintf(text, 80, strchr(host, ':') ? "[%s]" : "%s", host);
-    return text;
-}
-
 /* True when a door can be reached from other machines. */
 static bool is_reachable(const struct server_options *options)
 {
@@ -331,7 +324,6 @@ static void report_access(const struct server *server, struct buf *out)
 static void report_text(struct server *server, struct buf *out)
 {
     const struct server_options *options = server->options;
-    char host[80];
     buf_printf(out, "weir %s\n", WEIR_VERSION);
     buf_printf(out, "data  %s: ", options->data);
     if (server->recovery.rows == 0 && server->recovery.changes == 0) {
@@ -348,14 +340,16 @@ static void report_text(struct server *server, struct buf *out)
                "\nruns  %u shard%s on %u thread%s; a reply leaves once its effects are synced\n",
                server->shards, server->shards == 1 ? "" : "s", server->threads,
                server->threads == 1 ? "" : "s");
-    if (options->http_host)
-        buf_printf(
-            out,
-            "http  http://%s:%d/   POST /{type}/{key}/{handler}, GET /{type}/{key}, /metrics\n",
-            address_host(options->http_host, host), net_http_port(server->net));
-    if (options->resp_host)
-        buf_printf(out, "resp  %s:%d   CALL type key handler [arg ...]\n",
-                   address_host(options->resp_host, host), net_resp_port(server->net));
+    if (options->http_host) {
+        buf_add_text(out, "http  http://");
+        describe_address(options->http_host, net_http_port(server->net), out);
+        buf_add_text(out, "/   POST /{type}/{key}/{handler}, GET /{type}/{key}, /metrics\n");
+    }
+    if (options->resp_host) {
+        buf_add_text(out, "resp  ");
+        describe_address(options->resp_host, net_resp_port(server->net), out);
+        buf_add_text(out, "   CALL type key handler [arg ...]\n");
+    }
     buf_add_text(out, "\n");
     describe_catalog(server->load.catalog, out);
     report_access(server, out);
@@ -372,7 +366,6 @@ static void report_text(struct server *server, struct buf *out)
 static void report_json(struct server *server, struct buf *out)
 {
     const struct server_options *options = server->options;
-    char host[80];
     buf_printf(out, "{\"version\":\"%s\",\"data\":", WEIR_VERSION);
     json_write_text(out, str_of(options->data));
     buf_printf(out,
@@ -381,12 +374,16 @@ static void report_json(struct server *server, struct buf *out)
                server->recovery.durable_epoch, server->recovery.rows, server->recovery.changes,
                server->recovery.clean ? "true" : "false", server->recovery.torn_bytes,
                server->shards, server->threads);
-    if (options->http_host)
-        buf_printf(out, ",\"http\":\"%s:%d\"", address_host(options->http_host, host),
-                   net_http_port(server->net));
-    if (options->resp_host)
-        buf_printf(out, ",\"resp\":\"%s:%d\"", address_host(options->resp_host, host),
-                   net_resp_port(server->net));
+    if (options->http_host) {
+        buf_add_text(out, ",\"http\":\"");
+        describe_address(options->http_host, net_http_port(server->net), out);
+        buf_add_text(out, "\"");
+    }
+    if (options->resp_host) {
+        buf_add_text(out, ",\"resp\":\"");
+        describe_address(options->resp_host, net_resp_port(server->net), out);
+        buf_add_text(out, "\"");
+    }
     if (access_is_closed(&server->access)) buf_printf(out, ",\"users\":%u", server->user_count);
     else buf_add_text(out, ",\"users\":null");
     buf_add_text(out, ",");

@@ -61,6 +61,12 @@ def weir(*words, cwd=None, timeout=60, environment=None):
     return done.returncode, done.stdout, done.stderr
 
 
+def lua_tests_pass(*path):
+    """All cases of a test file in Lua."""
+    code, out, error = weir("test", os.path.join(*path))
+    equal(code, 0, out + error)
+
+
 def compile_c(arguments, what):
     compiler = shutil.which("gcc") or shutil.which("cc")
     if not compiler:

@@ -4,18 +4,16 @@ SPDX-License-Identifier: MIT
 """
 import os
 
-from harness import equal, test, weir
+from harness import lua_tests_pass, test
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 @test
 def what_windows_make_of_odd_values(_):
-    code, out, error = weir("test", os.path.join(HERE, "values_test.lua"))
-    equal(code, 0, out + error)
+    lua_tests_pass(HERE, "values_test.lua")
 
 
 @test
 def a_window_has_a_silence_of_its_own(_):
-    code, out, error = weir("test", os.path.join(HERE, "idle_test.lua"))
-    equal(code, 0, out + error)
+    lua_tests_pass(HERE, "idle_test.lua")
